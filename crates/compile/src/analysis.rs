@@ -1,0 +1,118 @@
+//! In: WebAssembly and the proposals that a target allows. Out: whether it validates, and if not, which proposal it
+//! would take. No code is generated: a module that cannot be compiled is told so in seconds, not after the compiler's
+//! minutes.
+
+use isomer_contract::Needs;
+use isomer_contract::proposals::{PROPOSALS, Proposal, UNSUPPORTED};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use wasmparser::{BinaryReaderError, FuncToValidate, MemoryType, Parser, Payload, TypeRef, ValidPayload};
+use wasmparser::{FunctionBody, Validator, ValidatorResources, WasmFeatures};
+
+/// What validation says of a module under some set of proposals.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// It is valid.
+    Valid,
+    /// It would be valid with these proposals as well.
+    Needs(Vec<&'static Proposal>),
+    /// It is valid under no set of proposals that anybody knows.
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// Where, in bytes from the start of the binary.
+        offset: usize,
+    },
+}
+
+/// A module's validation, asked once for each set of proposals.
+pub struct Analysis<'a> {
+    wasm: &'a [u8],
+    verdicts: Mutex<BTreeMap<u64, Verdict>>,
+}
+
+impl<'a> Analysis<'a> {
+    /// An analysis of `wasm`, a module or a component.
+    pub fn of(wasm: &'a [u8]) -> Analysis<'a> {
+        Analysis { wasm, verdicts: Mutex::default() }
+    }
+
+    /// Whether the module validates when `allowed` are the proposals it may use.
+    pub fn verdict(&self, allowed: WasmFeatures) -> Verdict {
+        let known = |verdicts: &BTreeMap<u64, Verdict>| verdicts.get(&allowed.bits()).cloned();
+        if let Some(verdict) = known(&self.verdicts.lock().expect("no holder panics")) {
+            return verdict;
+        }
+        // Not under the lock: `validate` runs on other threads too.
+        let verdict = self.judge(allowed);
+        self.verdicts.lock().expect("no holder panics").insert(allowed.bits(), verdict.clone());
+        verdict
+    }
+
+    fn judge(&self, allowed: WasmFeatures) -> Verdict {
+        let Err(error) = validate(self.wasm, allowed) else {
+            return Verdict::Valid;
+        };
+        let others: Vec<_> =
+            PROPOSALS.iter().chain(UNSUPPORTED).filter(|proposal| !allowed.contains(proposal.feature)).collect();
+        // The usual case is one proposal, and a wrong guess ends at the same early byte as before.
+        for proposal in &others {
+            if validate(self.wasm, allowed | proposal.feature).is_ok() {
+                return Verdict::Needs(vec![proposal]);
+            }
+        }
+        let everything = others.iter().fold(allowed, |features, proposal| features | proposal.feature);
+        if validate(self.wasm, everything).is_err() {
+            return Verdict::Invalid { message: error.message().to_owned(), offset: error.offset() };
+        }
+        let needed = |proposal: &&&Proposal| validate(self.wasm, everything.difference(proposal.feature)).is_err();
+        Verdict::Needs(others.iter().filter(needed).copied().collect())
+    }
+
+    /// What the module's own sections ask for beside instructions. A module that does not parse needs nothing.
+    pub fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        for payload in Parser::new(0).parse_all(self.wasm) {
+            match payload {
+                Ok(Payload::MemorySection(section)) => {
+                    section.into_iter().flatten().for_each(|memory| add_memory(&mut needs, memory));
+                }
+                Ok(Payload::ImportSection(section)) => {
+                    for import in section.into_imports().flatten() {
+                        if let TypeRef::Memory(memory) = import.ty {
+                            add_memory(&mut needs, memory);
+                        }
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        needs
+    }
+}
+
+fn add_memory(needs: &mut Needs, memory: MemoryType) {
+    needs.shared_memory |= memory.shared;
+    let page_size_log2 = memory.page_size_log2.unwrap_or(16);
+    let bytes = memory.initial.checked_shl(page_size_log2).unwrap_or(u64::MAX);
+    needs.memory_minimum_bytes = needs.memory_minimum_bytes.saturating_add(bytes);
+}
+
+/// Validates structure first, then all function bodies on all cores.
+fn validate(wasm: &[u8], features: WasmFeatures) -> Result<(), BinaryReaderError> {
+    let mut validator = Validator::new_with_features(features);
+    let mut functions: Vec<(FuncToValidate<ValidatorResources>, FunctionBody<'_>)> = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let ValidPayload::Func(function, body) = validator.payload(&payload?)? {
+            functions.push((function, body));
+        }
+    }
+    functions.into_par_iter().with_min_len(16).try_for_each_init(Default::default, |allocations, (function, body)| {
+        let mut validator = function.into_validator(std::mem::take(allocations));
+        validator.validate(&body)?;
+        *allocations = validator.into_allocations();
+        Ok(())
+    })
+}

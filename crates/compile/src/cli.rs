@@ -1,0 +1,94 @@
+//! The command line of `isomer`, as clap derives it. What was typed ends here; the commands get what was meant.
+
+mod compile;
+mod completions;
+mod inspect;
+mod release;
+mod run;
+mod targets;
+
+use crate::failure::Failures;
+use clap::{Parser, Subcommand};
+use isomer_compile::schedule;
+use std::num::NonZeroUsize;
+
+/// Compiles WebAssembly ahead of time, one native form for every kind of server.
+#[derive(Parser)]
+#[command(name = "isomer", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  isomer targets                                         the CPU profiles that can be named
+  isomer compile app.wasm --target x86-64-v3             app.x86-64-v3.cwasm
+  isomer compile *.wasm --target all --out-dir out/      every module for every profile
+  isomer release -f isomer.toml -o dist/                 all of a manifest as one OCI image layout
+  isomer inspect dist/                                   what is in it, and whom it serves";
+
+#[derive(Subcommand)]
+enum Command {
+    /// List, show and check CPU profiles.
+    Targets(targets::Args),
+    /// Compile modules and components for one or more profiles.
+    Compile(compile::Args),
+    /// Compile everything that a manifest names, into an OCI image layout.
+    Release(release::Args),
+    /// Show what is in an artifact or a release.
+    Inspect(inspect::Args),
+    /// Print completions for a shell.
+    Completions(completions::Args),
+    /// Hand over to `isomer-run run`.
+    #[command(disable_help_flag = true)]
+    Run(run::Args),
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> Result<(), Failures> {
+        match self.command {
+            Command::Targets(args) => targets::run(&args),
+            Command::Compile(args) => compile::run(&args),
+            Command::Release(args) => release::run(&args),
+            Command::Inspect(args) => inspect::run(&args),
+            Command::Completions(args) => completions::run(&args),
+            Command::Run(args) => run::run(&args),
+        }
+    }
+}
+
+/// How many jobs run at once.
+#[derive(clap::Args)]
+struct Jobs {
+    /// How many jobs run at once [default: one a core]
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+}
+
+impl Jobs {
+    /// Sets the process up to compile, and says how many jobs run at once.
+    fn prepare(&self) -> NonZeroUsize {
+        let parallelism = self.jobs.unwrap_or_else(schedule::default_parallelism);
+        schedule::prepare(parallelism);
+        parallelism
+    }
+}
+
+/// Prints to standard output; a reader that went away, as `head` does, ends the program quietly.
+fn print(text: &str) {
+    use std::io::{ErrorKind, Write};
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            anstream::eprintln!("error: cannot write to standard output: {error}");
+            std::process::exit(1);
+        }
+        Ok(()) => {}
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) {
+    print(&format!("{}\n", serde_json::to_string_pretty(value).expect("isomer's own types serialize")));
+}

@@ -1,0 +1,248 @@
+//! `isomer compile INPUT… --target NAME`.
+
+use super::{Jobs, print, print_json};
+use crate::failure::{CellFailures, Failure, Failures};
+use crate::progress::Progress;
+use crate::table::{aligned, bytes};
+use isomer_compile::codegen::CodegenError;
+use isomer_compile::express::{Inexpressible, Refused, express};
+use isomer_compile::schedule::{Event, run_jobs};
+use isomer_compile::{Analysis, Compiler, Input, targets};
+use isomer_contract::{Digest, Profile};
+use isomer_release::{WriteError, write_atomically};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  isomer compile app.wasm --target neoverse-n1                 app.neoverse-n1.cwasm
+  isomer compile app.wat -t x86-64-v3 -o app.cwasm
+  isomer compile a.wasm b.wasm -t x86-64-v2 -t z15 --out-dir out/
+  isomer compile app.wasm -t profiles/edge-box.toml            a profile of one's own")]
+pub(super) struct Args {
+    /// Core modules, components or WebAssembly text
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// A shipped profile, a profile's file, or `all`; may be given several times or as a list with commas
+    #[arg(long = "target", short, required = true, value_name = "NAME|FILE", value_delimiter = ',')]
+    targets: Vec<String>,
+    /// The file to write, for one input and one target
+    #[arg(long, short, value_name = "FILE", conflicts_with = "out_dir")]
+    output: Option<PathBuf>,
+    /// The directory to write INPUT-STEM.TARGET.cwasm into [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    out_dir: Option<PathBuf>,
+    #[command(flatten)]
+    jobs: Jobs,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+struct Cell<'a> {
+    input: &'a Input,
+    profile: &'a Profile,
+    output: PathBuf,
+}
+
+/// A written artifact.
+struct Written {
+    size_bytes: u64,
+    digest: Digest,
+    took: Duration,
+}
+
+/// Why a cell has no artifact.
+enum Failed {
+    Inexpressible(Inexpressible),
+    Refused(Refused),
+    Codegen(CodegenError),
+    Write(WriteError),
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    let profiles = targets::resolve(&args.targets, Path::new(""))?;
+    let (inputs, mut failures) = read_inputs(&args.inputs);
+    let mut cells = Vec::new();
+    for input in &inputs {
+        for profile in &profiles {
+            cells.push(Cell { input, profile, output: output_path(args, input, profile) });
+        }
+    }
+    check_outputs(args, &cells)?;
+    // The largest first, so that no long job is left for the end.
+    cells.sort_by_key(|cell| std::cmp::Reverse(cell.input.wasm.len()));
+    let results = compile_cells(args, &cells, &inputs)?;
+    if args.json {
+        print_json(&cells.iter().zip(&results).map(|(cell, result)| json_of(cell, result)).collect::<Vec<_>>());
+    } else if !cells.is_empty() {
+        print(&aligned(rows(&cells, &results)));
+    }
+    failures.extend(failures_of(&cells, results));
+    if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
+}
+
+/// What can be read, and why the rest cannot: one bad file does not stop the others.
+fn read_inputs(paths: &[PathBuf]) -> (Vec<Input>, Vec<Failure>) {
+    let (mut inputs, mut failures) = (Vec::new(), Vec::new());
+    for path in paths {
+        match Input::read(path) {
+            Ok(input) => inputs.push(input),
+            Err(error) => failures.push(Failure::from(error)),
+        }
+    }
+    (inputs, failures)
+}
+
+fn output_path(args: &Args, input: &Input, profile: &Profile) -> PathBuf {
+    let name = format!("{}.{}.cwasm", input.name, profile.name);
+    match (&args.output, &args.out_dir) {
+        (Some(file), _) => file.clone(),
+        (None, Some(directory)) => directory.join(name),
+        (None, None) => PathBuf::from(name),
+    }
+}
+
+/// Refuses outputs that would overwrite each other or an input, before any work is done.
+fn check_outputs(args: &Args, cells: &[Cell<'_>]) -> Result<(), Failures> {
+    let mut outputs: BTreeMap<&Path, &Cell<'_>> = BTreeMap::new();
+    for cell in cells {
+        let Some(other) = outputs.insert(&cell.output, cell) else { continue };
+        let failure =
+            Failure::new(format!("two results would be written to {}", cell.output.display())).caused_by(format!(
+                "{} for {}, and {} for {}",
+                other.input.path.display(),
+                other.profile.name,
+                cell.input.path.display(),
+                cell.profile.name
+            ));
+        let hint = match args.output {
+            Some(_) => "use --out-dir for several inputs or targets",
+            None => "inputs are named by their stem: rename one, or compile them into different directories",
+        };
+        return Err(failure.hint(hint.to_owned()).into());
+    }
+    if let Some(directory) = &args.out_dir {
+        fs::create_dir_all(directory).map_err(|error| {
+            Failure::new(format!("cannot create {}", directory.display())).caused_by(error.to_string())
+        })?;
+    }
+    let inputs: Vec<_> = args.inputs.iter().filter_map(|path| Some((path, fs::canonicalize(path).ok()?))).collect();
+    for cell in cells {
+        let Ok(output) = fs::canonicalize(&cell.output) else { continue };
+        if output.is_dir() {
+            let failure = Failure::new(format!("the output {} is a directory", cell.output.display()));
+            return Err(failure.hint("use --out-dir for a directory".to_owned()).into());
+        }
+        if let Some((input, _)) = inputs.iter().find(|(_, input)| *input == output) {
+            return Err(Failure::new(format!("the output {} is the input", input.display())).into());
+        }
+    }
+    Ok(())
+}
+
+fn compile_cells(args: &Args, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Vec<Result<Written, Failed>>, Failures> {
+    let parallelism = args.jobs.prepare();
+    let analyses: BTreeMap<_, _> = inputs.iter().map(|input| (input.blob.digest, Analysis::of(&input.wasm))).collect();
+    let mut compilers = BTreeMap::new();
+    for cell in cells {
+        if let Entry::Vacant(entry) = compilers.entry(&cell.profile.name) {
+            entry.insert(Compiler::new(cell.profile)?);
+        }
+    }
+    let work = |index: usize| {
+        let Cell { input, profile, output } = &cells[index];
+        let begun = Instant::now();
+        let expressible = express(&analyses[&input.blob.digest], profile).map_err(Failed::Refused)?;
+        expressible.map_err(Failed::Inexpressible)?;
+        let compiled = compilers[&profile.name].compile(input).map_err(Failed::Codegen)?;
+        write_atomically(output, |file| file.write_all(&compiled.bytes)).map_err(Failed::Write)?;
+        let digest = Digest::of(&compiled.bytes);
+        Ok(Written { size_bytes: compiled.bytes.len() as u64, digest, took: begun.elapsed() })
+    };
+    let mut progress = Progress::new(cells.len(), "compiling");
+    let mut results: Vec<Option<Result<Written, Failed>>> = cells.iter().map(|_| None).collect();
+    run_jobs(cells.len(), parallelism, work, |event| match event {
+        Event::Started(index) => {
+            let Cell { input, profile, .. } = &cells[index];
+            progress.started(index, format!("{} {}", input.name, profile.name));
+        }
+        Event::Finished(index, result) => {
+            progress.finished(index);
+            results[index] = Some(result);
+        }
+    });
+    Ok(results.into_iter().map(|result| result.expect("every job ends")).collect())
+}
+
+fn rows(cells: &[Cell<'_>], results: &[Result<Written, Failed>]) -> Vec<Vec<String>> {
+    let row = |(cell, result): (&Cell<'_>, &Result<Written, Failed>)| {
+        let mut row = vec![cell.input.name.clone(), cell.profile.name.clone()];
+        match result {
+            Ok(written) => {
+                row.extend([bytes(written.size_bytes), format!("{:.2} s", written.took.as_secs_f64())]);
+                row.push(cell.output.display().to_string());
+            }
+            Err(Failed::Inexpressible(reason)) => row.push(format!("not expressible: uses {}", reason.uses)),
+            Err(Failed::Refused(_)) => row.push("refused".to_owned()),
+            Err(Failed::Codegen(_) | Failed::Write(_)) => row.push("failed".to_owned()),
+        }
+        row
+    };
+    let head = ["module", "target", "size", "time", "file"].map(str::to_owned).to_vec();
+    std::iter::once(head).chain(cells.iter().zip(results).map(row)).collect()
+}
+
+fn json_of(cell: &Cell<'_>, result: &Result<Written, Failed>) -> serde_json::Value {
+    let mut json = json!({
+        "module": cell.input.name,
+        "input": cell.input.path.display().to_string(),
+        "kind": cell.input.kind,
+        "target": cell.profile.name,
+    });
+    match result {
+        Ok(Written { size_bytes, digest, took }) => {
+            json["status"] = json!("compiled");
+            json["output"] = json!(cell.output.display().to_string());
+            json["size-bytes"] = json!(size_bytes);
+            json["digest"] = json!(digest);
+            json["milliseconds"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        }
+        Err(failed) => {
+            let (status, reason) = match failed {
+                Failed::Inexpressible(reason) => ("not-expressible", reason.to_string()),
+                Failed::Refused(reason) => ("refused", reason.to_string()),
+                Failed::Codegen(reason) => ("failed", reason.to_string()),
+                Failed::Write(reason) => ("failed", reason.to_string()),
+            };
+            json["status"] = json!(status);
+            json["reason"] = json!(reason);
+        }
+    }
+    json
+}
+
+fn failures_of(cells: &[Cell<'_>], results: Vec<Result<Written, Failed>>) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    let mut of_cells = CellFailures::default();
+    for (cell, result) in cells.iter().zip(results) {
+        let Err(failed) = result else { continue };
+        let (reason, hint) = match failed {
+            Failed::Inexpressible(reason) => (reason.to_string(), reason.fix),
+            Failed::Refused(error) => (error.to_string(), error.hint()),
+            Failed::Codegen(error) => (error.to_string(), error.hint()),
+            Failed::Write(error) => {
+                failures.push(Failure::from(error));
+                continue;
+            }
+        };
+        of_cells.add(cell.input.path.display().to_string(), &cell.profile.name, reason, hint);
+    }
+    failures.extend(of_cells.into_failures(""));
+    failures
+}

@@ -1,0 +1,147 @@
+//! `isomer inspect FILE|DIR`.
+
+use super::{print, print_json};
+use crate::failure::{Failure, Failures};
+use crate::table::{aligned, bytes};
+use anstyle::{AnsiColor, Style};
+use isomer_compile::inspect::{Inspection, inspect};
+use isomer_contract::{Requirements, Variant};
+use isomer_release::{Layout, Manifest, Module};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const HEAD: Style = AnsiColor::Green.on_default().bold();
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A .cwasm, or the directory of a release
+    #[arg(value_name = "FILE|DIR")]
+    path: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    if args.path.is_dir() { directory(args) } else { file(args) }
+}
+
+fn file(args: &Args) -> Result<(), Failures> {
+    let cannot_read = |error: std::io::Error| {
+        Failure::new(format!("cannot read {}", args.path.display())).caused_by(error.to_string())
+    };
+    let artifact = fs::read(&args.path).map_err(cannot_read)?;
+    let inspection = inspect(&artifact).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(format!("{}: {error}", args.path.display())).hint(hint)
+    })?;
+    if args.json {
+        print_json(&inspection);
+    } else {
+        print(&file_text(&args.path, &inspection));
+    }
+    Ok(())
+}
+
+fn file_text(path: &Path, inspection: &Inspection) -> String {
+    let Inspection { digest, size_bytes, triple, requirements, compat, code, flags, sections } = inspection;
+    let facts = [
+        ("digest", digest.to_string()),
+        ("size", bytes(*size_bytes)),
+        ("kind", requirements.kind.to_string()),
+        ("triple", triple.clone()),
+        ("compat", compat.to_string()),
+        ("code", code.to_string()),
+    ];
+    let mut text = format!("{HEAD}{}{HEAD:#}\n", path.display());
+    text += &aligned(facts.into_iter().map(|(key, value)| vec![format!("  {key}"), value]));
+    text += &requirements_text(requirements);
+    let shown = flags.iter().map(|(name, value)| vec![format!("  {name}"), value.clone()]);
+    text += &format!("\n{HEAD}code generator flags{HEAD:#}\n{}", aligned(shown));
+    let shown = sections
+        .iter()
+        .map(|section| vec![format!("  {}", section.name), bytes(section.size_bytes), section.digest.to_string()]);
+    text += &format!("\n{HEAD}sections{HEAD:#}\n{}", aligned(shown));
+    text
+}
+
+fn requirements_text(requirements: &Requirements) -> String {
+    let Requirements { engine, kind: _, arch, os, isa, tunables, recorded, wasm_features, refused_flags } =
+        requirements;
+    let list = |names: &std::collections::BTreeSet<String>| {
+        if names.is_empty() { "none".to_owned() } else { names.iter().cloned().collect::<Vec<_>>().join(", ") }
+    };
+    let mut rows = vec![
+        vec!["  engine".to_owned(), format!("wasmtime {engine}")],
+        vec!["  platform".to_owned(), format!("{arch} {os}")],
+        vec!["  extensions beyond the baseline".to_owned(), list(isa)],
+        vec!["  wasm features".to_owned(), list(wasm_features)],
+    ];
+    rows.extend(tunables.iter().chain(recorded).map(|(key, value)| vec![format!("  {key}"), value.to_string()]));
+    rows.extend(
+        refused_flags.iter().map(|(flag, value)| vec![format!("  {flag} (no engine accepts it)"), value.clone()]),
+    );
+    format!("\n{HEAD}needs{HEAD:#}\n{}", aligned(rows))
+}
+
+fn directory(args: &Args) -> Result<(), Failures> {
+    let layout = Layout::open(&args.path)?;
+    let mut text = String::new();
+    let mut json = Vec::new();
+    for entry in layout.modules() {
+        let module = layout.module(&entry.reference)?;
+        let mut variants = Vec::new();
+        for variant in &module.variants {
+            variants.push((variant, layout.manifest(variant)?));
+        }
+        text += &module_text(&module, &variants);
+        json.push(module_json(&module, &variants));
+    }
+    if args.json {
+        print_json(&json);
+    } else {
+        print(&text);
+    }
+    Ok(())
+}
+
+fn module_text(module: &Module, variants: &[(&Variant, Manifest)]) -> String {
+    let mut text = format!("{HEAD}{}{HEAD:#} {}\n", module.reference, module.digest);
+    if let Some(wasm) = &module.wasm {
+        text += &format!("  plain WebAssembly, {}, for every other runtime\n", bytes(wasm.size_bytes));
+    }
+    let head = ["  variant", "engine", "size", "stored", "serves", "needs"].map(str::to_owned).to_vec();
+    let row = |(variant, manifest): &(&Variant, Manifest)| {
+        let Variant { target, serves, engine, requirements, .. } = variant;
+        let isa: Vec<_> = requirements.isa.iter().map(String::as_str).collect();
+        let needs = if isa.is_empty() { "the baseline".to_owned() } else { isa.join(",") };
+        vec![
+            format!("  {target}"),
+            engine.clone(),
+            bytes(manifest.config.artifact.size_bytes),
+            bytes(manifest.layer.blob.size_bytes),
+            serves.join(","),
+            format!("{} {}: {needs}", requirements.arch, requirements.os),
+        ]
+    };
+    text += &aligned(std::iter::once(head).chain(variants.iter().map(row)));
+    text.push('\n');
+    text
+}
+
+fn module_json(module: &Module, variants: &[(&Variant, Manifest)]) -> Value {
+    let variant = |(variant, manifest): &(&Variant, Manifest)| {
+        json!({
+            "manifest": variant.manifest,
+            "layer": manifest.layer.blob,
+            "config": manifest.config,
+        })
+    };
+    json!({
+        "reference": module.reference,
+        "digest": module.digest,
+        "wasm": module.wasm.as_ref().map(|wasm| json!({"manifest": wasm.manifest, "size-bytes": wasm.size_bytes})),
+        "variants": variants.iter().map(variant).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,203 @@
+//! `isomer release [-f isomer.toml] [-o DIR]`.
+
+use super::{Jobs, print, print_json};
+use crate::failure::{CellFailures, Failure, Failures};
+use crate::progress::Progress;
+use crate::table::{aligned, bytes};
+use anstyle::{AnsiColor, Effects, Style};
+use isomer_compile::Release;
+use isomer_compile::release::{CellReport, Options, Outcome, ReleaseReport, Step};
+use isomer_release::{Compression, Summary};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+A manifest, with every key:
+  [release]
+  name    = \"acme-plugins\"
+  version = \"1.4.0\"
+  targets = [\"x86-64-v3\", \"neoverse-n1\", \"pulley64\", \"profiles/edge-box.toml\"]   # or [\"all\"]
+
+  [[module]]
+  path    = \"modules/resize.wasm\"    # core module, component or .wat, relative to the manifest
+  name    = \"resize\"                 # default: the file's stem
+  targets = [\"x86-64-v3\"]            # default: the release's")]
+pub(super) struct Args {
+    /// The manifest
+    #[arg(long, short = 'f', value_name = "FILE", default_value = "isomer.toml")]
+    file: PathBuf,
+    /// The directory to write the release into
+    #[arg(long, short, value_name = "DIR", default_value = "dist")]
+    output: PathBuf,
+    /// How artifacts are stored
+    #[arg(long, value_name = "HOW", default_value = "zstd", value_parser = ["zstd", "none"])]
+    compression: String,
+    #[command(flatten)]
+    jobs: Jobs,
+    /// Print what became of every cell as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    let release = Release::read(&args.file)?;
+    let compression = if args.compression == "none" { Compression::None } else { Compression::Zstd };
+    let options = Options { compression, parallelism: args.jobs.prepare() };
+    let mut progress: Option<Progress> = None;
+    let report = release.write(&args.output, options, &mut |step| match step {
+        Step::Planned(0) => {}
+        Step::Planned(jobs) => progress = Some(Progress::new(jobs, "compiling")),
+        Step::Started(job, module, target) => {
+            progress.iter_mut().for_each(|progress| progress.started(job, format!("{module} {target}")));
+        }
+        Step::Finished(job) => progress.iter_mut().for_each(|progress| progress.finished(job)),
+        Step::Damaged(what) => {
+            anstream::eprintln!("{WARNING}warning:{WARNING:#} {what}");
+            anstream::eprintln!("  it is made again");
+        }
+    })?;
+    drop(progress);
+    if args.json {
+        print_json(&json_of(&release, &report));
+    } else {
+        print(&text_of(&release, &report, args));
+    }
+    let failures = failures_of(&release, &report);
+    if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
+}
+
+fn text_of(release: &Release, report: &ReleaseReport, args: &Args) -> String {
+    let head = ["module", "target", "size", "stored", "time"].map(str::to_owned).to_vec();
+    let mut text = aligned(std::iter::once(head).chain(report.cells.iter().map(row)));
+    text += &inexpressible(report);
+    if let Some(summary) = &report.summary {
+        text += &summary_text(release, report, summary, args);
+    }
+    text
+}
+
+fn row(cell: &CellReport) -> Vec<String> {
+    let mut row = vec![cell.module.clone(), cell.target.clone()];
+    let seconds = |took: &Option<std::time::Duration>| match took {
+        Some(took) => format!("{:.2} s", took.as_secs_f64()),
+        None => "kept".to_owned(),
+    };
+    match &cell.outcome {
+        Outcome::Shipped { size_bytes, stored_bytes, took } => {
+            row.extend([bytes(*size_bytes), bytes(*stored_bytes), seconds(took)]);
+        }
+        Outcome::ServedBy { target, took } => {
+            row.extend([format!("= {target}"), String::new(), seconds(took)]);
+        }
+        Outcome::NotExpressible(reason) => row.push(format!("not expressible: uses {}", reason.uses)),
+        Outcome::Refused(_) => row.push("refused".to_owned()),
+        Outcome::Failed(_) => row.push("failed".to_owned()),
+    }
+    row
+}
+
+/// Each reason once, with the cells that it is for.
+fn inexpressible(report: &ReleaseReport) -> String {
+    let mut reasons: BTreeMap<String, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+    for cell in &report.cells {
+        if let Outcome::NotExpressible(reason) = &cell.outcome {
+            let fix = reason.fix.as_ref().map_or_else(String::new, |fix| format!("\n  to have them: {fix}"));
+            let cells = reasons.entry(format!("{reason}{fix}")).or_default();
+            cells.entry(&cell.module).or_default().push(&cell.target);
+        }
+    }
+    let mut text = String::new();
+    for (reason, cells) in reasons {
+        text += &format!("\nnot expressible, and left out: {reason}\n");
+        for (module, targets) in cells {
+            text += &format!("  {module}: {}\n", targets.join(", "));
+        }
+    }
+    text
+}
+
+fn summary_text(release: &Release, report: &ReleaseReport, summary: &Summary, args: &Args) -> String {
+    let count = |wanted: fn(&Outcome) -> bool| report.cells.iter().filter(|cell| wanted(&cell.outcome)).count();
+    let compiled = count(|outcome| {
+        matches!(outcome, Outcome::Shipped { took: Some(_), .. } | Outcome::ServedBy { took: Some(_), .. })
+    });
+    let shipped = count(|outcome| matches!(outcome, Outcome::Shipped { .. }));
+    let served = count(|outcome| matches!(outcome, Outcome::ServedBy { .. }));
+    let left_out = count(|outcome| matches!(outcome, Outcome::NotExpressible(_)));
+    let name = &release.manifest.release.name;
+    let version = &release.manifest.release.version;
+    let rows = summary.modules.iter().map(|module| vec![format!("  {}", module.reference), module.digest.to_string()]);
+    format!(
+        "\n{}{name} {version} in {}: {} cells, {compiled} compiled now; {shipped} shipped, \
+         {served} served by an equal one, {left_out} not expressible; {} written, {} kept\n",
+        aligned(rows),
+        args.output.display(),
+        report.cells.len(),
+        bytes(summary.written.size_bytes),
+        bytes(summary.reused.size_bytes),
+    )
+}
+
+fn json_of(release: &Release, report: &ReleaseReport) -> Value {
+    let cell = |cell: &CellReport| {
+        let mut json = json!({"module": cell.module, "target": cell.target});
+        match &cell.outcome {
+            Outcome::Shipped { size_bytes, stored_bytes, took } => {
+                json["status"] = json!("shipped");
+                json["size-bytes"] = json!(size_bytes);
+                json["stored-bytes"] = json!(stored_bytes);
+                json["compiled"] = json!(took.is_some());
+            }
+            Outcome::ServedBy { target, took } => {
+                json["status"] = json!("served");
+                json["by"] = json!(target);
+                json["compiled"] = json!(took.is_some());
+            }
+            Outcome::NotExpressible(reason) => {
+                json["status"] = json!("not-expressible");
+                json["reason"] = json!(reason.to_string());
+                json["fix"] = json!(reason.fix);
+            }
+            Outcome::Refused(reason) => {
+                json["status"] = json!("refused");
+                json["reason"] = json!(reason.to_string());
+            }
+            Outcome::Failed(error) => {
+                json["status"] = json!("failed");
+                json["reason"] = json!(error.to_string());
+            }
+        }
+        json
+    };
+    let modules = report.summary.iter().flat_map(|summary| &summary.modules);
+    json!({
+        "name": release.manifest.release.name,
+        "version": release.manifest.release.version,
+        "written": report.summary.is_some(),
+        "cells": report.cells.iter().map(cell).collect::<Vec<_>>(),
+        "modules": modules
+            .map(|module| json!({"reference": module.reference, "digest": module.digest, "wasm": module.wasm}))
+            .collect::<Vec<_>>(),
+    })
+}
+
+fn failures_of(release: &Release, report: &ReleaseReport) -> Vec<Failure> {
+    let path = |name: &str| {
+        let module = release.modules.iter().find(|module| module.name == name).expect("cells are of modules");
+        module.input.path.display().to_string()
+    };
+    let mut failures = CellFailures::default();
+    for cell in &report.cells {
+        let (reason, hint) = match &cell.outcome {
+            Outcome::Refused(reason) => (reason.to_string(), reason.hint()),
+            Outcome::Failed(error) => (error.to_string(), error.hint()),
+            _ => continue,
+        };
+        failures.add(path(&cell.module), &cell.target, reason, hint);
+    }
+    failures.into_failures("; the release is not written")
+}

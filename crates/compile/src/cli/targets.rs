@@ -1,0 +1,199 @@
+//! `isomer targets list | show NAME | check`.
+
+use super::{print, print_json};
+use crate::failure::{Failure, Failures};
+use crate::table::aligned;
+use anstyle::{AnsiColor, Style};
+use clap::Subcommand;
+use isomer_compile::targets;
+use isomer_contract::isa;
+use isomer_contract::profile::{self, Origin};
+use isomer_contract::proposals::PROPOSALS;
+use isomer_contract::settings::{self, Section};
+use isomer_contract::{Arch, Profile};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const HEAD: Style = AnsiColor::Green.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The shipped profiles, a line each
+    List,
+    /// Every effective setting of a profile, and where it comes from
+    Show {
+        /// A shipped profile or a file
+        #[arg(value_name = "NAME|FILE")]
+        name: String,
+    },
+    /// Check profiles: all shipped ones, and those in the files or directories named
+    Check {
+        /// Profile files, or directories of them
+        #[arg(value_name = "FILE|DIR")]
+        paths: Vec<PathBuf>,
+    },
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    match &args.command {
+        None | Some(Command::List) => list(args.json),
+        Some(Command::Show { name }) => show(name, args.json)?,
+        Some(Command::Check { paths }) => check(paths, args.json)?,
+    }
+    Ok(())
+}
+
+fn list(json: bool) {
+    let profiles: Vec<_> = targets::shipped().collect();
+    if json {
+        return print_json(&profiles.iter().map(summary).collect::<Vec<_>>());
+    }
+    let rows = profiles
+        .iter()
+        .map(|profile| vec![profile.name.clone(), profile.triple.to_string(), profile.description.clone()]);
+    print(&aligned(rows));
+}
+
+fn summary(profile: &Profile) -> Value {
+    json!({
+        "name": profile.name,
+        "aliases": profile.aliases,
+        "description": profile.description,
+        "triple": profile.triple.to_string(),
+        "isa": profile.isa.keys().collect::<Vec<_>>(),
+    })
+}
+
+fn origin(profile: &Profile, key: &str) -> String {
+    match profile.origin(key) {
+        Origin::Default => "wasmtime's default".to_owned(),
+        Origin::Profile(name) => name,
+    }
+}
+
+fn show(name: &str, json: bool) -> Result<(), Failures> {
+    let profile = targets::resolve(&[name.to_owned()], Path::new(""))?;
+    let [profile] = profile.as_slice() else {
+        return Err(Failure::new("`all` is no single profile").hint("name one of `isomer targets`".to_owned()).into());
+    };
+    if json {
+        print_json(&show_json(profile));
+        return Ok(());
+    }
+    let mut text = format!("{HEAD}{}{HEAD:#}: {}\n", profile.name, profile.description);
+    let chain: Vec<_> = std::iter::once(&profile.name).chain(&profile.inherits).map(String::as_str).collect();
+    let facts = [
+        ("file", profile.path.clone()),
+        ("triple", profile.triple.to_string()),
+        ("aliases", profile.aliases.join(", ")),
+        ("inherits", chain.join(" -> ")),
+        ("digest", profile.digest().to_string()),
+    ];
+    text += &aligned(facts.into_iter().map(|(key, value)| vec![format!("  {key}"), value]));
+    text += &format!("\n{HEAD}isa{HEAD:#} {DIM}beyond the baseline{DIM:#}: {}\n", baseline(profile.arch));
+    let rows = profile.isa.iter().map(|(name, from)| {
+        let row = isa::by_name(profile.arch, name).expect("profiles hold rows of the table");
+        vec![format!("  {name}"), from.clone(), row.doc.to_owned()]
+    });
+    text += &aligned(rows);
+    for section in [Section::Optimize, Section::Codegen, Section::Wasm] {
+        text += &format!("\n{HEAD}[{}]{HEAD:#}\n", section.name());
+        text += &aligned(section_rows(profile, section));
+    }
+    print(&text);
+    Ok(())
+}
+
+fn baseline(arch: Arch) -> String {
+    let names: Vec<_> = isa::all(arch).filter(|row| row.baseline).map(|row| row.name).collect();
+    if names.is_empty() { "none, bytecode".to_owned() } else { names.join(", ") }
+}
+
+fn section_rows(profile: &Profile, section: Section) -> Vec<Vec<String>> {
+    let row =
+        |key: &str, value: String, doc: &str| vec![format!("  {key} = {value}"), origin(profile, key), doc.to_owned()];
+    let settings = profile.settings.shown().filter(|(setting, _)| setting.section == section);
+    let mut rows: Vec<_> = settings.map(|(setting, value)| row(setting.key, value, setting.doc)).collect();
+    if section == Section::Wasm {
+        rows.extend(
+            PROPOSALS.iter().map(|proposal| {
+                row(proposal.key, profile.features.contains(proposal.feature).to_string(), proposal.doc)
+            }),
+        );
+    }
+    rows
+}
+
+fn show_json(profile: &Profile) -> Value {
+    let settings = profile.settings.values().map(|(row, value)| {
+        json!({"table": row.section.name(), "key": row.key, "value": value, "from": origin(profile, row.key)})
+    });
+    let proposals = PROPOSALS.iter().map(|proposal| {
+        let value = profile.features.contains(proposal.feature);
+        json!({"table": "wasm", "key": proposal.key, "value": value, "from": origin(profile, proposal.key)})
+    });
+    let mut shown = summary(profile);
+    shown["inherits"] = json!(profile.inherits);
+    shown["digest"] = json!(profile.digest());
+    let extension = |(name, from): (&&'static str, &String)| {
+        let flag = isa::by_name(profile.arch, name).and_then(|row| row.flag);
+        json!({"name": name, "flag": flag, "from": from})
+    };
+    shown["isa"] = profile.isa.iter().map(extension).collect();
+    shown["settings"] = settings.chain(proposals).collect();
+    shown
+}
+
+fn check(paths: &[PathBuf], json: bool) -> Result<(), Failures> {
+    let mut profiles: Vec<_> = targets::shipped().collect();
+    let mut failures = Vec::new();
+    for path in files(paths)? {
+        match targets::from_file(&path) {
+            Ok(profile) => profiles.push(profile),
+            Err(error) => failures.push(Failure::from(error)),
+        }
+    }
+    let remarks = profile::lint(&profiles);
+    if json {
+        let remarks: Vec<_> = remarks.iter().map(ToString::to_string).collect();
+        print_json(&json!({"profiles": profiles.len(), "wrong": failures.len(), "remarks": remarks}));
+    } else {
+        let lines: String = remarks.iter().map(|remark| format!("note: {remark}\n")).collect();
+        let settings = settings::ROWS.len() + PROPOSALS.len();
+        print(&format!("{lines}{} profiles are right: {settings} settings each\n", profiles.len()));
+    }
+    if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
+}
+
+/// The profile files among `paths` and in the directories among them.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failures> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let unreadable = |error: std::io::Error| {
+            Failure::new(format!("cannot read the directory {}", path.display())).caused_by(error.to_string())
+        };
+        let mut inside = Vec::new();
+        for entry in fs::read_dir(path).map_err(unreadable)? {
+            inside.push(entry.map_err(unreadable)?.path());
+        }
+        inside.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+        inside.sort();
+        files.extend(inside);
+    }
+    Ok(files)
+}

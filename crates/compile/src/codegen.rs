@@ -1,0 +1,224 @@
+//! In: a [`Job`]. Out: the bytes of its artifact, or why there are none. The artifact is read back and must ask for
+//! exactly what the profile promised; a panic in the code generator is an error of this one job.
+
+use crate::{Input, passes};
+use isomer_contract::settings::{OptLevel, RegallocAlgorithm, Settings, Strategy};
+use isomer_contract::{Kind, Profile, Requirements, artifact::Artifact, engine_config, isa};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::{any, panic, thread};
+use wasmtime::{Config, Engine};
+
+/// Why a job has no artifact.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodegenError {
+    /// wasmtime takes no such configuration.
+    #[error("wasmtime refuses the configuration of {target}: {reason}")]
+    Configuration {
+        /// The profile.
+        target: String,
+        /// wasmtime's words.
+        reason: String,
+    },
+    /// wasmtime cannot compile the module.
+    #[error("{0}")]
+    Compile(String),
+    /// A bug in the compiler, seen as a panic.
+    #[error("the compiler panicked: {0}")]
+    Panicked(String),
+    /// A bug of ours: the artifact is not what the profile says.
+    #[error("the artifact does not ask for what the profile {target} promises: {difference}")]
+    Differs {
+        /// The profile.
+        target: String,
+        /// The first difference.
+        difference: String,
+    },
+}
+
+impl CodegenError {
+    /// What would mend it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            CodegenError::Panicked(_) => Some("this is a bug; please report it with the module".to_owned()),
+            CodegenError::Differs { .. } => Some("this is a bug in isomer; please report it".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A finished artifact.
+pub struct Compiled {
+    /// The `.cwasm`.
+    pub bytes: Vec<u8>,
+    /// What it says of itself.
+    pub artifact: Artifact,
+}
+
+/// wasmtime, set up for one profile. One serves all jobs of the profile, on any thread.
+pub struct Compiler {
+    profile: Profile,
+    promised: BTreeMap<Kind, Requirements>,
+    engine: Engine,
+}
+
+impl Compiler {
+    /// Sets wasmtime up to generate code for `profile` and nothing else: no setting comes from this machine.
+    pub fn new(profile: &Profile) -> Result<Compiler, CodegenError> {
+        let refuse = |reason: String| CodegenError::Configuration { target: profile.name.clone(), reason };
+        let promised = [Kind::Module, Kind::Component].map(|kind| (kind, Requirements::of_profile(profile, kind)));
+        let mut config = engine_config(&promised[0].1).map_err(|error| refuse(error.to_string()))?;
+        // An explicit target, even this machine's own, keeps the machine's CPU out of the artifact.
+        config.target(&profile.triple.to_string()).map_err(|error| refuse(format!("{error:#}")))?;
+        set_code_generation(&mut config, profile);
+        let engine = Engine::new(&config).map_err(|error| refuse(format!("{error:#}")))?;
+        Ok(Compiler { profile: profile.clone(), promised: promised.into(), engine })
+    }
+
+    /// Compiles `input`. The caller has seen that the profile can express it.
+    pub fn compile(&self, input: &Input) -> Result<Compiled, CodegenError> {
+        let wasm =
+            passes::apply(&input.wasm, &self.profile).map_err(|error| CodegenError::Compile(error.to_string()))?;
+        let precompile = || match input.kind {
+            Kind::Module => self.engine.precompile_module(&wasm),
+            Kind::Component => self.engine.precompile_component(&wasm),
+        };
+        let bytes = without_panic(precompile)?.map_err(|error| CodegenError::Compile(format!("{error:#}")))?;
+        let artifact = Artifact::read(&bytes).map_err(|error| self.differs(error.to_string()))?;
+        let promised = &self.promised[&input.kind];
+        if artifact.requirements != *promised {
+            return Err(self.differs(first_difference(promised, &artifact.requirements)));
+        }
+        Ok(Compiled { bytes, artifact })
+    }
+
+    fn differs(&self, difference: String) -> CodegenError {
+        CodegenError::Differs { target: self.profile.name.clone(), difference }
+    }
+}
+
+/// The settings that only the code generator sees, and the ISA flags.
+#[allow(unsafe_code)]
+fn set_code_generation(config: &mut Config, profile: &Profile) {
+    let Settings {
+        opt_level,
+        regalloc_algorithm,
+        memory_guaranteed_dense_image_size,
+        strategy,
+        nan_canonicalization,
+        heap_access_spectre_mitigation,
+        table_access_spectre_mitigation,
+        native_unwind_info,
+        // What an artifact records is in its requirements, which `engine_config` has applied.
+        inlining: _,
+        signals_based_traps: _,
+        memory_reservation: _,
+        memory_guard_size: _,
+        memory_reservation_for_growth: _,
+        memory_may_move: _,
+        guard_before_linear_memory: _,
+        memory_init_cow: _,
+        table_lazy_init: _,
+        gc_heap_reservation: _,
+        gc_heap_guard_size: _,
+        gc_heap_reservation_for_growth: _,
+        gc_heap_may_move: _,
+        gc_heap_initial_size: _,
+        collector: _,
+        address_map: _,
+        debug_info: _,
+        debug_symbols: _,
+        backtrace_details: _,
+        fuel: _,
+        epoch_interruption: _,
+        relaxed_simd_deterministic: _,
+        concurrency_support: _,
+        branch_hinting: _,
+    } = &profile.settings;
+    config.strategy(match strategy {
+        Strategy::Cranelift => wasmtime::Strategy::Cranelift,
+    });
+    config.cranelift_opt_level(match opt_level {
+        OptLevel::None => wasmtime::OptLevel::None,
+        OptLevel::Speed => wasmtime::OptLevel::Speed,
+        OptLevel::SpeedAndSize => wasmtime::OptLevel::SpeedAndSize,
+    });
+    config.cranelift_regalloc_algorithm(match regalloc_algorithm {
+        RegallocAlgorithm::Backtracking => wasmtime::RegallocAlgorithm::Backtracking,
+        RegallocAlgorithm::SinglePass => wasmtime::RegallocAlgorithm::SinglePass,
+    });
+    config.cranelift_nan_canonicalization(*nan_canonicalization);
+    config.native_unwind_info(*native_unwind_info);
+    config.memory_guaranteed_dense_image_size(memory_guaranteed_dense_image_size.0);
+    config.cranelift_debug_verifier(false);
+    config.parallel_compilation(true);
+    let mitigations = [
+        ("enable_heap_access_spectre_mitigation", heap_access_spectre_mitigation),
+        ("enable_table_access_spectre_mitigation", table_access_spectre_mitigation),
+    ];
+    for (flag, enabled) in mitigations {
+        // SAFETY: these flags choose between correct forms of code; no other part of wasmtime relies on them.
+        unsafe { config.cranelift_flag_set(flag, if *enabled { "true" } else { "false" }) };
+    }
+    for extension in isa::all(profile.arch) {
+        let Some(flag) = extension.flag else { continue };
+        let enabled = extension.baseline || profile.isa.contains_key(extension.name);
+        // SAFETY: an ISA flag makes Cranelift use instructions, which is sound as long as the code runs only where
+        // they exist. This process never runs the code, and `isomer-run` checks the host before it maps any.
+        unsafe { config.cranelift_flag_set(flag, if enabled { "true" } else { "false" }) };
+    }
+}
+
+fn first_difference(promised: &Requirements, found: &Requirements) -> String {
+    let fields = |requirements: &Requirements| {
+        let serde_json::Value::Object(fields) = serde_json::to_value(requirements).expect("requirements serialize")
+        else {
+            unreachable!("requirements are an object")
+        };
+        fields
+    };
+    let (promised, found) = (fields(promised), fields(found));
+    let different = promised.iter().find(|(key, value)| found.get(*key) != Some(value));
+    match different {
+        Some((key, value)) => {
+            format!("`{key}` is {}, promised was {value}", found.get(key).unwrap_or(&serde_json::Value::Null))
+        }
+        None => "it has a field more".to_owned(),
+    }
+}
+
+/// The names of the threads that code generation runs on. Panics there are caught and reported with their job.
+pub const THREAD_NAME: &str = "isomer-codegen";
+
+/// Where each panic that was caught began, by its message: the payload that reaches the job has no location.
+static PANIC_PLACES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// Keeps panics on code generation's threads off the screen: [`Compiler::compile`] reports them.
+pub fn catch_panics() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !thread::current().name().is_some_and(|name| name.starts_with(THREAD_NAME)) {
+            return default(info);
+        }
+        let place = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        if let Ok(mut places) = PANIC_PLACES.lock() {
+            places.insert(message_of(info.payload()), place);
+        }
+    }));
+}
+
+fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, CodegenError> {
+    // The engine keeps only caches of contexts across a panic, each taken out while it is used: nothing half-made
+    // can be seen by a later job.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let message = message_of(payload.as_ref());
+        let place = PANIC_PLACES.lock().ok().and_then(|places| places.get(&message).cloned()).unwrap_or_default();
+        CodegenError::Panicked(format!("{message}{place}"))
+    })
+}
+
+fn message_of(payload: &dyn any::Any) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+}

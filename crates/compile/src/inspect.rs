@@ -1,0 +1,59 @@
+//! In: an artifact's bytes. Out: everything that it says of itself, as data that a machine can read.
+
+use isomer_contract::artifact::{Artifact, ArtifactError, Section};
+use isomer_contract::{Digest, Requirements};
+use serde::Serialize;
+
+/// What is in a `.cwasm`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Inspection {
+    /// The digest of the whole file: what `isomer-run --digest` takes.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// The platform that it was compiled for.
+    pub triple: String,
+    /// What it needs.
+    pub requirements: Requirements,
+    /// The digest of `requirements`.
+    pub compat: Digest,
+    /// The digest of its code, without what it asks for.
+    pub code: Digest,
+    /// The code generator's flags.
+    pub flags: Vec<(String, String)>,
+    /// Its sections.
+    pub sections: Vec<InspectedSection>,
+}
+
+/// One section of a `.cwasm`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct InspectedSection {
+    /// Its name.
+    pub name: String,
+    /// Its bytes in the file.
+    pub size_bytes: u64,
+    /// Their digest.
+    pub digest: Digest,
+}
+
+/// Reads `bytes`, whoever made them.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
+    let artifact = Artifact::read(bytes)?;
+    let section = |Section { name, size_bytes, digest }: &Section| InspectedSection {
+        name: name.clone(),
+        size_bytes: *size_bytes,
+        digest: *digest,
+    };
+    Ok(Inspection {
+        digest: Digest::of(bytes),
+        size_bytes: bytes.len() as u64,
+        code: artifact.code_digest(),
+        compat: artifact.requirements.compat(),
+        sections: artifact.sections.iter().map(section).collect(),
+        triple: artifact.triple,
+        requirements: artifact.requirements,
+        flags: artifact.flags,
+    })
+}

@@ -1,0 +1,36 @@
+//! From WebAssembly and profiles to artifacts and releases.
+//!
+//! The data's path: files become [`Input`]s (`input`), names become profiles (`targets`); an [`Analysis`] says what a
+//! module uses and which profiles can express that (`analysis`, `express`); a [`Job`] is one module for one profile
+//! (`job`), `passes` says what the module goes through first, [`Compiler`] generates its code (`codegen`) and [`run_jobs`] keeps all cores at it (`schedule`); a
+//! [`Release`] is the matrix that a manifest names (`release_manifest`, `release`), with equal variants found
+//! (`collapse`) and written through `isomer-release`. Never here: running guest code.
+
+pub mod input;
+pub mod targets;
+
+pub mod analysis;
+pub mod express;
+
+pub mod job;
+
+pub mod passes;
+
+pub mod codegen;
+pub mod schedule;
+
+mod collapse;
+pub mod release;
+pub mod release_manifest;
+
+pub mod inspect;
+
+pub use analysis::Analysis;
+pub use codegen::Compiler;
+pub use input::Input;
+pub use job::Job;
+pub use release::Release;
+pub use schedule::run_jobs;
+
+/// The version of isomer, which artifacts and jobs record.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,20 @@
+//! The `isomer` command: reads the command line, hands over to one file of `cli` a command, and prints what failed.
+
+mod cli;
+mod failure;
+mod progress;
+mod table;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failures) => {
+            failures.print();
+            ExitCode::FAILURE
+        }
+    }
+}

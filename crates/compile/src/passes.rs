@@ -1,0 +1,189 @@
+//! In: valid WebAssembly and a profile. Out: WebAssembly that means the same and that the profile's code generator can
+//! take. What a release offers to other runtimes is always the module as it came.
+//!
+//! There is one pass, `opaque-copy-lengths`. wasmtime 48 expands a copy of 16 to 128 bytes, where the length is a
+//! constant, into vector loads and stores, and Cranelift panics on those for riscv64 without `v` (wasmtime issue
+//! 13959). Nearly every module that clang or Rust makes has such a copy. wasmtime looks for a constant that is the
+//! very operand, so the pass adds zero to it: the copy becomes a call, and the addition is folded away later.
+
+use isomer_contract::{Arch, Profile};
+use std::borrow::Cow;
+use wasmparser::{BinaryReader, BinaryReaderError, FunctionBody, Operator};
+
+/// The pass's name, as jobs and releases record it.
+pub const OPAQUE_COPY_LENGTHS: &str = "opaque-copy-lengths";
+
+/// The passes that a module goes through before code is generated for `profile`.
+pub fn passes(profile: &Profile) -> &'static [&'static str] {
+    if profile.arch == Arch::Riscv64 && !profile.isa.contains_key("v") { &[OPAQUE_COPY_LENGTHS] } else { &[] }
+}
+
+/// `wasm` after the passes for `profile`.
+pub fn apply<'a>(wasm: &'a [u8], profile: &Profile) -> Result<Cow<'a, [u8]>, BinaryReaderError> {
+    if passes(profile).is_empty() { Ok(Cow::Borrowed(wasm)) } else { opaque_copy_lengths(wasm).map(Cow::Owned) }
+}
+
+/// Bytes of a binary's preamble: magic number, version, layer.
+const PREAMBLE: usize = 8;
+
+/// Sections that hold code or whole binaries; the others are copied as they are.
+const CODE_SECTION: u8 = 10;
+const COMPONENT_CORE_MODULE_SECTION: u8 = 1;
+const COMPONENT_COMPONENT_SECTION: u8 = 4;
+
+/// `i32.const 0, i32.add` and `i64.const 0, i64.add`.
+const ADD_ZERO_32: [u8; 3] = [0x41, 0, 0x6a];
+const ADD_ZERO_64: [u8; 3] = [0x42, 0, 0x7c];
+
+fn opaque_copy_lengths(wasm: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
+    let component = wasm.get(6) == Some(&1);
+    let memories = if component { Vec::new() } else { memories_are_64_bit(wasm)? };
+    let mut out = wasm[..PREAMBLE].to_vec();
+    let mut reader = BinaryReader::new(&wasm[PREAMBLE..], PREAMBLE);
+    while !reader.eof() {
+        let id = reader.read_u8()?;
+        let size = reader.read_var_u32()?;
+        let payload = reader.read_bytes(size as usize)?;
+        let rewritten = match (component, id) {
+            (false, CODE_SECTION) => Cow::Owned(code_section(payload, &memories)?),
+            (true, COMPONENT_CORE_MODULE_SECTION | COMPONENT_COMPONENT_SECTION) => {
+                Cow::Owned(opaque_copy_lengths(payload)?)
+            }
+            _ => Cow::Borrowed(payload),
+        };
+        out.push(id);
+        push_sized(&mut out, &rewritten);
+    }
+    Ok(out)
+}
+
+fn code_section(payload: &[u8], memories: &[bool]) -> Result<Vec<u8>, BinaryReaderError> {
+    let mut reader = BinaryReader::new(payload, 0);
+    let count = reader.read_var_u32()?;
+    let mut out = Vec::with_capacity(payload.len() + payload.len() / 64);
+    push_u32(&mut out, count);
+    for _ in 0..count {
+        let size = reader.read_var_u32()?;
+        let body = reader.read_bytes(size as usize)?;
+        push_sized(&mut out, &function_body(body, memories)?);
+    }
+    Ok(out)
+}
+
+fn function_body<'a>(body: &'a [u8], memories: &[bool]) -> Result<Cow<'a, [u8]>, BinaryReaderError> {
+    let mut out = Vec::new();
+    let mut copied = 0;
+    let mut operators = FunctionBody::new(BinaryReader::new(body, 0)).get_operators_reader()?;
+    while !operators.eof() {
+        let (operator, offset) = operators.read_with_offset()?;
+        let wide = |memory: u32| memories.get(memory as usize).copied().unwrap_or(false);
+        // The length is the topmost operand of each of these.
+        let add_zero = match operator {
+            Operator::MemoryCopy { dst_mem, src_mem } if wide(dst_mem) && wide(src_mem) => ADD_ZERO_64,
+            Operator::MemoryCopy { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::ArrayCopy { .. }
+            | Operator::ArrayNewData { .. }
+            | Operator::ArrayInitData { .. } => ADD_ZERO_32,
+            _ => continue,
+        };
+        out.extend_from_slice(&body[copied..offset]);
+        out.extend_from_slice(&add_zero);
+        copied = offset;
+    }
+    if copied == 0 {
+        return Ok(Cow::Borrowed(body));
+    }
+    out.extend_from_slice(&body[copied..]);
+    Ok(Cow::Owned(out))
+}
+
+/// For each memory of a module, whether its addresses have 64 bits.
+fn memories_are_64_bit(wasm: &[u8]) -> Result<Vec<bool>, BinaryReaderError> {
+    use wasmparser::{Parser, Payload, TypeRef};
+    let mut memories = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload? {
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    if let TypeRef::Memory(memory) = import?.ty {
+                        memories.push(memory.memory64);
+                    }
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    memories.push(memory?.memory64);
+                }
+            }
+            Payload::CodeSectionStart { .. } => break,
+            _ => {}
+        }
+    }
+    Ok(memories)
+}
+
+fn push_sized(out: &mut Vec<u8>, bytes: &[u8]) {
+    push_u32(out, u32::try_from(bytes.len()).expect("a binary that grows by a few bytes a copy stays below 4 GiB"));
+    out.extend_from_slice(bytes);
+}
+
+fn push_u32(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmparser::{Validator, WasmFeatures};
+
+    fn rewrite(text: &str) -> Vec<u8> {
+        let wasm = wat::parse_str(text).unwrap();
+        let out = opaque_copy_lengths(&wasm).unwrap();
+        Validator::new_with_features(WasmFeatures::all()).validate_all(&out).unwrap();
+        out
+    }
+
+    fn zeros_added(wasm: &[u8]) -> usize {
+        let count = |add: &[u8]| wasm.windows(3).filter(|bytes| *bytes == add).count();
+        count(&ADD_ZERO_32) + count(&ADD_ZERO_64)
+    }
+
+    #[test]
+    fn every_copy_is_changed_and_stays_valid() {
+        let copy = "(memory.copy (i32.const 0) (i32.const 64) (i32.const 32))";
+        assert_eq!(zeros_added(&rewrite(&format!("(module (memory 1) (func {copy}) (func) (func {copy} {copy}))"))), 3);
+        let mixed = "(module (memory 1) (memory i64 1) (data $d \"0123456789abcdef\")
+            (func (memory.copy 1 1 (i64.const 0) (i64.const 64) (i64.const 32))
+                  (memory.copy 0 1 (i32.const 0) (i64.const 64) (i32.const 32))
+                  (memory.init 1 $d (i64.const 0) (i32.const 0) (i32.const 16))))";
+        assert_eq!(zeros_added(&rewrite(mixed)), 3);
+        let unreachable = "(module (memory 1) (func unreachable memory.copy))";
+        assert_eq!(zeros_added(&rewrite(unreachable)), 1);
+        let gc = "(module (type $a (array (mut i8))) (data $d \"0123456789abcdef\")
+            (func (param (ref $a)) (result (ref $a))
+              (array.copy $a $a (local.get 0) (i32.const 0) (local.get 0) (i32.const 16) (i32.const 16))
+              (array.init_data $a $d (local.get 0) (i32.const 0) (i32.const 0) (i32.const 16))
+              (array.new_data $a $d (i32.const 0) (i32.const 16))))";
+        assert_eq!(zeros_added(&rewrite(gc)), 3);
+    }
+
+    #[test]
+    fn components_are_searched_to_their_depth() {
+        let module = "(core module (memory 1) (func (memory.copy (i32.const 0) (i32.const 64) (i32.const 32))))";
+        let nested = format!("(component {module} (component {module}) {module})");
+        assert_eq!(zeros_added(&rewrite(&nested)), 3);
+    }
+
+    #[test]
+    fn nothing_else_changes() {
+        let wasm =
+            wat::parse_str("(module (memory 1) (func $f (result i32) (i32.const 5)) (data (i32.const 1) \"x\"))");
+        let wasm = wasm.unwrap();
+        assert_eq!(opaque_copy_lengths(&wasm).unwrap(), wasm);
+    }
+}

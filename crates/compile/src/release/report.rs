@@ -1,0 +1,60 @@
+//! What became of each cell of a release's matrix.
+
+use crate::codegen::CodegenError;
+use crate::express::{Inexpressible, Refused};
+use isomer_release::Summary;
+use std::time::Duration;
+
+/// A release, or why there is none.
+pub struct ReleaseReport {
+    /// Every module for every profile, in the manifest's order.
+    pub cells: Vec<CellReport>,
+    /// What was written, or none when a cell failed and the directory is as it was.
+    pub summary: Option<Summary>,
+}
+
+/// One module for one profile.
+pub struct CellReport {
+    /// The module.
+    pub module: String,
+    /// The profile.
+    pub target: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a cell.
+pub enum Outcome {
+    /// It ships.
+    Shipped {
+        /// The artifact's size as it is mapped, in bytes.
+        size_bytes: u64,
+        /// Its size in the release, in bytes.
+        stored_bytes: u64,
+        /// How long it took to compile; none when it was kept from the former release.
+        took: Option<Duration>,
+    },
+    /// The form of another profile, whose code is equal and which asks for no more, serves it.
+    ServedBy {
+        /// That profile.
+        target: String,
+        /// How long it took to find that out by compiling; none when it was known.
+        took: Option<Duration>,
+    },
+    /// The profile has no form for the module, which is no failure.
+    NotExpressible(Inexpressible),
+    /// No profile has.
+    Refused(Refused),
+    /// The compiler failed.
+    Failed(CodegenError),
+}
+
+impl Outcome {
+    /// Whether it keeps the release from being written.
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Outcome::Shipped { .. } | Outcome::ServedBy { .. } | Outcome::NotExpressible(_) => false,
+            Outcome::Refused(_) | Outcome::Failed(_) => true,
+        }
+    }
+}

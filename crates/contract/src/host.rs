@@ -1,0 +1,90 @@
+//! A server as far as code generation is concerned: what `isomer-run host --json` prints and `--host FILE` reads.
+
+use crate::isa::{self, Arch};
+use crate::{ENGINE_VERSION, nearest};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// A machine that runs artifacts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Host {
+    /// Its architecture.
+    pub arch: Arch,
+    /// target-lexicon's name of its operating system.
+    pub os: String,
+    /// The CPU's name, for people: nothing is ever decided by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// The ISA extensions that CPU and operating system both support, by their names in [`isa`].
+    pub isa: BTreeSet<String>,
+    /// The version of wasmtime that would load artifacts there.
+    #[serde(default = "engine_here")]
+    pub engine: String,
+}
+
+fn engine_here() -> String {
+    ENGINE_VERSION.to_owned()
+}
+
+/// Why a host file is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// No JSON, or JSON of another shape.
+    #[error("not a host file: {0}")]
+    Json(String),
+    /// An extension that isomer has no row for.
+    #[error("`isa` names `{name}`, which is no extension of {arch}")]
+    UnknownExtension {
+        /// As written.
+        name: String,
+        /// The host's architecture.
+        arch: Arch,
+        /// The name that was probably meant.
+        nearest: Option<String>,
+    },
+    /// An architecture that no server has.
+    #[error("`arch` is {0}, which is bytecode and no machine")]
+    Interpreter(Arch),
+}
+
+impl HostError {
+    /// What would mend it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            HostError::Json(_) => Some("`isomer-run host --json` prints one".to_owned()),
+            HostError::UnknownExtension { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            _ => None,
+        }
+    }
+}
+
+impl Host {
+    /// Reads what `isomer-run host --json` printed.
+    pub fn from_json(text: &str) -> Result<Host, HostError> {
+        let host: Host = serde_json::from_str(text).map_err(|error| HostError::Json(error.to_string()))?;
+        if host.arch.is_pulley() {
+            return Err(HostError::Interpreter(host.arch));
+        }
+        // A typo would quietly make the host weaker than it is.
+        let unknown = host.isa.iter().find(|name| isa::by_name(host.arch, name).is_none());
+        match unknown {
+            None => Ok(host),
+            Some(name) => Err(HostError::UnknownExtension {
+                name: name.clone(),
+                arch: host.arch,
+                nearest: nearest(name, isa::all(host.arch).map(|row| row.name)).map(str::to_owned),
+            }),
+        }
+    }
+
+    /// The Pulley bytecode that an interpreter on this host can run.
+    pub fn pulley(&self) -> Arch {
+        if self.arch == Arch::S390x { Arch::Pulley64be } else { Arch::Pulley64 }
+    }
+
+    /// The major of [`Host::engine`], which loaders compare.
+    pub fn engine_major(&self) -> &str {
+        self.engine.split('.').next().unwrap_or_default()
+    }
+}

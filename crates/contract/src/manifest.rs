@@ -1,0 +1,236 @@
+//! The documents of a release that are isomer's own: media types, annotation keys, the config of a variant, and what
+//! an index says of each variant. The OCI documents around them are `isomer-release`'s.
+
+use crate::{Arch, Digest, Kind, Needs, Requirements, Variant};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use target_lexicon::Triple;
+
+/// `artifactType` of a manifest that holds a compiled variant.
+pub const ARTIFACT_TYPE: &str = "application/vnd.isomer.cwasm.v1";
+/// Media type of a variant's config, [`VariantConfig`].
+pub const CONFIG_MEDIA_TYPE: &str = "application/vnd.isomer.cwasm.config.v1+json";
+/// Media type of an uncompressed `.cwasm` layer.
+pub const LAYER_MEDIA_TYPE: &str = "application/vnd.isomer.cwasm.v1";
+/// Media type of a `.cwasm` layer compressed with zstd.
+pub const LAYER_ZSTD_MEDIA_TYPE: &str = "application/vnd.isomer.cwasm.v1+zstd";
+
+/// Media type of the config of a Wasm artifact, as the CNCF's Wasm OCI artifact layout defines it.
+pub const WASM_CONFIG_MEDIA_TYPE: &str = "application/vnd.wasm.config.v0+json";
+/// Media type of a Wasm layer, from the same layout.
+pub const WASM_LAYER_MEDIA_TYPE: &str = "application/wasm";
+
+/// Annotation of a variant's descriptor: the profile that it was compiled for.
+pub const ANNOTATION_TARGET: &str = "dev.isomer.target";
+/// Annotation of a variant's descriptor: all profiles that it serves, separated by commas.
+pub const ANNOTATION_SERVES: &str = "dev.isomer.serves";
+/// Annotation of a variant's descriptor: the exact engine, `wasmtime 48.0.8`.
+pub const ANNOTATION_ENGINE: &str = "dev.isomer.engine";
+/// Annotation of a variant's descriptor: its [`Requirements`] as canonical JSON.
+pub const ANNOTATION_REQUIREMENTS: &str = "dev.isomer.requirements";
+/// Annotation of a variant's descriptor: the digest of its requirements, for equality at a glance.
+pub const ANNOTATION_COMPAT: &str = "dev.isomer.compat";
+/// Annotation of a module's index: the name that `isomer-run` knows it by.
+pub const ANNOTATION_MODULE: &str = "dev.isomer.module";
+
+/// The version of these documents. A reader refuses a newer one.
+pub const SCHEMA: u32 = 1;
+
+/// A blob and its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Blob {
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// How many there are.
+    pub size_bytes: u64,
+}
+
+impl Blob {
+    /// The blob that `bytes` make.
+    pub fn of(bytes: &[u8]) -> Blob {
+        Blob { digest: Digest::of(bytes), size_bytes: bytes.len() as u64 }
+    }
+}
+
+/// A profile that a variant serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Served {
+    /// The profile's name.
+    pub target: String,
+    /// The digest of the job that compiled, or would have compiled, the module for it.
+    pub job: Digest,
+}
+
+/// The config blob of a variant's manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct VariantConfig {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The module's name in the release.
+    pub module: String,
+    /// The WebAssembly that was compiled.
+    pub wasm: Blob,
+    /// The `.cwasm` as it is mapped: uncompressed, as `diff_ids` are for image layers.
+    pub artifact: Blob,
+    /// The digest of all its sections but the one that states its requirements: equal for equal code.
+    pub code: Digest,
+    /// The profile that it was compiled for.
+    pub target: String,
+    /// That profile's triple.
+    pub triple: String,
+    /// Every profile that it serves, sorted by name.
+    pub serves: Vec<Served>,
+    /// What the module went through before code was generated, in that order.
+    pub passes: Vec<String>,
+    /// The exact version of wasmtime.
+    pub engine: String,
+    /// The version of isomer.
+    pub isomer: String,
+    /// What a server must have.
+    pub requirements: Requirements,
+    /// The digest of `requirements`.
+    pub compat: Digest,
+    /// What the module needs beside instructions.
+    pub needs: Needs,
+}
+
+/// Why a variant's description in an index or config is not to be believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// An annotation is not there.
+    #[error("the annotation `{0}` is missing")]
+    Missing(&'static str),
+    /// An annotation does not parse.
+    #[error("the annotation `{key}` does not parse: {reason}")]
+    Malformed {
+        /// Its key.
+        key: &'static str,
+        /// The parser's words.
+        reason: String,
+    },
+    /// Written by a later isomer.
+    #[error("written in format {found}; this isomer reads up to {SCHEMA}")]
+    Newer {
+        /// The format's version.
+        found: u32,
+    },
+}
+
+impl VariantConfig {
+    /// What the index says of this variant, as annotations of its manifest's descriptor.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let serves: Vec<_> = self.serves.iter().map(|served| served.target.as_str()).collect();
+        [
+            (ANNOTATION_TARGET, self.target.clone()),
+            (ANNOTATION_SERVES, serves.join(",")),
+            (ANNOTATION_ENGINE, format!("wasmtime {}", self.engine)),
+            (ANNOTATION_REQUIREMENTS, crate::canonical_json(&self.requirements)),
+            (ANNOTATION_COMPAT, self.compat.to_string()),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+    }
+
+    /// Reads a config blob.
+    pub fn from_json(bytes: &[u8]) -> Result<VariantConfig, ManifestError> {
+        #[derive(Deserialize)]
+        struct Schema {
+            schema: u32,
+        }
+        let malformed =
+            |error: serde_json::Error| ManifestError::Malformed { key: "config", reason: error.to_string() };
+        let Schema { schema } = serde_json::from_slice(bytes).map_err(malformed)?;
+        if schema > SCHEMA {
+            return Err(ManifestError::Newer { found: schema });
+        }
+        serde_json::from_slice(bytes).map_err(malformed)
+    }
+}
+
+impl Variant {
+    /// Reads what [`VariantConfig::annotations`] wrote.
+    pub fn from_annotations(
+        manifest: Digest,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Variant, ManifestError> {
+        let get = |key: &'static str| annotations.get(key).ok_or(ManifestError::Missing(key));
+        let requirements = serde_json::from_str(get(ANNOTATION_REQUIREMENTS)?)
+            .map_err(|error| ManifestError::Malformed { key: ANNOTATION_REQUIREMENTS, reason: error.to_string() })?;
+        let engine = get(ANNOTATION_ENGINE)?;
+        let engine = engine.strip_prefix("wasmtime ").ok_or_else(|| ManifestError::Malformed {
+            key: ANNOTATION_ENGINE,
+            reason: format!("`{engine}` names no version of wasmtime"),
+        })?;
+        Ok(Variant {
+            target: get(ANNOTATION_TARGET)?.clone(),
+            serves: get(ANNOTATION_SERVES)?.split(',').map(str::to_owned).collect(),
+            engine: engine.to_owned(),
+            requirements,
+            manifest,
+        })
+    }
+}
+
+/// An OCI platform: what `platform` says of a manifest in an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// Go's name of the architecture.
+    pub architecture: String,
+    /// Go's name of the operating system.
+    pub os: String,
+    /// The level of the architecture, where its convention knows one.
+    pub variant: Option<String>,
+}
+
+/// The platform of the plain Wasm in an index.
+pub fn wasm_platform(kind: Kind) -> Platform {
+    let os = match kind {
+        Kind::Module => "wasip1",
+        Kind::Component => "wasip2",
+    };
+    Platform { architecture: "wasm".to_owned(), os: os.to_owned(), variant: None }
+}
+
+/// The platform that `triple` and the extensions of `requirements` stand for. The variant is the highest level that
+/// the extensions reach; what is beyond it stands in the annotations, exactly.
+pub fn platform(triple: &Triple, requirements: &Requirements) -> Platform {
+    use target_lexicon::OperatingSystem;
+    let architecture = match requirements.arch {
+        Arch::X86_64 => "amd64",
+        Arch::Aarch64 => "arm64",
+        Arch::Riscv64 => "riscv64",
+        Arch::S390x => "s390x",
+        Arch::Pulley64 => "pulley64",
+        Arch::Pulley64be => "pulley64be",
+    };
+    let os = match triple.operating_system {
+        OperatingSystem::Darwin(_) | OperatingSystem::MacOSX(_) => "darwin".to_owned(),
+        other => other.to_string(),
+    };
+    Platform { architecture: architecture.to_owned(), os, variant: level(requirements) }
+}
+
+/// The levels of each architecture, highest first, by extensions that only they have.
+///
+/// amd64: psABI levels, as containerd and Go's GOAMD64 name them. arm64: Go's GOARM64; riscv64: Go's GORISCV64.
+fn level(requirements: &Requirements) -> Option<String> {
+    let levels: &[(&str, &[&str])] = match requirements.arch {
+        Arch::X86_64 => &[
+            ("v4", &["avx512f", "avx512dq", "avx512vl"]),
+            ("v3", &["avx2", "bmi1", "bmi2", "fma", "lzcnt"]),
+            ("v2", &["sse4.2", "popcnt", "cmpxchg16b"]),
+            ("v1", &[]),
+        ],
+        Arch::Aarch64 => &[("v8.1", &["lse"]), ("v8", &[])],
+        Arch::Riscv64 => {
+            &[("rva23u64", &["v", "zvbb", "zicond", "zcb"]), ("rva22u64", &["zba", "zbb", "zbs"]), ("rva20u64", &[])]
+        }
+        Arch::S390x | Arch::Pulley64 | Arch::Pulley64be => &[],
+    };
+    let reached = |needed: &&[&str]| needed.iter().all(|name| requirements.isa.contains(*name));
+    levels.iter().find(|(_, needed)| reached(needed)).map(|(level, _)| (*level).to_owned())
+}

@@ -1,0 +1,107 @@
+//! In: resolved profiles. Out: what is legal but probably not meant.
+
+use super::Profile;
+use crate::Size;
+use crate::settings::OptLevel;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Something that works and is worth a second look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    /// No description.
+    NoDescription {
+        /// The profile.
+        profile: String,
+    },
+    /// Two profiles that generate the same code.
+    SameSettings {
+        /// The profile.
+        profile: String,
+        /// The other.
+        other: String,
+    },
+    /// A name or alias that two profiles claim.
+    SharedName {
+        /// The profile.
+        profile: String,
+        /// The other.
+        other: String,
+        /// The name.
+        name: String,
+    },
+    /// Bounds checks are made explicitly, or code is not optimised.
+    Slow {
+        /// The profile.
+        profile: String,
+        /// What costs and what to set.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remark::NoDescription { profile } => write!(f, "{profile}: no `description`"),
+            Remark::SameSettings { profile, other } => {
+                write!(f, "{profile}: the same effective settings as {other}; one of them can be an alias")
+            }
+            Remark::SharedName { profile, other, name } => write!(f, "{profile}: `{name}` also names {other}"),
+            Remark::Slow { profile, reason } => write!(f, "{profile}: {reason}"),
+        }
+    }
+}
+
+/// Everything worth a second look in `profiles`.
+pub fn lint(profiles: &[Profile]) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    for (index, profile) in profiles.iter().enumerate() {
+        let name = || profile.name.clone();
+        if profile.description.is_empty() {
+            remarks.push(Remark::NoDescription { profile: name() });
+        }
+        remarks.extend(slow(profile).into_iter().map(|reason| Remark::Slow { profile: name(), reason }));
+        if let Some(other) = profiles[..index].iter().find(|other| same_settings(other, profile)) {
+            remarks.push(Remark::SameSettings { profile: name(), other: other.name.clone() });
+        }
+        for claimed in std::iter::once(&profile.name).chain(&profile.aliases) {
+            if let Some(other) = names.insert(claimed, &profile.name) {
+                remarks.push(Remark::SharedName { profile: name(), other: other.to_owned(), name: claimed.clone() });
+            }
+        }
+    }
+    remarks
+}
+
+fn same_settings(a: &Profile, b: &Profile) -> bool {
+    a.triple == b.triple && a.isa.keys().eq(b.isa.keys()) && a.settings == b.settings && a.features == b.features
+}
+
+/// What keeps native code below the speed that wasmtime's guide to fast execution describes.
+fn slow(profile: &Profile) -> Vec<String> {
+    if profile.arch.is_pulley() {
+        return Vec::new();
+    }
+    let settings = &profile.settings;
+    let mut reasons = Vec::new();
+    if !settings.signals_based_traps {
+        reasons.push("signals-based-traps is off, so every memory access is checked explicitly".to_owned());
+    }
+    if settings.memory_reservation < Size::gib(4) {
+        reasons.push(format!(
+            "memory-reservation is {}; below 4GiB every memory access is checked explicitly",
+            settings.memory_reservation
+        ));
+    }
+    if settings.memory_guard_size < Size::mib(32) {
+        reasons.push(format!(
+            "memory-guard-size is {}; below 32MiB accesses with a larger offset are checked explicitly",
+            settings.memory_guard_size
+        ));
+    }
+    if settings.opt_level == OptLevel::None {
+        reasons.push("opt-level is none".to_owned());
+    }
+    reasons
+}

@@ -1,0 +1,169 @@
+//! The OCI documents of a release. In: configs, layers, names. Out: their canonical JSON. Never here: a file, a clock.
+//!
+//! No descriptor has an `artifactType`, though the specification allows it: skopeo 1.9, which Debian 12 ships, drops it
+//! when it copies an index, and so changes the index's digest. Manifests have theirs; in an index, annotations and
+//! platform tell what is what.
+
+use crate::layer::Layer;
+use crate::wasm::Wasm;
+use isomer_contract::manifest::{
+    ANNOTATION_MODULE, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, Platform, VariantConfig, WASM_CONFIG_MEDIA_TYPE,
+    WASM_LAYER_MEDIA_TYPE, platform, wasm_platform,
+};
+use isomer_contract::{Digest, canonical_json};
+use oci_spec::image::{
+    Arch, Descriptor, ImageIndex, ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder,
+    SCHEMA_VERSION,
+};
+use serde::Serialize;
+use std::collections::HashMap;
+use target_lexicon::Triple;
+
+/// The only version of the image layout so far.
+pub(crate) const LAYOUT_VERSION: &str = "1.0.0";
+/// What `oci-layout` holds.
+pub(crate) const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+/// The tag of a descriptor in `index.json`, by the OCI image specification.
+pub(crate) const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// What all keys of isomer's own annotations begin with.
+pub(crate) const ANNOTATION_PREFIX: &str = "dev.isomer.";
+const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
+const ANNOTATION_VERSION: &str = "org.opencontainers.image.version";
+/// Annotation of the `index.json` that isomer wrote: the format of the release.
+pub(crate) const ANNOTATION_RELEASE: &str = "dev.isomer.release";
+
+/// The config of a plain Wasm artifact, as the CNCF's Wasm OCI artifact layout has it.
+///
+/// Its `created` is required by the readers there are (the Bytecode Alliance's `oci-wasm`), hence the epoch.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WasmConfig<'a> {
+    created: &'static str,
+    architecture: &'a str,
+    os: &'a str,
+    layer_digests: [Digest; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<WasmComponent<'a>>,
+}
+
+#[derive(Serialize)]
+struct WasmComponent<'a> {
+    exports: &'a [String],
+    imports: &'a [String],
+}
+
+/// The config blob of the plain Wasm.
+pub(crate) fn wasm_config(wasm: &Wasm) -> String {
+    let Platform { architecture, os, variant: _ } = wasm_platform(wasm.kind());
+    let component = wasm.component().map(|names| WasmComponent { exports: &names.exports, imports: &names.imports });
+    canonical_json(&WasmConfig {
+        created: "1970-01-01T00:00:00Z",
+        architecture: &architecture,
+        os: &os,
+        layer_digests: [wasm.blob().digest],
+        component,
+    })
+}
+
+/// The manifest of the plain Wasm. By the layout's definition its config's media type stands for an `artifactType`.
+pub(crate) fn wasm_manifest(name: &str, config: Blob, wasm: &Wasm) -> String {
+    let config = descriptor(MediaType::from(WASM_CONFIG_MEDIA_TYPE), config);
+    let layer = titled(descriptor(MediaType::from(WASM_LAYER_MEDIA_TYPE), wasm.blob()), format!("{name}.wasm"));
+    canonical_json(&manifest_builder(config, layer).build().expect("every required field is set"))
+}
+
+/// What an index says of the plain Wasm's manifest.
+pub(crate) fn wasm_descriptor(manifest: Blob, wasm: &Wasm) -> Descriptor {
+    let mut descriptor = descriptor(MediaType::ImageManifest, manifest);
+    descriptor.set_platform(Some(oci_platform(wasm_platform(wasm.kind()))));
+    descriptor
+}
+
+/// The manifest of a variant.
+pub(crate) fn variant_manifest(config: &VariantConfig, config_blob: Blob, layer: Layer) -> String {
+    let config_descriptor = descriptor(MediaType::from(CONFIG_MEDIA_TYPE), config_blob);
+    let extension = match layer.compression {
+        crate::Compression::None => "cwasm",
+        crate::Compression::Zstd => "cwasm.zst",
+    };
+    let title = format!("{}.{}.{extension}", config.module, config.target);
+    let layer = titled(descriptor(MediaType::from(layer.compression.media_type()), layer.blob), title);
+    let manifest = manifest_builder(config_descriptor, layer).artifact_type(MediaType::from(ARTIFACT_TYPE));
+    canonical_json(&manifest.build().expect("every required field is set"))
+}
+
+/// What an index says of a variant's manifest.
+pub(crate) fn variant_descriptor(manifest: Blob, config: &VariantConfig, triple: &Triple) -> Descriptor {
+    let mut descriptor = descriptor(MediaType::ImageManifest, manifest);
+    descriptor.set_platform(Some(oci_platform(platform(triple, &config.requirements))));
+    descriptor.set_annotations(Some(config.annotations().into_iter().collect()));
+    descriptor
+}
+
+/// The image index of a module.
+pub(crate) fn module_index(name: &str, version: &str, manifests: Vec<Descriptor>) -> String {
+    let annotations = [(ANNOTATION_TITLE, name), (ANNOTATION_VERSION, version), (ANNOTATION_MODULE, name)];
+    canonical_json(&index(manifests, &annotations))
+}
+
+/// `descriptor` as `index.json` lists it.
+pub(crate) fn tagged(mut descriptor: Descriptor, reference: &str, module: Option<&str>) -> Descriptor {
+    let tag = [(ANNOTATION_REF_NAME, reference)];
+    let annotations = tag.into_iter().chain(module.map(|name| (ANNOTATION_MODULE, name)));
+    descriptor.set_annotations(Some(owned(annotations)));
+    descriptor
+}
+
+/// A descriptor of a module's image index.
+pub(crate) fn module_descriptor(index: Blob) -> Descriptor {
+    descriptor(MediaType::ImageIndex, index)
+}
+
+/// `index.json`.
+pub(crate) fn release_index(manifests: Vec<Descriptor>) -> String {
+    canonical_json(&index(manifests, &[(ANNOTATION_RELEASE, "1")]))
+}
+
+/// Whether an `index.json` is one that [`release_index`] made.
+pub(crate) fn is_release_index(index: &ImageIndex) -> bool {
+    index.annotations().as_ref().is_some_and(|annotations| annotations.contains_key(ANNOTATION_RELEASE))
+}
+
+fn index(manifests: Vec<Descriptor>, annotations: &[(&str, &str)]) -> ImageIndex {
+    ImageIndexBuilder::default()
+        .schema_version(SCHEMA_VERSION)
+        .media_type(MediaType::ImageIndex)
+        .manifests(manifests)
+        .annotations(owned(annotations.iter().copied()))
+        .build()
+        .expect("every required field is set")
+}
+
+fn manifest_builder(config: Descriptor, layer: Descriptor) -> ImageManifestBuilder {
+    let builder = ImageManifestBuilder::default().schema_version(SCHEMA_VERSION).media_type(MediaType::ImageManifest);
+    builder.config(config).layers(vec![layer])
+}
+
+fn descriptor(media_type: MediaType, blob: Blob) -> Descriptor {
+    let digest: oci_spec::image::Digest = blob.digest.to_string().parse().expect("a sha256 digest is an OCI digest");
+    Descriptor::new(media_type, blob.size_bytes, digest)
+}
+
+/// Clients that pull files, as `oras pull` does, save a layer under its title.
+fn titled(mut descriptor: Descriptor, title: String) -> Descriptor {
+    descriptor.set_annotations(Some(owned([(ANNOTATION_TITLE, title.as_str())])));
+    descriptor
+}
+
+fn oci_platform(Platform { architecture, os, variant }: Platform) -> oci_spec::image::Platform {
+    let builder = PlatformBuilder::default().architecture(Arch::from(architecture.as_str())).os(Os::from(os.as_str()));
+    let builder = match variant {
+        Some(variant) => builder.variant(variant),
+        None => builder,
+    };
+    builder.build().expect("every required field is set")
+}
+
+fn owned<'a>(annotations: impl IntoIterator<Item = (&'a str, &'a str)>) -> HashMap<String, String> {
+    annotations.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}

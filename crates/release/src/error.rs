@@ -1,0 +1,289 @@
+//! What can be wrong with a release, and with writing one. Each names the file, what was found and what was expected.
+
+use crate::staging::STAGING;
+use isomer_contract::Digest;
+use isomer_contract::manifest::{Blob, ManifestError};
+use std::io;
+use std::path::PathBuf;
+
+/// Why a release, or a part of it, is not to be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The directory is no OCI image layout.
+    #[error("`{}` is not a release: {found}", .dir.display())]
+    NotALayout {
+        /// What was opened.
+        dir: PathBuf,
+        /// What it is instead, or lacks.
+        found: &'static str,
+    },
+    /// A layout of a version that this isomer does not know.
+    #[error("`{}` says imageLayoutVersion `{found}`, expected `1.0.0`", .file.display())]
+    LayoutVersion {
+        /// The `oci-layout` file.
+        file: PathBuf,
+        /// The version in it.
+        found: String,
+    },
+    /// A document that does not parse, or says what no release says.
+    #[error("`{}` is malformed: {reason}", .file.display())]
+    Malformed {
+        /// The document.
+        file: PathBuf,
+        /// What was found and expected.
+        reason: String,
+    },
+    /// A variant's description does not parse.
+    #[error("`{}` describes a variant that this isomer can't read: {source}", .file.display())]
+    Variant {
+        /// The index or config.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// A file larger than any of its kind.
+    #[error("`{}` has {found_bytes} bytes, expected at most {limit_bytes}", .file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// Its size, or the size that its descriptor claims.
+        found_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// A symbolic link, device or the like where a release has plain files and directories.
+    #[error("`{}` is {found}, expected {expected}", .file.display())]
+    FileType {
+        /// The path.
+        file: PathBuf,
+        /// What is there.
+        found: &'static str,
+        /// What should be.
+        expected: &'static str,
+    },
+    /// A blob is not there.
+    #[error("`{}` is missing; `{}` names it", .file.display(), .named_by.display())]
+    MissingBlob {
+        /// Where it should be.
+        file: PathBuf,
+        /// The document with its descriptor.
+        named_by: PathBuf,
+    },
+    /// A blob is shorter or longer than its descriptor says.
+    #[error("`{}` has {found_bytes} bytes, expected {expected_bytes} as `{}` says", .file.display(), .named_by.display())]
+    Size {
+        /// The blob.
+        file: PathBuf,
+        /// Its size.
+        found_bytes: u64,
+        /// The size in its descriptor.
+        expected_bytes: u64,
+        /// The document with its descriptor.
+        named_by: PathBuf,
+    },
+    /// A blob's bytes are not the ones that its name promises.
+    #[error("`{}` was altered: its digest is {found}, expected {expected}", .file.display())]
+    Digest {
+        /// The blob.
+        file: PathBuf,
+        /// The digest of what is there.
+        found: Digest,
+        /// The digest that it is named by.
+        expected: Digest,
+    },
+    /// A digest that isomer does not compute.
+    #[error("`{}` names a blob as `{found}`, expected a sha256 digest", .file.display())]
+    DigestAlgorithm {
+        /// The document.
+        file: PathBuf,
+        /// The digest.
+        found: String,
+    },
+    /// No module has the name.
+    #[error("`{}` holds no module `{name}`, only {}", .dir.display(), list(.existing))]
+    UnknownModule {
+        /// The release.
+        dir: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// The existing name that it was probably meant to be.
+        nearest: Option<String>,
+        /// The references of all modules.
+        existing: Vec<String>,
+    },
+    /// A name without a version stands for several modules.
+    #[error("`{}` holds several versions of `{name}`: {}", .dir.display(), .references.join(", "))]
+    AmbiguousModule {
+        /// The release.
+        dir: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// What it may be.
+        references: Vec<String>,
+    },
+    /// Two entries of an index claim the same name.
+    #[error("`{}` lists {what} twice", .file.display())]
+    Duplicate {
+        /// The index.
+        file: PathBuf,
+        /// The name, and of what.
+        what: String,
+    },
+    /// A part of a manifest is of a kind that isomer does not read.
+    #[error("`{}`: the {what} is `{found}`, expected {expected}", .file.display())]
+    MediaType {
+        /// The manifest.
+        file: PathBuf,
+        /// The part.
+        what: &'static str,
+        /// Its media type or artifact type.
+        found: String,
+        /// Those that isomer reads.
+        expected: String,
+    },
+    /// Two documents say different things of the same variant.
+    #[error("`{}`: the {what} is {found}, expected {expected} as the index says", .file.display())]
+    Disagreement {
+        /// The manifest or config.
+        file: PathBuf,
+        /// What they disagree on.
+        what: &'static str,
+        /// What the file says.
+        found: String,
+        /// What the index, or the rest of the file, says.
+        expected: String,
+    },
+    /// A layer does not decompress to the artifact that its config describes.
+    #[error("`{}` does not decompress to an artifact of {expected_bytes} bytes: {reason}", .file.display())]
+    Decompress {
+        /// The layer's blob.
+        file: PathBuf,
+        /// The artifact's size in the config.
+        expected_bytes: u64,
+        /// What happened instead.
+        reason: String,
+    },
+    /// The operating system refused.
+    #[error("can't read `{}`: {source}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Its words.
+        source: io::Error,
+    },
+}
+
+fn list(existing: &[String]) -> String {
+    if existing.is_empty() { "no modules at all".to_owned() } else { existing.join(", ") }
+}
+
+impl LayoutError {
+    /// What may mend it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            LayoutError::NotALayout { .. } => {
+                "a release is an OCI image layout, as `isomer release -o DIR` writes it".to_owned()
+            }
+            LayoutError::LayoutVersion { .. } => "it may be made by a later isomer or another tool".to_owned(),
+            LayoutError::Variant { source: ManifestError::Newer { .. }, .. } => "update isomer".to_owned(),
+            LayoutError::UnknownModule { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
+            LayoutError::AmbiguousModule { references, .. } => {
+                format!("name the version too, for example `{}`", references.first()?)
+            }
+            LayoutError::MissingBlob { .. } => {
+                "the release was copied in part, or replaced by a newer one in this moment: copy or open it again"
+                    .to_owned()
+            }
+            LayoutError::Size { .. } | LayoutError::Digest { .. } => {
+                "the file was damaged or changed: copy the release again, or run `isomer release` again".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Why a release, or a single file, was not written. What was there before is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The directory holds other things.
+    #[error("`{}` holds files and is not a release that isomer wrote: {found}", .dir.display())]
+    NotOurs {
+        /// The directory.
+        dir: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// Another process writes there now.
+    #[error("`{}` is being written by another process, which holds `{STAGING}/lock`", .dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// An artifact is not the one that its description promises.
+    #[error(
+        "the artifact for a layer has digest {} and {} bytes, expected {} and {}",
+        .found.digest, .found.size_bytes, .expected.digest, .expected.size_bytes
+    )]
+    Artifact {
+        /// What was read.
+        found: Blob,
+        /// What it should be.
+        expected: Blob,
+    },
+    /// A name or version that can't stand in an OCI reference.
+    #[error(
+        "the {what} `{found}` can't stand in an OCI reference: \
+         expected letters and digits, with single `-`, `.`{also} between them"
+    )]
+    Name {
+        /// The module's name or its version.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// The other characters allowed.
+        also: &'static str,
+    },
+    /// Two modules, or two variants of one, have the same name.
+    #[error("the release holds {0} twice")]
+    Duplicate(String),
+    /// What is to be released contradicts itself.
+    #[error("module `{module}`: {problem}")]
+    Inconsistent {
+        /// The module.
+        module: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// The WebAssembly does not parse.
+    #[error("can't read the component's imports and exports: {0}")]
+    Wasm(String),
+    /// What is in the directory can't be read.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The operating system refused.
+    #[error("can't {action} `{}`: {source}", .path.display())]
+    Io {
+        /// What was tried, a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Its words.
+        source: io::Error,
+    },
+}
+
+impl WriteError {
+    /// What may mend it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            WriteError::NotOurs { .. } => Some("choose a new or empty directory, or empty this one".to_owned()),
+            WriteError::Locked { .. } => Some("wait for it to end, or choose another directory".to_owned()),
+            WriteError::Duplicate(_) => Some("give each module its own name".to_owned()),
+            WriteError::Layout(error) => error.hint(),
+            WriteError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("the disk is full; nothing was changed".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

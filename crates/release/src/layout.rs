@@ -1,0 +1,402 @@
+//! In: a directory. Out: the modules, variants and manifests of the release in it. Never here: a choice among variants.
+
+use crate::LayoutError;
+use crate::blob::Root;
+use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, LAYOUT_VERSION};
+use crate::layer::{ArtifactReader, Compression, Layer};
+use isomer_contract::manifest::{
+    ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES,
+    ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError,
+    VariantConfig, WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE,
+};
+use isomer_contract::{Digest, Variant, canonical_json, nearest};
+use oci_spec::image::{Arch, Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout};
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The largest index, manifest or config that is read or written. 4 MiB is what registries accept as a manifest.
+pub const DOCUMENT_SIZE_BYTES_MAX: u64 = 4 << 20;
+/// The largest artifact, and the largest layer, that is read or written: wasmtime's own images end at 4 GiB.
+pub const ARTIFACT_SIZE_BYTES_MAX: u64 = 4 << 30;
+/// The largest WebAssembly that is read: the limit that wasmparser sets to a module.
+pub const WASM_SIZE_BYTES_MAX: u64 = 1 << 30;
+
+/// A release in a directory, open for reading.
+///
+/// It sees the directory's files as they are when it reads them, each checked against the digest that named it. When
+/// the release is replaced meanwhile, what the newer one no longer holds is [`LayoutError::MissingBlob`].
+#[derive(Debug)]
+pub struct Layout {
+    root: Root,
+    modules: Vec<ModuleEntry>,
+    /// What the module indexes read so far say of each variant's manifest; [`Variant`] has no place for it.
+    described: Mutex<HashMap<Digest, Described>>,
+}
+
+#[derive(Clone, Debug)]
+struct Described {
+    size_bytes: u64,
+    named_by: PathBuf,
+}
+
+/// What `index.json` says of a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleEntry {
+    /// Its name.
+    pub name: String,
+    /// Its name and version, `sort:0.1.0`.
+    pub reference: String,
+    /// The digest of its image index.
+    pub digest: Digest,
+    /// The image index's size.
+    pub size_bytes: u64,
+}
+
+/// A module and its forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Its name.
+    pub name: String,
+    /// Its name and version, `sort:0.1.0`.
+    pub reference: String,
+    /// The digest of its image index.
+    pub digest: Digest,
+    /// Its compiled forms, in the index's order.
+    pub variants: Vec<Variant>,
+    /// The WebAssembly that they were compiled from.
+    pub wasm: Option<WasmEntry>,
+    /// The index's own annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What a module's index says of the plain WebAssembly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WasmEntry {
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// The manifest's size.
+    pub size_bytes: u64,
+}
+
+/// One variant's manifest with its config, checked against what the index said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// What the variant is.
+    pub config: VariantConfig,
+    /// What holds the artifact.
+    pub layer: Layer,
+}
+
+impl Layout {
+    /// Reads `oci-layout` and `index.json` of the layout in `dir`.
+    pub fn open(dir: &Path) -> Result<Layout, LayoutError> {
+        let root = Root::open(dir)?;
+        let read = |name, found| {
+            let bytes = root.read_top(name, DOCUMENT_SIZE_BYTES_MAX)?;
+            bytes.ok_or_else(|| LayoutError::NotALayout { dir: dir.to_owned(), found })
+        };
+        let layout = read("oci-layout", "it has no `oci-layout`")?;
+        let index = read("index.json", "it has no `index.json`")?;
+        let file = dir.join("oci-layout");
+        let layout: OciLayout = parse(&file, &layout)?;
+        if layout.image_layout_version() != LAYOUT_VERSION {
+            return Err(LayoutError::LayoutVersion { file, found: shorten(layout.image_layout_version()) });
+        }
+        let file = dir.join("index.json");
+        let modules = module_entries(&file, &parse_index(&file, &index)?)?;
+        Ok(Layout { root, modules, described: Mutex::default() })
+    }
+
+    /// The directory, as it was given to [`Layout::open`].
+    pub fn dir(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// All modules, in the order of `index.json`.
+    pub fn modules(&self) -> &[ModuleEntry] {
+        &self.modules
+    }
+
+    /// Reads the index of the module called `name`, which is its name or its reference, `NAME:VERSION`.
+    pub fn module(&self, name: &str) -> Result<Module, LayoutError> {
+        let entry = self.entry(name)?;
+        let file = self.root.blob_path(entry.digest);
+        let blob = Blob { digest: entry.digest, size_bytes: entry.size_bytes };
+        let bytes = self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, &self.root.path().join("index.json"))?;
+        let index = parse_index(&file, &bytes)?;
+        let annotations: BTreeMap<_, _> = index.annotations().clone().unwrap_or_default().into_iter().collect();
+        if let Some(named) = annotations.get(ANNOTATION_MODULE) {
+            disagreement(&file, "module", named, &entry.name)?;
+        }
+        let mut module = Module {
+            name: entry.name.clone(),
+            reference: entry.reference.clone(),
+            digest: entry.digest,
+            variants: Vec::new(),
+            wasm: None,
+            annotations,
+        };
+        // A variant has our annotations, the plain Wasm its platform. What else an index may hold, attestations for
+        // example, is for others: the specification asks readers to pass over what they do not know.
+        for descriptor in index.manifests().iter().filter(|it| *it.media_type() == MediaType::ImageManifest) {
+            let annotations = descriptor.annotations().iter().flatten();
+            if annotations.map(|(key, _)| key).any(|key| key.starts_with(ANNOTATION_PREFIX)) {
+                self.add_variant(&file, descriptor, &mut module.variants)?;
+            } else if descriptor.platform().as_ref().is_some_and(|it| *it.architecture() == Arch::Wasm) {
+                let Blob { digest, size_bytes } = blob_of(&file, descriptor)?;
+                if module.wasm.replace(WasmEntry { manifest: digest, size_bytes }).is_some() {
+                    return Err(LayoutError::Duplicate { file, what: "the plain WebAssembly".to_owned() });
+                }
+            }
+        }
+        Ok(module)
+    }
+
+    fn entry(&self, name: &str) -> Result<&ModuleEntry, LayoutError> {
+        if let Some(entry) = self.modules.iter().find(|entry| entry.reference == name) {
+            return Ok(entry);
+        }
+        let dir = self.root.path().to_owned();
+        let named: Vec<&ModuleEntry> = self.modules.iter().filter(|entry| entry.name == name).collect();
+        match named[..] {
+            [entry] => Ok(entry),
+            [] => {
+                let names = self.modules.iter().flat_map(|entry| [entry.name.as_str(), entry.reference.as_str()]);
+                Err(LayoutError::UnknownModule {
+                    dir,
+                    name: name.escape_debug().to_string(),
+                    nearest: nearest(name, names).map(str::to_owned),
+                    existing: self.modules.iter().map(|entry| entry.reference.clone()).collect(),
+                })
+            }
+            _ => {
+                let references = named.iter().map(|entry| entry.reference.clone()).collect();
+                Err(LayoutError::AmbiguousModule { dir, name: name.to_owned(), references })
+            }
+        }
+    }
+
+    fn add_variant(
+        &self,
+        index: &Path,
+        descriptor: &Descriptor,
+        variants: &mut Vec<Variant>,
+    ) -> Result<(), LayoutError> {
+        let Blob { digest, size_bytes } = blob_of(index, descriptor)?;
+        let variant = variant_of(index, digest, descriptor)?;
+        let twin = |other: &&Variant| (&other.target, &other.engine) == (&variant.target, &variant.engine);
+        if variants.iter().any(|other| twin(&other)) {
+            let what = format!("the variant `{}` of wasmtime {}", variant.target, variant.engine);
+            return Err(LayoutError::Duplicate { file: index.to_owned(), what });
+        }
+        let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        described.insert(digest, Described { size_bytes, named_by: index.to_owned() });
+        variants.push(variant);
+        Ok(())
+    }
+
+    /// Reads the manifest and config of `variant`, and checks that they say of it what the index said.
+    pub fn manifest(&self, variant: &Variant) -> Result<Manifest, LayoutError> {
+        let digest = variant.manifest;
+        let described = self.described.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        let bytes = match described {
+            Some(Described { size_bytes, named_by }) => {
+                self.root.read_blob(Blob { digest, size_bytes }, DOCUMENT_SIZE_BYTES_MAX, &named_by)?
+            }
+            None => self.root.read_named(digest, DOCUMENT_SIZE_BYTES_MAX, self.root.path())?,
+        };
+        let file = self.root.blob_path(digest);
+        let manifest = parse_manifest(&file, &bytes)?;
+        let artifact_type = manifest.artifact_type().as_ref().map_or("none", MediaType::as_ref);
+        media_type(&file, "artifactType", artifact_type, &[ARTIFACT_TYPE])?;
+        media_type(&file, "config's mediaType", manifest.config().media_type().as_ref(), &[CONFIG_MEDIA_TYPE])?;
+        let layer = only_layer(&file, &manifest)?;
+        let found = layer.media_type().as_ref();
+        media_type(&file, "layer's mediaType", found, &[LAYER_ZSTD_MEDIA_TYPE, LAYER_MEDIA_TYPE])?;
+        let compression = Compression::from_media_type(found).unwrap_or(Compression::None);
+        let layer = Layer { blob: blob_of(&file, layer)?, compression };
+
+        let config = blob_of(&file, manifest.config())?;
+        let bytes = self.root.read_blob(config, DOCUMENT_SIZE_BYTES_MAX, &file)?;
+        let file = self.root.blob_path(config.digest);
+        let config = VariantConfig::from_json(&bytes)
+            .map_err(|source| LayoutError::Variant { file: file.clone(), source: shorten_error(source) })?;
+        check_config(&file, &config, variant)?;
+        if config.artifact.size_bytes > ARTIFACT_SIZE_BYTES_MAX {
+            let found_bytes = config.artifact.size_bytes;
+            return Err(LayoutError::TooLarge { file, found_bytes, limit_bytes: ARTIFACT_SIZE_BYTES_MAX });
+        }
+        if compression == Compression::None {
+            let describe = |blob: &Blob| format!("{} of {} bytes", blob.digest, blob.size_bytes);
+            disagreement(&file, "artifact", &describe(&config.artifact), &describe(&layer.blob))?;
+        }
+        Ok(Manifest { digest, config, layer })
+    }
+
+    /// Opens the artifact of a variant. A compressed layer is read and checked here; one that is not compressed, while
+    /// it is read.
+    pub fn open_artifact(&self, manifest: &Manifest) -> Result<ArtifactReader, LayoutError> {
+        let named_by = self.root.blob_path(manifest.digest);
+        ArtifactReader::open(&self.root, manifest.layer, manifest.config.artifact.size_bytes, &named_by)
+    }
+
+    /// The WebAssembly that `module` was compiled from, or none when the release was made without it.
+    pub fn wasm(&self, module: &Module) -> Result<Option<Vec<u8>>, LayoutError> {
+        let Some(WasmEntry { manifest, size_bytes }) = module.wasm else { return Ok(None) };
+        let blob = Blob { digest: manifest, size_bytes };
+        let bytes = self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, &self.root.blob_path(module.digest))?;
+        let file = self.root.blob_path(manifest);
+        let manifest = parse_manifest(&file, &bytes)?;
+        media_type(&file, "config's mediaType", manifest.config().media_type().as_ref(), &[WASM_CONFIG_MEDIA_TYPE])?;
+        let layer = only_layer(&file, &manifest)?;
+        media_type(&file, "layer's mediaType", layer.media_type().as_ref(), &[WASM_LAYER_MEDIA_TYPE])?;
+        self.root.read_blob(blob_of(&file, layer)?, WASM_SIZE_BYTES_MAX, &file).map(Some)
+    }
+}
+
+/// The image indexes in `index.json` that have a name. What has none, or is no image index, is for others.
+fn module_entries(file: &Path, index: &ImageIndex) -> Result<Vec<ModuleEntry>, LayoutError> {
+    let mut modules: Vec<ModuleEntry> = Vec::new();
+    for descriptor in index.manifests().iter().filter(|it| *it.media_type() == MediaType::ImageIndex) {
+        let annotation = |key| descriptor.annotations().as_ref().and_then(|annotations| annotations.get(key));
+        let Some(reference) = annotation(ANNOTATION_REF_NAME) else { continue };
+        // Other tools copy the descriptor without our annotation.
+        let name = annotation(ANNOTATION_MODULE).map(String::as_str);
+        let name = name.unwrap_or_else(|| reference.rsplit_once(':').map_or(reference.as_str(), |(name, _)| name));
+        for text in [reference, name] {
+            if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:@+/".contains(&b)) {
+                let reason = format!("`{}` is no name of a module", shorten(text));
+                return Err(LayoutError::Malformed { file: file.to_owned(), reason });
+            }
+        }
+        let Blob { digest, size_bytes } = blob_of(file, descriptor)?;
+        let entry = ModuleEntry { name: name.to_owned(), reference: reference.clone(), digest, size_bytes };
+        match modules.iter().find(|other| other.reference == entry.reference) {
+            None => modules.push(entry),
+            Some(other) if *other == entry => {}
+            Some(_) => {
+                return Err(LayoutError::Duplicate { file: file.to_owned(), what: format!("`{reference}`") });
+            }
+        }
+    }
+    Ok(modules)
+}
+
+fn variant_of(index: &Path, manifest: Digest, descriptor: &Descriptor) -> Result<Variant, LayoutError> {
+    let keys = [ANNOTATION_TARGET, ANNOTATION_SERVES, ANNOTATION_ENGINE, ANNOTATION_REQUIREMENTS, ANNOTATION_COMPAT];
+    let annotations: BTreeMap<String, String> =
+        descriptor.annotations().clone().unwrap_or_default().into_iter().collect();
+    for (key, value) in &annotations {
+        // They are shown to people, and in JSON a control character needs a backslash.
+        if keys.contains(&key.as_str()) && value.chars().any(|c| c.is_control() || c == '\\') {
+            let reason = format!("the annotation `{key}` has a control character or backslash in it");
+            return Err(LayoutError::Malformed { file: index.to_owned(), reason });
+        }
+    }
+    let error = |source| LayoutError::Variant { file: index.to_owned(), source: shorten_error(source) };
+    let variant = Variant::from_annotations(manifest, &annotations).map_err(error)?;
+    let compat = annotations.get(ANNOTATION_COMPAT).ok_or_else(|| error(ManifestError::Missing(ANNOTATION_COMPAT)))?;
+    disagreement(index, ANNOTATION_COMPAT, compat, &variant.requirements.compat().to_string())?;
+    Ok(variant)
+}
+
+/// That the config says what the index said, from which the variant was chosen.
+fn check_config(file: &Path, config: &VariantConfig, variant: &Variant) -> Result<(), LayoutError> {
+    let requirements = (canonical_json(&config.requirements), canonical_json(&variant.requirements));
+    disagreement(file, "requirements", &requirements.0, &requirements.1)?;
+    disagreement(file, "compat digest", &config.compat.to_string(), &variant.requirements.compat().to_string())?;
+    disagreement(file, "target", &config.target, &variant.target)?;
+    disagreement(file, "engine", &config.engine, &variant.engine)?;
+    let serves: Vec<_> = config.serves.iter().map(|served| served.target.as_str()).collect();
+    disagreement(file, "list of profiles served", &serves.join(","), &variant.serves.join(","))
+}
+
+fn disagreement(file: &Path, what: &'static str, found: &str, expected: &str) -> Result<(), LayoutError> {
+    if found == expected {
+        return Ok(());
+    }
+    let (found, expected) = (differing(found, expected), differing(expected, found));
+    Err(LayoutError::Disagreement { file: file.to_owned(), what, found, expected })
+}
+
+/// `text` from a little before where it leaves `other`: two requirements differ in a word among thousands.
+fn differing(text: &str, other: &str) -> String {
+    let same = text.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let start = (0..=same.saturating_sub(40)).rev().find(|start| text.is_char_boundary(*start)).unwrap_or(0);
+    let dots = if start == 0 { "" } else { "…" };
+    format!("`{dots}{}`", shorten(&text[start..]))
+}
+
+fn media_type(file: &Path, what: &'static str, found: &str, expected: &[&str]) -> Result<(), LayoutError> {
+    if expected.contains(&found) {
+        return Ok(());
+    }
+    let expected = expected.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(" or ");
+    Err(LayoutError::MediaType { file: file.to_owned(), what, found: shorten(found), expected })
+}
+
+fn only_layer<'a>(file: &Path, manifest: &'a ImageManifest) -> Result<&'a Descriptor, LayoutError> {
+    match &manifest.layers()[..] {
+        [layer] => Ok(layer),
+        layers => {
+            let reason = format!("it has {} layers, expected one", layers.len());
+            Err(LayoutError::Malformed { file: file.to_owned(), reason })
+        }
+    }
+}
+
+fn blob_of(file: &Path, descriptor: &Descriptor) -> Result<Blob, LayoutError> {
+    let text = descriptor.digest().as_ref();
+    let error = |_| LayoutError::DigestAlgorithm { file: file.to_owned(), found: shorten(text) };
+    Ok(Blob { digest: text.parse().map_err(error)?, size_bytes: descriptor.size() })
+}
+
+pub(crate) fn parse_index(file: &Path, bytes: &[u8]) -> Result<ImageIndex, LayoutError> {
+    let index: ImageIndex = parse(file, bytes)?;
+    let media = index.media_type().as_ref();
+    check_kind(file, index.schema_version(), media, &MediaType::ImageIndex)?;
+    Ok(index)
+}
+
+fn parse_manifest(file: &Path, bytes: &[u8]) -> Result<ImageManifest, LayoutError> {
+    let manifest: ImageManifest = parse(file, bytes)?;
+    let media = manifest.media_type().as_ref();
+    check_kind(file, manifest.schema_version(), media, &MediaType::ImageManifest)?;
+    Ok(manifest)
+}
+
+/// That a document is of the kind that its descriptor said; one without a `mediaType` is taken for it.
+fn check_kind(file: &Path, schema: u32, found: Option<&MediaType>, expected: &MediaType) -> Result<(), LayoutError> {
+    if schema != 2 {
+        let reason = format!("its schemaVersion is {schema}, expected 2");
+        return Err(LayoutError::Malformed { file: file.to_owned(), reason });
+    }
+    media_type(file, "mediaType", found.unwrap_or(expected).as_ref(), &[expected.as_ref()])
+}
+
+fn parse<T: DeserializeOwned>(file: &Path, bytes: &[u8]) -> Result<T, LayoutError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| LayoutError::Malformed { file: file.to_owned(), reason: shorten(&error.to_string()) })
+}
+
+/// Text from a document for a message: printable, and of a bearable length.
+fn shorten(text: &str) -> String {
+    const LENGTH_MAX: usize = 200;
+    let mut short: String = text.chars().take(LENGTH_MAX).flat_map(char::escape_debug).collect();
+    short = short.replace("\\\"", "\"").replace("\\'", "'");
+    if text.chars().nth(LENGTH_MAX).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+fn shorten_error(error: ManifestError) -> ManifestError {
+    match error {
+        ManifestError::Malformed { key, reason } => ManifestError::Malformed { key, reason: shorten(&reason) },
+        other => other,
+    }
+}

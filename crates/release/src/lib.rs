@@ -1,0 +1,31 @@
+//! A release on disk.
+//!
+//! In: artifacts with their configs, or a directory. Out: an OCI image layout, or what one holds, every byte checked
+//! against the digest that named it. Never here: how code is generated, a choice among variants, the network.
+//!
+//! The data's path: [`Writer`] (`writer`, with its lock and temporary files in `staging`) compresses artifacts into
+//! layers (`layer`), checks that all fits together (`consistency`) and states it in OCI documents (`document`, `wasm`);
+//! [`Layout`] (`layout`) reads the documents back through verified blobs (`blob`), and [`ArtifactReader`] (`layer`)
+//! yields an artifact.
+
+mod error;
+
+mod consistency;
+mod document;
+mod staging;
+mod wasm;
+mod writer;
+
+mod blob;
+mod layer;
+mod layout;
+
+pub use error::{LayoutError, WriteError};
+pub use layer::{ArtifactReader, COMPRESSION_LEVEL, Compression, Layer, UnknownCompression, WINDOW_LOG_MAX};
+pub use layout::{
+    ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, Layout, Manifest, Module, ModuleEntry, WASM_SIZE_BYTES_MAX,
+    WasmEntry,
+};
+pub use staging::write_atomically;
+pub use wasm::Wasm;
+pub use writer::{Count, ReleasedModule, Summary, SummaryModule, Writer};

@@ -1,0 +1,462 @@
+//! In: artifacts, their configs, WebAssembly. Out: a release in a directory. Never here: a half-written file with its
+//! final name, a blob removed that the release in place still names, a file removed that is not the release's.
+//!
+//! # What a reader sees, and when
+//! 1. Blobs, then `oci-layout`, arrive under their names; the `index.json` in place does not name them yet.
+//! 2. `index.json` is replaced in one step: before it the old release is whole, after it the new one.
+//! 3. `SHA256SUMS` is replaced. Between 2 and 3 it is the old one, and `sha256sum -c` fails on `index.json` alone.
+//! 4. Blobs that nothing names any more are removed. A reader that opened the old `index.json` and is not done misses
+//!    them, is told so, and opens the release again.
+//!
+//! A run that dies in between leaves a whole release, and at worst blobs that the next run uses or removes.
+
+use crate::blob::{Root, blob_path};
+use crate::consistency::check_modules;
+use crate::document;
+use crate::layer::{Compression, Layer, write_layer};
+use crate::layout::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, parse_index};
+use crate::staging::{STAGING, Staging, io_error, persist, sync_dir};
+use crate::{LayoutError, Wasm, WriteError};
+use isomer_contract::Digest;
+use isomer_contract::manifest::{Blob, VariantConfig};
+use oci_spec::image::Descriptor;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use target_lexicon::Triple;
+use tempfile::NamedTempFile;
+
+/// A release in the making. It holds the directory's lock until [`Writer::finish`]; dropped before that, it removes
+/// what it wrote and leaves the directory as it was.
+///
+/// Its `&self` methods may be called by many threads at once.
+#[derive(Debug)]
+pub struct Writer {
+    root: Root,
+    staging: Staging,
+    /// Whether the directory is this writer's own creation.
+    created_dir: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The blobs that are in place and right, as far as this writer knows.
+    present: BTreeMap<Digest, u64>,
+    /// Those of them that were not there before.
+    created: BTreeSet<Digest>,
+    /// Whether `oci-layout` was not there before.
+    created_layout: bool,
+    /// Whether `index.json` names what was created.
+    committed: bool,
+    written: Count,
+    reused: Count,
+}
+
+/// A number of blobs, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many blobs.
+    pub blobs: u64,
+    /// Their sizes' sum.
+    pub size_bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, size_bytes: u64) {
+        self.blobs += 1;
+        self.size_bytes += size_bytes;
+    }
+}
+
+/// A module for [`Writer::finish`].
+#[derive(Clone, Debug)]
+pub struct ReleasedModule {
+    /// Its name in the release.
+    pub name: String,
+    /// Its version; with the name, its reference.
+    pub version: String,
+    /// What it was compiled from.
+    pub wasm: Wasm,
+    /// Its compiled forms, in any order.
+    pub variants: Vec<(VariantConfig, Layer)>,
+}
+
+/// What [`Writer::finish`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The modules, in the order of `index.json`.
+    pub modules: Vec<SummaryModule>,
+    /// Blobs that were written.
+    pub written: Count,
+    /// Blobs that were there already.
+    pub reused: Count,
+    /// Blobs of the former release that were removed.
+    pub removed: Count,
+}
+
+/// A released module's digests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SummaryModule {
+    /// Its name and version, `sort:0.1.0`.
+    pub reference: String,
+    /// Its image index: the digest that pins the module in all its forms.
+    pub digest: Digest,
+    /// The manifest of its plain Wasm.
+    pub wasm: Digest,
+}
+
+impl Writer {
+    /// Takes the directory `dir` for a release, and creates it when there is none.
+    ///
+    /// # Errors
+    /// [`WriteError::NotOurs`] when it holds files and no release that isomer wrote, [`WriteError::Locked`] when
+    /// another writer has it.
+    pub fn open(dir: &Path) -> Result<Writer, WriteError> {
+        let created_dir = !dir.exists();
+        fs::create_dir_all(dir).map_err(|error| io_error("create", dir, error))?;
+        let root = Root::open(dir)?;
+        check_ours(&root)?;
+        let staging = Staging::open(dir)?;
+        let writer = Writer { root, staging, created_dir, state: Mutex::default() };
+        for dir in [dir.join("blobs"), writer.blobs_dir()] {
+            match fs::create_dir(&dir) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => check_directory(&dir)?,
+                Err(error) => return Err(io_error("create", &dir, error)),
+            }
+        }
+        Ok(writer)
+    }
+
+    /// The release's directory.
+    pub fn dir(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Adds `bytes` as they are.
+    pub fn add_blob(&self, bytes: &[u8]) -> Result<Blob, WriteError> {
+        let blob = Blob::of(bytes);
+        if !self.has(blob) {
+            let mut file = self.staging.file()?;
+            file.write_all(bytes).map_err(|error| io_error("write", file.path(), error))?;
+            self.install(file, blob)?;
+        }
+        Ok(blob)
+    }
+
+    /// Adds WebAssembly.
+    ///
+    /// # Errors
+    /// [`WriteError::Wasm`] when it is a component whose names don't parse; it is not validated otherwise.
+    pub fn add_wasm(&self, bytes: &[u8]) -> Result<Wasm, WriteError> {
+        let wasm = Wasm::of(bytes)?;
+        self.add_blob(bytes)?;
+        Ok(wasm)
+    }
+
+    /// Adds the layer for the artifact that `artifact` yields, which must be the `expected` one.
+    pub fn add_layer(
+        &self,
+        artifact: impl Read,
+        compression: Compression,
+        expected: Blob,
+    ) -> Result<Layer, WriteError> {
+        if expected.size_bytes > ARTIFACT_SIZE_BYTES_MAX {
+            let (found_bytes, limit_bytes) = (expected.size_bytes, ARTIFACT_SIZE_BYTES_MAX);
+            return Err(
+                LayoutError::TooLarge { file: self.blob_path(expected.digest), found_bytes, limit_bytes }.into()
+            );
+        }
+        if compression == Compression::None && self.has(expected) {
+            return Ok(Layer { blob: expected, compression });
+        }
+        let mut file = self.staging.file()?;
+        let mut into = Hashing { file: &mut file, hasher: Sha256::new(), size_bytes: 0 };
+        let read = write_layer(artifact, expected.size_bytes, compression, &mut into);
+        let Hashing { hasher, size_bytes, .. } = into;
+        let found = read.map_err(|error| io_error("write a layer to", file.path(), error))?;
+        if found != expected {
+            return Err(WriteError::Artifact { found, expected });
+        }
+        let blob = Blob { digest: Digest::from_hasher(hasher), size_bytes };
+        if !self.has(blob) {
+            self.install(file, blob)?;
+        }
+        Ok(Layer { blob, compression })
+    }
+
+    /// Keeps a layer of the release that is in the directory.
+    ///
+    /// # Errors
+    /// When it is not there, or not what it was: it must be added again then.
+    pub fn keep(&self, layer: Layer) -> Result<(), LayoutError> {
+        if self.state().present.contains_key(&layer.blob.digest) {
+            return Ok(());
+        }
+        self.root.check_blob(layer.blob, self.root.path())?;
+        self.found(layer.blob);
+        Ok(())
+    }
+
+    /// Writes the documents and puts the release in place.
+    ///
+    /// # Errors
+    /// When names clash, a config contradicts its module, or a layer was neither added nor kept; and when the
+    /// operating system refuses. The release that was there before stays whole in any case; if the error comes from
+    /// `SHA256SUMS` or a blob to be removed, the new one is in place already.
+    pub fn finish(self, mut modules: Vec<ReleasedModule>) -> Result<Summary, WriteError> {
+        modules.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
+        check_modules(&modules, |blob| self.state().present.contains_key(&blob.digest))?;
+        let mut referenced = BTreeSet::new();
+        let mut listed = Vec::new();
+        let mut summaries = Vec::new();
+        for module in &modules {
+            let reference = format!("{}:{}", module.name, module.version);
+            let [index, wasm] = self.add_module(module, &mut referenced)?;
+            let digest = |descriptor: &Descriptor| descriptor.digest().as_ref().parse().expect("made from a digest");
+            summaries.push(SummaryModule { reference: reference.clone(), digest: digest(&index), wasm: digest(&wasm) });
+            listed.push(document::tagged(index, &reference, Some(&module.name)));
+            listed.push(document::tagged(wasm, &format!("{reference}-wasm"), None));
+        }
+        sync_dir(&self.blobs_dir())?;
+
+        let index = document::release_index(listed);
+        check_document_size(&self.dir().join("index.json"), &index)?;
+        self.state().created_layout = !self.dir().join("oci-layout").exists();
+        self.replace("oci-layout", document::LAYOUT_FILE)?;
+        self.replace("index.json", &index)?;
+        self.state().committed = true;
+        sync_dir(self.dir())?;
+
+        self.replace("SHA256SUMS", &sums(&referenced, &index))?;
+        let removed = self.sweep(&referenced)?;
+        sync_dir(self.dir())?;
+        let state = self.state();
+        Ok(Summary { modules: summaries, written: state.written, reused: state.reused, removed })
+    }
+
+    /// Adds a module's documents and returns the descriptors of its index and of its plain Wasm.
+    fn add_module(
+        &self,
+        module: &ReleasedModule,
+        referenced: &mut BTreeSet<Digest>,
+    ) -> Result<[Descriptor; 2], WriteError> {
+        let ReleasedModule { name, version, wasm, variants } = module;
+        let mut add = |document: String| {
+            let blob = self.add_document(&document)?;
+            referenced.insert(blob.digest);
+            Ok::<Blob, WriteError>(blob)
+        };
+        let config = add(document::wasm_config(wasm))?;
+        let manifest = add(document::wasm_manifest(name, config, wasm))?;
+        let wasm_descriptor = document::wasm_descriptor(manifest, wasm);
+        // First, for clients that take the first one: it runs everywhere.
+        let mut manifests = vec![wasm_descriptor.clone()];
+        let mut sorted: Vec<_> = variants.iter().collect();
+        sorted.sort_by(|(a, _), (b, _)| (&a.target, &a.engine).cmp(&(&b.target, &b.engine)));
+        for (config, layer) in sorted {
+            let triple: Triple = config.triple.parse().map_err(|error| WriteError::Inconsistent {
+                module: name.clone(),
+                problem: format!("the variant `{}` has the triple `{}`: {error}", config.target, config.triple),
+            })?;
+            let blob = add(isomer_contract::canonical_json(config))?;
+            let manifest = add(document::variant_manifest(config, blob, *layer))?;
+            manifests.push(document::variant_descriptor(manifest, config, &triple));
+        }
+        let index = add(document::module_index(name, version, manifests))?;
+        referenced.insert(wasm.blob().digest);
+        referenced.extend(variants.iter().map(|(_, layer)| layer.blob.digest));
+        Ok([document::module_descriptor(index), wasm_descriptor])
+    }
+
+    fn add_document(&self, document: &str) -> Result<Blob, WriteError> {
+        check_document_size(&self.blob_path(Digest::of(document.as_bytes())), document)?;
+        self.add_blob(document.as_bytes())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blobs_dir(&self) -> PathBuf {
+        self.dir().join("blobs").join("sha256")
+    }
+
+    fn blob_path(&self, digest: Digest) -> PathBuf {
+        blob_path(self.dir(), digest)
+    }
+
+    /// Whether the blob is in place. One that is damaged, or no file, is not.
+    fn has(&self, blob: Blob) -> bool {
+        if self.state().present.contains_key(&blob.digest) {
+            return true;
+        }
+        let right = self.root.check_blob(blob, self.root.path()).is_ok();
+        if right {
+            self.found(blob);
+        }
+        right
+    }
+
+    fn found(&self, blob: Blob) {
+        let mut state = self.state();
+        if state.present.insert(blob.digest, blob.size_bytes).is_none() {
+            state.reused.add(blob.size_bytes);
+        }
+    }
+
+    fn install(&self, file: NamedTempFile, blob: Blob) -> Result<(), WriteError> {
+        let path = self.blob_path(blob.digest);
+        let existed = path.symlink_metadata().is_ok();
+        persist(file, &path)?;
+        let mut state = self.state();
+        // Two threads may have written the same bytes; the second rename changed nothing.
+        if state.present.insert(blob.digest, blob.size_bytes).is_none() {
+            state.written.add(blob.size_bytes);
+            if !existed {
+                state.created.insert(blob.digest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a file beside the blobs new content, unless it has it already.
+    fn replace(&self, name: &str, content: &str) -> Result<(), WriteError> {
+        let path = self.dir().join(name);
+        let is_file = path.symlink_metadata().is_ok_and(|there| there.is_file());
+        if is_file && fs::read(&path).is_ok_and(|there| there == content.as_bytes()) {
+            return Ok(());
+        }
+        let mut file = self.staging.file()?;
+        file.write_all(content.as_bytes()).map_err(|error| io_error("write", file.path(), error))?;
+        persist(file, &path)
+    }
+
+    /// Removes the blobs that nothing names.
+    fn sweep(&self, referenced: &BTreeSet<Digest>) -> Result<Count, WriteError> {
+        let dir = self.blobs_dir();
+        let error = |error| io_error("read", &dir, error);
+        let mut removed = Count::default();
+        for entry in fs::read_dir(&dir).map_err(error)? {
+            let entry = entry.map_err(error)?;
+            let name = entry.file_name();
+            let digest = name.to_str().and_then(|name| format!("sha256:{name}").parse::<Digest>().ok());
+            let unreferenced = digest.is_some_and(|digest| !referenced.contains(&digest));
+            let metadata = entry.metadata().map_err(error)?;
+            if !unreferenced || !metadata.is_file() {
+                continue;
+            }
+            match fs::remove_file(entry.path()) {
+                Ok(()) => removed.add(metadata.len()),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(io_error("remove", &entry.path(), error)),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let dir = self.dir().to_owned();
+        let blobs = self.blobs_dir();
+        let state = std::mem::take(&mut *self.state());
+        if !state.committed {
+            for digest in state.created {
+                let _ = fs::remove_file(blob_path(&dir, digest));
+            }
+            if matches!(self.root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX), Ok(None)) {
+                // There is no release: what a killed run left is of no use, and would make the directory a stranger's.
+                let _ = self.sweep(&BTreeSet::new());
+            }
+            if state.created_layout {
+                let _ = fs::remove_file(dir.join("oci-layout"));
+            }
+        }
+        self.staging.remove();
+        if !state.committed {
+            // Only what is empty goes.
+            let _ = fs::remove_dir(&blobs).and_then(|()| fs::remove_dir(dir.join("blobs")));
+            if self.created_dir {
+                let _ = fs::remove_dir(&dir);
+            }
+        }
+    }
+}
+
+/// Hashes and counts what goes into a file.
+struct Hashing<'a> {
+    file: &'a mut NamedTempFile,
+    hasher: Sha256,
+    size_bytes: u64,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size_bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// `SHA256SUMS`, for `sha256sum -c` in the release's directory. The name of a blob is its digest.
+fn sums(blobs: &BTreeSet<Digest>, index: &str) -> String {
+    let mut lines: Vec<(String, Digest)> =
+        blobs.iter().map(|digest| (format!("blobs/sha256/{}", digest.hex()), *digest)).collect();
+    lines.push(("index.json".to_owned(), Digest::of(index.as_bytes())));
+    lines.push(("oci-layout".to_owned(), Digest::of(document::LAYOUT_FILE.as_bytes())));
+    lines.sort();
+    lines.iter().map(|(path, digest)| format!("{}  {path}\n", digest.hex())).collect()
+}
+
+/// That `root` is empty, a release of isomer's, or what a killed first run left.
+fn check_ours(root: &Root) -> Result<(), WriteError> {
+    let dir = root.path();
+    let not_ours = |found: String| Err(WriteError::NotOurs { dir: dir.to_owned(), found });
+    if let Some(bytes) = root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX)? {
+        let index = parse_index(&dir.join("index.json"), &bytes)?;
+        if document::is_release_index(&index) {
+            return Ok(());
+        }
+        return not_ours("its `index.json` is of another tool".to_owned());
+    }
+    let mut first = None;
+    for entry in fs::read_dir(dir).map_err(|error| io_error("read", dir, error))? {
+        let name = entry.map_err(|error| io_error("read", dir, error))?.file_name();
+        if name == STAGING {
+            return Ok(());
+        }
+        first = first.or(Some(name));
+    }
+    match first {
+        None => Ok(()),
+        Some(name) => not_ours(format!("it holds `{}` and no `index.json`", name.to_string_lossy().escape_debug())),
+    }
+}
+
+fn check_directory(dir: &Path) -> Result<(), WriteError> {
+    let there = dir.symlink_metadata().map_err(|error| io_error("read", dir, error))?;
+    if there.is_dir() {
+        return Ok(());
+    }
+    let found = if there.is_symlink() { "a symbolic link" } else { "a file" };
+    Err(LayoutError::FileType { file: dir.to_owned(), found, expected: "a directory" }.into())
+}
+
+fn check_document_size(file: &Path, document: &str) -> Result<(), WriteError> {
+    let found_bytes = document.len() as u64;
+    if found_bytes <= DOCUMENT_SIZE_BYTES_MAX {
+        return Ok(());
+    }
+    let limit_bytes = DOCUMENT_SIZE_BYTES_MAX;
+    Err(LayoutError::TooLarge { file: file.to_owned(), found_bytes, limit_bytes }.into())
+}

@@ -1,0 +1,559 @@
+//! Releases written, read back, damaged in every way, and copied by skopeo. In: artifacts of arbitrary bytes, since
+//! this crate knows nothing of code.
+
+mod sample;
+
+use isomer_contract::Digest;
+use isomer_contract::manifest::Blob;
+use isomer_release::{Compression, Count, Layout, LayoutError, Wasm, WriteError, Writer};
+use sample::{Sample, files, write_release};
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Command;
+
+fn read_artifact(layout: &Layout, module: &str, target: &str) -> Result<Vec<u8>, LayoutError> {
+    let module = layout.module(module)?;
+    let variant = module.variants.iter().find(|variant| variant.target == target).expect("the target is released");
+    let mut bytes = Vec::new();
+    match layout.open_artifact(&layout.manifest(variant)?)?.read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(*error.into_inner().expect("wraps a LayoutError").downcast().expect("is a LayoutError")),
+    }
+}
+
+#[test]
+fn what_was_written_is_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let summary = write_release(dir.path());
+    let layout = Layout::open(dir.path()).unwrap();
+    let references: Vec<_> = layout.modules().iter().map(|entry| entry.reference.as_str()).collect();
+    assert_eq!(references, ["clock:0.2.0-rc.1", "sort:0.1.0"]);
+    assert_eq!(summary.modules[1].reference, "sort:0.1.0");
+
+    let module = layout.module("sort").unwrap();
+    assert_eq!(module, layout.module("sort:0.1.0").unwrap());
+    assert_eq!((module.name.as_str(), module.reference.as_str()), ("sort", "sort:0.1.0"));
+    assert_eq!(module.digest, summary.modules[1].digest);
+    assert_eq!(module.wasm.unwrap().manifest, summary.modules[1].wasm);
+    assert_eq!(module.annotations["org.opencontainers.image.version"], "0.1.0");
+    let targets: Vec<_> = module.variants.iter().map(|variant| variant.target.as_str()).collect();
+    assert_eq!(targets, ["neoverse-n1", "pulley64", "x86-64-v3"]);
+    assert_eq!(layout.wasm(&module).unwrap().unwrap(), sample::MODULE);
+
+    for (variant, Sample { config, artifact, .. }) in module.variants.iter().zip(sample::sort()) {
+        let manifest = layout.manifest(variant).unwrap();
+        assert_eq!(manifest.config, config);
+        assert_eq!(variant.requirements, config.requirements);
+        let mut bytes = Vec::new();
+        layout.open_artifact(&manifest).unwrap().read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, artifact);
+        // In one buffer of the right size, and byte by byte.
+        let mut reader = layout.open_artifact(&manifest).unwrap();
+        assert_eq!(reader.size_bytes(), artifact.len() as u64);
+        let mut exact = vec![0; artifact.len()];
+        reader.read_exact(&mut exact).unwrap();
+        assert_eq!(exact, artifact);
+        assert_eq!(reader.read(&mut [0; 8]).unwrap(), 0);
+        let mut reader = layout.open_artifact(&manifest).unwrap();
+        let mut by_byte = Vec::new();
+        while reader.by_ref().take(1).read_to_end(&mut by_byte).unwrap() != 0 {}
+        assert_eq!(by_byte, artifact);
+    }
+}
+
+/// The files and documents byte for byte. `BLESS=1` rewrites the golden file.
+#[test]
+fn the_layout_on_disk_is_golden() {
+    let dir = tempfile::tempdir().unwrap();
+    write_release(dir.path());
+    let mut found = String::new();
+    for (path, bytes) in files(dir.path()) {
+        let text = String::from_utf8(bytes.clone()).ok().filter(|text| text.starts_with('{') || path == "SHA256SUMS");
+        match text {
+            Some(text) => found.push_str(&format!("== {path}\n{}\n", text.trim_end())),
+            // zstd's bytes may change with its version; the layers' digests in the documents say so.
+            None => found.push_str(&format!("== {path}\n{} bytes\n", bytes.len())),
+        }
+    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-layout.txt");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&golden, &found).unwrap();
+    }
+    let expected = fs::read_to_string(&golden).unwrap_or_default();
+    assert!(found == expected, "the layout differs from {}; BLESS=1 rewrites it\n{found}", golden.display());
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes_anywhere() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_release(a.path());
+    let writer = Writer::open(&b.path().join("deeper/dist")).unwrap();
+    // Other order of everything.
+    let mut modules = sample::released(&writer, Compression::Zstd);
+    modules.reverse();
+    modules.iter_mut().for_each(|module| module.variants.reverse());
+    writer.finish(modules).unwrap();
+    assert_eq!(files(a.path()), files(&b.path().join("deeper/dist")));
+}
+
+#[test]
+fn a_second_release_reuses_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = write_release(dir.path());
+    assert_eq!((first.reused, first.removed), (Count::default(), Count::default()));
+    let before = files(dir.path());
+    let inodes = || -> Vec<u64> {
+        use std::os::unix::fs::MetadataExt as _;
+        before.keys().map(|path| fs::metadata(dir.path().join(path)).unwrap().ino()).collect()
+    };
+    let inodes_before = inodes();
+    let second = write_release(dir.path());
+    assert_eq!(second.modules, first.modules);
+    assert_eq!((second.written, second.reused, second.removed), (Count::default(), first.written, Count::default()));
+    assert_eq!(files(dir.path()), before);
+    assert_eq!(inodes(), inodes_before, "files were rewritten");
+}
+
+#[test]
+fn a_kept_layer_is_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    write_release(dir.path());
+    let layout = Layout::open(dir.path()).unwrap();
+    let manifest = layout.manifest(&layout.module("sort").unwrap().variants[0]).unwrap();
+    let writer = Writer::open(dir.path()).unwrap();
+    writer.keep(manifest.layer).unwrap();
+    drop(writer);
+    flip(&dir.path().join("blobs/sha256").join(manifest.layer.blob.digest.hex()), 20);
+    let writer = Writer::open(dir.path()).unwrap();
+    assert!(matches!(writer.keep(manifest.layer), Err(LayoutError::Digest { .. })));
+    // Adding it again mends it.
+    let modules = sample::released(&writer, Compression::Zstd);
+    writer.finish(modules).unwrap();
+    assert!(read_artifact(&layout, "sort", "neoverse-n1").is_ok());
+}
+
+#[test]
+fn what_nothing_names_any_more_is_removed_and_what_is_not_ours_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    write_release(dir.path());
+    let old = Layout::open(dir.path()).unwrap();
+    fs::write(dir.path().join("README"), b"mine").unwrap();
+    fs::write(dir.path().join("blobs/sha256/notes"), b"mine too").unwrap();
+    let stray = dir.path().join("blobs/sha256").join(Digest::of(b"stray").hex());
+    fs::write(&stray, b"stray").unwrap();
+
+    let writer = Writer::open(dir.path()).unwrap();
+    let mut modules = sample::released(&writer, Compression::Zstd);
+    modules.retain(|module| module.name == "sort");
+    modules[0].variants.pop();
+    let summary = writer.finish(modules).unwrap();
+    assert!(summary.removed.blobs > 5, "{summary:?}");
+    assert!(!stray.exists());
+    assert_eq!(fs::read(dir.path().join("README")).unwrap(), b"mine");
+    assert_eq!(fs::read(dir.path().join("blobs/sha256/notes")).unwrap(), b"mine too");
+    let named = Layout::open(dir.path()).unwrap();
+    assert_eq!(named.module("sort").unwrap().variants.len(), 2);
+    // One who still has the old index learns what happened.
+    let error = old.module("clock").unwrap_err();
+    assert!(matches!(error, LayoutError::MissingBlob { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("replaced"));
+}
+
+#[test]
+fn uncompressed_layers_are_the_artifacts() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = Writer::open(dir.path()).unwrap();
+    let modules = sample::released(&writer, Compression::None);
+    writer.finish(modules).unwrap();
+    let Sample { config, artifact, .. } = sample::sort().remove(0);
+    let blob = dir.path().join("blobs/sha256").join(config.artifact.digest.hex());
+    assert_eq!(fs::read(&blob).unwrap(), artifact);
+    let layout = Layout::open(dir.path()).unwrap();
+    assert_eq!(read_artifact(&layout, "sort", "neoverse-n1").unwrap(), artifact);
+    flip(&blob, artifact.len() - 1);
+    assert!(matches!(read_artifact(&layout, "sort", "neoverse-n1"), Err(LayoutError::Digest { .. })));
+    // The last bytes never come out, even of a read that wants no end.
+    let manifest = layout.manifest(&layout.module("sort").unwrap().variants[0]).unwrap();
+    let mut bytes = vec![0; artifact.len()];
+    assert!(layout.open_artifact(&manifest).unwrap().read_exact(&mut bytes).is_err());
+}
+
+#[test]
+fn sha256sum_agrees() {
+    let dir = tempfile::tempdir().unwrap();
+    write_release(dir.path());
+    let output = Command::new("sha256sum").args(["-c", "--strict", "SHA256SUMS"]).current_dir(&dir).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let lines = fs::read_to_string(dir.path().join("SHA256SUMS")).unwrap().lines().count();
+    assert_eq!(lines, files(dir.path()).len() - 1);
+}
+
+#[test]
+fn unknown_and_ambiguous_names_are_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = Writer::open(dir.path()).unwrap();
+    let mut modules = sample::released(&writer, Compression::Zstd);
+    let mut newer = modules[0].clone();
+    newer.version = "0.2.0".to_owned();
+    modules.push(newer);
+    writer.finish(modules).unwrap();
+    let layout = Layout::open(dir.path()).unwrap();
+    let check = |name: &str, message: &str, hint: Option<&str>| {
+        let error = layout.module(name).unwrap_err();
+        assert_eq!(error.to_string().replace(&dir.path().display().to_string(), "DIR"), message);
+        assert_eq!(error.hint().as_deref(), hint);
+    };
+    check(
+        "sort",
+        "`DIR` holds several versions of `sort`: sort:0.1.0, sort:0.2.0",
+        Some("name the version too, for example `sort:0.1.0`"),
+    );
+    let all = "clock:0.2.0-rc.1, sort:0.1.0, sort:0.2.0";
+    check("clok", &format!("`DIR` holds no module `clok`, only {all}"), Some("did you mean `clock`?"));
+    check("sort:0.3.0", &format!("`DIR` holds no module `sort:0.3.0`, only {all}"), Some("did you mean `sort:0.1.0`?"));
+    check("\x1b[2J", &format!("`DIR` holds no module `\\u{{1b}}[2J`, only {all}"), None);
+    assert_eq!(layout.module("sort:0.2.0").unwrap().variants.len(), 3);
+}
+
+#[test]
+fn what_is_no_release_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |path: &Path, expected: &str| {
+        let error = Layout::open(path).unwrap_err();
+        let text = error.to_string().replace(&dir.path().display().to_string(), "DIR");
+        assert!(text.contains(expected), "{text}");
+        error
+    };
+    let error = check(dir.path(), "`DIR` is not a release: it has no `oci-layout`");
+    assert!(error.hint().is_some());
+    check(&dir.path().join("none"), "can't read `DIR/none`: No such file");
+    fs::write(dir.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
+    check(&dir.path().join("oci-layout"), "it is a file, not a directory");
+    check(dir.path(), "it has no `index.json`");
+    fs::write(dir.path().join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    check(dir.path(), "`DIR/oci-layout` says imageLayoutVersion `2.0.0`, expected `1.0.0`");
+    fs::write(dir.path().join("oci-layout"), "{").unwrap();
+    check(dir.path(), "`DIR/oci-layout` is malformed: EOF");
+    fs::write(dir.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    assert_eq!(Layout::open(dir.path()).unwrap().modules(), []);
+    fs::write(dir.path().join("index.json"), r#"{"schemaVersion":1,"manifests":[]}"#).unwrap();
+    check(dir.path(), "`DIR/index.json` is malformed: its schemaVersion is 1, expected 2");
+    fs::write(dir.path().join("index.json"), "[".repeat(100_000)).unwrap();
+    check(dir.path(), "`DIR/index.json` is malformed");
+    fs::write(dir.path().join("index.json"), vec![b' '; (4 << 20) + 1]).unwrap();
+    check(dir.path(), "`DIR/index.json` has 4194305 bytes, expected at most 4194304");
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_directory_of_others_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |expected: &str| {
+        let before = files(dir.path());
+        let error = Writer::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(files(dir.path()), before);
+        error
+    };
+    fs::write(dir.path().join("thesis.txt"), b"").unwrap();
+    let error = check("it holds `thesis.txt` and no `index.json`");
+    assert!(matches!(error, WriteError::NotOurs { .. }) && error.hint().is_some());
+    fs::write(dir.path().join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    check("of another tool");
+    fs::write(dir.path().join("index.json"), "{}").unwrap();
+    check("malformed");
+    assert!(Writer::open(&dir.path().join("thesis.txt")).is_err());
+    assert!(Writer::open(&dir.path().join("thesis.txt/dist")).is_err());
+}
+
+#[test]
+fn links_in_place_of_the_blobs_are_refused() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_release(dir.path());
+    fs::rename(dir.path().join("blobs"), elsewhere.path().join("blobs")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("blobs"), dir.path().join("blobs")).unwrap();
+    assert!(matches!(Writer::open(dir.path()), Err(WriteError::Layout(LayoutError::FileType { .. }))));
+    let error = Layout::open(dir.path()).unwrap().module("sort").unwrap_err();
+    assert!(matches!(error, LayoutError::FileType { .. }), "{error}");
+}
+
+#[test]
+fn two_writers_do_not_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Writer::open(dir.path()).unwrap();
+    let error = Writer::open(dir.path()).unwrap_err();
+    assert!(matches!(error, WriteError::Locked { .. }), "{error}");
+    first.add_blob(b"something").unwrap();
+    drop(first);
+    write_release(dir.path());
+}
+
+/// Each way to stop before the end leaves what was there.
+#[test]
+fn an_abandoned_release_leaves_no_trace() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("dist");
+    let abandon = || {
+        let writer = Writer::open(&dir).unwrap();
+        writer.add_blob(b"something new").unwrap();
+        // An artifact that is not the promised one.
+        let expected = Blob::of(b"promised");
+        for wrong in [&b"promisee"[..], b"promise", b"promised!"] {
+            for compression in [Compression::None, Compression::Zstd] {
+                let error = writer.add_layer(wrong, compression, expected).unwrap_err();
+                assert!(matches!(error, WriteError::Artifact { .. }), "{error}");
+            }
+        }
+        // A disk that fails while it is read.
+        let failing = (&b"promi"[..]).chain(Failing);
+        let error = writer.add_layer(failing, Compression::Zstd, expected).unwrap_err();
+        assert!(matches!(error, WriteError::Io { .. }), "{error}");
+        writer
+    };
+    drop(abandon());
+    assert!(!dir.exists());
+    write_release(&dir);
+    let before = files(&dir);
+    drop(abandon());
+    assert_eq!(files(&dir), before);
+    // One that fails at its end.
+    let writer = abandon();
+    let mut modules = sample::released(&writer, Compression::Zstd);
+    modules[0].variants[0].0.compat = Digest::of(b"");
+    assert!(matches!(writer.finish(modules), Err(WriteError::Inconsistent { .. })));
+    assert_eq!(files(&dir), before);
+}
+
+struct Failing;
+
+impl std::io::Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("the disk is gone"))
+    }
+}
+
+/// A run that was killed, as by a power failure, ran no destructor.
+#[test]
+fn a_killed_release_is_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let killed = Writer::open(dir.path()).unwrap();
+    killed.add_blob(b"half of a release").unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let output = Command::new("cp").arg("-a").arg(dir.path()).arg(copy.path().join("dist")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    drop(killed);
+    let dir = copy.path().join("dist");
+    assert!(dir.join(".isomer-staging/lock").exists());
+    fs::write(dir.join(".isomer-staging/.isomer-123.tmp"), b"half a layer").unwrap();
+    assert!(matches!(Layout::open(&dir), Err(LayoutError::NotALayout { .. })));
+    // One more that fails does not make the directory a stranger's.
+    drop(Writer::open(&dir).unwrap());
+    let summary = write_release(&dir);
+    let fresh = tempfile::tempdir().unwrap();
+    write_release(fresh.path());
+    assert_eq!(files(&dir), files(fresh.path()));
+    assert_eq!(summary.reused.blobs, 0);
+}
+
+/// A disk that fills up at any point: an error that names a file, and the old release as it was. The disk is a tmpfs
+/// of its own in a mount namespace of this test's.
+#[test]
+fn a_full_disk_leaves_the_old_release() {
+    const DIR: &str = "ISOMER_TEST_FULL_DISK";
+    let Some(dir) = std::env::var_os(DIR) else {
+        let dir = tempfile::tempdir().unwrap();
+        let may = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs"]).arg(dir.path()).output();
+        if !may.is_ok_and(|output| output.status.success()) {
+            return sample::skip("unshare can't mount a tmpfs here");
+        }
+        let output = Command::new("unshare")
+            .args(["-rm", "sh", "-ec", r#"mount -t tmpfs -o size=1m tmpfs "$1"; exec "$2" --exact "$3""#, "sh"])
+            .arg(dir.path())
+            .arg(std::env::current_exe().unwrap())
+            .arg("a_full_disk_leaves_the_old_release")
+            .env(DIR, dir.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    };
+    let dir = Path::new(&dir).join("dist");
+    write_release(&dir);
+    let before = files(&dir);
+    let filler = dir.join("filler");
+    let mut failures = 0;
+    for left_kib in (0..500).step_by(4) {
+        let _ = fs::remove_file(&filler);
+        // As much as there is; then some of it is given back.
+        let mut file = fs::File::create(&filler).unwrap();
+        while std::io::Write::write_all(&mut file, &[0; 1024]).is_ok() {}
+        file.set_len(file.metadata().unwrap().len().saturating_sub(left_kib << 10)).unwrap();
+        let attempt = || {
+            let writer = Writer::open(&dir)?;
+            let mut modules = Vec::new();
+            for module in sample::sources() {
+                modules.push(module.release(&writer, Compression::None)?);
+            }
+            writer.finish(modules)
+        };
+        match attempt() {
+            Ok(_) => break,
+            Err(error) => {
+                assert!(error.to_string().contains("dist"), "{error}");
+                assert!(matches!(&error, WriteError::Io { .. }), "{error}");
+                failures += 1;
+            }
+        }
+        fs::remove_file(&filler).unwrap();
+        assert!(!dir.join(".isomer-staging").exists());
+        // What comes after the new index is in place does not undo it.
+        if files(&dir)["index.json"] == before["index.json"] {
+            assert_eq!(files(&dir), before, "{left_kib} KiB were left");
+        }
+    }
+    assert!(failures > 20, "{failures}");
+}
+
+/// Kills a process that releases one thing and another in turns, at any moment, again and again: what is there is
+/// always one of the two, whole.
+#[test]
+fn a_kill_at_any_moment_leaves_a_whole_release() {
+    const DIR: &str = "ISOMER_TEST_RELEASE_FOREVER";
+    if let Some(dir) = std::env::var_os(DIR) {
+        for compression in [Compression::Zstd, Compression::None].into_iter().cycle() {
+            let writer = Writer::open(Path::new(&dir)).unwrap();
+            let modules = sample::released(&writer, compression);
+            writer.finish(modules).unwrap();
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    write_release(dir.path());
+    for round in 0..30_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_kill_at_any_moment_leaves_a_whole_release"])
+            .env(DIR, dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20 + round * 7));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let layout = Layout::open(dir.path()).unwrap();
+        for sample in sample::sort() {
+            assert_eq!(read_artifact(&layout, "sort", &sample.config.target).unwrap(), sample.artifact);
+        }
+        assert_eq!(layout.wasm(&layout.module("clock").unwrap()).unwrap().unwrap(), sample::COMPONENT);
+    }
+    write_release(dir.path());
+    let fresh = tempfile::tempdir().unwrap();
+    write_release(fresh.path());
+    assert_eq!(files(dir.path()), files(fresh.path()));
+}
+
+/// While the documents are written, a reader sees the old release; `index.json` is what switches.
+#[test]
+fn the_old_release_is_whole_until_the_new_index_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    write_release(dir.path());
+    let writer = Writer::open(dir.path()).unwrap();
+    let modules = sample::released(&writer, Compression::None);
+    let layout = Layout::open(dir.path()).unwrap();
+    for sample in sample::sort() {
+        assert_eq!(read_artifact(&layout, "sort", &sample.config.target).unwrap(), sample.artifact);
+    }
+    // The switch can't be made: a directory has the name. Everything else is undone.
+    let before = files(dir.path()).len();
+    fs::rename(dir.path().join("index.json"), dir.path().join("index.json.old")).unwrap();
+    fs::create_dir(dir.path().join("index.json")).unwrap();
+    let error = writer.finish(modules).unwrap_err();
+    assert!(error.to_string().contains("index.json"), "{error}");
+    fs::remove_dir(dir.path().join("index.json")).unwrap();
+    fs::rename(dir.path().join("index.json.old"), dir.path().join("index.json")).unwrap();
+    assert!(files(dir.path()).len() < before);
+    for sample in sample::sort() {
+        assert_eq!(read_artifact(&layout, "sort", &sample.config.target).unwrap(), sample.artifact);
+    }
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |change: &dyn Fn(&Writer, &mut Vec<isomer_release::ReleasedModule>), expected: &str| {
+        let writer = Writer::open(dir.path()).unwrap();
+        let mut modules = sample::released(&writer, Compression::Zstd);
+        change(&writer, &mut modules);
+        let error = writer.finish(modules).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    check(&|_, modules| modules[0].name = "so:rt".to_owned(), "the module name `so:rt` can't stand");
+    check(&|_, modules| modules[0].version = String::new(), "the version `` can't stand");
+    check(&|_, modules| modules.push(modules[0].clone()), "holds `sort:0.1.0` twice");
+    check(
+        &|_, modules| {
+            let mut clash = modules[0].clone();
+            clash.version = "0.1.0-wasm".to_owned();
+            modules.push(clash);
+        },
+        "holds `sort:0.1.0-wasm` twice",
+    );
+    check(
+        &|_, modules| {
+            let variant = modules[0].variants[0].clone();
+            modules[0].variants.push(variant);
+        },
+        "holds the variant `neoverse-n1` of `sort` twice",
+    );
+    check(&|_, modules| modules[0].variants[0].0.module = "other".to_owned(), "is of another module");
+    check(&|_, modules| modules[0].variants[0].0.triple = "potato".to_owned(), "has the triple `potato`");
+    check(&|_, modules| modules[0].variants[0].1.blob = Blob::of(b"?"), "neither added nor kept");
+    check(
+        &|writer, modules| {
+            let wasm: Wasm = writer.add_wasm(b"\0asm\x01\0\0\0other").unwrap();
+            modules[0].wasm = wasm;
+        },
+        "from another WebAssembly",
+    );
+    let writer = Writer::open(dir.path()).unwrap();
+    assert!(matches!(writer.add_wasm(b"\0asm\x0d\0\x01\0\xff"), Err(WriteError::Wasm(_))));
+}
+
+/// Debian's skopeo reads the layout, and copies it with its digests.
+#[test]
+fn skopeo_keeps_the_digests() {
+    if Command::new("skopeo").arg("--version").output().is_err() {
+        return sample::skip("skopeo is not installed");
+    }
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let summary = write_release(from.path());
+    let skopeo = |args: &[&str]| {
+        let output = Command::new("skopeo").arg("--insecure-policy").args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    for module in &summary.modules {
+        let [source, target] = [&from, &to].map(|dir| format!("oci:{}:{}", dir.path().display(), module.reference));
+        assert_eq!(Digest::of(&skopeo(&["inspect", "--raw", &source])), module.digest);
+        assert_eq!(Digest::of(&skopeo(&["inspect", "--raw", &format!("{source}-wasm")])), module.wasm);
+        skopeo(&["copy", "--all", &source, &target]);
+        assert_eq!(Digest::of(&skopeo(&["inspect", "--raw", &target])), module.digest);
+    }
+    let (layout, copy) = (Layout::open(from.path()).unwrap(), Layout::open(to.path()).unwrap());
+    assert_eq!(copy.modules(), layout.modules());
+    for entry in layout.modules() {
+        let module = layout.module(&entry.name).unwrap();
+        assert_eq!(copy.module(&entry.name).unwrap(), module);
+        assert_eq!(copy.wasm(&module).unwrap(), layout.wasm(&module).unwrap());
+        for variant in &module.variants {
+            let read = |layout| read_artifact(layout, &entry.name, &variant.target).unwrap();
+            assert_eq!(read(&copy), read(&layout));
+        }
+    }
+    // The copy is skopeo's: isomer does not write over it.
+    assert!(matches!(Writer::open(to.path()), Err(WriteError::NotOurs { .. })));
+}

@@ -1,0 +1,183 @@
+//! In: a trusted module and a host. Out: the best variant for the host, and its bytes, verified.
+
+use crate::sealed::{SealError, SealedBytes};
+use crate::trust::TrustedModule;
+use crate::verify::{Expected, VerifiedArtifact, VerifyError, verify};
+use isomer_contract::{Host, Mismatch, Rejected, Selection, Variant, profile, select};
+use isomer_release::{Layout, LayoutError};
+
+/// A variant that runs on the host it was chosen for.
+#[derive(Debug)]
+pub struct Chosen<'a> {
+    variant: &'a Variant,
+    /// The better variants of the host's architecture that it can't run.
+    steps_down: Vec<(&'a Variant, Vec<Mismatch>)>,
+}
+
+/// Why no variant was chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError {
+    /// None of them runs on the host.
+    #[error("no variant of `{module}` runs on this machine")]
+    NoneRuns {
+        /// The module.
+        module: String,
+        /// Each variant's target, and every reason why it does not run.
+        rejected: Vec<(String, Vec<Mismatch>)>,
+    },
+    /// The best that runs is not the required one.
+    #[error("`{module}` is required as {required}; the best that runs on this machine is {chosen}")]
+    NotRequired {
+        /// The module.
+        module: String,
+        /// The target that was required.
+        required: String,
+        /// The target that would have run.
+        chosen: String,
+        /// Why the required one was not chosen.
+        why: WhyNot,
+    },
+}
+
+/// Why the required variant was not chosen.
+#[derive(Debug)]
+pub enum WhyNot {
+    /// The module has no variant for that target; these it has.
+    NotInRelease(Vec<String>),
+    /// It does not run on the host.
+    Mismatches(Vec<Mismatch>),
+    /// It runs, and another is better.
+    Outranked(String),
+}
+
+/// Why a chosen variant's bytes are not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The release is damaged.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The bytes can't be kept.
+    #[error("cannot read the variant for {target}")]
+    Seal {
+        /// The variant's target.
+        target: String,
+        /// Why.
+        source: SealError,
+    },
+    /// The bytes are not what was promised.
+    #[error("the variant for {target} is not what the release promises")]
+    Verify {
+        /// The variant's target.
+        target: String,
+        /// Why.
+        source: VerifyError,
+    },
+}
+
+impl FetchError {
+    /// What would mend it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            FetchError::Layout(error) => error.hint(),
+            FetchError::Seal { source, .. } => source.hint(),
+            FetchError::Verify { source, .. } => source.hint(),
+        }
+    }
+}
+
+impl TrustedModule {
+    /// The best variant for `host`; with `require`, none other than that target's.
+    ///
+    /// # Errors
+    /// When no variant runs there, or another than the required one is the best; every reason is in the error.
+    pub fn choose(&self, host: &Host, require: Option<&str>) -> Result<Chosen<'_>, SelectError> {
+        let module = self.module();
+        let selection = select(&module.variants, host);
+        let Some(variant) = selection.chosen else {
+            return Err(SelectError::NoneRuns { module: module.name.clone(), rejected: incompatible(&selection) });
+        };
+        if let Some(required) = require
+            && !serves(variant, &canonical(required, &module.variants))
+        {
+            return Err(SelectError::NotRequired {
+                module: module.name.clone(),
+                required: required.to_owned(),
+                chosen: variant.target.clone(),
+                why: why_not(&selection, &canonical(required, &module.variants)),
+            });
+        }
+        let steps_down = selection.steps_down().map(|(better, reasons)| (better, reasons.to_vec())).collect();
+        Ok(Chosen { variant, steps_down })
+    }
+}
+
+impl<'a> Chosen<'a> {
+    /// The variant.
+    pub fn variant(&self) -> &'a Variant {
+        self.variant
+    }
+
+    /// The variants that would have been better and do not run on the host, with every reason: not empty when it
+    /// runs a lesser form than the release could offer.
+    pub fn steps_down(&self) -> &[(&'a Variant, Vec<Mismatch>)] {
+        &self.steps_down
+    }
+
+    /// Reads the variant's bytes out of `release` into memory that cannot change, and verifies them there.
+    ///
+    /// # Errors
+    /// When the release is damaged or any of its parts is not what the index promises.
+    pub fn fetch(&self, release: &Layout) -> Result<VerifiedArtifact, FetchError> {
+        let target = &self.variant.target;
+        let manifest = release.manifest(self.variant)?;
+        let reader = release.open_artifact(&manifest)?;
+        let bytes =
+            SealedBytes::copy(reader, manifest.config.artifact.size_bytes).map_err(|error| seal(target, error))?;
+        verify(bytes, Expected::Variant(&manifest.config))
+            .map_err(|source| FetchError::Verify { target: target.clone(), source })
+    }
+}
+
+/// A reader of a release wraps what is wrong with it into an [`std::io::Error`]; this takes it out again.
+fn seal(target: &str, error: SealError) -> FetchError {
+    let source = match error {
+        SealError::Read(error) => match error.downcast::<LayoutError>() {
+            Ok(error) => return FetchError::Layout(error),
+            Err(error) => SealError::Read(error),
+        },
+        other => other,
+    };
+    FetchError::Seal { target: target.to_owned(), source }
+}
+
+fn incompatible(selection: &Selection<'_>) -> Vec<(String, Vec<Mismatch>)> {
+    let mismatches = selection.rejected.iter().filter_map(|(variant, rejected)| match rejected {
+        Rejected::Incompatible(mismatches) => Some((variant.target.clone(), mismatches.clone())),
+        Rejected::Outranked(_) => None,
+    });
+    mismatches.collect()
+}
+
+fn serves(variant: &Variant, target: &str) -> bool {
+    variant.target == target || variant.serves.iter().any(|served| served == target)
+}
+
+/// The name that a release would know `required` by: itself, or that of the shipped profile with this alias.
+fn canonical(required: &str, variants: &[Variant]) -> String {
+    if variants.iter().any(|variant| serves(variant, required)) {
+        return required.to_owned();
+    }
+    profile::find_shipped(required).map_or_else(|| required.to_owned(), |shipped| shipped.name)
+}
+
+fn why_not(selection: &Selection<'_>, required: &str) -> WhyNot {
+    let found = selection.rejected.iter().find(|(variant, _)| serves(variant, required));
+    match found {
+        Some((_, Rejected::Incompatible(mismatches))) => WhyNot::Mismatches(mismatches.clone()),
+        Some((_, Rejected::Outranked(why))) => WhyNot::Outranked(why.clone()),
+        None => {
+            let all = selection.chosen.into_iter().chain(selection.rejected.iter().map(|(variant, _)| *variant));
+            WhyNot::NotInRelease(all.flat_map(|variant| variant.serves.clone()).collect())
+        }
+    }
+}

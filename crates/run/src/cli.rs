@@ -1,0 +1,84 @@
+//! In: the command line. Out: an exit code; one error on stderr when something is wrong.
+//!
+//! Exit codes: 0, or the guest's own; 1 for an error; 2 for a command line that is none; 134 for a trap, as
+//! `wasmtime run` does.
+
+mod failure;
+mod output;
+
+mod check;
+mod host;
+mod run;
+mod select;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use failure::Failure;
+use isomer_contract::ENGINE_VERSION;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (wasmtime {ENGINE_VERSION})", env!("CARGO_PKG_VERSION")));
+
+#[derive(Parser)]
+#[command(
+    name = "isomer-run",
+    version = VERSION.as_str(),
+    about = "Picks the best compiled form of a WebAssembly module for this machine, checks it, and runs it",
+    after_help = "Set ISOMER_LOG (error, warn, info, debug, or a filter as RUST_LOG's) to see more of what happens.",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Host(host::Arguments),
+    Select(select::Arguments),
+    Check(check::Arguments),
+    Run(run::Arguments),
+    /// Print a script that completes isomer-run's commands in a shell
+    #[command(after_help = "Example:\n  isomer-run completions bash > /etc/bash_completion.d/isomer-run")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log();
+    let result = match cli.command {
+        Command::Host(arguments) => host::run(&arguments),
+        Command::Select(arguments) => select::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Completions { shell } => completions(shell),
+    };
+    result.unwrap_or_else(|failure| {
+        failure.print();
+        ExitCode::FAILURE
+    })
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "isomer-run", &mut script);
+    output::print(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Warnings go to stderr; a filter is compiled only if somebody sets one.
+fn log() {
+    use std::io::IsTerminal;
+    use tracing_subscriber::EnvFilter;
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines =
+        tracing_subscriber::fmt().without_time().with_target(false).with_ansi(colour).with_writer(std::io::stderr);
+    match std::env::var("ISOMER_LOG") {
+        Ok(filter) => lines.with_env_filter(EnvFilter::new(filter)).init(),
+        Err(_) => lines.with_max_level(tracing::Level::WARN).init(),
+    }
+}

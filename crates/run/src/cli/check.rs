@@ -1,0 +1,59 @@
+//! `isomer-run check`: would an artifact load?
+
+use super::failure::Failure;
+use super::output;
+use super::select::Reason;
+use isomer_contract::{Requirements, check};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Tell whether an artifact would load on this machine or another; it is not run
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  isomer-run check resize.x86-64-v3.cwasm
+  isomer-run check resize.cwasm --host edge-box.json     # from `isomer-run host --json` there
+
+Artifacts that `wasmtime compile` made are read, too. The answer is about what the artifact needs; that
+its bytes are whole is what `isomer-run run --digest` checks.")]
+pub(crate) struct Arguments {
+    /// The artifact
+    #[arg(value_name = "FILE")]
+    artifact: PathBuf,
+    /// Answer for the machine that this file describes (see `isomer-run host --json`)
+    #[arg(long, value_name = "FILE")]
+    host: Option<PathBuf>,
+    /// Print what the artifact needs and every mismatch as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    loads: bool,
+    mismatches: Vec<Reason<'a>>,
+    requirements: &'a Requirements,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let file = arguments.artifact.display();
+    let host = output::host(arguments.host.as_deref())?;
+    let bytes = output::read(&arguments.artifact, isomer_run::ARTIFACT_SIZE_BYTES_MAX)?;
+    let requirements = Requirements::of_artifact(&bytes)
+        .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?;
+    let mismatches = check(&requirements, &host);
+    let on = output::on(arguments.host.as_deref());
+    if arguments.json {
+        let reasons = mismatches.iter().map(Reason::of).collect();
+        output::print_json(&Report { loads: mismatches.is_empty(), mismatches: reasons, requirements: &requirements })?;
+        return Ok(if mismatches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if !mismatches.is_empty() {
+        return Err(Failure::new(format!("`{file}` does not load {on}")).mismatches(&mismatches));
+    }
+    let Requirements { engine, kind, arch, isa, .. } = &requirements;
+    let isa: Vec<_> = isa.iter().map(String::as_str).collect();
+    let with = if isa.is_empty() { String::new() } else { format!(" with {}", isa.join(", ")) };
+    output::print(&format!("`{file}` loads {on}: {kind} for {arch}{with}, wasmtime {engine}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,68 @@
+//! What several commands do alike: read a host file, print to stdout.
+
+use super::failure::Failure;
+use isomer_contract::Host;
+use serde::Serialize;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+/// A host file is a page of JSON.
+const HOST_FILE_SIZE_BYTES_MAX: u64 = 1 << 20;
+
+/// Prints `text`. A reader who has seen enough is no error.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::because("cannot write to stdout", &error)),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(value).map_err(|error| Failure::because("cannot write JSON", &error))?;
+    print(&format!("{json}\n"))
+}
+
+/// The host in `file`, or else this machine.
+pub(crate) fn host(file: Option<&Path>) -> Result<Host, Failure> {
+    let Some(file) = file else { return this_machine() };
+    let text = read(file, HOST_FILE_SIZE_BYTES_MAX)?;
+    let text = String::from_utf8_lossy(&text);
+    Host::from_json(&text).map_err(|error| {
+        Failure::because(format!("cannot use `{}` as a host", file.display()), &error).hint(error.hint())
+    })
+}
+
+pub(crate) fn this_machine() -> Result<Host, Failure> {
+    isomer_run::host::here().map_err(|error| Failure::because("cannot tell what this machine can run", &error))
+}
+
+/// The words for a host in a sentence.
+pub(crate) fn on(file: Option<&Path>) -> String {
+    file.map_or_else(|| "on this machine".to_owned(), |file| format!("on the host of `{}`", file.display()))
+}
+
+/// A file's bytes, if they are no more than `size_bytes_max`.
+pub(crate) fn read(file: &Path, size_bytes_max: u64) -> Result<Vec<u8>, Failure> {
+    use std::io::Read;
+    let error = |error: std::io::Error| Failure::because(format!("cannot read `{}`", file.display()), &error);
+    let mut bytes = Vec::new();
+    open(file)?.take(size_bytes_max + 1).read_to_end(&mut bytes).map_err(error)?;
+    if bytes.len() as u64 > size_bytes_max {
+        return Err(Failure::new(format!("`{}` has more than {size_bytes_max} bytes", file.display())));
+    }
+    Ok(bytes)
+}
+
+/// Opens what can be read to an end: a file or a pipe.
+pub(crate) fn open(file: &Path) -> Result<std::fs::File, Failure> {
+    use std::os::unix::fs::FileTypeExt;
+    let error = |error: std::io::Error| Failure::because(format!("cannot open `{}`", file.display()), &error);
+    let opened = std::fs::File::open(file).map_err(error)?;
+    let kind = opened.metadata().map_err(error)?.file_type();
+    if kind.is_file() || kind.is_fifo() {
+        return Ok(opened);
+    }
+    let found = if kind.is_dir() { "a directory" } else { "a device or socket" };
+    Err(Failure::new(format!("`{}` is {found}; expected a file", file.display())))
+}

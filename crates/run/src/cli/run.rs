@@ -1,0 +1,204 @@
+//! `isomer-run run`: choose, verify, load, run.
+
+use super::failure::Failure;
+use super::output;
+use super::select;
+use isomer_contract::Digest;
+use isomer_run::guest::{self, Call, Directory, Guest, Outcome};
+use isomer_run::{Expected, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What a process that aborts exits with, 128 + SIGABRT; `wasmtime run` says so of traps.
+const EXIT_TRAP: u8 = 134;
+
+/// Run a module of a release, in the best form for this machine, or an artifact
+///
+/// The guest gets standard input, output and error, its arguments, and nothing else of this machine but what the
+/// options give it.
+#[derive(clap::Args)]
+#[command(
+    override_usage = "isomer-run run [OPTIONS] <DIR MODULE | FILE> [ARGS]... [-- ARGS...]",
+    after_help = "Examples:
+  isomer-run run dist resize --digest sha256:9f86d0… --dir photos::/in -- /in/cat.jpg
+  isomer-run run resize.x86-64-v3.cwasm --allow-unsigned --env LANG
+  isomer-run run dist sort --allow-unsigned --invoke add 1 2        # a core module's function
+  isomer-run run dist greet --allow-unsigned --invoke 'hello(\"you\")' # a component's, in WAVE
+
+Exit code: the guest's own; 134 when it traps; 1 for an error."
+)]
+pub(crate) struct Arguments {
+    /// A release and the name of a module in it, or a compiled artifact (.cwasm); then the guest's arguments
+    #[arg(value_name = "DIR MODULE | FILE", required = true, num_args = 1.., allow_negative_numbers = true)]
+    operands: Vec<OsString>,
+    /// The guest's arguments, also such as start with a hyphen
+    #[arg(value_name = "ARGS", last = true)]
+    arguments: Vec<OsString>,
+    /// Trust what has this digest: of FILE, or of MODULE's index in the release
+    #[arg(long, value_name = "DIGEST", conflicts_with = "allow_unsigned")]
+    digest: Option<Digest>,
+    /// Trust whatever is there: you vouch for the place it is stored in
+    #[arg(long)]
+    allow_unsigned: bool,
+    /// Give the guest a directory, to read and write
+    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = directory)]
+    directories: Vec<Directory>,
+    /// Give the guest an environment variable; without a value, this process's own
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    environment: Vec<String>,
+    /// Call this function instead of running a command, with ARGS or as `name(argument, …)`
+    #[arg(long, value_name = "NAME")]
+    invoke: Option<String>,
+    /// Fail unless the choice is the variant for this target
+    #[arg(long, value_name = "TARGET")]
+    require: Option<String>,
+}
+
+fn directory(text: &str) -> Result<Directory, String> {
+    let (host, guest) = text.split_once("::").unwrap_or((text, text));
+    if host.is_empty() || guest.is_empty() {
+        return Err("expected HOST or HOST::GUEST".to_owned());
+    }
+    Ok(Directory { host: PathBuf::from(host), guest: guest.to_owned() })
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let (name, artifact, words) = artifact(&arguments)?;
+    let words = words.iter().chain(&arguments.arguments).map(text).collect::<Result<Vec<_>, _>>()?;
+    let loaded = isomer_run::load(artifact).map_err(|error| load_failure(&name, &error))?;
+    let guest = guest(&arguments, &name, words)?;
+    finish(&name, guest::run(&loaded, &guest), &loaded)
+}
+
+/// The guest's name, its verified artifact, and the operands that are its arguments.
+fn artifact(arguments: &Arguments) -> Result<(String, VerifiedArtifact, &[OsString]), Failure> {
+    let (path, rest) = arguments.operands.split_first().ok_or_else(|| Failure::new("nothing to run"))?;
+    let path = Path::new(path);
+    if path.is_dir() {
+        let Some((module, rest)) = rest.split_first() else { return Err(which_module(path)) };
+        let module = text(module)?;
+        Ok((module.clone(), of_release(arguments, path, &module)?, rest))
+    } else {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
+        Ok((text(&name)?, of_file(arguments, path)?, rest))
+    }
+}
+
+fn which_module(release: &Path) -> Failure {
+    let layout = match isomer_release::Layout::open(release) {
+        Ok(layout) => layout,
+        Err(error) => return Failure::of(&error).hint(error.hint()),
+    };
+    let names: Vec<_> = layout.modules().iter().map(|module| module.reference.as_str()).collect();
+    let failure = Failure::new(format!("which module of `{}`? it holds {}", release.display(), names.join(", ")));
+    failure.hint(names.first().map(|name| format!("for example `isomer-run run {} {name}`", release.display())))
+}
+
+fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<VerifiedArtifact, Failure> {
+    let (layout, module) = select::open(release, module)?;
+    let Some(trust) = trust(arguments) else {
+        let what = format!("`{}` of `{}`", module.name, release.display());
+        return Err(untrusted(&what, "its index", module.digest));
+    };
+    let trusted = isomer_run::trust(module, &trust).map_err(|error| {
+        let place = format!("`{}` does not hold the module that `--digest` names", release.display());
+        Failure::because(place, &error)
+            .hint("the release was altered or replaced since the digest was taken".to_owned())
+    })?;
+    let host = output::this_machine()?;
+    let chosen = trusted
+        .choose(&host, arguments.require.as_deref())
+        .map_err(|error| select::failure(&error, "on this machine", false))?;
+    select::log_steps_down(&trusted.module().name, chosen.variant(), chosen.steps_down());
+    chosen.fetch(&layout).map_err(|error| Failure::of(&error).hint(error.hint()))
+}
+
+fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failure> {
+    if arguments.require.is_some() {
+        let failure = Failure::new(format!("`--require` is about a release; `{}` is one artifact", file.display()));
+        return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
+    }
+    let because = |error: &dyn std::error::Error| Failure::because(format!("cannot run `{}`", file.display()), error);
+    let bytes = SealedBytes::copy(output::open(file)?, isomer_run::ARTIFACT_SIZE_BYTES_MAX)
+        .map_err(|error| because(&error).hint(error.hint()))?;
+    let expected = match trust(arguments) {
+        Some(Trust::Digest(digest)) => Expected::Digest(digest),
+        Some(Trust::Unsigned) => Expected::AnyArtifact,
+        None => return Err(untrusted(&format!("`{}`", file.display()), "it", bytes.digest())),
+    };
+    isomer_run::verify(bytes, expected).map_err(|error: VerifyError| because(&error).hint(error.hint()))
+}
+
+fn trust(arguments: &Arguments) -> Option<Trust> {
+    match arguments.digest {
+        Some(digest) => Some(Trust::Digest(digest)),
+        None => arguments.allow_unsigned.then_some(Trust::Unsigned),
+    }
+}
+
+fn untrusted(what: &str, whose: &str, digest: Digest) -> Failure {
+    Failure::new(format!("{what} is not signed, and nothing else says that it may be trusted"))
+        .caused_by(format!("expected `--digest` or `--allow-unsigned`; {whose} has the digest {digest}"))
+        .hint(format!("if that is the digest you were told, pass `--digest {digest}`"))
+}
+
+fn load_failure(name: &str, error: &LoadError) -> Failure {
+    match error {
+        LoadError::Mismatch(mismatches) => {
+            Failure::new(format!("`{name}` does not run on this machine")).mismatches(mismatches)
+        }
+        other => Failure::because(format!("cannot load `{name}`"), other).hint(other.hint()),
+    }
+}
+
+fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest, Failure> {
+    let mut environment = Vec::new();
+    for variable in &arguments.environment {
+        match variable.split_once('=') {
+            Some((name, value)) => environment.push((name.to_owned(), value.to_owned())),
+            // As wasmtime: a variable that is not set here is not set there.
+            None => match std::env::var_os(variable) {
+                Some(value) => environment.push((variable.clone(), text(&value)?)),
+                None => continue,
+            },
+        }
+    }
+    let argv = [name.to_owned()].into_iter().chain(words.iter().cloned()).collect();
+    Ok(Guest {
+        arguments: argv,
+        environment,
+        directories: arguments.directories.clone(),
+        invoke: arguments.invoke.clone().map(|name| Call::new(name, words)),
+    })
+}
+
+fn finish(name: &str, ended: Result<Outcome, guest::GuestError>, loaded: &Loaded) -> Result<ExitCode, Failure> {
+    match ended {
+        Ok(Outcome::Returned(results)) => {
+            output::print(&results.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        // What the kernel keeps of any exit code.
+        Ok(Outcome::Exited(code)) => Ok(ExitCode::from((code & 0xff) as u8)),
+        Ok(Outcome::Trapped(error)) => {
+            let form = loaded.target.as_ref().map(|target| format!(" ({target})")).unwrap_or_default();
+            trap(&format!("`{name}`{form} trapped"), &error).print();
+            Ok(ExitCode::from(EXIT_TRAP))
+        }
+        Err(guest::GuestError::Failed(error)) => {
+            Err(Failure::because(format!("`{name}` did not run to its end"), error.as_ref()))
+        }
+        Err(error) => Err(Failure::because(format!("cannot run `{name}`"), &error).hint(error.hint())),
+    }
+}
+
+/// The error's chain: where it was executing, then why it trapped.
+fn trap(message: &str, error: &wasmtime::Error) -> Failure {
+    error.chain().fold(Failure::new(message), |failure, cause| failure.caused_by(cause.to_string()))
+}
+
+fn text(word: &OsString) -> Result<String, Failure> {
+    let text = word.to_str().map(str::to_owned);
+    text.ok_or_else(|| Failure::new(format!("`{}` is not UTF-8, which guests are given", word.to_string_lossy())))
+}

@@ -1,0 +1,219 @@
+//! `isomer-run select`: which variant a host would run, and why none of the others.
+
+use super::failure::Failure;
+use super::output;
+use isomer_contract::{Digest, Mismatch, Rejected, Selection, Variant, select};
+use isomer_release::{Layout, Module};
+use isomer_run::{SelectError, Trust, WhyNot};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Show which variant of a module this machine, or another, would run; nothing is run
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  isomer-run select dist resize
+  isomer-run select dist resize --explain                   # why none of the others
+  isomer-run select dist resize --host edge-box.json        # as another machine would choose
+  isomer-run select dist resize --require x86-64-v3         # an error if it would be another")]
+pub(crate) struct Arguments {
+    /// The release: a directory that `isomer release` made
+    #[arg(value_name = "DIR")]
+    release: PathBuf,
+    /// The module's name in it
+    #[arg(value_name = "MODULE")]
+    module: String,
+    /// Choose for the machine that this file describes (see `isomer-run host --json`)
+    #[arg(long, value_name = "FILE")]
+    host: Option<PathBuf>,
+    /// Show every other variant with every reason
+    #[arg(long)]
+    explain: bool,
+    /// Print the choice and all reasons as JSON
+    #[arg(long)]
+    json: bool,
+    /// Fail unless the choice is the variant for this target
+    #[arg(long, value_name = "TARGET")]
+    require: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let on = output::on(arguments.host.as_deref());
+    let host = output::host(arguments.host.as_deref())?;
+    let (_, module) = open(&arguments.release, &arguments.module)?;
+    let selection = select(&module.variants, &host);
+    if arguments.json {
+        output::print_json(&Report::of(&module, &selection))?;
+    } else if arguments.explain {
+        output::print(&explain(&selection))?;
+    }
+    // Whatever is chosen here is only looked at.
+    let trusted = isomer_run::trust(module.clone(), &Trust::Unsigned).map_err(|error| Failure::of(&error))?;
+    let chosen = trusted.choose(&host, arguments.require.as_deref()).map_err(|error| {
+        // An explanation has said it all.
+        let brief = arguments.json || arguments.explain;
+        failure(&error, &on, brief)
+    })?;
+    if !arguments.json {
+        log_steps_down(&module.name, chosen.variant(), chosen.steps_down());
+    }
+    if !arguments.json && !arguments.explain {
+        output::print(&format!("{}\n", summary(chosen.variant())))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A release and a module in it.
+pub(crate) fn open(release: &Path, module: &str) -> Result<(Layout, Module), Failure> {
+    let layout = Layout::open(release).map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    let module = layout.module(module).map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    Ok((layout, module))
+}
+
+/// One line in the log for each variant that would have been better. A release that also holds forms for newer CPUs is
+/// usual and only worth a line for who asks; native code that gives way to the interpreter is worth a warning.
+pub(crate) fn log_steps_down(module: &str, chosen: &Variant, steps_down: &[(&Variant, Vec<Mismatch>)]) {
+    for (better, reasons) in steps_down {
+        let reasons: Vec<_> = reasons.iter().map(brief).collect();
+        let line =
+            format!("{module} runs as {}, not as {}: it {}", chosen.target, better.target, reasons.join("; it "));
+        if chosen.requirements.arch.is_pulley() {
+            tracing::warn!("{line}");
+        } else {
+            tracing::info!("{line}");
+        }
+    }
+}
+
+fn brief(mismatch: &Mismatch) -> String {
+    match mismatch {
+        Mismatch::Extension { needs, .. } => format!("needs `{needs}`"),
+        other => other.to_string(),
+    }
+}
+
+/// Why nothing was chosen, with every reason unless they were shown already.
+pub(crate) fn failure(error: &SelectError, on: &str, brief_only: bool) -> Failure {
+    match error {
+        SelectError::NoneRuns { module, rejected } => {
+            let mut failure = Failure::new(format!("no variant of `{module}` runs {on}"));
+            if rejected.is_empty() {
+                failure = failure.caused_by("the release holds none");
+            }
+            for (target, mismatches) in rejected.iter().filter(|_| !brief_only) {
+                let reasons: Vec<_> = mismatches.iter().map(|mismatch| format!("  {mismatch}")).collect();
+                failure = failure.caused_by(format!("{target}\n{}", reasons.join("\n")));
+            }
+            failure.hint("release it for pulley64 too, which runs everywhere (pulley64be on s390x)".to_owned())
+        }
+        SelectError::NotRequired { module, required, chosen, why } => {
+            let failure =
+                Failure::new(format!("`{module}` is required as {required}; the best that runs {on} is {chosen}"));
+            match why {
+                WhyNot::Mismatches(mismatches) => failure.mismatches(mismatches),
+                WhyNot::Outranked(why) => failure.caused_by(format!("{required} {why}")),
+                WhyNot::NotInRelease(targets) => {
+                    let nearest = isomer_contract::nearest(required, targets.iter().map(String::as_str));
+                    failure
+                        .caused_by(format!("the release holds it for {}", targets.join(", ")))
+                        .hint(nearest.map(|nearest| format!("did you mean `{nearest}`?")))
+                }
+            }
+        }
+    }
+}
+
+fn summary(variant: &Variant) -> String {
+    let others: Vec<_> = variant.serves.iter().filter(|served| **served != variant.target).cloned().collect();
+    let serves = if others.is_empty() { String::new() } else { format!(", serves {} too", others.join(", ")) };
+    format!("{} (wasmtime {}{serves}) {}", variant.target, variant.engine, variant.manifest)
+}
+
+fn explain(selection: &Selection<'_>) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = match selection.chosen {
+        Some(variant) => writeln!(text, "chosen    {}", summary(variant)),
+        None => writeln!(text, "chosen    none"),
+    };
+    for (variant, why) in &selection.rejected {
+        let _ = writeln!(text, "rejected  {}", summary(variant));
+        let _ = match why {
+            Rejected::Outranked(why) => writeln!(text, "            {why}"),
+            Rejected::Incompatible(mismatches) => {
+                mismatches.iter().try_for_each(|mismatch| writeln!(text, "            {mismatch}"))
+            }
+        };
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    module: &'a str,
+    reference: &'a str,
+    digest: Digest,
+    chosen: Option<Form<'a>>,
+    rejected: Vec<RejectedForm<'a>>,
+}
+
+#[derive(Serialize)]
+struct Form<'a> {
+    target: &'a str,
+    serves: &'a [String],
+    engine: &'a str,
+    manifest: Digest,
+}
+
+#[derive(Serialize)]
+struct RejectedForm<'a> {
+    #[serde(flatten)]
+    form: Form<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outranked: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mismatches: Vec<Reason<'a>>,
+}
+
+/// A mismatch for machines, and its words for people.
+#[derive(Serialize)]
+pub(crate) struct Reason<'a> {
+    #[serde(flatten)]
+    mismatch: &'a Mismatch,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl<'a> Reason<'a> {
+    pub(crate) fn of(mismatch: &'a Mismatch) -> Reason<'a> {
+        Reason { mismatch, message: mismatch.to_string(), hint: mismatch.hint() }
+    }
+}
+
+impl<'a> Form<'a> {
+    fn of(variant: &'a Variant) -> Form<'a> {
+        let Variant { target, serves, engine, requirements: _, manifest } = variant;
+        Form { target, serves, engine, manifest: *manifest }
+    }
+}
+
+impl<'a> Report<'a> {
+    fn of(module: &'a Module, selection: &'a Selection<'a>) -> Report<'a> {
+        let rejected = selection.rejected.iter().map(|(variant, why)| {
+            let (outranked, mismatches) = match why {
+                Rejected::Outranked(why) => (Some(why.as_str()), Vec::new()),
+                Rejected::Incompatible(mismatches) => (None, mismatches.iter().map(Reason::of).collect()),
+            };
+            RejectedForm { form: Form::of(variant), outranked, mismatches }
+        });
+        Report {
+            module: &module.name,
+            reference: &module.reference,
+            digest: module.digest,
+            chosen: selection.chosen.map(Form::of),
+            rejected: rejected.collect(),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! In: a [`Loaded`] and what a command line says. Out: how the guest ended.
+//!
+//! WASI previews 0 and 1 for core modules, preview 2 for components, as `wasmtime run` offers them: inherited standard
+//! streams, no environment, no files and no network but what is given. Each guest gets one thread, and no other is
+//! started for it unless it reads standard input.
+
+mod component;
+mod invoke;
+mod module;
+
+pub use invoke::Call;
+
+use crate::{Code, Loaded};
+use isomer_contract::Requirements;
+use isomer_contract::settings::Value;
+use std::path::PathBuf;
+use wasmtime::{Store, Trap};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
+
+/// What a guest is given and asked.
+#[derive(Clone, Debug, Default)]
+pub struct Guest {
+    /// Its `argv`; the first is its name.
+    pub arguments: Vec<String>,
+    /// Its environment.
+    pub environment: Vec<(String, String)>,
+    /// The directories that it may use.
+    pub directories: Vec<Directory>,
+    /// The export to call instead of running it as a command.
+    pub invoke: Option<Call>,
+}
+
+/// A directory of this machine that a guest may read and write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Here.
+    pub host: PathBuf,
+    /// Its name in the guest.
+    pub guest: String,
+}
+
+/// How a guest ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Its function returned these, each as text: nothing for a command.
+    Returned(Vec<String>),
+    /// It exited with this code.
+    Exited(i32),
+    /// It trapped; the error's chain holds the WebAssembly backtrace.
+    Trapped(wasmtime::Error),
+}
+
+/// Why a guest did not run, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// The operating system gives no event loop.
+    #[error("cannot start the event loop that WASI needs")]
+    EventLoop(#[source] std::io::Error),
+    /// A directory can't be opened.
+    #[error("cannot open the directory `{}`", .directory.host.display())]
+    Directory {
+        /// Which.
+        directory: Directory,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It imports what nobody provides; all of it.
+    #[error("it imports what isomer-run does not provide: {}", .0.join(", "))]
+    MissingImports(Vec<String>),
+    /// It is a library; its functions.
+    #[error("it is a library: it exports no {entry}{}", exported(.exports))]
+    NotACommand {
+        /// What a command would export.
+        entry: &'static str,
+        /// What this exports.
+        exports: Vec<String>,
+    },
+    /// It has no such function.
+    #[error("it exports no function `{name}`{}", exported(.exports))]
+    NoSuchExport {
+        /// The name.
+        name: String,
+        /// What it exports.
+        exports: Vec<String>,
+    },
+    /// The function takes other arguments.
+    #[error("cannot call `{name}`: {reason}")]
+    Arguments {
+        /// The function.
+        name: String,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// Wasmtime refuses, or a host function failed.
+    #[error("it did not run to its end")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn exported(exports: &[String]) -> String {
+    match exports {
+        [] => "; it exports no function".to_owned(),
+        some => format!("; it exports {}", some.join(", ")),
+    }
+}
+
+impl GuestError {
+    /// What would mend it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            GuestError::MissingImports(names) if names.iter().all(|name| name.starts_with("wasi")) => {
+                Some("isomer-run provides WASI previews 0 and 1 to modules and `wasi:…@0.2` to components".to_owned())
+            }
+            GuestError::MissingImports(_) => {
+                Some("it is made for another host; embed it with `isomer_run::load` and a `Linker` of yours".to_owned())
+            }
+            GuestError::NotACommand { exports, .. } => {
+                exports.first().map(|name| format!("call one of them: `--invoke '{name}'`"))
+            }
+            GuestError::NoSuchExport { name, exports } => {
+                let nearest = isomer_contract::nearest(name, exports.iter().map(String::as_str));
+                nearest.map(|nearest| format!("did you mean `{nearest}`?"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Runs a guest to its end, on this thread.
+///
+/// # Errors
+/// When it cannot be started, or a host function fails. A trap or an exit code is no error but an [`Outcome`].
+///
+/// # Panics
+/// Inside a tokio runtime, as it starts its own.
+pub fn run(loaded: &Loaded, guest: &Guest) -> Result<Outcome, GuestError> {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(GuestError::EventLoop)?;
+    let mut store = store(loaded, guest)?;
+    let ended = executor.block_on(async {
+        match &loaded.code {
+            Code::Module(module) => module::run(&mut store, module, guest.invoke.as_ref()).await,
+            Code::Component(component) => component::run(&mut store, component, guest.invoke.as_ref()).await,
+        }
+    });
+    match ended {
+        Ok(results) => Ok(Outcome::Returned(results)),
+        Err(Ended::Refused(error)) => Err(error),
+        Err(Ended::Raised(error)) => raised(error),
+    }
+}
+
+/// How a guest does not return.
+enum Ended {
+    /// It was never called.
+    Refused(GuestError),
+    /// It, or a host function that it called, raised an error.
+    Raised(wasmtime::Error),
+}
+
+impl From<GuestError> for Ended {
+    fn from(error: GuestError) -> Ended {
+        Ended::Refused(error)
+    }
+}
+
+impl From<wasmtime::Error> for Ended {
+    fn from(error: wasmtime::Error) -> Ended {
+        Ended::Raised(error)
+    }
+}
+
+/// Tells exits and traps, which are the guest's affair, from failures of ours; as `wasmtime run` does.
+fn raised(error: wasmtime::Error) -> Result<Outcome, GuestError> {
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return Ok(Outcome::Exited(*code));
+    }
+    if error.is::<Trap>() {
+        return Ok(Outcome::Trapped(error));
+    }
+    Err(GuestError::Failed(error.into()))
+}
+
+fn store(loaded: &Loaded, guest: &Guest) -> Result<Store<WasiP1Ctx>, GuestError> {
+    let mut wasi = WasiCtxBuilder::new();
+    // The guest is all that this thread does.
+    wasi.inherit_stdio().allow_blocking_current_thread(true);
+    wasi.args(&guest.arguments).envs(&guest.environment);
+    for directory in &guest.directories {
+        wasi.preopened_dir(&directory.host, &directory.guest, FsPerms::ReadWrite)
+            .map_err(|error| GuestError::Directory { directory: directory.clone(), source: error.into() })?;
+    }
+    let mut store = Store::new(&loaded.engine, wasi.build_p1());
+    let on = |requirements: &Requirements, key: &str| requirements.tunables.get(key) == Some(&Value::Bool(true));
+    if on(&loaded.requirements, "fuel") {
+        // Code that counts fuel gets all there is: nobody asked for a limit.
+        store.set_fuel(u64::MAX).map_err(|error| GuestError::Failed(error.into()))?;
+    }
+    if on(&loaded.requirements, "epoch-interruption") {
+        store.set_epoch_deadline(u64::MAX);
+    }
+    Ok(store)
+}

@@ -1,0 +1,184 @@
+//! A component: a `wasi:cli/command`, or a call of one of its exports in WAVE's notation.
+
+use super::invoke::Call;
+use super::{Ended, GuestError};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
+use wasmtime::component::wasm_wave::wasm::DisplayFuncResults;
+use wasmtime::component::{Component, ComponentExportIndex, Linker, Val, wasm_wave};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::bindings::Command;
+
+/// The packages of WASI 0.2 that `wasmtime-wasi` implements.
+const WASI_PACKAGES: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
+
+pub(super) async fn run(
+    store: &mut Store<WasiP1Ctx>,
+    component: &Component,
+    call: Option<&Call>,
+) -> Result<Vec<String>, Ended> {
+    match call {
+        Some(call) => invoke(store, component, call).await,
+        None => command(store, component).await,
+    }
+}
+
+async fn command(store: &mut Store<WasiP1Ctx>, component: &Component) -> Result<Vec<String>, Ended> {
+    let is_command = exports(component).any(|(name, _)| name.starts_with("wasi:cli/run@0.2."));
+    if !is_command {
+        let exports = functions(component).into_iter().map(|function| function.path()).collect();
+        return Err(GuestError::NotACommand { entry: "interface `wasi:cli/run@0.2`", exports }.into());
+    }
+    let linker = linker(component)?;
+    let instance = linker.instantiate_async(&mut *store, component).await?;
+    let command = Command::new(&mut *store, &instance)?;
+    match command.wasi_cli_run().call_run(&mut *store).await? {
+        Ok(()) => Ok(Vec::new()),
+        // As `wasmtime run`: a command that fails without a code has failed with 1.
+        Err(()) => Err(Ended::Raised(I32Exit(1).into())),
+    }
+}
+
+async fn invoke(store: &mut Store<WasiP1Ctx>, component: &Component, call: &Call) -> Result<Vec<String>, Ended> {
+    let (name, brackets) = match call.wave()? {
+        Some(text) => text.split_at(text.find('(').unwrap_or(text.len())),
+        None => (call.text(), ""),
+    };
+    let Function { ty, index, .. } = find(component, name.trim())?;
+    let wrong = |reason: String| GuestError::Arguments { name: name.to_owned(), reason };
+    let params = match brackets {
+        "" => values(&ty, call.words()),
+        brackets => wave_values(&ty, brackets),
+    };
+    let params = params.map_err(wrong)?;
+    let linker = linker(component)?;
+    let instance = linker.instantiate_async(&mut *store, component).await?;
+    let function = instance.get_func(&mut *store, index).ok_or_else(|| wrong("it is no function".to_owned()))?;
+    let mut results = vec![Val::Bool(false); ty.results().len()];
+    function.call_async(&mut *store, &params, &mut results).await?;
+    Ok(if results.is_empty() { Vec::new() } else { vec![DisplayFuncResults(&results).to_string()] })
+}
+
+/// Arguments as WAVE writes them, brackets included.
+fn wave_values(ty: &ComponentFunc, brackets: &str) -> Result<Vec<Val>, String> {
+    // WAVE's own names of functions leave out what an interface's name may hold, so it is shown another.
+    let call = format!("f{brackets}");
+    let call = UntypedFuncCall::parse(&call).map_err(|error| format!("`{brackets}` is not WAVE: {error}"))?;
+    let types: Vec<Type> = ty.params().map(|(_, ty)| ty).collect();
+    call.to_wasm_params(&types).map_err(|error| format!("`{brackets}` does not fit: {error}"))
+}
+
+/// Arguments that were given as words of a command line: each is WAVE, but a string needs no quotes of its own.
+fn values(ty: &ComponentFunc, words: &[String]) -> Result<Vec<Val>, String> {
+    let params: Vec<_> = ty.params().collect();
+    if params.len() != words.len() {
+        return Err(format!("it takes {} arguments, not {}", params.len(), words.len()));
+    }
+    let value = |((name, ty), word): (&(&str, Type), &String)| match ty {
+        Type::String if !word.starts_with('"') => Ok(Val::String(word.as_str().into())),
+        ty => wasm_wave::from_str(ty, word).map_err(|error| format!("`{word}` for its argument `{name}`: {error}")),
+    };
+    params.iter().zip(words).map(value).collect()
+}
+
+/// WASI, as far as the component imports it; all that is missing otherwise.
+fn linker(component: &Component) -> Result<Linker<WasiP1Ctx>, Ended> {
+    let ty = component.component_type();
+    let imports: Vec<String> = ty.imports(component.engine()).map(|(name, _)| name.to_owned()).collect();
+    let missing: Vec<String> = imports.iter().filter(|name| !is_provided(name)).cloned().collect();
+    if !missing.is_empty() {
+        return Err(GuestError::MissingImports(missing).into());
+    }
+    let mut linker = Linker::new(component.engine());
+    if !imports.is_empty() {
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    }
+    Ok(linker)
+}
+
+/// `wasi:io/streams@0.2.3` and the like. Within one of these a function may still be missing; wasmtime names it.
+fn is_provided(import: &str) -> bool {
+    let package = import.strip_prefix("wasi:").and_then(|rest| rest.split_once('/'));
+    package.is_some_and(|(package, interface)| WASI_PACKAGES.contains(&package) && interface.contains("@0.2."))
+}
+
+/// A function that a component exports, in an interface or by itself.
+struct Function {
+    interface: Option<String>,
+    name: String,
+    ty: ComponentFunc,
+    index: ComponentExportIndex,
+}
+
+impl Function {
+    /// `name`, or `package:name/interface#name`.
+    fn path(&self) -> String {
+        self.interface.as_ref().map_or_else(|| self.name.clone(), |interface| format!("{interface}#{}", self.name))
+    }
+}
+
+fn exports(component: &Component) -> impl Iterator<Item = (String, ComponentItem)> {
+    let ty = component.component_type();
+    let engine: &Engine = component.engine();
+    ty.exports(engine).map(|(name, item)| (name.to_owned(), item.ty)).collect::<Vec<_>>().into_iter()
+}
+
+fn functions(component: &Component) -> Vec<Function> {
+    let mut functions = Vec::new();
+    for (name, item) in exports(component) {
+        match item {
+            ComponentItem::ComponentFunc(ty) => {
+                let index = component.get_export_index(None, name.as_str());
+                functions.extend(index.map(|index| Function { interface: None, name, ty, index }));
+            }
+            ComponentItem::ComponentInstance(interface) => {
+                let Some(parent) = component.get_export_index(None, name.as_str()) else { continue };
+                for (leaf, item) in interface.exports(component.engine()) {
+                    if let ComponentItem::ComponentFunc(ty) = item.ty
+                        && let Some(index) = component.get_export_index(Some(&parent), leaf)
+                    {
+                        functions.push(Function { interface: Some(name.clone()), name: leaf.to_owned(), ty, index });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    functions
+}
+
+/// The function that `name` means: by its own name if only one interface has it, else with the interface's, as it is
+/// exported (`package:name/interface#function`) or as WAVE writes it (`package:name/interface/function@version`).
+fn find(component: &Component, name: &str) -> Result<Function, GuestError> {
+    let functions = functions(component);
+    let exports = || functions.iter().map(Function::path).collect::<Vec<_>>();
+    let matching: Vec<usize> = (0..functions.len())
+        .filter(|index| {
+            let function = &functions[*index];
+            function.name == name || function.path() == name || wave_path(function).is_some_and(|path| path == name)
+        })
+        .collect();
+    let root = matching.iter().find(|index| functions[**index].interface.is_none());
+    let found = match (root, matching.as_slice()) {
+        (Some(index), _) => *index,
+        (None, [index]) => *index,
+        (None, []) => return Err(GuestError::NoSuchExport { name: name.to_owned(), exports: exports() }),
+        (None, several) => {
+            let several: Vec<_> = several.iter().map(|index| functions[*index].path()).collect();
+            let reason = format!("several interfaces export it, say which: {}", several.join(", "));
+            return Err(GuestError::Arguments { name: name.to_owned(), reason });
+        }
+    };
+    let mut functions = functions;
+    Ok(functions.swap_remove(found))
+}
+
+fn wave_path(function: &Function) -> Option<String> {
+    let interface = function.interface.as_ref()?;
+    Some(match interface.split_once('@') {
+        Some((interface, version)) => format!("{interface}/{}@{version}", function.name),
+        None => format!("{interface}/{}", function.name),
+    })
+}

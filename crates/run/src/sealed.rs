@@ -1,0 +1,208 @@
+//! In: bytes from anywhere. Out: [`SealedBytes`], a copy in a memory file that the kernel lets nobody change again,
+//! this program included. What is hashed there is what is mapped later.
+//!
+//! A file on disk could be overwritten between its check and its use, or while it runs; a truncated one is a SIGBUS.
+
+use isomer_contract::Digest;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::ffi::c_void;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::ptr::NonNull;
+
+/// No artifact is larger, in bytes: its code must lie within reach of 32-bit relocations.
+pub const ARTIFACT_SIZE_BYTES_MAX: u64 = 4 << 30;
+
+/// Large enough for few system calls, small enough to stay in the CPU's cache.
+const BUFFER_SIZE_BYTES: usize = 256 << 10;
+
+/// Why bytes can't be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// They can't be read.
+    #[error("cannot read the artifact")]
+    Read(#[source] io::Error),
+    /// There are more than there may be.
+    #[error("the artifact is larger than {max} bytes")]
+    TooLarge {
+        /// The most that were expected.
+        max: u64,
+    },
+    /// The kernel makes no memory file.
+    #[error("cannot create a memory file (memfd_create) to hold the artifact")]
+    Create(#[source] io::Error),
+    /// The memory file does not take the bytes.
+    #[error("cannot copy the artifact into memory")]
+    Write(#[source] io::Error),
+    /// The memory file can't be made unchangeable.
+    #[error("cannot seal the memory file that holds the artifact")]
+    Seal(#[source] io::Error),
+    /// The memory file can't be mapped.
+    #[error("cannot map the memory file that holds the artifact")]
+    Map(#[source] io::Error),
+}
+
+impl SealError {
+    /// What would mend it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            SealError::Create(_) => Some(
+                "artifacts run from sealed memory only: allow memfd_create (kernel 3.17 or later; seccomp profile; \
+                 file descriptor limit)"
+                    .to_owned(),
+            ),
+            SealError::Seal(_) => Some("the kernel must support F_ADD_SEALS on memory files".to_owned()),
+            SealError::Write(error) if error.kind() == ErrorKind::StorageFull => {
+                Some("give this process more memory".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Bytes that can be read and mapped, and never change.
+#[derive(Debug)]
+pub struct SealedBytes {
+    file: File,
+    map: Map,
+}
+
+impl SealedBytes {
+    /// Copies all of `from`, at most `size_bytes_max` bytes, and seals the copy.
+    ///
+    /// # Errors
+    /// When they can't be read, are too many, or the kernel refuses a sealed copy.
+    pub fn copy(from: impl Read, size_bytes_max: u64) -> Result<SealedBytes, SealError> {
+        let mut file = memory_file().map_err(|error| SealError::Create(error.into()))?;
+        let size_bytes = copy(from, &mut file, size_bytes_max.min(ARTIFACT_SIZE_BYTES_MAX))?;
+        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+            .map_err(|error| SealError::Seal(error.into()))?;
+        let map = Map::of(&file, size_bytes).map_err(|error| SealError::Map(error.into()))?;
+        Ok(SealedBytes { file, map })
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.bytes()
+    }
+
+    /// Their digest.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.bytes())
+    }
+
+    /// The sealed file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// An empty memory file. It needs no execute permission: that is asked of `execve`, not of a mapping, and a kernel
+/// with `vm.memfd_noexec=2` makes none with it.
+fn memory_file() -> Result<File, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = match memfd_create("isomer", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Before Linux 6.3.
+        Err(Errno::INVAL) => memfd_create("isomer", flags),
+        other => other,
+    }?;
+    Ok(File::from(fd))
+}
+
+fn copy(mut from: impl Read, to: &mut File, size_bytes_max: u64) -> Result<u64, SealError> {
+    let mut buffer = vec![0; BUFFER_SIZE_BYTES];
+    let mut copied: u64 = 0;
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => return Ok(copied),
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(SealError::Read(error)),
+        };
+        copied += read as u64;
+        if copied > size_bytes_max {
+            return Err(SealError::TooLarge { max: size_bytes_max });
+        }
+        to.write_all(&buffer[..read]).map_err(SealError::Write)?;
+    }
+}
+
+/// A read-only mapping of a sealed file.
+#[derive(Debug)]
+struct Map {
+    start: NonNull<c_void>,
+    size_bytes: usize,
+}
+
+// SAFETY: the mapping is read-only and its file sealed, so the memory is constant for as long as it is mapped, and
+// `munmap` may be called from any thread.
+#[allow(unsafe_code)]
+unsafe impl Send for Map {}
+// SAFETY: as above; shared reads of constant memory are no race.
+#[allow(unsafe_code)]
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// Maps the `size_bytes` of `file`, which must be sealed.
+    #[allow(unsafe_code)]
+    fn of(file: &File, size_bytes: u64) -> Result<Map, Errno> {
+        let size_bytes = usize::try_from(size_bytes).map_err(|_| Errno::FBIG)?;
+        if size_bytes == 0 {
+            return Ok(Map { start: NonNull::dangling(), size_bytes });
+        }
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        // SAFETY: without a wished address the kernel puts the mapping where nothing else is.
+        let start = unsafe { mmap(std::ptr::null_mut(), size_bytes, ProtFlags::READ, flags, file, 0) }?;
+        NonNull::new(start).map(|start| Map { start, size_bytes }).ok_or(Errno::INVAL)
+    }
+
+    #[allow(unsafe_code)]
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` is dangling and `size_bytes` 0, or they are a live mapping of a file that can neither shrink
+        // nor change, which `drop` alone unmaps.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.size_bytes) }
+    }
+}
+
+impl Drop for Map {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        if self.size_bytes > 0 {
+            // SAFETY: the mapping is this value's own, and `bytes` lends it no longer than it lives. An error would
+            // leave it mapped, which harms nobody.
+            let _ = unsafe { munmap(self.start.as_ptr(), self.size_bytes) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Seek, SeekFrom};
+
+    #[test]
+    fn nobody_can_change_what_is_sealed() {
+        let sealed = SealedBytes::copy(&b"isomer"[..], 6).expect("memfds work where tests run");
+        assert_eq!(sealed.bytes(), b"isomer");
+        assert_eq!(sealed.digest(), Digest::of(b"isomer"));
+        let mut file = sealed.file().try_clone().expect("descriptors are left");
+        file.seek(SeekFrom::Start(0)).expect("memory files seek");
+        assert_eq!(file.write(b"x").map_err(|error| error.kind()), Err(ErrorKind::PermissionDenied));
+        assert_eq!(file.set_len(1).map_err(|error| error.kind()), Err(ErrorKind::PermissionDenied));
+        assert_eq!(file.set_len(9).map_err(|error| error.kind()), Err(ErrorKind::PermissionDenied));
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(sealed.file()));
+        let reopened = std::fs::OpenOptions::new().write(true).open(path);
+        assert!(reopened.map_or(true, |mut file| file.write(b"x").is_err()));
+        assert_eq!(sealed.bytes(), b"isomer");
+    }
+
+    #[test]
+    fn limits_and_edges() {
+        assert_eq!(SealedBytes::copy(io::empty(), 0).expect("nothing is sealed too").bytes(), b"");
+        assert!(matches!(SealedBytes::copy(io::repeat(0), 1 << 20), Err(SealError::TooLarge { max: 0x10_0000 })));
+        let large = vec![7; 3 * BUFFER_SIZE_BYTES + 1];
+        assert_eq!(SealedBytes::copy(&large[..], u64::MAX).expect("memory is left").bytes(), large);
+    }
+}

@@ -1,0 +1,15 @@
+(component
+  (core module $m
+    (memory (export "memory") 1)
+    (global $heap (mut i32) (i32.const 1024))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (global.get $heap) (global.set $heap (i32.add (global.get $heap) (local.get 3))))
+    (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+    (func (export "echo") (param i32 i32) (result i32)
+      (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1)) (i32.const 16)))
+  (core instance $i (instantiate $m))
+  (func (export "add") (param "a" u32) (param "b" u32) (result u32) (canon lift (core func $i "add")))
+  (func $echo (param "text" string) (result string)
+    (canon lift (core func $i "echo") (memory $i "memory") (realloc (func $i "realloc"))))
+  (instance $api (export "echo" (func $echo)))
+  (export "test:fixture/api@1.2.3" (instance $api)))

@@ -1,0 +1,10 @@
+(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (global $base (mut i32) (i32.const 0))
+  (func (export "_initialize") (global.set $base (i32.const 100)))
+  (func (export "add") (param i32 i32) (result i32)
+    (i32.add (global.get $base) (i32.add (local.get 0) (local.get 1))))
+  (func (export "exit") (param i32) (call $exit (local.get 0)))
+  (func $load (param i32) (result i32) (i32.load (local.get 0)))
+  (func (export "trap") (result i32) (call $load (i32.const 0x7fffffff))))

@@ -1,0 +1,66 @@
+;; In: one export a trap, each without parameters. Out: nothing is returned; each traps the way its name says.
+;; `survives` does not trap: it shows that the same operations one step inside their limits are fine.
+;; Operands come out of memory and mutable globals, so that a compiler can't see the trap coming.
+(module $traps
+  (type $binary (func (param i32 i32) (result i32)))
+  (type $nothing (func))
+  (memory $memory (export "memory") 1 1)
+  (table $table 4 4 funcref)
+  (elem (table $table) (i32.const 1) func $add $noop)
+  (global $zero (mut i32) (i32.const 0))
+  (global $lowest (mut i32) (i32.const 0x80000000))
+  (global $lowest64 (mut i64) (i64.const 0x8000000000000000))
+  (global $minus_one (mut i32) (i32.const -1))
+  (global $page_end (mut i32) (i32.const 65536))
+  (global $not_a_number (mut f64) (f64.const nan))
+  (global $large (mut f64) (f64.const 2147483648))
+
+  (func $add (type $binary) (i32.add (local.get 0) (local.get 1)))
+  (func $noop (type $nothing))
+
+  ;; The last three of four bytes lie beyond the page.
+  (func (export "oob_load") (result i32)
+    (i32.load (i32.sub (global.get $page_end) (i32.const 1))))
+  (func (export "oob_store")
+    (i64.store (i32.sub (global.get $page_end) (i32.const 7)) (i64.const -1)))
+  ;; Address plus offset exceed 32 bits: a check that wraps would read address 15.
+  (func (export "oob_offset") (result i32)
+    (i32.load8_u offset=0xffffffff (i32.add (global.get $zero) (i32.const 16))))
+  (func (export "oob_fill")
+    (memory.fill (i32.const 65000) (i32.const 1) (global.get $page_end)))
+  (func (export "div_by_zero") (result i32)
+    (i32.div_s (i32.const 7) (global.get $zero)))
+  (func (export "rem_by_zero") (result i64)
+    (i64.rem_u (i64.const 7) (i64.extend_i32_u (global.get $zero))))
+  (func (export "int_overflow") (result i32)
+    (i32.div_s (global.get $lowest) (global.get $minus_one)))
+  (func (export "int_overflow64") (result i64)
+    (i64.div_s (global.get $lowest64) (i64.extend_i32_s (global.get $minus_one))))
+  (func (export "unreachable") (unreachable))
+  (func (export "null_call")
+    (call_indirect $table (type $nothing) (global.get $zero)))
+  (func (export "table_oob")
+    (call_indirect $table (type $nothing) (i32.add (global.get $zero) (i32.const 4))))
+  (func (export "bad_signature_call")
+    (call_indirect $table (type $nothing) (i32.add (global.get $zero) (i32.const 1))))
+  (func $stack_overflow (export "stack_overflow") (result i64)
+    ;; The sum after the call keeps this from being a loop.
+    (i64.add (call $stack_overflow) (i64.extend_i32_s (global.get $minus_one))))
+  (func (export "trunc") (result i32)
+    (i32.trunc_f64_s (global.get $not_a_number)))
+  (func (export "trunc_overflow") (result i32)
+    (i32.trunc_f64_s (global.get $large)))
+
+  (func (export "survives") (result i32)
+    (i32.store (i32.const 65532) (i32.const 40))
+    (call_indirect $table (type $nothing) (i32.const 2))
+    (call_indirect $table (type $binary)
+      (i32.load (i32.sub (global.get $page_end) (i32.const 4)))
+      (i32.add
+        (i32.rem_s (global.get $lowest) (global.get $minus_one))
+        (i32.add
+          (i32.trunc_sat_f64_s (global.get $not_a_number))
+          (i32.shr_u (i32.trunc_f64_s (f64.sub (global.get $large) (f64.const 1))) (i32.const 30))))
+      (i32.const 1))
+    (i32.add (i32.const 1)))
+)

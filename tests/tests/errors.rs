@@ -1,0 +1,353 @@
+//! Bad input, and what a person sees: exit code, `error:`, cause and `hint:`, snapshot by snapshot
+//! (`INSTA_UPDATE=always cargo xtask test --no-lints errors` rewrites them). Nothing half-written may be left behind.
+
+use insta::assert_snapshot;
+use isomer_tests::{Ran, guest, isomer, isomer_run, scratch};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// A directory with the files that the cases below want.
+struct Case {
+    directory: TempDir,
+}
+
+impl Case {
+    fn new() -> Case {
+        Case { directory: scratch() }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn file(self, name: &str, content: impl AsRef<[u8]>) -> Case {
+        fs::write(self.path().join(name), content).unwrap();
+        self
+    }
+
+    fn guest(self, name: &str, guest_name: &str) -> Case {
+        let content = fs::read(guest(guest_name)).unwrap();
+        self.file(name, content)
+    }
+
+    /// Compiles `file` for `target`, as `file`'s stem with `.cwasm`.
+    fn artifact(self, guest_name: &str, target: &str, name: &str) -> Case {
+        isomer().arg("compile").arg(guest(guest_name)).args(["-t", target, "-o"]).arg(self.path().join(name)).ok();
+        self
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// `isomer LINE` in the directory fails and leaves no file behind.
+    #[track_caller]
+    fn isomer(&self, line: &str) -> String {
+        let before = self.files();
+        let ran = isomer().line(line).dir(self.path()).fails();
+        assert_eq!(self.files(), before, "{ran}");
+        self.shown(&ran)
+    }
+
+    /// `isomer-run LINE` in the directory fails.
+    #[track_caller]
+    fn isomer_run(&self, line: &str) -> String {
+        let before = self.files();
+        let ran = isomer_run().line(line).dir(self.path()).fails();
+        assert_eq!(self.files(), before, "{ran}");
+        self.shown(&ran)
+    }
+
+    #[track_caller]
+    fn shown(&self, ran: &Ran) -> String {
+        let shown = ran.shown(self.path());
+        assert!(shown.contains("error:"), "{shown}");
+        assert!(!shown.contains("panicked"), "{shown}");
+        shown
+    }
+}
+
+fn settings() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.add_filter(r"sha256:[0-9a-f]{64}", "[DIGEST]");
+    settings.add_filter(r"\.isomer-\w+\.tmp", "[TEMPORARY]");
+    settings.add_filter(r"\b\d+\.\d\d s\b", "[TIME]");
+    settings.bind_to_scope()
+}
+
+#[test]
+fn compile_inputs() {
+    let _settings = settings();
+    let wasm = fs::read(guest("numbers")).unwrap();
+    let mut flipped = wasm.clone();
+    // The size of the first section.
+    flipped[9] ^= 0x40;
+    let case = Case::new()
+        .file("empty.wasm", "")
+        .file("cut.wasm", &wasm[..wasm.len() / 2])
+        .file("flipped.wasm", flipped)
+        .file("tiny.wasm", b"\0asm")
+        .file("version.wasm", b"\0asm\x02\0\0\0")
+        .file("text.txt", "hello")
+        .file("bad.wat", "(module (func (result i32)))")
+        .file("syntax.wat", "(module\n  (fnc))")
+        .file("archive.wasm", b"\x1f\x8b\x08\0\0\0\0\0")
+        .file("elf.wasm", b"\x7fELF\x02\x01\x01\0")
+        .artifact("numbers", "x86-64-v3", "done.cwasm");
+    for name in [
+        "missing.wasm",
+        "empty.wasm",
+        "cut.wasm",
+        "flipped.wasm",
+        "tiny.wasm",
+        "version.wasm",
+        "text.txt",
+        "bad.wat",
+        "syntax.wat",
+        "archive.wasm",
+        "elf.wasm",
+        "done.cwasm",
+        ".",
+    ] {
+        let snapshot = format!("compile_input_{}", name.replace('.', "_"));
+        assert_snapshot!(snapshot, case.isomer(&format!("compile {name} -t x86-64-v3 -o out.cwasm")));
+    }
+}
+
+#[test]
+fn compile_one_bad_input_does_not_stop_the_others() {
+    let _settings = settings();
+    let case =
+        Case::new().guest("good.wasm", "traps").file("bad.wasm", "").file("worse.wat", "(module (func (i32.add)))");
+    let ran = isomer().line("compile bad.wasm good.wasm worse.wat -t x86-64-v1 --jobs 1").dir(case.path()).fails();
+    assert!(case.path().join("good.x86-64-v1.cwasm").exists(), "{ran}");
+    assert_snapshot!("compile_some_bad", case.shown(&ran));
+}
+
+#[test]
+fn compile_outputs() {
+    let _settings = settings();
+    let case = Case::new().guest("a.wasm", "traps");
+    fs::create_dir(case.path().join("sub")).unwrap();
+    fs::copy(guest("numbers"), case.path().join("sub/a.wasm")).unwrap();
+    for (name, line) in [
+        ("two_targets_one_file", "compile a.wasm -t x86-64-v1 -t x86-64-v2 -o out.cwasm"),
+        ("same_stem", "compile a.wasm sub/a.wasm -t x86-64-v1"),
+        ("output_is_input", "compile a.wasm -t x86-64-v1 -o ./a.wasm"),
+        ("output_is_directory", "compile a.wasm -t x86-64-v1 -o sub"),
+        ("output_in_no_directory", "compile a.wasm -t x86-64-v1 -o no/such/out.cwasm"),
+        ("output_is_full", "compile a.wasm -t x86-64-v1 -o /dev/full"),
+        ("out_dir_is_file", "compile a.wasm -t x86-64-v1 --out-dir a.wasm"),
+        ("no_target", "compile a.wasm"),
+    ] {
+        assert_snapshot!(format!("compile_output_{name}"), case.isomer(line));
+    }
+    assert_eq!(fs::read(case.path().join("a.wasm")).unwrap(), fs::read(guest("traps")).unwrap());
+}
+
+#[test]
+fn targets() {
+    let _settings = settings();
+    let case = Case::new().guest("a.wasm", "traps");
+    for name in ["x86-64-v5", "x86_64_v3", "graviton9", "haswel", "no/such.toml", ""] {
+        let snapshot = format!("target_{}", name.replace(['/', '.'], "_"));
+        let ran = isomer().line("compile a.wasm -t").arg(name).dir(case.path()).fails();
+        assert_snapshot!(snapshot, case.shown(&ran));
+    }
+}
+
+#[test]
+fn profiles() {
+    let _settings = settings();
+    let v3 = "inherits = 'x86-64-v3'\n";
+    let cases: &[(&str, &str)] = &[
+        ("syntax", "triple = 'x86_64-unknown-linux-gnu"),
+        ("empty", ""),
+        ("key", "inherit = 'x86-64-v3'"),
+        ("key_in_table", &format!("{v3}[optimize]\nmemry-reservation = '4GiB'")),
+        ("key_in_other_table", &format!("{v3}[optimize]\nfuel = true")),
+        ("key_without_table", &format!("{v3}simd = true")),
+        ("unit", &format!("{v3}[optimize]\nmemory-guard-size = '32MB'")),
+        ("negative", &format!("{v3}[optimize]\nmemory-guard-size = -1")),
+        ("word", &format!("{v3}[optimize]\nopt-level = 'fast'")),
+        ("winch", &format!("{v3}[codegen]\nstrategy = 'winch'")),
+        ("kind", &format!("{v3}[wasm]\nsimd = 'yes'")),
+        ("isa", &format!("{v3}isa = ['avx512fp16x']")),
+        ("isa_alias", &format!("{v3}isa = ['has_avx512f']")),
+        ("isa_of_other_architecture", &format!("{v3}isa = ['lse']")),
+        ("isa_not_closed", &format!("{v3}isa = [\n  'avx512f',\n  'avx512dq',\n]")),
+        ("isa_not_a_list", &format!("{v3}isa = 'avx512f'")),
+        ("triple_unknown", "triple = 'x86_64-linux-gnu-unknown'"),
+        ("triple_32_bit", "triple = 'i686-unknown-linux-gnu'"),
+        ("triple_short", "triple = 'x86_64-linux-gnu'"),
+        ("triple_riscv64", "triple = 'riscv64-unknown-linux-gnu'"),
+        ("triple_differs", &format!("{v3}triple = 'aarch64-unknown-linux-gnu'")),
+        ("parent", "inherits = 'x86-64-v33'"),
+        ("itself", "inherits = 'p'"),
+        ("cycle", "inherits = 'q'"),
+        ("proposal_on_pulley", "inherits = 'pulley64'\n[wasm]\nthreads = true"),
+        ("signals_on_pulley", "inherits = 'pulley64'\n[optimize]\nsignals-based-traps = true"),
+        ("clash", &format!("{v3}\n[optimize]\nsignals-based-traps = false")),
+    ];
+    let case = Case::new().guest("a.wasm", "traps").file("q.toml", "inherits = 'p'");
+    for (name, text) in cases {
+        fs::write(case.path().join("p.toml"), text).unwrap();
+        assert_snapshot!(format!("profile_{name}"), case.isomer("compile a.wasm -t p.toml"));
+        let checked = isomer().line("targets check p.toml").dir(case.path()).fails();
+        assert!(checked.stderr().contains("error:"), "{checked}");
+    }
+}
+
+#[test]
+fn modules_that_cannot_be_compiled() {
+    let _settings = settings();
+    let legacy = "(module (tag $t) (func (export \"run\") try throw $t catch $t end))";
+    let case = Case::new()
+        .file("legacy.wat", legacy)
+        .file("custom-page-sizes.wat", "(module (memory 1 (pagesize 1)))")
+        .file("two.wat", "(module (memory 1 (pagesize 1)) (func (param i64 i64 i64 i64) (result i64 i64) (i64.add128 (local.get 0) (local.get 1) (local.get 2) (local.get 3))))")
+        .file("no-simd.toml", "inherits = 'x86-64-v3'\n[wasm]\nsimd = false\nrelaxed-simd = false")
+        .guest("simd.wasm", "matmul")
+        .guest("threads.wasm", "threads");
+    for (name, line) in [
+        ("legacy_exceptions", "compile legacy.wat -t x86-64-v3,neoverse-n1"),
+        ("off_by_default", "compile custom-page-sizes.wat -t x86-64-v3"),
+        ("two_proposals", "compile two.wat -t x86-64-v3"),
+        ("switched_off", "compile simd.wasm -t no-simd.toml"),
+        ("simd_on_riscv64", "compile simd.wasm -t riscv64gc"),
+        ("threads_on_pulley", "compile threads.wasm -t pulley64,pulley64be"),
+    ] {
+        assert_snapshot!(format!("inexpressible_{name}"), case.isomer(line));
+    }
+}
+
+#[test]
+fn manifests() {
+    let _settings = settings();
+    let head = "[release]\nname = 'r'\nversion = '1.0.0'\ntargets = ['x86-64-v1']\n";
+    let module = "[[module]]\npath = 'a.wasm'\n";
+    let cases: &[(&str, String)] = &[
+        ("syntax", "[release\n".to_owned()),
+        ("empty", String::new()),
+        ("no_modules", head.to_owned()),
+        ("key", format!("{head}{module}nam = 'x'\n")),
+        ("type", format!("{head}{module}targets = 'x86-64-v1'\n")),
+        ("target", format!("{}{module}", head.replace("v1", "v7"))),
+        ("target_file", format!("{}{module}", head.replace("x86-64-v1", "nowhere/x.toml"))),
+        ("missing_module", format!("{head}[[module]]\npath = 'b.wasm'\n")),
+        ("duplicate", format!("{head}{module}[[module]]\npath = 'sub/a.wasm'\n")),
+        ("module_name", format!("{head}{module}name = '../A B'\n")),
+        ("version", format!("{}{module}", head.replace("1.0.0", "1.0.0+build"))),
+        ("no_targets", format!("{}{module}", head.replace("'x86-64-v1'", ""))),
+        ("refused_module", format!("{head}{module}[[module]]\npath = 'legacy.wat'\n")),
+    ];
+    let case =
+        Case::new().guest("a.wasm", "traps").file("legacy.wat", "(module (tag $t) (func try throw $t catch $t end))");
+    for (name, text) in cases {
+        fs::write(case.path().join("isomer.toml"), text).unwrap();
+        assert_snapshot!(format!("manifest_{name}"), case.isomer("release --jobs 1"));
+    }
+    let nowhere = Case::new().guest("a.wasm", "traps");
+    assert_snapshot!("manifest_missing", nowhere.isomer("release"));
+    let other = Case::new().guest("a.wasm", "traps").file("isomer.toml", format!("{head}{module}"));
+    fs::create_dir(other.path().join("full")).unwrap();
+    fs::write(other.path().join("full/precious.txt"), "mine").unwrap();
+    assert_snapshot!("release_into_other_directory", other.isomer("release -o full"));
+    assert_eq!(fs::read(other.path().join("full/precious.txt")).unwrap(), b"mine");
+    assert_snapshot!("release_into_file", other.isomer("release -o a.wasm"));
+}
+
+#[test]
+fn inspect() {
+    let _settings = settings();
+    let case = Case::new()
+        .artifact("numbers", "x86-64-v3", "a.cwasm")
+        .guest("a.wasm", "numbers")
+        .file("empty", "")
+        .file("text", "hello");
+    let bytes = fs::read(case.path().join("a.cwasm")).unwrap();
+    fs::write(case.path().join("cut.cwasm"), &bytes[..bytes.len() / 3]).unwrap();
+    fs::create_dir(case.path().join("directory")).unwrap();
+    for name in ["missing", "empty", "text", "a.wasm", "cut.cwasm", "directory"] {
+        assert_snapshot!(format!("inspect_{}", name.replace('.', "_")), case.isomer(&format!("inspect {name}")));
+    }
+}
+
+#[test]
+fn check_and_run_artifacts() {
+    let _settings = settings();
+    let case = Case::new()
+        .artifact("sha256", "x86-64-v1", "v1.cwasm")
+        .artifact("numbers", "x86-64-v1", "library.cwasm")
+        .artifact("sha256", "neoverse-v2", "arm.cwasm")
+        .artifact("adder", "x86-64-v1", "component.cwasm")
+        .guest("a.wasm", "sha256")
+        .file("empty.cwasm", "")
+        .file("text.cwasm", "hello");
+    let bytes = fs::read(case.path().join("v1.cwasm")).unwrap();
+    fs::write(case.path().join("cut.cwasm"), &bytes[..bytes.len() - 1000]).unwrap();
+    fs::write(case.path().join("other-engine.cwasm"), with_engine_version(&bytes)).unwrap();
+    for (name, line) in [
+        ("check_missing", "check missing.cwasm"),
+        ("check_empty", "check empty.cwasm"),
+        ("check_text", "check text.cwasm"),
+        ("check_wasm", "check a.wasm"),
+        ("check_cut", "check cut.cwasm"),
+        ("check_other_engine", "check other-engine.cwasm"),
+        ("check_other_architecture", "check arm.cwasm"),
+        ("run_missing", "run missing.cwasm --allow-unsigned"),
+        ("run_wasm", "run a.wasm --allow-unsigned"),
+        ("run_cut", "run cut.cwasm --allow-unsigned"),
+        ("run_other_engine", "run other-engine.cwasm --allow-unsigned"),
+        ("run_other_architecture", "run arm.cwasm --allow-unsigned"),
+        ("run_untrusted", "run v1.cwasm"),
+        (
+            "run_wrong_digest",
+            "run v1.cwasm --digest sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        ),
+        ("run_not_a_digest", "run v1.cwasm --digest sha256:123"),
+        ("run_library", "run library.cwasm --allow-unsigned"),
+        ("run_no_export", "run library.cwasm --allow-unsigned --invoke nothing"),
+        ("run_bad_argument", "run library.cwasm --allow-unsigned --invoke mix one two"),
+        ("run_few_arguments", "run library.cwasm --allow-unsigned --invoke mix 1"),
+        ("run_component_no_export", "run component.cwasm --allow-unsigned --invoke nothing()"),
+        ("run_component_library", "run component.cwasm --allow-unsigned"),
+        ("run_missing_dir", "run v1.cwasm --allow-unsigned --dir nowhere"),
+    ] {
+        assert_snapshot!(name, case.isomer_run(line));
+    }
+}
+
+/// The artifact as version 49 of the engine would mark it.
+fn with_engine_version(bytes: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(4).position(|window| window == b"\0\x0248").expect("the engine section holds its version");
+    let mut changed = bytes.to_vec();
+    changed[at + 3] = b'9';
+    changed
+}
+
+#[test]
+fn hosts() {
+    let _settings = settings();
+    let case = Case::new()
+        .artifact("sha256", "x86-64-v4", "a.cwasm")
+        .file("nothing.json", "")
+        .file("list.json", "[]")
+        .file("typo.json", r#"{"arch": "x86_64", "os": "linux", "isa": ["sse42"]}"#)
+        .file("key.json", r#"{"arch": "x86_64", "os": "linux", "isa": [], "cores": 4}"#)
+        .file("arch.json", r#"{"arch": "mips", "os": "linux", "isa": []}"#)
+        .file("pulley.json", r#"{"arch": "pulley64", "os": "unknown", "isa": []}"#)
+        .file("v2.json", r#"{"arch": "x86_64", "os": "linux", "isa": ["fxsr", "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cmpxchg16b"]}"#)
+        .file("windows.json", r#"{"arch": "x86_64", "os": "windows", "isa": ["fxsr", "sse", "sse2"]}"#)
+        .file("older.json", r#"{"arch": "x86_64", "os": "linux", "isa": ["fxsr", "sse", "sse2"], "engine": "47.0.1"}"#);
+    for name in ["missing", "nothing", "list", "typo", "key", "arch", "pulley", "v2", "windows", "older"] {
+        let line = format!("check a.cwasm --host {name}.json");
+        assert_snapshot!(format!("host_{name}"), case.isomer_run(&line));
+    }
+}

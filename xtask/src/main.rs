@@ -1,0 +1,47 @@
+//! `cargo xtask COMMAND`: everything that is done to this repository rather than with its binaries.
+//! One file a command; each is also what CI runs.
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod corpus;
+mod guests;
+mod release;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests and measures isomer")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build both binaries and compile the example modules for every shipped target into dist/.
+    Release(release::Args),
+    /// Run every check and test, installing what they need: what CI runs.
+    Test(test::Args),
+    /// Check this repository's own rules.
+    Tidy,
+    /// Measure isomer against upstream's wasmtime, as ratios.
+    Bench(bench::Args),
+    /// Rebuild the guests in tests/guests from their sources and compare them with what is checked in.
+    Guests(guests::Args),
+    /// Download the pinned real-world modules and compile all of them for all targets.
+    Corpus(corpus::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Release(args) => release::run_release(&args),
+        Command::Test(args) => test::run_tests(&args),
+        Command::Tidy => tidy::check(),
+        Command::Bench(args) => bench::run(&args),
+        Command::Guests(args) => guests::run(args),
+        Command::Corpus(args) => corpus::run(args),
+    }
+}

