@@ -8,11 +8,12 @@ use std::path::Path;
 use std::process::Command;
 
 /// A package and the workspace packages that it may depend on.
-const EDGES: [(&str, &[&str]); 4] = [
+const EDGES: [(&str, &[&str]); 5] = [
     ("contract", &[]),
     ("release", &["isomer-contract"]),
-    ("compile", &["isomer-contract", "isomer-release"]),
-    ("run", &["isomer-contract", "isomer-release"]),
+    ("terminal", &["isomer-contract"]),
+    ("compile", &["isomer-contract", "isomer-release", "isomer-terminal"]),
+    ("run", &["isomer-contract", "isomer-release", "isomer-terminal"]),
 ];
 
 pub(crate) fn check() -> Result<()> {

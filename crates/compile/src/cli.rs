@@ -7,9 +7,9 @@ mod release;
 mod run;
 mod targets;
 
-use crate::failure::Failures;
 use clap::{Parser, Subcommand};
 use isomer_compile::schedule;
+use isomer_terminal::Failures;
 use std::num::NonZeroUsize;
 
 /// Compiles WebAssembly ahead of time, one native form for every kind of server.
@@ -73,22 +73,4 @@ impl Jobs {
         schedule::prepare(parallelism);
         parallelism
     }
-}
-
-/// Prints to standard output; a reader that went away, as `head` does, ends the program quietly.
-fn print(text: &str) {
-    use std::io::{ErrorKind, Write};
-    let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => {
-            anstream::eprintln!("error: cannot write to standard output: {error}");
-            std::process::exit(1);
-        }
-        Ok(()) => {}
-    }
-}
-
-fn print_json(value: &impl serde::Serialize) {
-    print(&format!("{}\n", serde_json::to_string_pretty(value).expect("isomer's own types serialize")));
 }

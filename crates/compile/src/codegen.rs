@@ -3,7 +3,7 @@
 
 use crate::{Input, passes};
 use isomer_contract::settings::{OptLevel, RegallocAlgorithm, Settings, Strategy};
-use isomer_contract::{Kind, Profile, Requirements, artifact::Artifact, engine_config, isa};
+use isomer_contract::{Hinted, Kind, Profile, Requirements, artifact::Artifact, engine_config, isa};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -37,9 +37,8 @@ pub enum CodegenError {
     },
 }
 
-impl CodegenError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for CodegenError {
+    fn hint(&self) -> Option<String> {
         match self {
             CodegenError::Panicked(_) => Some("this is a bug; please report it with the module".to_owned()),
             CodegenError::Differs { .. } => Some("this is a bug in isomer; please report it".to_owned()),

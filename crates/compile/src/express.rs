@@ -4,7 +4,7 @@
 use crate::analysis::{Analysis, Verdict};
 use isomer_contract::profile::Origin;
 use isomer_contract::proposals::{self, Proposal};
-use isomer_contract::{Arch, Profile};
+use isomer_contract::{Arch, Hinted, Profile};
 use std::fmt;
 use wasmparser::WasmFeatures;
 
@@ -51,9 +51,8 @@ pub enum Refused {
     },
 }
 
-impl Refused {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for Refused {
+    fn hint(&self) -> Option<String> {
         match self {
             Refused::Unsupported { converter: Some(converter), .. } => {
                 Some(format!("{converter} rewrites such modules"))

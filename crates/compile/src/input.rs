@@ -1,7 +1,7 @@
 //! In: a path. Out: an [`Input`], the WebAssembly in it with its kind, or what else the file is.
 
 use isomer_contract::manifest::Blob;
-use isomer_contract::{Kind, artifact};
+use isomer_contract::{Hinted, Kind, artifact};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -78,9 +78,8 @@ pub enum InputError {
     },
 }
 
-impl InputError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for InputError {
+    fn hint(&self) -> Option<String> {
         match self {
             InputError::Read { path, source } if source.kind() == io::ErrorKind::IsADirectory => {
                 Some(format!("name the files in it: {}/*.wasm", path.display()))

@@ -1,7 +1,7 @@
 //! The `isomer` command: reads the command line, hands over to one file of `cli` a command, and prints what failed.
 
+mod cell_failures;
 mod cli;
-mod failure;
 mod progress;
 mod table;
 

@@ -14,7 +14,7 @@ use crate::codegen::CodegenError;
 use crate::input::InputError;
 use crate::release_manifest::{ReleaseManifest, ReleaseManifestError};
 use crate::targets::{self, TargetError};
-use isomer_contract::Profile;
+use isomer_contract::{Hinted, Profile};
 use isomer_release::{Compression, LayoutError, WriteError, Writer};
 use matrix::Matrix;
 use previous::Previous;
@@ -49,9 +49,8 @@ pub enum ReleaseError {
     Layout(#[from] LayoutError),
 }
 
-impl ReleaseError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for ReleaseError {
+    fn hint(&self) -> Option<String> {
         match self {
             ReleaseError::Manifest(error) => error.hint(),
             ReleaseError::Target { source, .. } => source.hint(),

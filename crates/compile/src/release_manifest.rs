@@ -2,6 +2,7 @@
 //! its line. Files are not opened here.
 
 use crate::targets::ALL;
+use isomer_contract::Hinted;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -93,9 +94,8 @@ pub enum Problem {
     NoFileName(PathBuf),
 }
 
-impl ReleaseManifestError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for ReleaseManifestError {
+    fn hint(&self) -> Option<String> {
         match &self.problem {
             Problem::Read(_) => Some("name the manifest with -f; `isomer release --help` shows one".to_owned()),
             Problem::NoModules => Some("add `[[module]]` and `path = \"app.wasm\"`".to_owned()),

@@ -1,7 +1,7 @@
 //! In: what stands behind `--target` or in a manifest's `targets`. Out: the profiles that it means.
 
 use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
-use isomer_contract::{Profile, ProfileError, nearest};
+use isomer_contract::{Hinted, Profile, ProfileError, nearest};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,9 +43,8 @@ pub enum TargetError {
     },
 }
 
-impl TargetError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for TargetError {
+    fn hint(&self) -> Option<String> {
         match self {
             TargetError::Unknown { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             TargetError::Unknown { .. } => {

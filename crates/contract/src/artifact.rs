@@ -4,6 +4,7 @@
 //! An artifact is an ELF64 file whose section `.wasmtime.engine` holds `0u8, len u8, version[len], postcard(Metadata)`
 //! (wasmtime's `engine/serialization.rs`). The layout of the metadata belongs to one major version.
 
+use crate::Hinted;
 use crate::isa::{self, Arch};
 use crate::requirements::{Kind, Requirements};
 use crate::settings::Value;
@@ -48,9 +49,8 @@ pub enum ArtifactError {
     UnknownPlatform(String),
 }
 
-impl ArtifactError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for ArtifactError {
+    fn hint(&self) -> Option<String> {
         match self {
             ArtifactError::Wasm => Some("compile it first: `isomer compile FILE --target NAME`".to_owned()),
             ArtifactError::OtherEngine { expected, .. } => Some(format!(

@@ -1,5 +1,6 @@
 //! In: requirements and a host. Out: every mismatch, not the first one.
 
+use crate::Hinted;
 use crate::engine::{self, EngineConfigError};
 use crate::isa::{self, Arch};
 use crate::{Host, Requirements};
@@ -57,9 +58,8 @@ pub enum Mismatch {
     },
 }
 
-impl Mismatch {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for Mismatch {
+    fn hint(&self) -> Option<String> {
         match self {
             Mismatch::Engine { has, .. } => {
                 Some(format!("compile the module with an isomer on wasmtime {has}, or update this server's isomer-run"))

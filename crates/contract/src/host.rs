@@ -1,5 +1,6 @@
 //! A server as far as code generation is concerned: what `isomer-run host --json` prints and `--host FILE` reads.
 
+use crate::Hinted;
 use crate::isa::{self, Arch};
 use crate::{ENGINE_VERSION, nearest};
 use serde::{Deserialize, Serialize};
@@ -48,9 +49,8 @@ pub enum HostError {
     Interpreter(Arch),
 }
 
-impl HostError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for HostError {
+    fn hint(&self) -> Option<String> {
         match self {
             HostError::Json(_) => Some("`isomer-run host --json` prints one".to_owned()),
             HostError::UnknownExtension { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),

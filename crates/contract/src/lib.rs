@@ -10,6 +10,7 @@
 
 pub mod isa;
 
+mod hint;
 mod text;
 
 mod size;
@@ -35,6 +36,7 @@ mod select;
 pub use check::{Mismatch, check};
 pub use digest::{Digest, DigestError, canonical_json};
 pub use engine::{ENGINE_VERSION, EngineConfigError, engine_config, engine_major};
+pub use hint::Hinted;
 pub use host::{Host, HostError};
 pub use isa::Arch;
 pub use profile::{Origin, Profile, ProfileError};

@@ -1,8 +1,8 @@
 //! What can be wrong with a release, and with writing one. Each names the file, what was found and what was expected.
 
 use crate::staging::STAGING;
-use isomer_contract::Digest;
 use isomer_contract::manifest::{Blob, ManifestError};
+use isomer_contract::{Digest, Hinted};
 use std::io;
 use std::path::PathBuf;
 
@@ -177,9 +177,8 @@ fn list(existing: &[String]) -> String {
     if existing.is_empty() { "no modules at all".to_owned() } else { existing.join(", ") }
 }
 
-impl LayoutError {
-    /// What may mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for LayoutError {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             LayoutError::NotALayout { .. } => {
                 "a release is an OCI image layout, as `isomer release -o DIR` writes it".to_owned()
@@ -272,9 +271,8 @@ pub enum WriteError {
     },
 }
 
-impl WriteError {
-    /// What may mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for WriteError {
+    fn hint(&self) -> Option<String> {
         match self {
             WriteError::NotOurs { .. } => Some("choose a new or empty directory, or empty this one".to_owned()),
             WriteError::Locked { .. } => Some("wait for it to end, or choose another directory".to_owned()),

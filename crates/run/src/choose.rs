@@ -3,7 +3,7 @@
 use crate::sealed::{SealError, SealedBytes};
 use crate::trust::TrustedModule;
 use crate::verify::{Expected, VerifiedArtifact, VerifyError, verify};
-use isomer_contract::{Host, Mismatch, Rejected, Selection, Variant, profile, select};
+use isomer_contract::{Hinted, Host, Mismatch, Rejected, Selection, Variant, profile, select};
 use isomer_release::{Layout, LayoutError};
 
 /// A variant that runs on the host it was chosen for.
@@ -74,9 +74,8 @@ pub enum FetchError {
     },
 }
 
-impl FetchError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for FetchError {
+    fn hint(&self) -> Option<String> {
         match self {
             FetchError::Layout(error) => error.hint(),
             FetchError::Seal { source, .. } => source.hint(),

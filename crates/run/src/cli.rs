@@ -3,8 +3,7 @@
 //! Exit codes: 0, or the guest's own; 1 for an error; 2 for a command line that is none; 134 for a trap, as
 //! `wasmtime run` does.
 
-mod failure;
-mod output;
+mod input;
 
 mod check;
 mod host;
@@ -12,8 +11,8 @@ mod run;
 mod select;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use failure::Failure;
 use isomer_contract::ENGINE_VERSION;
+use isomer_terminal::Failure;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -66,7 +65,7 @@ pub(crate) fn main() -> ExitCode {
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "isomer-run", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    isomer_terminal::print(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,8 +11,8 @@ mod module;
 pub use invoke::Call;
 
 use crate::{Code, Loaded};
-use isomer_contract::Requirements;
 use isomer_contract::settings::Value;
+use isomer_contract::{Hinted, Requirements};
 use std::path::PathBuf;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -104,9 +104,8 @@ fn exported(exports: &[String]) -> String {
     }
 }
 
-impl GuestError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for GuestError {
+    fn hint(&self) -> Option<String> {
         match self {
             GuestError::MissingImports(names) if names.iter().all(|name| name.starts_with("wasi")) => {
                 Some("isomer-run provides WASI previews 0 and 1 to modules and `wasi:…@0.2` to components".to_owned())

@@ -7,7 +7,7 @@ use crate::host;
 use crate::probe::ProbeError;
 use crate::sealed::SealedBytes;
 use crate::verify::VerifiedArtifact;
-use isomer_contract::{EngineConfigError, Kind, Mismatch, Requirements, check, engine_config};
+use isomer_contract::{EngineConfigError, Hinted, Kind, Mismatch, Requirements, check, engine_config};
 use std::os::fd::AsRawFd;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
@@ -54,9 +54,8 @@ pub enum LoadError {
     Deserialize(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl LoadError {
-    /// What would mend it, where that is one thing; each [`Mismatch`] has its own.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for LoadError {
+    fn hint(&self) -> Option<String> {
         match self {
             LoadError::Engine(_) => {
                 Some("an address space limit (`ulimit -v`) may be too small for the memories it reserves".to_owned())

@@ -3,7 +3,7 @@
 //!
 //! A file on disk could be overwritten between its check and its use, or while it runs; a truncated one is a SIGBUS.
 
-use isomer_contract::Digest;
+use isomer_contract::{Digest, Hinted};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -44,9 +44,8 @@ pub enum SealError {
     Map(#[source] io::Error),
 }
 
-impl SealError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for SealError {
+    fn hint(&self) -> Option<String> {
         match self {
             SealError::Create(_) => Some(
                 "artifacts run from sealed memory only: allow memfd_create (kernel 3.17 or later; seccomp profile; \

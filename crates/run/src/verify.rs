@@ -3,7 +3,7 @@
 use crate::sealed::SealedBytes;
 use isomer_contract::artifact::ArtifactError;
 use isomer_contract::manifest::VariantConfig;
-use isomer_contract::{Digest, Requirements};
+use isomer_contract::{Digest, Hinted, Requirements};
 
 /// What bytes must be to be executed.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +35,8 @@ pub enum VerifyError {
     OtherRequirements(Vec<String>),
 }
 
-impl VerifyError {
-    /// What would mend it.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for VerifyError {
+    fn hint(&self) -> Option<String> {
         match self {
             VerifyError::OtherDigest { .. } => {
                 Some("it was altered or cut since it was made: fetch or make it again".to_owned())

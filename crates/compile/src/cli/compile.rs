@@ -1,15 +1,16 @@
 //! `isomer compile INPUT… --target NAME`.
 
-use super::{Jobs, print, print_json};
-use crate::failure::{CellFailures, Failure, Failures};
+use super::Jobs;
+use crate::cell_failures::CellFailures;
 use crate::progress::Progress;
 use crate::table::{aligned, bytes};
 use isomer_compile::codegen::CodegenError;
 use isomer_compile::express::{Inexpressible, Refused, express};
 use isomer_compile::schedule::{Event, run_jobs};
 use isomer_compile::{Analysis, Compiler, Input, targets};
-use isomer_contract::{Digest, Profile};
+use isomer_contract::{Digest, Hinted, Profile};
 use isomer_release::{WriteError, write_atomically};
+use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -79,9 +80,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     cells.sort_by_key(|cell| std::cmp::Reverse(cell.input.wasm.len()));
     let results = compile_cells(args, &cells, &inputs)?;
     if args.json {
-        print_json(&cells.iter().zip(&results).map(|(cell, result)| json_of(cell, result)).collect::<Vec<_>>());
+        print_json(&cells.iter().zip(&results).map(|(cell, result)| json_of(cell, result)).collect::<Vec<_>>())?;
     } else if !cells.is_empty() {
-        print(&aligned(rows(&cells, &results)));
+        print(&aligned(rows(&cells, &results)))?;
     }
     failures.extend(failures_of(&cells, results));
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
@@ -214,14 +215,15 @@ fn json_of(cell: &Cell<'_>, result: &Result<Written, Failed>) -> serde_json::Val
             json["milliseconds"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         }
         Err(failed) => {
-            let (status, reason) = match failed {
-                Failed::Inexpressible(reason) => ("not-expressible", reason.to_string()),
-                Failed::Refused(reason) => ("refused", reason.to_string()),
-                Failed::Codegen(reason) => ("failed", reason.to_string()),
-                Failed::Write(reason) => ("failed", reason.to_string()),
+            let (status, reason, hint) = match failed {
+                Failed::Inexpressible(reason) => ("not-expressible", reason.to_string(), reason.fix.clone()),
+                Failed::Refused(reason) => ("refused", reason.to_string(), reason.hint()),
+                Failed::Codegen(reason) => ("failed", reason.to_string(), reason.hint()),
+                Failed::Write(reason) => ("failed", reason.to_string(), reason.hint()),
             };
             json["status"] = json!(status);
             json["reason"] = json!(reason);
+            json["hint"] = json!(hint);
         }
     }
     json

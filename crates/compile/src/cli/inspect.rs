@@ -1,12 +1,11 @@
 //! `isomer inspect FILE|DIR`.
 
-use super::{print, print_json};
-use crate::failure::{Failure, Failures};
 use crate::table::{aligned, bytes};
 use anstyle::{AnsiColor, Style};
 use isomer_compile::inspect::{Inspection, inspect};
-use isomer_contract::{Requirements, Variant};
+use isomer_contract::{Hinted, Requirements, Variant};
 use isomer_release::{Layout, Manifest, Module};
+use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,9 +36,9 @@ fn file(args: &Args) -> Result<(), Failures> {
         Failure::new(format!("{}: {error}", args.path.display())).hint(hint)
     })?;
     if args.json {
-        print_json(&inspection);
+        print_json(&inspection)?;
     } else {
-        print(&file_text(&args.path, &inspection));
+        print(&file_text(&args.path, &inspection))?;
     }
     Ok(())
 }
@@ -99,9 +98,9 @@ fn directory(args: &Args) -> Result<(), Failures> {
         json.push(module_json(&module, &variants));
     }
     if args.json {
-        print_json(&json);
+        print_json(&json)?;
     } else {
-        print(&text);
+        print(&text)?;
     }
     Ok(())
 }

@@ -1,13 +1,15 @@
 //! `isomer release [-f isomer.toml] [-o DIR]`.
 
-use super::{Jobs, print, print_json};
-use crate::failure::{CellFailures, Failure, Failures};
+use super::Jobs;
+use crate::cell_failures::CellFailures;
 use crate::progress::Progress;
 use crate::table::{aligned, bytes};
 use anstyle::{AnsiColor, Effects, Style};
 use isomer_compile::Release;
 use isomer_compile::release::{CellReport, Options, Outcome, ReleaseReport, Step};
+use isomer_contract::Hinted;
 use isomer_release::{Compression, Summary};
+use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,9 +64,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     })?;
     drop(progress);
     if args.json {
-        print_json(&json_of(&release, &report));
+        print_json(&json_of(&release, &report))?;
     } else {
-        print(&text_of(&release, &report, args));
+        print(&text_of(&release, &report, args))?;
     }
     let failures = failures_of(&release, &report);
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
@@ -160,15 +162,17 @@ fn json_of(release: &Release, report: &ReleaseReport) -> Value {
             Outcome::NotExpressible(reason) => {
                 json["status"] = json!("not-expressible");
                 json["reason"] = json!(reason.to_string());
-                json["fix"] = json!(reason.fix);
+                json["hint"] = json!(reason.fix);
             }
             Outcome::Refused(reason) => {
                 json["status"] = json!("refused");
                 json["reason"] = json!(reason.to_string());
+                json["hint"] = json!(reason.hint());
             }
             Outcome::Failed(error) => {
                 json["status"] = json!("failed");
                 json["reason"] = json!(error.to_string());
+                json["hint"] = json!(error.hint());
             }
         }
         json

@@ -1,6 +1,6 @@
 //! `isomer run …`: becomes the `isomer-run` beside this binary, or the one on PATH, as cargo does for its commands.
 
-use crate::failure::{Failure, Failures};
+use isomer_terminal::{Failure, Failures};
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

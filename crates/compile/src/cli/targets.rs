@@ -1,7 +1,5 @@
 //! `isomer targets list | show NAME | check`.
 
-use super::{print, print_json};
-use crate::failure::{Failure, Failures};
 use crate::table::aligned;
 use anstyle::{AnsiColor, Style};
 use clap::Subcommand;
@@ -11,6 +9,7 @@ use isomer_contract::profile::{self, Origin};
 use isomer_contract::proposals::PROPOSALS;
 use isomer_contract::settings::{self, Section};
 use isomer_contract::{Arch, Profile};
+use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,14 +46,14 @@ enum Command {
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     match &args.command {
-        None | Some(Command::List) => list(args.json),
+        None | Some(Command::List) => list(args.json)?,
         Some(Command::Show { name }) => show(name, args.json)?,
         Some(Command::Check { paths }) => check(paths, args.json)?,
     }
     Ok(())
 }
 
-fn list(json: bool) {
+fn list(json: bool) -> Result<(), Failure> {
     let profiles: Vec<_> = targets::shipped().collect();
     if json {
         return print_json(&profiles.iter().map(summary).collect::<Vec<_>>());
@@ -62,7 +61,7 @@ fn list(json: bool) {
     let rows = profiles
         .iter()
         .map(|profile| vec![profile.name.clone(), profile.triple.to_string(), profile.description.clone()]);
-    print(&aligned(rows));
+    print(&aligned(rows))
 }
 
 fn summary(profile: &Profile) -> Value {
@@ -88,7 +87,7 @@ fn show(name: &str, json: bool) -> Result<(), Failures> {
         return Err(Failure::new("`all` is no single profile").hint("name one of `isomer targets`".to_owned()).into());
     };
     if json {
-        print_json(&show_json(profile));
+        print_json(&show_json(profile))?;
         return Ok(());
     }
     let mut text = format!("{HEAD}{}{HEAD:#}: {}\n", profile.name, profile.description);
@@ -111,7 +110,7 @@ fn show(name: &str, json: bool) -> Result<(), Failures> {
         text += &format!("\n{HEAD}[{}]{HEAD:#}\n", section.name());
         text += &aligned(section_rows(profile, section));
     }
-    print(&text);
+    print(&text)?;
     Ok(())
 }
 
@@ -167,11 +166,11 @@ fn check(paths: &[PathBuf], json: bool) -> Result<(), Failures> {
     let remarks = profile::lint(&profiles);
     if json {
         let remarks: Vec<_> = remarks.iter().map(ToString::to_string).collect();
-        print_json(&json!({"profiles": profiles.len(), "wrong": failures.len(), "remarks": remarks}));
+        print_json(&json!({"profiles": profiles.len(), "wrong": failures.len(), "remarks": remarks}))?;
     } else {
         let lines: String = remarks.iter().map(|remark| format!("note: {remark}\n")).collect();
         let settings = settings::ROWS.len() + PROPOSALS.len();
-        print(&format!("{lines}{} profiles are right: {settings} settings each\n", profiles.len()));
+        print(&format!("{lines}{} profiles are right: {settings} settings each\n", profiles.len()))?;
     }
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }

@@ -1,5 +1,6 @@
 //! What can be wrong with a profile: each problem names what was found and what was expected, and what mends it.
 
+use crate::Hinted;
 use crate::isa::Arch;
 use std::fmt;
 
@@ -139,9 +140,8 @@ fn in_table(table: &str) -> String {
     if table.is_empty() { String::new() } else { format!(" in [{table}]") }
 }
 
-impl ProfileError {
-    /// What would mend it, where that can be said.
-    pub fn hint(&self) -> Option<String> {
+impl Hinted for ProfileError {
+    fn hint(&self) -> Option<String> {
         match &self.problem {
             Problem::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
             Problem::UnknownKey { .. } => Some("`isomer targets show NAME` prints every key there is".to_owned()),

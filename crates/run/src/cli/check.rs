@@ -1,9 +1,9 @@
 //! `isomer-run check`: would an artifact load?
 
-use super::failure::Failure;
-use super::output;
+use super::input;
 use super::select::Reason;
-use isomer_contract::{Requirements, check};
+use isomer_contract::{Hinted, Requirements, check};
+use isomer_terminal::Failure;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,23 +37,27 @@ struct Report<'a> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let file = arguments.artifact.display();
-    let host = output::host(arguments.host.as_deref())?;
-    let bytes = output::read(&arguments.artifact, isomer_run::ARTIFACT_SIZE_BYTES_MAX)?;
+    let host = input::host(arguments.host.as_deref())?;
+    let bytes = input::read(&arguments.artifact, isomer_run::ARTIFACT_SIZE_BYTES_MAX)?;
     let requirements = Requirements::of_artifact(&bytes)
         .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?;
     let mismatches = check(&requirements, &host);
-    let on = output::on(arguments.host.as_deref());
+    let on = input::on(arguments.host.as_deref());
     if arguments.json {
         let reasons = mismatches.iter().map(Reason::of).collect();
-        output::print_json(&Report { loads: mismatches.is_empty(), mismatches: reasons, requirements: &requirements })?;
+        isomer_terminal::print_json(&Report {
+            loads: mismatches.is_empty(),
+            mismatches: reasons,
+            requirements: &requirements,
+        })?;
         return Ok(if mismatches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if !mismatches.is_empty() {
-        return Err(Failure::new(format!("`{file}` does not load {on}")).mismatches(&mismatches));
+        return Err(Failure::new(format!("`{file}` does not load {on}")).reasons(&mismatches));
     }
     let Requirements { engine, kind, arch, isa, .. } = &requirements;
     let isa: Vec<_> = isa.iter().map(String::as_str).collect();
     let with = if isa.is_empty() { String::new() } else { format!(" with {}", isa.join(", ")) };
-    output::print(&format!("`{file}` loads {on}: {kind} for {arch}{with}, wasmtime {engine}\n"))?;
+    isomer_terminal::print(&format!("`{file}` loads {on}: {kind} for {arch}{with}, wasmtime {engine}\n"))?;
     Ok(ExitCode::SUCCESS)
 }

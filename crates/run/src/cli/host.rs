@@ -1,8 +1,7 @@
 //! `isomer-run host`: what this machine is.
 
-use super::failure::Failure;
-use super::output;
 use isomer_contract::{Digest, Host, Kind, Profile, Rejected, Requirements, Variant, profile, select};
+use isomer_terminal::Failure;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -22,9 +21,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let host = isomer_run::host::described()
         .map_err(|error| Failure::because("cannot tell what this machine can run", &error))?;
     if arguments.json {
-        output::print_json(&host)?;
+        isomer_terminal::print_json(&host)?;
     } else {
-        output::print(&describe(&host))?;
+        isomer_terminal::print(&describe(&host))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,11 @@
 //! `isomer-run run`: choose, verify, load, run.
 
-use super::failure::Failure;
-use super::output;
+use super::input;
 use super::select;
-use isomer_contract::Digest;
+use isomer_contract::{Digest, Hinted};
 use isomer_run::guest::{self, Call, Directory, Guest, Outcome};
 use isomer_run::{Expected, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_terminal::Failure;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -88,7 +88,7 @@ fn artifact(arguments: &Arguments) -> Result<(String, VerifiedArtifact, &[OsStri
 fn which_module(release: &Path) -> Failure {
     let layout = match isomer_release::Layout::open(release) {
         Ok(layout) => layout,
-        Err(error) => return Failure::of(&error).hint(error.hint()),
+        Err(error) => return Failure::from(error),
     };
     let names: Vec<_> = layout.modules().iter().map(|module| module.reference.as_str()).collect();
     let failure = Failure::new(format!("which module of `{}`? it holds {}", release.display(), names.join(", ")));
@@ -106,12 +106,12 @@ fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<Ver
         Failure::because(place, &error)
             .hint("the release was altered or replaced since the digest was taken".to_owned())
     })?;
-    let host = output::this_machine()?;
+    let host = input::this_machine()?;
     let chosen = trusted
         .choose(&host, arguments.require.as_deref())
         .map_err(|error| select::failure(&error, "on this machine", false))?;
     select::log_steps_down(&trusted.module().name, chosen.variant(), chosen.steps_down());
-    chosen.fetch(&layout).map_err(|error| Failure::of(&error).hint(error.hint()))
+    chosen.fetch(&layout).map_err(Failure::from)
 }
 
 fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failure> {
@@ -120,7 +120,7 @@ fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failu
         return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
     let because = |error: &dyn std::error::Error| Failure::because(format!("cannot run `{}`", file.display()), error);
-    let bytes = SealedBytes::copy(output::open(file)?, isomer_run::ARTIFACT_SIZE_BYTES_MAX)
+    let bytes = SealedBytes::copy(input::open(file)?, isomer_run::ARTIFACT_SIZE_BYTES_MAX)
         .map_err(|error| because(&error).hint(error.hint()))?;
     let expected = match trust(arguments) {
         Some(Trust::Digest(digest)) => Expected::Digest(digest),
@@ -146,7 +146,7 @@ fn untrusted(what: &str, whose: &str, digest: Digest) -> Failure {
 fn load_failure(name: &str, error: &LoadError) -> Failure {
     match error {
         LoadError::Mismatch(mismatches) => {
-            Failure::new(format!("`{name}` does not run on this machine")).mismatches(mismatches)
+            Failure::new(format!("`{name}` does not run on this machine")).reasons(mismatches)
         }
         other => Failure::because(format!("cannot load `{name}`"), other).hint(other.hint()),
     }
@@ -176,7 +176,7 @@ fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest,
 fn finish(name: &str, ended: Result<Outcome, guest::GuestError>, loaded: &Loaded) -> Result<ExitCode, Failure> {
     match ended {
         Ok(Outcome::Returned(results)) => {
-            output::print(&results.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+            isomer_terminal::print(&results.iter().map(|line| format!("{line}\n")).collect::<String>())?;
             Ok(ExitCode::SUCCESS)
         }
         // What the kernel keeps of any exit code.

@@ -1,10 +1,10 @@
 //! `isomer-run select`: which variant a host would run, and why none of the others.
 
-use super::failure::Failure;
-use super::output;
-use isomer_contract::{Digest, Mismatch, Rejected, Selection, Variant, select};
+use super::input;
+use isomer_contract::{Digest, Hinted, Mismatch, Rejected, Selection, Variant, select};
 use isomer_release::{Layout, Module};
 use isomer_run::{SelectError, Trust, WhyNot};
+use isomer_terminal::Failure;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -39,14 +39,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let on = output::on(arguments.host.as_deref());
-    let host = output::host(arguments.host.as_deref())?;
+    let on = input::on(arguments.host.as_deref());
+    let host = input::host(arguments.host.as_deref())?;
     let (_, module) = open(&arguments.release, &arguments.module)?;
     let selection = select(&module.variants, &host);
     if arguments.json {
-        output::print_json(&Report::of(&module, &selection))?;
+        isomer_terminal::print_json(&Report::of(&module, &selection))?;
     } else if arguments.explain {
-        output::print(&explain(&selection))?;
+        isomer_terminal::print(&explain(&selection))?;
     }
     // Whatever is chosen here is only looked at.
     let trusted = isomer_run::trust(module.clone(), &Trust::Unsigned).map_err(|error| Failure::of(&error))?;
@@ -59,15 +59,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         log_steps_down(&module.name, chosen.variant(), chosen.steps_down());
     }
     if !arguments.json && !arguments.explain {
-        output::print(&format!("{}\n", summary(chosen.variant())))?;
+        isomer_terminal::print(&format!("{}\n", summary(chosen.variant())))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// A release and a module in it.
 pub(crate) fn open(release: &Path, module: &str) -> Result<(Layout, Module), Failure> {
-    let layout = Layout::open(release).map_err(|error| Failure::of(&error).hint(error.hint()))?;
-    let module = layout.module(module).map_err(|error| Failure::of(&error).hint(error.hint()))?;
+    let layout = Layout::open(release).map_err(Failure::from)?;
+    let module = layout.module(module).map_err(Failure::from)?;
     Ok((layout, module))
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn failure(error: &SelectError, on: &str, brief_only: bool) -> Failur
             let failure =
                 Failure::new(format!("`{module}` is required as {required}; the best that runs {on} is {chosen}"));
             match why {
-                WhyNot::Mismatches(mismatches) => failure.mismatches(mismatches),
+                WhyNot::Mismatches(mismatches) => failure.reasons(mismatches),
                 WhyNot::Outranked(why) => failure.caused_by(format!("{required} {why}")),
                 WhyNot::NotInRelease(targets) => {
                     let nearest = isomer_contract::nearest(required, targets.iter().map(String::as_str));

@@ -1,27 +1,11 @@
-//! What several commands do alike: read a host file, print to stdout.
+//! What several commands read: a host file, this machine, any file up to a limit.
 
-use super::failure::Failure;
-use isomer_contract::Host;
-use serde::Serialize;
-use std::io::{ErrorKind, Write};
+use isomer_contract::{Hinted, Host};
+use isomer_terminal::Failure;
 use std::path::Path;
 
 /// A host file is a page of JSON.
 const HOST_FILE_SIZE_BYTES_MAX: u64 = 1 << 20;
-
-/// Prints `text`. A reader who has seen enough is no error.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::because("cannot write to stdout", &error)),
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(value).map_err(|error| Failure::because("cannot write JSON", &error))?;
-    print(&format!("{json}\n"))
-}
 
 /// The host in `file`, or else this machine.
 pub(crate) fn host(file: Option<&Path>) -> Result<Host, Failure> {

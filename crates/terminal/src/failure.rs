@@ -1,13 +1,14 @@
-//! An error as a person sees it: `error:`, `caused by:`, `hint:`, once.
+//! What failed, as a person sees it: `error:`, `caused by:`, `hint:`, once, on standard error.
 
 use anstyle::{AnsiColor, Style};
-use isomer_contract::Mismatch;
+use isomer_contract::Hinted;
 use std::error::Error;
+use std::fmt::Display;
 use std::io::Write;
 
 /// What went wrong, why, and what would mend it.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub struct Failure {
     message: String,
     details: Vec<Detail>,
 }
@@ -19,19 +20,20 @@ enum Detail {
 }
 
 impl Failure {
-    pub(crate) fn new(message: impl Into<String>) -> Failure {
+    /// What went wrong, in words.
+    pub fn new(message: impl Into<String>) -> Failure {
         Failure { message: message.into(), details: Vec::new() }
     }
 
     /// `error` and its sources, each once: some messages already quote their source.
-    pub(crate) fn of(error: &dyn Error) -> Failure {
+    pub fn of(error: &dyn Error) -> Failure {
         let mut failure = Failure::new(error.to_string());
         failure.add_sources(error);
         failure
     }
 
     /// `error` and its sources, as the cause of what `message` says.
-    pub(crate) fn because(message: impl Into<String>, error: &dyn Error) -> Failure {
+    pub fn because(message: impl Into<String>, error: &dyn Error) -> Failure {
         let mut failure = Failure::new(message).caused_by(error.to_string());
         failure.add_sources(error);
         failure
@@ -50,26 +52,28 @@ impl Failure {
         }
     }
 
-    pub(crate) fn caused_by(mut self, cause: impl Into<String>) -> Failure {
+    /// Adds a cause, or one more reason.
+    pub fn caused_by(mut self, cause: impl Into<String>) -> Failure {
         self.details.push(Detail::CausedBy(cause.into()));
         self
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<Option<String>>) -> Failure {
+    /// Adds what would mend it, if anything is known to.
+    pub fn hint(mut self, hint: impl Into<Option<String>>) -> Failure {
         self.details.extend(hint.into().map(Detail::Hint));
         self
     }
 
-    /// Every mismatch with its own hint.
-    pub(crate) fn mismatches(mut self, mismatches: &[Mismatch]) -> Failure {
-        for mismatch in mismatches {
-            self = self.caused_by(mismatch.to_string()).hint(mismatch.hint());
+    /// Adds every reason with its own hint.
+    pub fn reasons<R: Display + Hinted>(mut self, reasons: &[R]) -> Failure {
+        for reason in reasons {
+            self = self.caused_by(reason.to_string()).hint(reason.hint());
         }
         self
     }
 
     /// To stderr; nobody is left to be told when that fails.
-    pub(crate) fn print(&self) {
+    pub fn print(&self) {
         let _ = self.write(&mut anstream::stderr().lock());
     }
 
@@ -84,6 +88,31 @@ impl Failure {
             }
         }
         Ok(())
+    }
+}
+
+/// An error with its sources and its own hint.
+impl<E: Error + Hinted> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let hint = error.hint();
+        Failure::of(&error).hint(hint)
+    }
+}
+
+/// Everything that failed in one call.
+#[derive(Debug)]
+pub struct Failures(pub Vec<Failure>);
+
+impl Failures {
+    /// Prints one after the other.
+    pub fn print(&self) {
+        self.0.iter().for_each(Failure::print);
+    }
+}
+
+impl<F: Into<Failure>> From<F> for Failures {
+    fn from(failure: F) -> Failures {
+        Failures(vec![failure.into()])
     }
 }
 
