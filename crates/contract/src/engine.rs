@@ -92,7 +92,8 @@ pub(crate) fn unmet(requirements: &Requirements) -> Vec<EngineConfigError> {
             unmet.push(EngineConfigError::UnknownFeature(name.clone()));
             continue;
         };
-        let never = proposals::UNSUPPORTED.iter().find(|proposal| proposal.feature == feature);
+        let never =
+            proposals::UNSUPPORTED.iter().find(|proposal| proposal.feature == feature && !proposal.configurable);
         let here = proposals::unsupported_on(requirements.arch).iter().find(|(bit, _)| *bit == feature);
         let reason = match (never, here) {
             (Some(_), _) => format!("wasmtime {ENGINE_VERSION} does not implement it"),

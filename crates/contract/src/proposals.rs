@@ -15,16 +15,22 @@ pub struct Proposal {
     pub default: bool,
     /// One line, with where the proposal stands.
     pub doc: &'static str,
+    /// Whether an engine can be configured with it, so that an artifact which records it loads.
+    pub configurable: bool,
     /// The command of a tool that rewrites a module to do without it, where there is one.
     pub converter: Option<&'static str>,
 }
 
 const fn on(key: &'static str, feature: WasmFeatures, doc: &'static str) -> Proposal {
-    Proposal { key, feature, default: true, doc, converter: None }
+    Proposal { key, feature, default: true, doc, configurable: true, converter: None }
 }
 
 const fn off(key: &'static str, feature: WasmFeatures, doc: &'static str) -> Proposal {
-    Proposal { key, feature, default: false, doc, converter: None }
+    Proposal { key, feature, default: false, doc, configurable: true, converter: None }
+}
+
+const fn unimplemented(key: &'static str, feature: WasmFeatures, doc: &'static str) -> Proposal {
+    Proposal { key, feature, default: false, doc, configurable: false, converter: None }
 }
 
 /// Every proposal that a profile can switch. Defaults are those of wasmtime 48 (`Config::features`), so that artifacts
@@ -48,11 +54,6 @@ pub static PROPOSALS: &[Proposal] = &[
     off("custom-page-sizes", WasmFeatures::CUSTOM_PAGE_SIZES, "memories with pages of one byte (phase 3)"),
     off("wide-arithmetic", WasmFeatures::WIDE_ARITHMETIC, "128-bit addition and multiplication (phase 3)"),
     off("stack-switching", WasmFeatures::STACK_SWITCHING, "continuations; x86-64 Unix only (phase 3)"),
-    off(
-        "shared-everything-threads",
-        WasmFeatures::SHARED_EVERYTHING_THREADS,
-        "shared globals, tables and functions (phase 1)",
-    ),
     off("component-model-async-stackful", WasmFeatures::CM_ASYNC_STACKFUL, "components: stackful async lifts"),
     off(
         "component-model-more-async-builtins",
@@ -68,18 +69,28 @@ pub static PROPOSALS: &[Proposal] = &[
     off("component-model-implements", WasmFeatures::CM_IMPLEMENTS, "components: named imports of one interface"),
 ];
 
-/// Proposals that wasmparser can read and wasmtime 48 cannot run, so that a refusal can name them.
+/// Proposals that wasmparser can read and wasmtime 48 cannot compile, so that a refusal can name them.
 pub static UNSUPPORTED: &[Proposal] = &[
     Proposal {
         converter: Some("binaryen's `wasm-opt --translate-to-exnref`"),
-        ..off("legacy-exceptions", WasmFeatures::LEGACY_EXCEPTIONS, "exceptions with try/catch, before exnref")
+        ..unimplemented(
+            "legacy-exceptions",
+            WasmFeatures::LEGACY_EXCEPTIONS,
+            "exceptions with try/catch, before exnref",
+        )
     },
-    off("memory-control", WasmFeatures::MEMORY_CONTROL, "memory.discard"),
-    off("custom-descriptors", WasmFeatures::CUSTOM_DESCRIPTORS, "GC types with descriptors"),
-    off("compact-imports", WasmFeatures::COMPACT_IMPORTS, "the compact import section"),
-    off("component-model-values", WasmFeatures::CM_VALUES, "components: value imports and exports"),
-    off("component-model-nested-names", WasmFeatures::CM_NESTED_NAMES, "components: nested names"),
-    off("component-model-canon-names", WasmFeatures::CM_CANON_NAMES, "components: canonical names"),
+    unimplemented("memory-control", WasmFeatures::MEMORY_CONTROL, "memory.discard"),
+    unimplemented("custom-descriptors", WasmFeatures::CUSTOM_DESCRIPTORS, "GC types with descriptors"),
+    unimplemented("compact-imports", WasmFeatures::COMPACT_IMPORTS, "the compact import section"),
+    unimplemented("component-model-values", WasmFeatures::CM_VALUES, "components: value imports and exports"),
+    unimplemented("component-model-nested-names", WasmFeatures::CM_NESTED_NAMES, "components: nested names"),
+    unimplemented("component-model-canon-names", WasmFeatures::CM_CANON_NAMES, "components: canonical names"),
+    // There is an option for it, and nothing behind that: each of its operators is an error or a panic.
+    off(
+        "shared-everything-threads",
+        WasmFeatures::SHARED_EVERYTHING_THREADS,
+        "shared globals, tables, structs and arrays",
+    ),
 ];
 
 /// The proposal with that key, among those that a profile can switch.
@@ -123,12 +134,6 @@ pub fn feature_names(features: WasmFeatures) -> impl Iterator<Item = String> {
 /// The feature with that name, or none when this version of wasmparser does not know it.
 pub fn feature_by_name(name: &str) -> Option<WasmFeatures> {
     WasmFeatures::from_name(&name.to_ascii_uppercase().replace('-', "_"))
-}
-
-/// The key in `[wasm]` that switches the feature of that name, where it differs from the name.
-pub fn key_of_feature(name: &str) -> Option<&'static str> {
-    let feature = feature_by_name(name)?;
-    PROPOSALS.iter().find(|proposal| proposal.feature == feature).map(|proposal| proposal.key)
 }
 
 #[cfg(test)]
