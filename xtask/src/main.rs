@@ -2,6 +2,7 @@
 //! One file a command; each is also what CI runs.
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 mod bench;
 mod corpus;
@@ -35,13 +36,21 @@ enum Command {
     Corpus(corpus::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::Release(args) => release::run_release(&args),
         Command::Test(args) => test::run_tests(&args),
         Command::Tidy => tidy::check(),
         Command::Bench(args) => bench::run(&args),
         Command::Guests(args) => guests::run(args),
         Command::Corpus(args) => corpus::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // The chain of causes; a backtrace of this program would hide it.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

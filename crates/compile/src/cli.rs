@@ -61,15 +61,17 @@ impl Cli {
 /// How many jobs run at once.
 #[derive(clap::Args)]
 struct Jobs {
-    /// How many jobs run at once [default: one a core]
-    #[arg(long, short, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
+    /// How many jobs run at once, up to 1024 [default: one a core]
+    // Each takes a thread and its stack: a number far beyond the cores would only keep the system busy.
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
 }
 
 impl Jobs {
     /// Sets the process up to compile, and says how many jobs run at once.
     fn prepare(&self) -> NonZeroUsize {
-        let parallelism = self.jobs.unwrap_or_else(schedule::default_parallelism);
+        let parallelism =
+            self.jobs.map(usize::from).and_then(NonZeroUsize::new).unwrap_or_else(schedule::default_parallelism);
         schedule::prepare(parallelism);
         parallelism
     }

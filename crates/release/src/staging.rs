@@ -152,6 +152,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isomer_contract::Hinted;
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {

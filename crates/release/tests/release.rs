@@ -3,8 +3,8 @@
 
 mod sample;
 
-use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
+use isomer_contract::{Digest, Hinted};
 use isomer_release::{Compression, Count, Layout, LayoutError, Wasm, WriteError, Writer};
 use sample::{Sample, files, write_release};
 use std::fs;
