@@ -64,7 +64,7 @@ impl<'a> Analysis<'a> {
         }
         let everything = others.iter().fold(allowed, |features, proposal| features | proposal.feature);
         if validate(self.wasm, everything).is_err() {
-            return Verdict::Invalid { message: error.message().to_owned(), offset: error.offset() };
+            return Verdict::Invalid { message: error.message, offset: error.offset };
         }
         let needed = |proposal: &&&Proposal| validate(self.wasm, everything.difference(proposal.feature)).is_err();
         Verdict::Needs(others.iter().filter(needed).copied().collect())
@@ -100,18 +100,37 @@ fn add_memory(needs: &mut Needs, memory: MemoryType) {
     needs.memory_minimum_bytes = needs.memory_minimum_bytes.saturating_add(bytes);
 }
 
+struct Invalid {
+    message: String,
+    offset: usize,
+}
+
+impl From<BinaryReaderError> for Invalid {
+    fn from(error: BinaryReaderError) -> Invalid {
+        Invalid { message: error.message().to_owned(), offset: error.offset() }
+    }
+}
+
 /// Validates structure first, then all function bodies on all cores.
-fn validate(wasm: &[u8], features: WasmFeatures) -> Result<(), BinaryReaderError> {
+fn validate(wasm: &[u8], features: WasmFeatures) -> Result<(), Invalid> {
     let mut validator = Validator::new_with_features(features);
     let mut functions: Vec<(FuncToValidate<ValidatorResources>, FunctionBody<'_>)> = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
-        if let ValidPayload::Func(function, body) = validator.payload(&payload?)? {
+        let payload = payload?;
+        // wasmparser leaves this to its callers: a file that is cut between two sections of an inner binary would pass.
+        if let Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } =
+            &payload
+            && unchecked_range.end > wasm.len()
+        {
+            return Err(Invalid { message: "unexpected end-of-file".to_owned(), offset: wasm.len() });
+        }
+        if let ValidPayload::Func(function, body) = validator.payload(&payload)? {
             functions.push((function, body));
         }
     }
     functions.into_par_iter().with_min_len(16).try_for_each_init(Default::default, |allocations, (function, body)| {
         let mut validator = function.into_validator(std::mem::take(allocations));
-        validator.validate(&body)?;
+        validator.validate(&body).map_err(Invalid::from)?;
         *allocations = validator.into_allocations();
         Ok(())
     })

@@ -8,6 +8,7 @@
 
 use isomer_contract::{Arch, Profile};
 use std::borrow::Cow;
+use std::ops::Range;
 use wasmparser::{BinaryReader, BinaryReaderError, FunctionBody, Operator};
 
 /// The pass's name, as jobs and releases record it.
@@ -20,7 +21,7 @@ pub fn passes(profile: &Profile) -> &'static [&'static str] {
 
 /// `wasm` after the passes for `profile`.
 pub fn apply<'a>(wasm: &'a [u8], profile: &Profile) -> Result<Cow<'a, [u8]>, BinaryReaderError> {
-    if passes(profile).is_empty() { Ok(Cow::Borrowed(wasm)) } else { opaque_copy_lengths(wasm).map(Cow::Owned) }
+    if passes(profile).is_empty() { Ok(Cow::Borrowed(wasm)) } else { opaque_copy_lengths(wasm) }
 }
 
 /// Bytes of a binary's preamble: magic number, version, layer.
@@ -35,67 +36,97 @@ const COMPONENT_COMPONENT_SECTION: u8 = 4;
 const ADD_ZERO_32: [u8; 3] = [0x41, 0, 0x6a];
 const ADD_ZERO_64: [u8; 3] = [0x42, 0, 0x7c];
 
-fn opaque_copy_lengths(wasm: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
+/// A binary, a section or a body without such a copy stays borrowed: components nest by the thousand, and only what
+/// changes is worth its memory.
+fn opaque_copy_lengths(wasm: &[u8]) -> Result<Cow<'_, [u8]>, BinaryReaderError> {
     let component = wasm.get(6) == Some(&1);
     let memories = if component { Vec::new() } else { memories_are_64_bit(wasm)? };
-    let mut out = wasm[..PREAMBLE].to_vec();
+    let mut out = Rewritten::of(wasm);
     let mut reader = BinaryReader::new(&wasm[PREAMBLE..], PREAMBLE);
     while !reader.eof() {
         let id = reader.read_u8()?;
+        let begin = reader.original_position();
         let size = reader.read_var_u32()?;
         let payload = reader.read_bytes(size as usize)?;
         let rewritten = match (component, id) {
-            (false, CODE_SECTION) => Cow::Owned(code_section(payload, &memories)?),
-            (true, COMPONENT_CORE_MODULE_SECTION | COMPONENT_COMPONENT_SECTION) => {
-                Cow::Owned(opaque_copy_lengths(payload)?)
-            }
+            (false, CODE_SECTION) => code_section(payload, &memories)?,
+            (true, COMPONENT_CORE_MODULE_SECTION | COMPONENT_COMPONENT_SECTION) => opaque_copy_lengths(payload)?,
             _ => Cow::Borrowed(payload),
         };
-        out.push(id);
-        push_sized(&mut out, &rewritten);
+        out.replace_sized(begin..reader.original_position(), rewritten);
     }
-    Ok(out)
+    Ok(out.finish())
 }
 
-fn code_section(payload: &[u8], memories: &[bool]) -> Result<Vec<u8>, BinaryReaderError> {
+fn code_section<'a>(payload: &'a [u8], memories: &[bool]) -> Result<Cow<'a, [u8]>, BinaryReaderError> {
+    let mut out = Rewritten::of(payload);
     let mut reader = BinaryReader::new(payload, 0);
     let count = reader.read_var_u32()?;
-    let mut out = Vec::with_capacity(payload.len() + payload.len() / 64);
-    push_u32(&mut out, count);
     for _ in 0..count {
+        let begin = reader.original_position();
         let size = reader.read_var_u32()?;
         let body = reader.read_bytes(size as usize)?;
-        push_sized(&mut out, &function_body(body, memories)?);
+        out.replace_sized(begin..reader.original_position(), function_body(body, memories)?);
     }
-    Ok(out)
+    Ok(out.finish())
+}
+
+/// Bytes of which some are replaced, from front to back.
+struct Rewritten<'a> {
+    original: &'a [u8],
+    copied: usize,
+    out: Vec<u8>,
+}
+
+impl<'a> Rewritten<'a> {
+    fn of(original: &'a [u8]) -> Rewritten<'a> {
+        Rewritten { original, copied: 0, out: Vec::new() }
+    }
+
+    fn insert(&mut self, at: usize, bytes: &[u8]) {
+        self.out.extend_from_slice(&self.original[self.copied..at]);
+        self.out.extend_from_slice(bytes);
+        self.copied = at;
+    }
+
+    /// Puts a size and `bytes` in the place of `range`, which holds a size and what they were made from.
+    fn replace_sized(&mut self, range: Range<usize>, bytes: Cow<'_, [u8]>) {
+        if let Cow::Owned(bytes) = bytes {
+            self.insert(range.start, &[]);
+            push_sized(&mut self.out, &bytes);
+            self.copied = range.end;
+        }
+    }
+
+    fn finish(mut self) -> Cow<'a, [u8]> {
+        if self.copied == 0 {
+            return Cow::Borrowed(self.original);
+        }
+        self.insert(self.original.len(), &[]);
+        Cow::Owned(self.out)
+    }
 }
 
 fn function_body<'a>(body: &'a [u8], memories: &[bool]) -> Result<Cow<'a, [u8]>, BinaryReaderError> {
-    let mut out = Vec::new();
-    let mut copied = 0;
+    let mut out = Rewritten::of(body);
     let mut operators = FunctionBody::new(BinaryReader::new(body, 0)).get_operators_reader()?;
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset()?;
         let wide = |memory: u32| memories.get(memory as usize).copied().unwrap_or(false);
         // The length is the topmost operand of each of these.
-        let add_zero = match operator {
-            Operator::MemoryCopy { dst_mem, src_mem } if wide(dst_mem) && wide(src_mem) => ADD_ZERO_64,
+        match operator {
+            Operator::MemoryCopy { dst_mem, src_mem } if wide(dst_mem) && wide(src_mem) => {
+                out.insert(offset, &ADD_ZERO_64);
+            }
             Operator::MemoryCopy { .. }
             | Operator::MemoryInit { .. }
             | Operator::ArrayCopy { .. }
             | Operator::ArrayNewData { .. }
-            | Operator::ArrayInitData { .. } => ADD_ZERO_32,
-            _ => continue,
-        };
-        out.extend_from_slice(&body[copied..offset]);
-        out.extend_from_slice(&add_zero);
-        copied = offset;
+            | Operator::ArrayInitData { .. } => out.insert(offset, &ADD_ZERO_32),
+            _ => {}
+        }
     }
-    if copied == 0 {
-        return Ok(Cow::Borrowed(body));
-    }
-    out.extend_from_slice(&body[copied..]);
-    Ok(Cow::Owned(out))
+    Ok(out.finish())
 }
 
 /// For each memory of a module, whether its addresses have 64 bits.
@@ -143,7 +174,7 @@ mod tests {
 
     fn rewrite(text: &str) -> Vec<u8> {
         let wasm = wat::parse_str(text).unwrap();
-        let out = opaque_copy_lengths(&wasm).unwrap();
+        let out = opaque_copy_lengths(&wasm).unwrap().into_owned();
         Validator::new_with_features(WasmFeatures::all()).validate_all(&out).unwrap();
         out
     }
@@ -184,6 +215,24 @@ mod tests {
         let wasm =
             wat::parse_str("(module (memory 1) (func $f (result i32) (i32.const 5)) (data (i32.const 1) \"x\"))");
         let wasm = wasm.unwrap();
-        assert_eq!(opaque_copy_lengths(&wasm).unwrap(), wasm);
+        assert!(matches!(opaque_copy_lengths(&wasm), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn what_nests_deeply_costs_what_it_is_worth() {
+        let module =
+            wat::parse_str("(module (memory 1) (func (memory.copy (i32.const 0) (i32.const 64) (i32.const 32))))");
+        let mut nested = module.unwrap();
+        let depth = 1000;
+        for level in 0..depth {
+            let id = if level == 0 { COMPONENT_CORE_MODULE_SECTION } else { COMPONENT_COMPONENT_SECTION };
+            let mut outer = b"\0asm\x0d\0\x01\0".to_vec();
+            outer.push(id);
+            push_sized(&mut outer, &nested);
+            nested = outer;
+        }
+        let rewritten = opaque_copy_lengths(&nested).unwrap();
+        assert_eq!(zeros_added(&rewritten), 1);
+        Validator::new_with_features(WasmFeatures::all()).validate_all(&rewritten).unwrap();
     }
 }
