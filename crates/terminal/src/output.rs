@@ -23,7 +23,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// Those of [`print`], and those of the value's own serialization.
+/// Those of [`print()`], and those of the value's own serialization.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(value).map_err(|error| Failure::because("cannot write JSON", &error))?;
     print(&format!("{json}\n"))
