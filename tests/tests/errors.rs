@@ -145,6 +145,7 @@ fn compile_outputs() {
         ("output_is_full", "compile a.wasm -t x86-64-v1 -o /dev/full"),
         ("out_dir_is_file", "compile a.wasm -t x86-64-v1 --out-dir a.wasm"),
         ("no_target", "compile a.wasm"),
+        ("many_jobs", "compile a.wasm -t x86-64-v1 -j 100000"),
     ] {
         assert_snapshot!(format!("compile_output_{name}"), case.isomer(line));
     }
@@ -176,6 +177,7 @@ fn profiles() {
         ("unit", &format!("{v3}[optimize]\nmemory-guard-size = '32MB'")),
         ("negative", &format!("{v3}[optimize]\nmemory-guard-size = -1")),
         ("word", &format!("{v3}[optimize]\nopt-level = 'fast'")),
+        ("size", &format!("{v3}[optimize]\nmemory-reservation = '16777215TiB'")),
         ("winch", &format!("{v3}[codegen]\nstrategy = 'winch'")),
         ("kind", &format!("{v3}[wasm]\nsimd = 'yes'")),
         ("isa", &format!("{v3}isa = ['avx512fp16x']")),
@@ -185,6 +187,9 @@ fn profiles() {
         ("isa_not_a_list", &format!("{v3}isa = 'avx512f'")),
         ("triple_unknown", "triple = 'x86_64-linux-gnu-unknown'"),
         ("triple_32_bit", "triple = 'i686-unknown-linux-gnu'"),
+        ("triple_vendor", "triple = 'x86_64-unknow-linux-gnu'"),
+        ("triple_environment", "triple = 'aarch64-unknown-linux-gnueabihf'"),
+        ("triple_amd64", "triple = 'amd64-unknown-linux-gnu'"),
         ("triple_short", "triple = 'x86_64-linux-gnu'"),
         ("triple_riscv64", "triple = 'riscv64-unknown-linux-gnu'"),
         ("triple_differs", &format!("{v3}triple = 'aarch64-unknown-linux-gnu'")),
@@ -227,6 +232,41 @@ fn modules_that_cannot_be_compiled() {
     }
 }
 
+/// What lies beside a user's profile never changes what a shipped one means.
+#[test]
+fn shipped_profiles_inherit_from_shipped_ones() {
+    let epochs = "triple = 'x86_64-unknown-linux-gnu'\n[wasm]\nepoch-interruption = true";
+    let case = Case::new().file("x86-64-v1.toml", epochs).file("edge.toml", "inherits = 'x86-64-v3'");
+    let digest = |name: &str| {
+        isomer().line("targets show").arg(name).arg("--json").dir(case.path()).ok().json()["digest"].clone()
+    };
+    assert_eq!(digest("edge.toml"), digest("x86-64-v3"));
+    assert_ne!(digest("x86-64-v1.toml"), digest("x86-64-v1"));
+    // One's own file is what one's own profile inherits from.
+    let case = case.file("own.toml", "inherits = 'x86-64-v1'");
+    let own = isomer().line("targets show own.toml --json").dir(case.path()).ok().json();
+    assert_eq!(
+        own["digest"],
+        isomer().line("targets show x86-64-v1.toml --json").dir(case.path()).ok().json()["digest"]
+    );
+}
+
+/// Notes about the shipped profiles are no news to whoever checks a file of their own.
+#[test]
+fn checking_a_file_speaks_of_that_file() {
+    let case = Case::new()
+        .file("own.toml", "description = 'a box'\ninherits = 'x86-64-v3'\nisa = ['avxvnni']")
+        .file("twin.toml", "inherits = 'x86-64-v3'");
+    let checked = |file: &str| isomer().line("targets check").arg(file).dir(case.path()).ok().stdout();
+    assert_eq!(checked("own.toml").lines().count(), 1, "{}", checked("own.toml"));
+    assert!(checked("own.toml").starts_with("1 profile is right"));
+    assert!(
+        checked("twin.toml").contains("twin: the same effective settings as x86-64-v3"),
+        "{}",
+        checked("twin.toml")
+    );
+}
+
 #[test]
 fn manifests() {
     let _settings = settings();
@@ -243,6 +283,7 @@ fn manifests() {
         ("missing_module", format!("{head}[[module]]\npath = 'b.wasm'\n")),
         ("duplicate", format!("{head}{module}[[module]]\npath = 'sub/a.wasm'\n")),
         ("module_name", format!("{head}{module}name = '../A B'\n")),
+        ("release_name", format!("{}{module}", head.replace("'r'", "'../x y'"))),
         ("version", format!("{}{module}", head.replace("1.0.0", "1.0.0+build"))),
         ("no_targets", format!("{}{module}", head.replace("'x86-64-v1'", ""))),
         ("refused_module", format!("{head}{module}[[module]]\npath = 'legacy.wat'\n")),
@@ -318,6 +359,7 @@ fn check_and_run_artifacts() {
         ("run_few_arguments", "run library.cwasm --allow-unsigned --invoke mix 1"),
         ("run_component_no_export", "run component.cwasm --allow-unsigned --invoke nothing()"),
         ("run_component_library", "run component.cwasm --allow-unsigned"),
+        ("run_option_behind_argument", "run v1.cwasm --allow-unsigned one --dir=/"),
         ("run_missing_dir", "run v1.cwasm --allow-unsigned --dir nowhere"),
     ] {
         assert_snapshot!(name, case.isomer_run(line));

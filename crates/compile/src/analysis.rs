@@ -7,7 +7,10 @@ use isomer_contract::proposals::{PROPOSALS, Proposal, UNSUPPORTED};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use wasmparser::{BinaryReaderError, FuncToValidate, MemoryType, Parser, Payload, TypeRef, ValidPayload};
+use wasmparser::{
+    BinaryReaderError, CompositeInnerType, FuncToValidate, MemoryType, Parser, Payload, RecGroup, SubType, TypeRef,
+    ValType, ValidPayload,
+};
 use wasmparser::{FunctionBody, Validator, ValidatorResources, WasmFeatures};
 
 /// What validation says of a module under some set of proposals.
@@ -68,6 +71,28 @@ impl<'a> Analysis<'a> {
         }
         let needed = |proposal: &&&Proposal| validate(self.wasm, everything.difference(proposal.feature)).is_err();
         Verdict::Needs(others.iter().filter(needed).copied().collect())
+    }
+
+    /// The most vectors that a function type of the module gives back at once.
+    pub fn vector_results_max(&self) -> usize {
+        let mut most = 0;
+        for payload in Parser::new(0).parse_all(self.wasm) {
+            match payload {
+                Ok(Payload::TypeSection(section)) => {
+                    let types = section.into_iter().flatten().flat_map(RecGroup::into_types);
+                    let vectors = |of: SubType| match of.composite_type.inner {
+                        CompositeInnerType::Func(function) => {
+                            function.results().iter().filter(|result| **result == ValType::V128).count()
+                        }
+                        _ => 0,
+                    };
+                    most = types.map(vectors).max().unwrap_or(0).max(most);
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        most
     }
 
     /// What the module's own sections ask for beside instructions. A module that does not parse needs nothing.

@@ -9,7 +9,7 @@ mod targets;
 
 use clap::{Parser, Subcommand};
 use isomer_compile::schedule;
-use isomer_terminal::Failures;
+use isomer_terminal::{Failure, Failures};
 use std::num::NonZeroUsize;
 
 /// Compiles WebAssembly ahead of time, one native form for every kind of server.
@@ -69,10 +69,13 @@ struct Jobs {
 
 impl Jobs {
     /// Sets the process up to compile, and says how many jobs run at once.
-    fn prepare(&self) -> NonZeroUsize {
+    fn prepare(&self) -> Result<NonZeroUsize, Failure> {
         let parallelism =
             self.jobs.map(usize::from).and_then(NonZeroUsize::new).unwrap_or_else(schedule::default_parallelism);
-        schedule::prepare(parallelism);
-        parallelism
+        schedule::prepare(parallelism).map_err(|error| {
+            let failure = Failure::because(format!("cannot start {parallelism} threads"), &error);
+            failure.hint("the system's limits on threads or memory are in the way: fewer --jobs need less".to_owned())
+        })?;
+        Ok(parallelism)
     }
 }

@@ -81,6 +81,10 @@ const NEEDS_EXTENSION: &[NeedsExtension] = &[NeedsExtension {
     reason: "Cranelift generates it for riscv64 only with the vector extension `v`",
 }];
 
+/// The vectors that Pulley gives back in registers. It moves the others through memory in an order of bytes that
+/// Cranelift's emitter for `pulley64be` asserts against: seen by compiling.
+const PULLEY_VECTOR_RESULTS_MAX: usize = 16;
+
 /// Whether `profile` can express the module, and whether any can.
 pub fn express(analysis: &Analysis<'_>, profile: &Profile) -> Result<Result<(), Inexpressible>, Refused> {
     match analysis.verdict(profile.features) {
@@ -102,6 +106,13 @@ pub fn express(analysis: &Analysis<'_>, profile: &Profile) -> Result<Result<(), 
             && !matches!(analysis.verdict(profile.features.difference(row.feature)), Verdict::Valid)
     };
     Ok(match NEEDS_EXTENSION.iter().find(lacking) {
+        None if profile.arch == Arch::Pulley64be && analysis.vector_results_max() > PULLEY_VECTOR_RESULTS_MAX => {
+            Err(Inexpressible {
+                uses: "a function with more than 16 vectors as results",
+                reason: "Cranelift cannot pass those through memory for big-endian Pulley".to_owned(),
+                fix: None,
+            })
+        }
         None => Ok(()),
         Some(row) => Err(Inexpressible {
             uses: row.uses,

@@ -46,6 +46,14 @@ pub enum InputError {
         /// What for.
         triple: String,
     },
+    /// A binary that ends within its first eight bytes.
+    #[error("{} is cut: a WebAssembly binary has at least 8 bytes, and it has {size_bytes}", .path.display())]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: usize,
+    },
     /// Something else.
     #[error("{} is not WebAssembly: it starts with {found}; expected `\\0asm` or WebAssembly text", .path.display())]
     NotWasm {
@@ -131,7 +139,7 @@ impl Input {
             Some(MODULE_VERSION) => Kind::Module,
             Some(COMPONENT_VERSION) => Kind::Component,
             Some(found) => return Err(InputError::Version { path, found }),
-            None => return Err(InputError::NotWasm { path, found: first_bytes(&wasm) }),
+            None => return Err(InputError::Cut { path, size_bytes: wasm.len() }),
         };
         let blob = Blob::of(&wasm);
         Ok(Input { path, name: name.to_owned(), wasm, blob, kind })

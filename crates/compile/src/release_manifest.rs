@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// The manifest that is read when none is named.
+pub const DEFAULT_NAME: &str = "isomer.toml";
+
 /// What a release is to hold. Paths are relative to the manifest's directory.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +87,9 @@ pub enum Problem {
         "the module name `{0}` is no OCI repository name: lower-case letters and digits, with `.`, `_` or `-` between"
     )]
     ModuleName(String),
+    /// A release's name that no tool could show or store.
+    #[error("the release's name `{}` is none: letters and digits, with `.`, `_`, `-`, `/` or a space between", .0.escape_debug())]
+    ReleaseName(String),
     /// A version that registries do not take.
     #[error(
         "the version `{0}` is no OCI tag: letters, digits, `.`, `_` and `-`, at most 100, not starting with `.` or `-`"
@@ -97,7 +103,10 @@ pub enum Problem {
 impl Hinted for ReleaseManifestError {
     fn hint(&self) -> Option<String> {
         match &self.problem {
-            Problem::Read(_) => Some("name the manifest with -f; `isomer release --help` shows one".to_owned()),
+            Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => {
+                Some("name the manifest with -f; `isomer release --help` shows one".to_owned())
+            }
+            Problem::Read(_) => Some("`isomer release --help` shows a manifest".to_owned()),
             Problem::NoModules => Some("add `[[module]]` and `path = \"app.wasm\"`".to_owned()),
             Problem::NoTargets(_) => Some(format!("name profiles, or `targets = [\"{ALL}\"]`")),
             Problem::DuplicateModule { .. } => Some("give one of them a `name`".to_owned()),
@@ -108,6 +117,7 @@ impl Hinted for ReleaseManifestError {
                 is_module_name(&fits).then(|| format!("give it a name: `name = \"{fits}\"`"))
             }
             Problem::Version(_) => Some("semantic versions without `+` are tags: `1.4.0`".to_owned()),
+            Problem::ReleaseName(_) => Some("name it, for example, `name = \"acme-plugins\"`".to_owned()),
             Problem::Toml(_) | Problem::NoFileName(_) => None,
         }
     }
@@ -146,6 +156,9 @@ impl ReleaseManifest {
     }
 
     fn check(&self) -> Result<(), Problem> {
+        if !is_release_name(&self.release.name) {
+            return Err(Problem::ReleaseName(self.release.name.clone()));
+        }
         if !is_version(&self.release.version) {
             return Err(Problem::Version(self.release.version.clone()));
         }
@@ -174,6 +187,12 @@ impl ReleaseManifest {
         }
         Ok(())
     }
+}
+
+/// What people and signatures call a release by; it names no file.
+fn is_release_name(name: &str) -> bool {
+    let edges = name.starts_with(char::is_alphanumeric) && name.ends_with(char::is_alphanumeric);
+    edges && name.len() <= 128 && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ' '))
 }
 
 /// A path component of a repository name, as the OCI distribution specification has it.
@@ -219,6 +238,7 @@ mod tests {
             ),
             (&format!("{HEAD}[[module]]\npath='My App.wasm'\n"), "the module name `My App`"),
             (&HEAD.replace("1.0.0", "1.0+x"), "the version `1.0+x`"),
+            (&HEAD.replace("name = 'r'", "name = \"../\\u0007\""), "the release's name `../\\u{7}`"),
             (&HEAD.replace("['all']", "[]"), "`targets` of [release] is empty"),
         ];
         for (text, expected) in cases {

@@ -27,13 +27,16 @@ pub fn default_parallelism() -> NonZeroUsize {
 }
 
 /// Sets the process up to generate code: the pool's threads, and panics that stay with their job. Called once.
-pub fn prepare(parallelism: NonZeroUsize) {
+///
+/// # Errors
+/// The system gives this process no more threads.
+pub fn prepare(parallelism: NonZeroUsize) -> Result<(), rayon::ThreadPoolBuildError> {
     crate::codegen::catch_panics();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(parallelism.get())
         .stack_size(STACK_SIZE_BYTES)
         .thread_name(|index| format!("{THREAD_NAME}-pool-{index}"));
-    pool.build_global().expect("the global pool is set up once, before its first use");
+    pool.build_global()
 }
 
 /// Does `work` for each of `0..count`, in that order of beginning, on `parallelism` threads.
@@ -58,7 +61,12 @@ pub fn run_jobs<T: Send>(
                 }
             };
             let builder = thread::Builder::new().name(format!("{THREAD_NAME}-{index}")).stack_size(STACK_SIZE_BYTES);
-            builder.spawn_scoped(scope, worker).expect("the system has a thread for each core");
+            // Fewer threads do the same work; without a single one there is no way on.
+            let spawned = builder.spawn_scoped(scope, worker);
+            assert!(spawned.is_ok() || index > 0, "the system gives this process no thread");
+            if spawned.is_err() {
+                break;
+            }
         }
         drop(sender);
         events.into_iter().for_each(&mut on_event);

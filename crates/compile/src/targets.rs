@@ -2,6 +2,7 @@
 
 use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
 use isomer_contract::{Hinted, Profile, ProfileError, nearest};
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -98,13 +99,24 @@ fn resolve_one(word: &str, base: &Path) -> Result<Profile, TargetError> {
 pub fn from_file(path: &Path) -> Result<Profile, TargetError> {
     let text = read(path).map_err(|source| TargetError::Read { path: path.to_owned(), source })?;
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    let unreadable = RefCell::new(None);
     // A file beside it comes before a shipped profile of that name; a name with a slash would leave the directory.
     let find = |name: &str| {
         let beside = directory.join(format!("{name}.toml"));
-        let file = if name.contains('/') { None } else { read(&beside).ok() };
-        file.or_else(|| find_shipped(name))
+        match if name.contains('/') { Err(io::ErrorKind::NotFound.into()) } else { read(&beside) } {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => find_shipped(name),
+            Err(source) => {
+                unreadable.replace(Some(TargetError::Read { path: beside, source }));
+                None
+            }
+        }
     };
-    Ok(Profile::resolve(&text, &find)?)
+    let profile = Profile::resolve(&text, &find);
+    match unreadable.take() {
+        Some(error) => Err(error),
+        None => Ok(profile?),
+    }
 }
 
 fn read(path: &Path) -> io::Result<ProfileText> {

@@ -28,7 +28,7 @@ struct Case {
 
 /// All cases as modules; the pool of threads is set up before it is used for them.
 static INPUTS: LazyLock<Vec<Input>> = LazyLock::new(|| {
-    schedule::prepare(schedule::default_parallelism());
+    schedule::prepare(schedule::default_parallelism()).unwrap();
     let cases: Vec<Case> = simple::cases().into_iter().chain(cases::cases()).collect();
     let input = |case: &Case| Input::from_bytes(Path::new("case.wat"), &case.name, case.text.clone().into());
     let malformed = |case: &Case| Some(format!("{}: {:?}", case.name, input(case).err()?.source()?.to_string()));

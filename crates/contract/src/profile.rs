@@ -205,7 +205,10 @@ fn inheritance_chain(
             if names.len() >= INHERITANCE_DEPTH_MAX {
                 return Err(text.error(Some(*line), Problem::TooDeep { max: INHERITANCE_DEPTH_MAX }));
             }
-            let found = find(parent).ok_or_else(|| {
+            // Whatever lies beside a user's file, a shipped profile means the same everywhere.
+            let shipped = find_shipped(&text.name).is_some_and(|shipped| shipped.path == text.path);
+            let found = if shipped { find_shipped(parent) } else { find(parent) };
+            let found = found.ok_or_else(|| {
                 let nearest = crate::nearest(parent, shipped_names()).map(str::to_owned);
                 text.error(Some(*line), Problem::UnknownParent { parent: parent.clone(), nearest })
             })?;

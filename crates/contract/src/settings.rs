@@ -103,14 +103,15 @@ impl SettingType for bool {
 
 impl SettingType for Size {
     fn expected() -> String {
-        "a size such as \"4GiB\", \"32MiB\" or 65536".to_owned()
+        format!("a size such as \"4GiB\", \"32MiB\" or 65536, in B, KiB, MiB, GiB or TiB, up to {}", Size::MAX)
     }
     fn parse(value: &DeValue<'_>) -> Result<Size, String> {
         match value {
             DeValue::String(text) => Size::parse(text),
-            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
-                .map(Size)
-                .map_err(|_| format!("`{}`", number.as_str())),
+            DeValue::Integer(number) => match u64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(bytes) => Size::parse(&bytes.to_string()),
+                Err(_) => Err(format!("`{}`", number.as_str())),
+            },
             other => Err(format!("a {}", other.type_str())),
         }
     }

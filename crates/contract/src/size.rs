@@ -19,20 +19,28 @@ impl Size {
         Size(n << 30)
     }
 
-    /// Reads `4GiB`, `64 KiB` or a plain number of bytes. The error says what was wrong with the text.
+    /// More than any server can map: user space ends at 128 TiB on x86-64, and a memory is not alone there.
+    pub const MAX: Size = Size(64 << 40);
+
+    /// Reads `4GiB`, `64 KiB` or a plain number of bytes, up to [`Size::MAX`]. The error is what was found, in words that
+    /// follow "is".
     pub fn parse(text: &str) -> Result<Size, String> {
         let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let number: u64 =
-            number.replace('_', "").parse().map_err(|_| format!("`{text}` does not start with a number of bytes"))?;
+            number.replace('_', "").parse().map_err(|_| format!("`{text}`, which does not start with a number"))?;
         let unit = unit.trim();
         if unit.is_empty() {
-            return Ok(Size(number));
+            return Size(number).within_limit(text);
         }
         let Some((_, shift)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(format!("unknown unit `{unit}` in `{text}`; the units are KiB, MiB, GiB and TiB"));
+            return Err(format!("`{text}`, in the unknown unit `{unit}`"));
         };
-        number.checked_mul(1 << shift).map(Size).ok_or_else(|| format!("`{text}` is larger than 64 bits can hold"))
+        Size(number.checked_mul(1 << shift).unwrap_or(u64::MAX)).within_limit(text)
+    }
+
+    fn within_limit(self, text: &str) -> Result<Size, String> {
+        if self <= Size::MAX { Ok(self) } else { Err(format!("`{text}`, more than a server can map")) }
     }
 }
 
@@ -61,7 +69,7 @@ mod tests {
 
     #[test]
     fn refuses_what_could_be_misread() {
-        for text in ["4GB", "4g", "-1", "", "GiB", "99999999999TiB", "1.5GiB"] {
+        for text in ["4GB", "4g", "-1", "", "GiB", "99999999999TiB", "65TiB", "70368744177665", "1.5GiB"] {
             assert!(Size::parse(text).is_err(), "{text}");
         }
     }

@@ -42,7 +42,7 @@ pub enum LayoutError {
         source: ManifestError,
     },
     /// A file larger than any of its kind.
-    #[error("`{}` has {found_bytes} bytes, expected at most {limit_bytes}", .file.display())]
+    #[error("`{}` has, or is said to have, {found_bytes} bytes; expected at most {limit_bytes}", .file.display())]
     TooLarge {
         /// The file.
         file: PathBuf,
@@ -174,7 +174,7 @@ pub enum LayoutError {
 }
 
 fn list(existing: &[String]) -> String {
-    if existing.is_empty() { "no modules at all".to_owned() } else { existing.join(", ") }
+    if existing.is_empty() { "an index without modules".to_owned() } else { existing.join(", ") }
 }
 
 impl Hinted for LayoutError {

@@ -39,6 +39,7 @@ pub struct Layout {
 struct Described {
     size_bytes: u64,
     named_by: PathBuf,
+    module: String,
 }
 
 /// What `index.json` says of a module.
@@ -145,7 +146,7 @@ impl Layout {
         for descriptor in index.manifests().iter().filter(|it| *it.media_type() == MediaType::ImageManifest) {
             let annotations = descriptor.annotations().iter().flatten();
             if annotations.map(|(key, _)| key).any(|key| key.starts_with(ANNOTATION_PREFIX)) {
-                self.add_variant(&file, descriptor, &mut module.variants)?;
+                self.add_variant(&file, &entry.name, descriptor, &mut module.variants)?;
             } else if descriptor.platform().as_ref().is_some_and(|it| *it.architecture() == Arch::Wasm) {
                 let Blob { digest, size_bytes } = blob_of(&file, descriptor)?;
                 if module.wasm.replace(WasmEntry { manifest: digest, size_bytes }).is_some() {
@@ -183,6 +184,7 @@ impl Layout {
     fn add_variant(
         &self,
         index: &Path,
+        module: &str,
         descriptor: &Descriptor,
         variants: &mut Vec<Variant>,
     ) -> Result<(), LayoutError> {
@@ -194,7 +196,7 @@ impl Layout {
             return Err(LayoutError::Duplicate { file: index.to_owned(), what });
         }
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
-        described.insert(digest, Described { size_bytes, named_by: index.to_owned() });
+        described.insert(digest, Described { size_bytes, named_by: index.to_owned(), module: module.to_owned() });
         variants.push(variant);
         Ok(())
     }
@@ -203,9 +205,10 @@ impl Layout {
     pub fn manifest(&self, variant: &Variant) -> Result<Manifest, LayoutError> {
         let digest = variant.manifest;
         let described = self.described.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
-        let bytes = match described {
-            Some(Described { size_bytes, named_by }) => {
-                self.root.read_blob(Blob { digest, size_bytes }, DOCUMENT_SIZE_BYTES_MAX, &named_by)?
+        let bytes = match &described {
+            Some(Described { size_bytes, named_by, .. }) => {
+                let blob = Blob { digest, size_bytes: *size_bytes };
+                self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, named_by)?
             }
             None => self.root.read_named(digest, DOCUMENT_SIZE_BYTES_MAX, self.root.path())?,
         };
@@ -226,6 +229,10 @@ impl Layout {
         let config = VariantConfig::from_json(&bytes)
             .map_err(|source| LayoutError::Variant { file: file.clone(), source: shorten_error(source) })?;
         check_config(&file, &config, variant)?;
+        // A variant of another module, put into this one's index, is not what anybody asked for.
+        if let Some(Described { module, .. }) = &described {
+            disagreement(&file, "module", &config.module, module)?;
+        }
         if config.artifact.size_bytes > ARTIFACT_SIZE_BYTES_MAX {
             let found_bytes = config.artifact.size_bytes;
             return Err(LayoutError::TooLarge { file, found_bytes, limit_bytes: ARTIFACT_SIZE_BYTES_MAX });
@@ -311,6 +318,8 @@ fn check_config(file: &Path, config: &VariantConfig, variant: &Variant) -> Resul
     disagreement(file, "compat digest", &config.compat.to_string(), &variant.requirements.compat().to_string())?;
     disagreement(file, "target", &config.target, &variant.target)?;
     disagreement(file, "engine", &config.engine, &variant.engine)?;
+    let major = config.engine.split('.').next().unwrap_or_default();
+    disagreement(file, "engine's major version", major, &config.requirements.engine)?;
     let serves: Vec<_> = config.serves.iter().map(|served| served.target.as_str()).collect();
     disagreement(file, "list of profiles served", &serves.join(","), &variant.serves.join(","))
 }

@@ -26,6 +26,6 @@ pub use layout::{
     ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, Layout, Manifest, Module, ModuleEntry, WASM_SIZE_BYTES_MAX,
     WasmEntry,
 };
-pub use staging::write_atomically;
+pub use staging::{check_writable, write_atomically};
 pub use wasm::Wasm;
 pub use writer::{Count, ReleasedModule, Summary, SummaryModule, Writer};

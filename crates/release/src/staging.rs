@@ -121,6 +121,25 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
     WriteError::Io { action, path: path.to_owned(), source }
 }
 
+/// Whether [`write_atomically`] could begin to write `path`, so that nobody works for an output that has no place.
+///
+/// # Errors
+/// [`WriteError::Io`] when the directory is not there or takes no new file, or when the name is one that no file has.
+pub fn check_writable(path: &Path) -> Result<(), WriteError> {
+    match fs::symlink_metadata(path) {
+        // A pipe or a device is opened when there is something to write.
+        Ok(there) if !there.is_file() => return Ok(()),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error("write", path, error)),
+    }
+    temporary_in(directory_of(path)).map(drop)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Writes the file `path` with what `write` writes, so that it is there whole or as it was before.
 ///
 /// The bytes wait in a temporary file in the same directory, are flushed to disk, and then take the name. The new
@@ -140,7 +159,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
         Ok(_) => &*path.canonicalize().map_err(error)?,
         Err(_) => path,
     };
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = directory_of(path);
     let mut file = temporary_in(dir)?;
     let mut buffered = BufWriter::new(file.as_file_mut());
     write(&mut buffered).and_then(|()| buffered.flush()).map_err(error)?;

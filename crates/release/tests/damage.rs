@@ -332,6 +332,8 @@ fn an_index_and_a_config_that_disagree() {
     forged(|f| f.config(|config| config["compat"] = json!(ZERO))).check(&format!("the compat digest is `{ZERO}`"));
     forged(|f| f.config(|config| config["target"] = json!("x86-64-v4"))).check("the target is `x86-64-v4`");
     forged(|f| f.config(|config| config["engine"] = json!("47.0.0"))).check("the engine is `47.0.0`");
+    forged(|f| f.config(|config| config["engine"] = json!("480.0.0"))).check("the engine is `480.0.0`");
+    forged(|f| f.config(|config| config["module"] = json!("other"))).check("the module is `other`");
     forged(|f| f.config(|config| config["serves"] = json!([]))).check("the list of profiles served is ``");
     forged(|f| f.config(|config| config["schema"] = json!(2))).check("format 2; this isomer reads up to 1");
     forged(|f| f.config(|config| config["artifact"]["size-bytes"] = json!(5_u64 << 30))).check("at most 4294967296");

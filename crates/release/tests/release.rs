@@ -242,7 +242,7 @@ fn what_is_no_release_is_named() {
     fs::write(dir.path().join("index.json"), "[".repeat(100_000)).unwrap();
     check(dir.path(), "`DIR/index.json` is malformed");
     fs::write(dir.path().join("index.json"), vec![b' '; (4 << 20) + 1]).unwrap();
-    check(dir.path(), "`DIR/index.json` has 4194305 bytes, expected at most 4194304");
+    check(dir.path(), "`DIR/index.json` has, or is said to have, 4194305 bytes; expected at most 4194304");
 }
 
 fn flip(path: &Path, at: usize) {

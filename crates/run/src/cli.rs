@@ -10,7 +10,7 @@ mod host;
 mod run;
 mod select;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use isomer_contract::ENGINE_VERSION;
 use isomer_terminal::Failure;
 use std::process::ExitCode;
@@ -47,13 +47,17 @@ enum Command {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log();
     let result = match cli.command {
         Command::Host(arguments) => host::run(&arguments),
         Command::Select(arguments) => select::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
-        Command::Run(arguments) => run::run(arguments),
+        Command::Run(arguments) => {
+            let typed = matches.subcommand_matches("run").expect("the command that was parsed");
+            run::check_order(typed, &arguments).and_then(|()| run::run(arguments))
+        }
         Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|failure| {

@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use isomer_contract::Hinted;
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::Write;
 
 /// What went wrong, why, and what would mend it.
@@ -88,6 +88,13 @@ impl Failure {
             }
         }
         Ok(())
+    }
+}
+
+/// Its message, without causes and hints.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

@@ -9,7 +9,7 @@ use isomer_compile::express::{Inexpressible, Refused, express};
 use isomer_compile::schedule::{Event, run_jobs};
 use isomer_compile::{Analysis, Compiler, Input, targets};
 use isomer_contract::{Digest, Hinted, Profile};
-use isomer_release::{WriteError, write_atomically};
+use isomer_release::{WriteError, check_writable, write_atomically};
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -80,7 +80,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     cells.sort_by_key(|cell| std::cmp::Reverse(cell.input.wasm.len()));
     let results = compile_cells(args, &cells, &inputs)?;
     if args.json {
-        print_json(&cells.iter().zip(&results).map(|(cell, result)| json_of(cell, result)).collect::<Vec<_>>())?;
+        let unread = failures.iter().map(|failure| json!({"status": "unreadable", "reason": failure.to_string()}));
+        let cells = cells.iter().zip(&results).map(|(cell, result)| json_of(cell, result));
+        print_json(&unread.chain(cells).collect::<Vec<_>>())?;
     } else if !cells.is_empty() {
         print(&aligned(rows(&cells, &results)))?;
     }
@@ -144,11 +146,14 @@ fn check_outputs(args: &Args, cells: &[Cell<'_>]) -> Result<(), Failures> {
             return Err(Failure::new(format!("the output {} is the input", input.display())).into());
         }
     }
+    for cell in cells {
+        check_writable(&cell.output)?;
+    }
     Ok(())
 }
 
 fn compile_cells(args: &Args, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Vec<Result<Written, Failed>>, Failures> {
-    let parallelism = args.jobs.prepare();
+    let parallelism = args.jobs.prepare()?;
     let analyses: BTreeMap<_, _> = inputs.iter().map(|input| (input.blob.digest, Analysis::of(&input.wasm))).collect();
     let mut compilers = BTreeMap::new();
     for cell in cells {

@@ -7,6 +7,7 @@ use crate::table::{aligned, bytes};
 use anstyle::{AnsiColor, Effects, Style};
 use isomer_compile::Release;
 use isomer_compile::release::{CellReport, Options, Outcome, ReleaseReport, Step};
+use isomer_compile::release_manifest::DEFAULT_NAME;
 use isomer_contract::Hinted;
 use isomer_release::{Compression, Summary};
 use isomer_terminal::{Failure, Failures, print, print_json};
@@ -30,7 +31,7 @@ A manifest, with every key:
   targets = [\"x86-64-v3\"]            # default: the release's")]
 pub(super) struct Args {
     /// The manifest
-    #[arg(long, short = 'f', value_name = "FILE", default_value = "isomer.toml")]
+    #[arg(long, short = 'f', value_name = "FILE", default_value = DEFAULT_NAME)]
     file: PathBuf,
     /// The directory to write the release into
     #[arg(long, short, value_name = "DIR", default_value = "dist")]
@@ -48,7 +49,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let release = Release::read(&args.file)?;
     let compression = if args.compression == "none" { Compression::None } else { Compression::Zstd };
-    let options = Options { compression, parallelism: args.jobs.prepare() };
+    let options = Options { compression, parallelism: args.jobs.prepare()? };
     let mut progress: Option<Progress> = None;
     let report = release.write(&args.output, options, &mut |step| match step {
         Step::Planned(0) => {}

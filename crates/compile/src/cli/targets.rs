@@ -155,22 +155,31 @@ fn show_json(profile: &Profile) -> Value {
 }
 
 fn check(paths: &[PathBuf], json: bool) -> Result<(), Failures> {
-    let mut profiles: Vec<_> = targets::shipped().collect();
-    let mut failures = Vec::new();
+    let (mut own, mut failures) = (Vec::new(), Vec::new());
     for path in files(paths)? {
         match targets::from_file(&path) {
-            Ok(profile) => profiles.push(profile),
+            Ok(profile) => own.push(profile),
             Err(error) => failures.push(Failure::from(error)),
         }
     }
-    let remarks = profile::lint(&profiles);
+    // The shipped ones are there to be compared with. What they say to each other is for who asks about them.
+    let asked = if paths.is_empty() { targets::shipped().collect() } else { own.clone() };
+    let names: Vec<_> = asked.iter().map(|profile| profile.name.as_str()).collect();
+    let all: Vec<_> = targets::shipped().chain(own).collect();
+    let remarks: Vec<_> = profile::lint(&all).into_iter().filter(|remark| names.contains(&remark.profile())).collect();
     if json {
         let remarks: Vec<_> = remarks.iter().map(ToString::to_string).collect();
-        print_json(&json!({"profiles": profiles.len(), "wrong": failures.len(), "remarks": remarks}))?;
+        let errors: Vec<_> = failures.iter().map(ToString::to_string).collect();
+        print_json(&json!({"profiles": asked.len(), "errors": errors, "remarks": remarks}))?;
     } else {
         let lines: String = remarks.iter().map(|remark| format!("note: {remark}\n")).collect();
         let settings = settings::ROWS.len() + PROPOSALS.len();
-        print(&format!("{lines}{} profiles are right: {settings} settings each\n", profiles.len()))?;
+        let right = match asked.len() {
+            0 => String::new(),
+            1 => format!("1 profile is right: {settings} settings\n"),
+            count => format!("{count} profiles are right: {settings} settings each\n"),
+        };
+        print(&format!("{lines}{right}"))?;
     }
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }

@@ -214,6 +214,24 @@ const FIXED: &[(&str, &str)] = &[
          (func (param (ref null $f)) (result i32) (return_call_ref $f (i32.const 1) (f64.const 1) (local.get 0)))",
     ),
     (
+        "vectors as results, few",
+        "(func (result v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128) unreachable)",
+    ),
+    (
+        "vectors as results, many",
+        "(type $t (func (result v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128)))
+         (func (export \"f\") (param v128) (result v128)
+           (drop (i32x4.all_true (local.get 0))) (i8x16.neg (local.get 0)))",
+    ),
+    (
+        "vectors as parameters, many",
+        "(func $f (param v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128)
+           (result v128) (local.get 17))
+         (func (param v128) (result v128) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0)
+           (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0)
+           (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (local.get 0) (call $f))",
+    ),
+    (
         "many results",
         "(func $f (result i32 i64 f32 f64 i32 i64 f32 f64 i32 i64 f32 f64)
            (i32.const 1) (i64.const 1) (f32.const 1) (f64.const 1) (i32.const 1) (i64.const 1) (f32.const 1) (f64.const 1)

@@ -44,8 +44,8 @@ pub enum Problem {
     /// No profile of the chain says which platform it is for.
     #[error("neither `triple` nor `inherits` is given")]
     NoTriple,
-    /// A triple that does not parse, or that wasmtime compiles nothing for.
-    #[error("wasmtime compiles nothing for the triple `{found}`")]
+    /// A triple that does not parse, or that nobody has compiled for.
+    #[error("`{found}` is no triple that isomer compiles for")]
     UnknownTriple {
         /// As typed.
         found: String,
@@ -148,6 +148,9 @@ impl Hinted for ProfileError {
             Problem::UnknownParent { nearest: Some(nearest), .. }
             | Problem::UnknownExtension { nearest: Some(nearest), .. }
             | Problem::UnknownTriple { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Problem::UnknownTriple { nearest: None, .. } => {
+                Some("the architectures are x86_64, aarch64, riscv64gc, s390x, pulley64 and pulley64be".to_owned())
+            }
             Problem::TripleNotCanonical { canonical, .. } => Some(format!("write `triple = \"{canonical}\"`")),
             Problem::NotClosed { implied, .. } => Some(format!("add \"{implied}\" to `isa`")),
             Problem::NoTriple => Some(

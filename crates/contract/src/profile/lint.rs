@@ -39,6 +39,18 @@ pub enum Remark {
     },
 }
 
+impl Remark {
+    /// The name of the profile that it is about.
+    pub fn profile(&self) -> &str {
+        match self {
+            Remark::NoDescription { profile }
+            | Remark::SameSettings { profile, .. }
+            | Remark::SharedName { profile, .. }
+            | Remark::Slow { profile, .. } => profile,
+        }
+    }
+}
+
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -179,17 +179,27 @@ fn strings(key: &str, value: &Spanned<DeValue<'_>>, text: &ProfileText) -> Resul
 }
 
 fn triple(found: &str) -> Result<Triple, Problem> {
-    let unknown =
-        || Problem::UnknownTriple { found: found.to_owned(), nearest: nearest(found, TRIPLES).map(str::to_owned) };
-    let triple: Triple = found.parse().map_err(|_| unknown())?;
-    if Arch::of(&triple).is_none() {
-        return Err(unknown());
+    if let (true, Ok(triple)) = (TRIPLES.contains(&found), found.parse()) {
+        return Ok(triple);
     }
-    let canonical = triple.to_string();
-    if canonical != found {
+    let canonical = found.parse::<Triple>().map(|triple| triple.to_string()).unwrap_or_default();
+    if canonical != found && TRIPLES.contains(&canonical.as_str()) {
         return Err(Problem::TripleNotCanonical { found: found.to_owned(), canonical });
     }
-    Ok(triple)
+    Err(Problem::UnknownTriple { found: found.to_owned(), nearest: nearest_triple(found) })
+}
+
+/// The triple that was probably meant: of the architecture that was named, perhaps by another tool's word for it.
+fn nearest_triple(found: &str) -> Option<String> {
+    let (arch, rest) = found.split_once('-').unwrap_or((found, "unknown-linux-gnu"));
+    let arch = match arch {
+        "amd64" | "x64" | "x86-64" => "x86_64",
+        "arm64" => "aarch64",
+        "riscv64" => "riscv64gc",
+        other => nearest(other, TRIPLES.iter().filter_map(|triple| Some(triple.split_once('-')?.0)))?,
+    };
+    let of_arch = TRIPLES.iter().copied().filter(|triple| triple.starts_with(&format!("{arch}-")));
+    nearest(&format!("{arch}-{rest}"), of_arch).map(str::to_owned)
 }
 
 /// The table's row for a name that stands in `isa`.

@@ -2,6 +2,8 @@
 
 use super::input;
 use super::select;
+use clap::ArgMatches;
+use clap::parser::ValueSource;
 use isomer_contract::{Digest, Hinted};
 use isomer_run::guest::{self, Call, Directory, Guest, Outcome};
 use isomer_run::{Expected, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
@@ -71,6 +73,25 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     finish(&name, guest::run(&loaded, &guest), &loaded)
 }
 
+/// Refuses options behind the guest's first argument. Whoever fills in the guest's arguments in a script must not be
+/// able to give the guest a directory, and `wasmtime run` would hand such words to the guest.
+pub(crate) fn check_order(typed: &ArgMatches, arguments: &Arguments) -> Result<(), Failure> {
+    let own = if arguments.operands.first().is_some_and(|path| Path::new(path).is_dir()) { 2 } else { 1 };
+    let Some(first) = typed.indices_of("operands").and_then(|mut indices| indices.nth(own)) else { return Ok(()) };
+    let typed_behind = |id: &&clap::Id| {
+        let by_user = typed.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        by_user && typed.indices_of(id.as_str()).is_some_and(|mut indices| indices.any(|index| index > first))
+    };
+    let options: Vec<_> = typed.ids().filter(|id| !["operands", "arguments"].contains(&id.as_str())).collect();
+    let Some(id) = options.into_iter().find(typed_behind) else { return Ok(()) };
+    let command = <Arguments as clap::Args>::augment_args(clap::Command::new("run"));
+    let option = command.get_arguments().find(|option| option.get_id() == id).and_then(clap::Arg::get_long);
+    let argument = arguments.operands[own].to_string_lossy();
+    let failure =
+        Failure::new(format!("`--{}` stands behind the guest's argument `{argument}`", option.unwrap_or_default()));
+    Err(failure.hint("options go before the guest's arguments; what is for the guest goes behind `--`".to_owned()))
+}
+
 /// The guest's name, its verified artifact, and the operands that are its arguments.
 fn artifact(arguments: &Arguments) -> Result<(String, VerifiedArtifact, &[OsString]), Failure> {
     let (path, rest) = arguments.operands.split_first().ok_or_else(|| Failure::new("nothing to run"))?;
@@ -92,7 +113,7 @@ fn which_module(release: &Path) -> Failure {
     };
     let names: Vec<_> = layout.modules().iter().map(|module| module.reference.as_str()).collect();
     let failure = Failure::new(format!("which module of `{}`? it holds {}", release.display(), names.join(", ")));
-    failure.hint(names.first().map(|name| format!("for example `isomer-run run {} {name}`", release.display())))
+    failure.hint(names.first().map(|name| format!("name it: `isomer-run run {} {name} …`", release.display())))
 }
 
 fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<VerifiedArtifact, Failure> {

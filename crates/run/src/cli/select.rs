@@ -105,7 +105,12 @@ pub(crate) fn failure(error: &SelectError, on: &str, brief_only: bool) -> Failur
                 let reasons: Vec<_> = mismatches.iter().map(|mismatch| format!("  {mismatch}")).collect();
                 failure = failure.caused_by(format!("{target}\n{}", reasons.join("\n")));
             }
-            failure.hint("release it for pulley64 too, which runs everywhere (pulley64be on s390x)".to_owned())
+            // Pulley runs everywhere, unless it was tried and something else is in the way.
+            let pulley = rejected.iter().any(|(target, _)| target.starts_with("pulley"));
+            let helps = !pulley && !rejected.is_empty();
+            failure.hint(
+                helps.then(|| "release it for pulley64 too, which runs everywhere (pulley64be on s390x)".to_owned()),
+            )
         }
         SelectError::NotRequired { module, required, chosen, why } => {
             let failure =
