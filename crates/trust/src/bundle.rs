@@ -127,6 +127,12 @@ impl Bundle {
             dsse_envelope: self.envelope.json(),
         })
     }
+
+    /// All names that it gives for its key, none of them signed.
+    pub(crate) fn key_hints(&self) -> impl Iterator<Item = &str> {
+        let keyids = self.envelope.signatures().iter().filter_map(|signature| signature.keyid.as_deref());
+        self.key_hint.as_deref().into_iter().chain(keyids).filter(|hint| !hint.is_empty())
+    }
 }
 
 fn key_hint(material: MaterialJson) -> Result<Option<String>, BundleError> {
