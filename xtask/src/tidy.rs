@@ -8,12 +8,13 @@ use std::path::Path;
 use std::process::Command;
 
 /// A package and the workspace packages that it may depend on.
-const EDGES: [(&str, &[&str]); 5] = [
+const EDGES: [(&str, &[&str]); 6] = [
     ("contract", &[]),
     ("release", &["isomer-contract"]),
     ("terminal", &["isomer-contract"]),
-    ("compile", &["isomer-contract", "isomer-release", "isomer-terminal"]),
-    ("run", &["isomer-contract", "isomer-release", "isomer-terminal"]),
+    ("trust", &["isomer-contract"]),
+    ("compile", &["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust"]),
+    ("run", &["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust"]),
 ];
 
 pub(crate) fn check() -> Result<()> {

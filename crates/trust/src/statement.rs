@@ -1,0 +1,435 @@
+//! In: what a release is and how it was made. Out: an in-toto statement, and back. Never here: a key, a clock.
+//!
+//! An [in-toto Statement v1](https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md) whose subjects are
+//! the release's module indexes, with a [SLSA provenance v1](https://slsa.dev/spec/v1.0/provenance) predicate. No time
+//! stands in it unless somebody puts it there, so that equal builds make equal statements.
+
+use crate::strict_json::{self, JsonError, shorten};
+use isomer_contract::{Digest, Hinted, canonical_json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `_type` of a statement.
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// `predicateType` of SLSA provenance.
+pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
+/// `buildType`: what the parameters of a build by isomer mean is said by [`Statement`].
+pub const BUILD_TYPE: &str = "https://isomer.dev/build/v1";
+/// The most module indexes that one statement names.
+pub const SUBJECTS_MAX: usize = 4096;
+
+/// What the signer of a release says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The index of each module by its reference, `NAME:VERSION`.
+    pub subjects: BTreeMap<String, Digest>,
+    /// Which release it is.
+    pub release: Release,
+    /// How its modules were compiled.
+    pub build: Build,
+    /// The WebAssembly that was compiled, by the name of its file or module.
+    pub inputs: BTreeMap<String, Digest>,
+    /// Who compiled it.
+    pub builder: Builder,
+    /// When that ended, in RFC 3339, where the signer wants it known.
+    pub finished_on: Option<String>,
+}
+
+/// A release among the releases of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "the name, version and counter of a release")]
+pub struct Release {
+    /// Its name.
+    pub name: String,
+    /// Its version, for people.
+    pub version: String,
+    /// Larger in each release than in all before: what keeps an old one from coming back.
+    pub counter: u64,
+}
+
+/// How modules were compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "the parameters of a build")]
+pub struct Build {
+    /// The digest of each profile by its name.
+    pub targets: BTreeMap<String, Digest>,
+    /// What modules went through before code was generated.
+    pub passes: Vec<String>,
+    /// The exact version of wasmtime.
+    pub engine: String,
+    /// The version of isomer.
+    pub isomer: String,
+}
+
+/// Who ran the build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a builder")]
+pub struct Builder {
+    /// A URI that stands for it.
+    pub id: String,
+    /// The versions of its parts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub version: BTreeMap<String, String>,
+}
+
+/// Why signed bytes are no statement about a release.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// No JSON, or another shape.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// A statement of another kind.
+    #[error("its {field} is `{found}`, expected `{expected}`")]
+    OtherType {
+        /// The field that says so.
+        field: &'static str,
+        /// What it says.
+        found: String,
+        /// What it should say.
+        expected: &'static str,
+    },
+    /// It is about nothing, or about more than any release has.
+    #[error("it has {found} subjects, expected 1 to {SUBJECTS_MAX}")]
+    SubjectCount {
+        /// How many there are.
+        found: usize,
+    },
+    /// Two subjects, or two inputs, of one name.
+    #[error("it names the {what} `{name}` twice")]
+    Duplicate {
+        /// Of what.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A subject or input without the digest that isomer computes.
+    #[error("its {what} `{name}` has {found}, expected a sha256 digest of 64 lower-case hexadecimal digits")]
+    Digest {
+        /// Of what.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// The digest, or those that stand there instead.
+        found: String,
+    },
+}
+
+impl Hinted for StatementError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            StatementError::OtherType { .. } => {
+                Some("it was made by another tool, or by a later isomer: sign with `isomer sign`".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What no version of the specification leaves out; `predicate` is read when the types are known.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an in-toto statement")]
+struct StatementJson<P> {
+    #[serde(rename = "_type")]
+    statement_type: String,
+    subject: Vec<ResourceJson>,
+    predicate_type: String,
+    predicate: P,
+}
+
+/// A ResourceDescriptor of in-toto; isomer writes name and digest.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a resource descriptor")]
+struct ResourceJson {
+    name: String,
+    digest: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "SLSA provenance")]
+struct PredicateJson<B> {
+    build_definition: B,
+    run_details: RunDetailsJson,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a build definition")]
+struct BuildDefinitionJson {
+    build_type: String,
+    external_parameters: ExternalParametersJson,
+    internal_parameters: Build,
+    resolved_dependencies: Vec<ResourceJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "external parameters")]
+struct ExternalParametersJson {
+    release: Release,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "run details")]
+struct RunDetailsJson {
+    builder: Builder,
+    #[serde(default)]
+    metadata: MetadataJson,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "metadata of a build")]
+struct MetadataJson {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finished_on: Option<String>,
+}
+
+impl Statement {
+    /// Reads a statement. Fields that isomer does not know are ignored, as in-toto asks for.
+    ///
+    /// # Errors
+    /// When it is none, or one about something else than a build by isomer.
+    pub fn from_json(bytes: &[u8]) -> Result<Statement, StatementError> {
+        let json: StatementJson<Value> = strict_json::read(bytes, crate::dsse::ENVELOPE_SIZE_BYTES_MAX)?;
+        expect("_type", &json.statement_type, STATEMENT_TYPE)?;
+        expect("predicateType", &json.predicate_type, PREDICATE_TYPE)?;
+        if json.subject.is_empty() || json.subject.len() > SUBJECTS_MAX {
+            return Err(StatementError::SubjectCount { found: json.subject.len() });
+        }
+        let predicate: PredicateJson<Value> = strict_json::from_value(json.predicate)?;
+        let build_type = predicate.build_definition.get("buildType").and_then(Value::as_str).unwrap_or_default();
+        expect("buildType", build_type, BUILD_TYPE)?;
+        let definition: BuildDefinitionJson = strict_json::from_value(predicate.build_definition)?;
+        Ok(Statement {
+            subjects: digests("subject", json.subject)?,
+            release: definition.external_parameters.release,
+            build: definition.internal_parameters,
+            inputs: digests("input", definition.resolved_dependencies)?,
+            builder: predicate.run_details.builder,
+            finished_on: predicate.run_details.metadata.finished_on,
+        })
+    }
+
+    /// Its canonical JSON: the payload of an envelope.
+    pub fn to_json(&self) -> String {
+        let build_definition = BuildDefinitionJson {
+            build_type: BUILD_TYPE.to_owned(),
+            external_parameters: ExternalParametersJson { release: self.release.clone() },
+            internal_parameters: self.build.clone(),
+            resolved_dependencies: resources(&self.inputs),
+        };
+        let metadata = MetadataJson { finished_on: self.finished_on.clone() };
+        let run_details = RunDetailsJson { builder: self.builder.clone(), metadata };
+        canonical_json(&StatementJson {
+            statement_type: STATEMENT_TYPE.to_owned(),
+            subject: resources(&self.subjects),
+            predicate_type: PREDICATE_TYPE.to_owned(),
+            predicate: PredicateJson { build_definition, run_details },
+        })
+    }
+}
+
+fn expect(field: &'static str, found: &str, expected: &'static str) -> Result<(), StatementError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(StatementError::OtherType { field, found: shorten(found), expected })
+}
+
+fn resources(digests: &BTreeMap<String, Digest>) -> Vec<ResourceJson> {
+    let resource = |(name, digest): (&String, &Digest)| ResourceJson {
+        name: name.clone(),
+        digest: [("sha256".to_owned(), digest.hex())].into(),
+    };
+    digests.iter().map(resource).collect()
+}
+
+/// Only SHA-256 counts, whatever other digests stand beside it.
+fn digests(what: &'static str, resources: Vec<ResourceJson>) -> Result<BTreeMap<String, Digest>, StatementError> {
+    let mut digests = BTreeMap::new();
+    for ResourceJson { name, digest } in resources {
+        let sha256 = digest.get("sha256");
+        let parsed = sha256.and_then(|hex| format!("sha256:{hex}").parse().ok());
+        let parsed = parsed.ok_or_else(|| StatementError::Digest {
+            what,
+            name: shorten(&name),
+            found: match sha256 {
+                Some(hex) => format!("the sha256 `{}`", shorten(hex)),
+                None if digest.is_empty() => "no digest".to_owned(),
+                None => format!(
+                    "only {}",
+                    shorten(
+                        &digest.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+                    )
+                ),
+            },
+        })?;
+        let shown = shorten(&name);
+        if digests.insert(name, parsed).is_some() {
+            return Err(StatementError::Duplicate { what, name: shown });
+        }
+    }
+    Ok(digests)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A statement about one module.
+    pub(crate) fn statement(reference: &str, index: Digest, counter: u64) -> Statement {
+        Statement {
+            subjects: [(reference.to_owned(), index)].into(),
+            release: Release { name: "acme-plugins".to_owned(), version: "1.4.0".to_owned(), counter },
+            build: Build {
+                targets: [("x86-64-v3".to_owned(), Digest::of(b"profile"))].into(),
+                passes: vec!["hide-constants".to_owned()],
+                engine: "48.0.8".to_owned(),
+                isomer: "0.1.0".to_owned(),
+            },
+            inputs: [("resize.wasm".to_owned(), Digest::of(b"wasm"))].into(),
+            builder: Builder { id: "https://farm.example/isomer".to_owned(), version: BTreeMap::new() },
+            finished_on: None,
+        }
+    }
+
+    fn json() -> Value {
+        let text = statement("resize:1.4.0", Digest::of(b"index"), 7).to_json();
+        serde_json::from_str(&text).expect("it was just written")
+    }
+
+    #[test]
+    fn the_json_is_what_the_specifications_say() {
+        let (index, profile, wasm) = (Digest::of(b"index").hex(), Digest::of(b"profile"), Digest::of(b"wasm").hex());
+        let expected = serde_json::json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": "resize:1.4.0", "digest": {"sha256": index}}],
+            "predicateType": "https://slsa.dev/provenance/v1",
+            "predicate": {
+                "buildDefinition": {
+                    "buildType": "https://isomer.dev/build/v1",
+                    "externalParameters": {"release": {"name": "acme-plugins", "version": "1.4.0", "counter": 7}},
+                    "internalParameters": {
+                        "targets": {"x86-64-v3": profile.to_string()},
+                        "passes": ["hide-constants"],
+                        "engine": "48.0.8",
+                        "isomer": "0.1.0",
+                    },
+                    "resolvedDependencies": [{"name": "resize.wasm", "digest": {"sha256": wasm}}],
+                },
+                "runDetails": {"builder": {"id": "https://farm.example/isomer"}, "metadata": {}},
+            },
+        });
+        assert_eq!(json(), expected);
+    }
+
+    /// The statement's JSON with one value replaced, or added, by `change`.
+    fn changed(change: impl FnOnce(&mut Value)) -> Result<Statement, StatementError> {
+        let mut json = json();
+        change(&mut json);
+        Statement::from_json(json.to_string().as_bytes())
+    }
+
+    #[test]
+    fn what_isomer_does_not_know_is_ignored() {
+        let read = changed(|json| {
+            json["other"] = Value::from(1);
+            json["subject"][0]["digest"]["sha512"] = Value::from("00");
+            json["subject"][0]["uri"] = Value::from("pkg:oci/resize");
+            json["predicate"]["runDetails"]["byproducts"] = Value::from("x");
+            json["predicate"]["runDetails"]["metadata"]["finishedOn"] = Value::from("2026-11-23T12:00:00Z");
+        });
+        let mut expected = statement("resize:1.4.0", Digest::of(b"index"), 7);
+        expected.finished_on = Some("2026-11-23T12:00:00Z".to_owned());
+        assert_eq!(read, Ok(expected));
+    }
+
+    #[test]
+    fn each_refusal_names_what_was_found() {
+        let set = |pointer: &'static str, value: Value| {
+            let error = changed(|json| *json.pointer_mut(pointer).expect("the statement has it") = value);
+            error.expect_err(pointer).to_string()
+        };
+        let release = "/predicate/buildDefinition/externalParameters/release";
+        assert_eq!(
+            set("/_type", "https://in-toto.io/Statement/v0.1".into()),
+            "its _type is `https://in-toto.io/Statement/v0.1`, expected `https://in-toto.io/Statement/v1`"
+        );
+        assert_eq!(
+            set("/predicateType", "https://spdx.dev/Document".into()),
+            "its predicateType is `https://spdx.dev/Document`, expected `https://slsa.dev/provenance/v1`"
+        );
+        assert_eq!(
+            set("/predicate/buildDefinition/buildType", "https://example.com/workflow/v1".into()),
+            "its buildType is `https://example.com/workflow/v1`, expected `https://isomer.dev/build/v1`"
+        );
+        assert_eq!(
+            set("/predicate/buildDefinition", 1.into()),
+            "its buildType is ``, expected `https://isomer.dev/build/v1`"
+        );
+        assert_eq!(set("/subject", Value::Array(vec![])), "it has 0 subjects, expected 1 to 4096");
+        for (digest, found) in [
+            (serde_json::json!({}), "no digest"),
+            (serde_json::json!({"sha512": "00", "gitCommit": "11"}), "only gitCommit, sha512"),
+            (serde_json::json!({"SHA256": "00"}), "only SHA256"),
+            (serde_json::json!({"sha256": "E3"}), "the sha256 `E3`"),
+            (
+                serde_json::json!({"sha256": Digest::of(b"").to_string()}),
+                "the sha256 `sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855`",
+            ),
+        ] {
+            let expected = format!(
+                "its subject `resize:1.4.0` has {found}, expected a sha256 digest of 64 lower-case hexadecimal digits"
+            );
+            assert_eq!(set("/subject/0/digest", digest), expected);
+        }
+        for counter in [serde_json::json!(-1), serde_json::json!(1.5), serde_json::json!("7"), serde_json::json!(1e30)]
+        {
+            let error = changed(|json| json.pointer_mut(release).expect("it has one")["counter"] = counter);
+            assert!(matches!(error, Err(StatementError::Json(JsonError::Malformed(_)))), "{error:?}");
+        }
+        let twice = changed(|json| {
+            let subject = json["subject"][0].clone();
+            json["subject"].as_array_mut().expect("it is one").push(subject);
+        });
+        assert_eq!(twice.expect_err("twice").to_string(), "it names the subject `resize:1.4.0` twice");
+        let text = json().to_string().replacen('{', r#"{"predicateType":"x","#, 1);
+        let error = Statement::from_json(text.as_bytes()).expect_err("twice").to_string();
+        assert_eq!(error, "the key `predicateType` stands twice in one object");
+    }
+
+    pub(crate) fn any_statement() -> impl Strategy<Value = Statement> {
+        let digest = || any::<[u8; 8]>().prop_map(|bytes| Digest::of(&bytes));
+        let digests = move |least| prop::collection::btree_map(".*", digest(), least..4usize);
+        let release =
+            (".*", ".*", any::<u64>()).prop_map(|(name, version, counter)| Release { name, version, counter });
+        let build = (digests(0), prop::collection::vec(".*", 0..3), ".*", ".*")
+            .prop_map(|(targets, passes, engine, isomer)| Build { targets, passes, engine, isomer });
+        let builder =
+            (".*", prop::collection::btree_map(".*", ".*", 0..3)).prop_map(|(id, version)| Builder { id, version });
+        (digests(1), release, build, digests(0), builder, any::<Option<String>>()).prop_map(
+            |(subjects, release, build, inputs, builder, finished_on)| Statement {
+                subjects,
+                release,
+                build,
+                inputs,
+                builder,
+                finished_on,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(statement in any_statement()) {
+            let text = statement.to_json();
+            let read = Statement::from_json(text.as_bytes());
+            prop_assert_eq!(read.as_ref(), Ok(&statement));
+            prop_assert_eq!(statement.to_json(), text);
+        }
+
+        #[test]
+        fn any_bytes_give_a_statement_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Statement::from_json(&bytes);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Documents that are nearly right, a million for each parser: none panics, and what is read is written back the same.
+//!
+//! Ignored, for they take minutes: `cargo test --release -p isomer-trust --test fuzz -- --ignored --nocapture`.
+
+use isomer_contract::Digest;
+use isomer_trust::{
+    Algorithm, Build, Builder, Bundle, Envelope, Facts, Policy, PublicKey, Release, SigningKey, Statement, Subject,
+    Timestamp, TrustedKey, evaluate, strict_json,
+};
+use std::collections::BTreeMap;
+
+const RUNS: u64 = 1_000_000;
+
+/// What documents of these kinds are made of.
+const WORDS: [&[u8]; 24] = [
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b":",
+    b",",
+    b"null",
+    b"1e9",
+    b"-1",
+    b"\\u0000",
+    b"\\ud800",
+    b"=",
+    b"-",
+    b"_",
+    b"\n",
+    b"'''",
+    b"[[key]]",
+    b"\"sig\":",
+    b"\"sha256\"",
+    b"2026-01-01",
+    b"\xff",
+    b"-----BEGIN PUBLIC KEY-----",
+    b"AAAA",
+];
+
+struct Fuzzer {
+    /// The state of an xorshift generator: every run makes the same documents of the same originals.
+    state: u64,
+    documents: Vec<Vec<u8>>,
+}
+
+impl Fuzzer {
+    fn new(documents: Vec<Vec<u8>>) -> Fuzzer {
+        Fuzzer { state: 0x9e37_79b9_7f4a_7c15, documents }
+    }
+
+    fn random(&mut self) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.random() % end.max(1) as u64) as usize
+    }
+
+    /// A document with one to four changes.
+    fn next(&mut self) -> Vec<u8> {
+        let which = self.below(self.documents.len());
+        let mut bytes = self.documents[which].clone();
+        for _ in 0..=self.below(4) {
+            let (at, other) = (self.below(bytes.len()), self.below(bytes.len()));
+            let (start, end) = (at.min(other), at.max(other).min(at.min(other) + 40));
+            match self.below(6) {
+                0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
+                1 if !bytes.is_empty() => bytes[at] = self.random() as u8,
+                2 => drop(bytes.drain(start..end)),
+                3 => {
+                    let copy = bytes[start..end].to_vec();
+                    bytes.splice(at..at, copy);
+                }
+                4 => bytes.truncate(at),
+                _ => {
+                    let word = WORDS[self.below(WORDS.len())];
+                    bytes.splice(at..at, word.iter().copied());
+                }
+            }
+        }
+        bytes
+    }
+
+    fn run(mut self, name: &str, mut target: impl FnMut(&[u8]) -> bool) {
+        let mut read = 0;
+        for _ in 0..RUNS {
+            read += u64::from(target(&self.next()));
+        }
+        println!("{name}: {RUNS} documents, {read} of them read, none panicked");
+    }
+}
+
+fn statement(counter: u64) -> Statement {
+    Statement {
+        subjects: [("resize:1.4.0".to_owned(), Digest::of(b"index")), ("sort:1.4.0".to_owned(), Digest::of(b"b"))]
+            .into(),
+        release: Release { name: "acme".to_owned(), version: "1.4.0".to_owned(), counter },
+        build: Build {
+            targets: [("x86-64-v3".to_owned(), Digest::of(b"profile"))].into(),
+            passes: vec!["pass".to_owned()],
+            engine: "48.0.8".to_owned(),
+            isomer: "0.1.0".to_owned(),
+        },
+        inputs: [("resize.wasm".to_owned(), Digest::of(b"wasm"))].into(),
+        builder: Builder { id: "https://farm.example".to_owned(), version: BTreeMap::new() },
+        finished_on: Some("2026-01-01T00:00:00Z".to_owned()),
+    }
+}
+
+fn keys() -> [SigningKey; 2] {
+    Algorithm::ALL.map(|algorithm| SigningKey::generate(algorithm).expect("there is randomness"))
+}
+
+fn bundles(keys: &[SigningKey]) -> Vec<Vec<u8>> {
+    keys.iter().map(|key| Bundle::sign(&statement(7), key).to_json().into_bytes()).collect()
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn fuzz_strict_json() {
+    let mut documents = bundles(&keys());
+    documents.push(statement(7).to_json().into_bytes());
+    documents.push(br#"{"a":[1,-2,3.5e1,true,false,null,"\u00e9\n"],"b":{"c":{"d":[[[[]]]]}},"e":{}}"#.to_vec());
+    Fuzzer::new(documents).run("strict JSON", |bytes| {
+        let read = strict_json::read::<serde_json::Value>(bytes, 1 << 20);
+        if let Ok(value) = &read {
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(bytes).ok().as_ref(), Some(value));
+        }
+        read.is_ok()
+    });
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn fuzz_envelope() {
+    let keys = keys();
+    let mut two = Envelope::sign(statement(7).to_json().into_bytes(), &keys[0]);
+    let one = two.to_json().into_bytes();
+    two.add_signature(&keys[1]);
+    Fuzzer::new(vec![one, two.to_json().into_bytes()]).run("DSSE envelope", |bytes| {
+        let read = Envelope::from_json(bytes);
+        if let Ok(envelope) = &read {
+            assert_eq!(Envelope::from_json(envelope.to_json().as_bytes()).as_ref(), Ok(envelope));
+        }
+        read.is_ok()
+    });
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn fuzz_statement() {
+    Fuzzer::new(vec![statement(7).to_json().into_bytes()]).run("statement", |bytes| {
+        let read = Statement::from_json(bytes);
+        if let Ok(statement) = &read {
+            assert_eq!(Statement::from_json(statement.to_json().as_bytes()).as_ref(), Ok(statement));
+        }
+        read.is_ok()
+    });
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn fuzz_bundle() {
+    Fuzzer::new(bundles(&keys())).run("bundle", |bytes| {
+        let read = Bundle::from_json(bytes);
+        if let Ok(bundle) = &read {
+            assert_eq!(Bundle::from_json(bundle.to_json().as_bytes()).as_ref(), Ok(bundle));
+        }
+        read.is_ok()
+    });
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn fuzz_policy() {
+    let keys = keys();
+    let (pem, id, digest) = (keys[0].public_key().to_pem(), keys[0].public_key().id(), Digest::of(b"bad"));
+    let small =
+        "threshold = 1\n[[key]]\nname = \"a\"\nfile = \"a.pub\"\nmodules = [\"a*\", \"b\"]\nnot-after = 2026-12-31\n";
+    let text = format!(
+        "minimum-engine = \"48.0.5\"\n{small}not-before = 2026-01-01T00:00:00+01:00\n\
+         [[key]]\nname = \"b\"\npem = \"\"\"\n{pem}\"\"\"\n\
+         [revoked]\nkeys = [\"{id}\"]\ndigests = [\"{digest}\"]\n[minimum-counter]\nacme = 7\n"
+    );
+    let key = keys[1].public_key();
+    Fuzzer::new(vec![small.into(), text.into()]).run("policy", |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let read = Policy::parse("trust.toml", &text, |_| Ok(key.clone()));
+        if let Err(error) = &read {
+            assert!(!error.to_string().is_empty());
+        }
+        read.is_ok()
+    });
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn fuzz_keys() {
+    let keys = keys();
+    let public = keys.iter().map(|key| key.public_key().to_pem().into_bytes());
+    let private = keys.iter().map(|key| key.to_pem(None).expect("there is no passphrase").as_bytes().to_vec());
+    Fuzzer::new(public.chain(private).collect()).run("keys", |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let public = PublicKey::from_pem(&text);
+        if let Ok(key) = &public {
+            assert_eq!(PublicKey::from_pem(&key.to_pem()).as_ref(), Ok(key));
+        }
+        public.is_ok() || SigningKey::from_pem(&text, None).is_ok()
+    });
+}
+
+/// What is believed is what was signed, whatever happened to the bundle on its way.
+#[test]
+#[ignore = "takes minutes"]
+fn fuzz_evaluate() {
+    let keys = keys();
+    let policy =
+        Policy::of_keys(keys.iter().map(|key| TrustedKey::new(key.public_key().id().to_string(), key.public_key())));
+    let stranger = SigningKey::generate(Algorithm::Ed25519).expect("there is randomness");
+    let mut documents = bundles(&keys);
+    documents.push(Bundle::sign(&statement(7), &stranger).to_json().into_bytes());
+    let subject = Subject { module: "resize", reference: "resize:1.4.0", index: Digest::of(b"index") };
+    let last_counters = BTreeMap::new();
+    let facts = Facts {
+        engines: &[],
+        digests: &[],
+        now: Timestamp::UNIX_EPOCH,
+        last_counters: &last_counters,
+        allow_rollback: false,
+    };
+    let expected = statement(7);
+    Fuzzer::new(documents).run("evaluate", |bytes| match evaluate(&policy, &[bytes], &subject, &facts) {
+        Ok(trusted) => {
+            assert_eq!(trusted.statement, expected);
+            true
+        }
+        Err(untrusted) => {
+            assert!(!untrusted.refusals.is_empty() && !untrusted.rejected.is_empty());
+            false
+        }
+    });
+}
