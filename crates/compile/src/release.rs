@@ -12,10 +12,10 @@ pub use report::{CellReport, Outcome, ReleaseReport};
 use crate::Input;
 use crate::codegen::CodegenError;
 use crate::input::InputError;
-use crate::release_manifest::{ReleaseManifest, ReleaseManifestError};
+use crate::release_manifest::{ReleaseManifest, ReleaseManifestError, ReleaseSection};
 use crate::targets::{self, TargetError};
 use isomer_contract::{Hinted, Profile};
-use isomer_release::{Compression, LayoutError, WriteError, Writer};
+use isomer_release::{Compression, Identity, LayoutError, WriteError, Writer};
 use matrix::Matrix;
 use previous::Previous;
 use std::num::NonZeroUsize;
@@ -126,6 +126,11 @@ impl Release {
         Ok(Release { manifest, modules })
     }
 
+    fn identity(&self) -> Identity {
+        let ReleaseSection { name, version, counter, .. } = &self.manifest.release;
+        Identity { name: name.clone(), version: version.clone(), counter: *counter }
+    }
+
     /// Compiles what is not in `directory` yet and writes the release there.
     ///
     /// A cell that fails keeps the release from being written; the others are compiled all the same, so that one
@@ -150,6 +155,6 @@ impl Release {
         }
         let modules = matrix.modules()?;
         drop(matrix);
-        Ok(ReleaseReport { cells, summary: Some(writer.finish(modules)?) })
+        Ok(ReleaseReport { cells, summary: Some(writer.finish(&self.identity(), modules)?) })
     }
 }

@@ -30,6 +30,9 @@ pub struct ReleaseSection {
     pub name: String,
     /// The version of every module in it.
     pub version: String,
+    /// Larger in each release than in all before, where somebody counts: signatures say it, and servers compare it.
+    #[serde(default)]
+    pub counter: u64,
     /// Shipped profiles, profile files, or `all`.
     pub targets: Vec<String>,
 }

@@ -33,6 +33,9 @@ pub const ANNOTATION_COMPAT: &str = "dev.isomer.compat";
 /// Annotation of a module's index: the name that `isomer-run` knows it by.
 pub const ANNOTATION_MODULE: &str = "dev.isomer.module";
 
+/// Media type of a signature, a sigstore bundle, and the `artifactType` of the manifest that holds it.
+pub const BUNDLE_MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
 /// The version of these documents. A reader refuses a newer one.
 pub const SCHEMA: u32 = 1;
 
@@ -59,6 +62,8 @@ impl Blob {
 pub struct Served {
     /// The profile's name.
     pub target: String,
+    /// The profile's digest: that of every setting in it.
+    pub profile: Digest,
     /// The digest of the job that compiled, or would have compiled, the module for it.
     pub job: Digest,
 }

@@ -2,13 +2,14 @@
 //!
 //! No descriptor has an `artifactType`, though the specification allows it: skopeo 1.9, which Debian 12 ships, drops it
 //! when it copies an index, and so changes the index's digest. Manifests have theirs; in an index, annotations and
-//! platform tell what is what.
+//! platform tell what is what. `index.json` has no digest and may lose its own: the descriptors of signatures there say
+//! what they are.
 
 use crate::layer::Layer;
 use crate::wasm::Wasm;
 use isomer_contract::manifest::{
-    ANNOTATION_MODULE, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, Platform, VariantConfig, WASM_CONFIG_MEDIA_TYPE,
-    WASM_LAYER_MEDIA_TYPE, platform, wasm_platform,
+    ANNOTATION_MODULE, ARTIFACT_TYPE, BUNDLE_MEDIA_TYPE, Blob, CONFIG_MEDIA_TYPE, Platform, VariantConfig,
+    WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE, platform, wasm_platform,
 };
 use isomer_contract::{Digest, canonical_json};
 use oci_spec::image::{
@@ -31,6 +32,22 @@ const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
 const ANNOTATION_VERSION: &str = "org.opencontainers.image.version";
 /// Annotation of the `index.json` that isomer wrote: the format of the release.
 pub(crate) const ANNOTATION_RELEASE: &str = "dev.isomer.release";
+
+/// Annotation of the `index.json` that isomer wrote: the release's counter.
+const ANNOTATION_COUNTER: &str = "dev.isomer.counter";
+/// The config of what has none, by the OCI image specification.
+pub(crate) const EMPTY_CONFIG: &str = "{}";
+
+/// Which release it is among those of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The release's name.
+    pub name: String,
+    /// Its version, which is that of every module in it.
+    pub version: String,
+    /// Larger in each release than in all before, where somebody counts; else 0.
+    pub counter: u64,
+}
 
 /// The config of a plain Wasm artifact, as the CNCF's Wasm OCI artifact layout has it.
 ///
@@ -119,9 +136,42 @@ pub(crate) fn module_descriptor(index: Blob) -> Descriptor {
     descriptor(MediaType::ImageIndex, index)
 }
 
+/// The manifest of a signature, an OCI 1.1 referrer of the index `subject`.
+pub(crate) fn signature_manifest(config: Blob, bundle: Blob, subject: Blob) -> String {
+    let config = descriptor(MediaType::EmptyJSON, config);
+    let layer = descriptor(MediaType::from(BUNDLE_MEDIA_TYPE), bundle);
+    let manifest = manifest_builder(config, layer).artifact_type(MediaType::from(BUNDLE_MEDIA_TYPE));
+    canonical_json(&manifest.subject(module_descriptor(subject)).build().expect("every required field is set"))
+}
+
+/// What `index.json` says of a signature's manifest.
+pub(crate) fn signature_descriptor(manifest: Blob) -> Descriptor {
+    let mut descriptor = descriptor(MediaType::ImageManifest, manifest);
+    descriptor.set_artifact_type(Some(MediaType::from(BUNDLE_MEDIA_TYPE)));
+    descriptor
+}
+
 /// `index.json`.
-pub(crate) fn release_index(manifests: Vec<Descriptor>) -> String {
-    canonical_json(&index(manifests, &[(ANNOTATION_RELEASE, "1")]))
+pub(crate) fn release_index(release: &Identity, manifests: Vec<Descriptor>) -> String {
+    let Identity { name, version, counter } = release;
+    let counter = counter.to_string();
+    let annotations = [
+        (ANNOTATION_RELEASE, "1"),
+        (ANNOTATION_TITLE, name.as_str()),
+        (ANNOTATION_VERSION, version.as_str()),
+        (ANNOTATION_COUNTER, counter.as_str()),
+    ];
+    canonical_json(&index(manifests, &annotations))
+}
+
+/// What an `index.json` that [`release_index`] made says of the release.
+pub(crate) fn identity(index: &ImageIndex) -> Option<Identity> {
+    let annotations = index.annotations().as_ref().filter(|_| is_release_index(index))?;
+    Some(Identity {
+        name: annotations.get(ANNOTATION_TITLE)?.clone(),
+        version: annotations.get(ANNOTATION_VERSION)?.clone(),
+        counter: annotations.get(ANNOTATION_COUNTER)?.parse().ok()?,
+    })
 }
 
 /// Whether an `index.json` is one that [`release_index`] made.

@@ -1,5 +1,6 @@
 //! What can be wrong with a release, and with writing one. Each names the file, what was found and what was expected.
 
+use crate::signature::SIGNATURES_MAX;
 use crate::staging::STAGING;
 use isomer_contract::manifest::{Blob, ManifestError};
 use isomer_contract::{Digest, Hinted};
@@ -218,6 +219,20 @@ pub enum WriteError {
         /// The directory.
         dir: PathBuf,
     },
+    /// What is to be signed is not there.
+    #[error("`{}` holds no module whose index is {digest}", .dir.display())]
+    Replaced {
+        /// The directory.
+        dir: PathBuf,
+        /// The index's digest.
+        digest: Digest,
+    },
+    /// More signatures than anybody reads.
+    #[error("`{}` has {SIGNATURES_MAX} signatures of a module already, and more are not read", .dir.display())]
+    TooManySignatures {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// An artifact is not the one that its description promises.
     #[error(
         "the artifact for a layer has digest {} and {} bytes, expected {} and {}",
@@ -276,6 +291,10 @@ impl Hinted for WriteError {
         match self {
             WriteError::NotOurs { .. } => Some("choose a new or empty directory, or empty this one".to_owned()),
             WriteError::Locked { .. } => Some("wait for it to end, or choose another directory".to_owned()),
+            WriteError::Replaced { .. } => Some("it was replaced while it was signed: sign it again".to_owned()),
+            WriteError::TooManySignatures { .. } => {
+                Some("`isomer release` into an empty directory, and sign that".to_owned())
+            }
             WriteError::Duplicate(_) => Some("give each module its own name".to_owned()),
             WriteError::Layout(error) => error.hint(),
             WriteError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

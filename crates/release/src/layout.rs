@@ -2,8 +2,9 @@
 
 use crate::LayoutError;
 use crate::blob::Root;
-use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, LAYOUT_VERSION};
+use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, Identity, LAYOUT_VERSION, identity};
 use crate::layer::{ArtifactReader, Compression, Layer};
+use crate::signature::{Referrer, SIGNATURES_MAX, referrers};
 use isomer_contract::manifest::{
     ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES,
     ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError,
@@ -30,7 +31,10 @@ pub const WASM_SIZE_BYTES_MAX: u64 = 1 << 30;
 #[derive(Debug)]
 pub struct Layout {
     root: Root,
+    index: ImageIndex,
     modules: Vec<ModuleEntry>,
+    /// The signatures that `index.json` lists, once somebody asked for any.
+    referrers: Mutex<Option<Vec<Referrer>>>,
     /// What the module indexes read so far say of each variant's manifest; [`Variant`] has no place for it.
     described: Mutex<HashMap<Digest, Described>>,
 }
@@ -108,13 +112,19 @@ impl Layout {
             return Err(LayoutError::LayoutVersion { file, found: shorten(layout.image_layout_version()) });
         }
         let file = dir.join("index.json");
-        let modules = module_entries(&file, &parse_index(&file, &index)?)?;
-        Ok(Layout { root, modules, described: Mutex::default() })
+        let index = parse_index(&file, &index)?;
+        let modules = module_entries(&file, &index)?;
+        Ok(Layout { root, index, modules, referrers: Mutex::default(), described: Mutex::default() })
     }
 
     /// The directory, as it was given to [`Layout::open`].
     pub fn dir(&self) -> &Path {
         self.root.path()
+    }
+
+    /// What release it is, or none when another tool wrote the layout: a copy has the modules, not the release's name.
+    pub fn identity(&self) -> Option<Identity> {
+        identity(&self.index)
     }
 
     /// All modules, in the order of `index.json`.
@@ -265,6 +275,38 @@ impl Layout {
     }
 }
 
+/// The signatures of a module.
+impl Layout {
+    /// The bundles that refer to the index of `module`, in the order of `index.json`: bytes that have the digests they
+    /// are named by, and of which nothing else is known. What refers to it and is no bundle is passed over.
+    ///
+    /// # Errors
+    /// When one of them is damaged, or there are more than [`SIGNATURES_MAX`].
+    ///
+    /// [`SIGNATURES_MAX`]: crate::SIGNATURES_MAX
+    pub fn signatures(&self, module: &Module) -> Result<Vec<Vec<u8>>, LayoutError> {
+        let found = self.referrers_of(module.digest)?;
+        if found.len() > SIGNATURES_MAX {
+            let reason =
+                format!("it lists {} signatures of `{}`, expected at most {SIGNATURES_MAX}", found.len(), module.name);
+            return Err(LayoutError::Malformed { file: self.root.path().join("index.json"), reason });
+        }
+        let read = |it: &Referrer| {
+            self.root.read_blob(it.bundle, DOCUMENT_SIZE_BYTES_MAX, &self.root.blob_path(it.manifest.digest))
+        };
+        found.iter().map(read).collect()
+    }
+
+    fn referrers_of(&self, subject: Digest) -> Result<Vec<Referrer>, LayoutError> {
+        let mut known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = match &*known {
+            Some(all) => all,
+            None => known.insert(referrers(&self.root, &self.index).into_iter().collect::<Result<_, _>>()?),
+        };
+        Ok(all.iter().filter(|it| it.subject.digest == subject).copied().collect())
+    }
+}
+
 /// The image indexes in `index.json` that have a name. What has none, or is no image index, is for others.
 fn module_entries(file: &Path, index: &ImageIndex) -> Result<Vec<ModuleEntry>, LayoutError> {
     let mut modules: Vec<ModuleEntry> = Vec::new();
@@ -340,7 +382,7 @@ fn differing(text: &str, other: &str) -> String {
     format!("`{dots}{}`", shorten(&text[start..]))
 }
 
-fn media_type(file: &Path, what: &'static str, found: &str, expected: &[&str]) -> Result<(), LayoutError> {
+pub(crate) fn media_type(file: &Path, what: &'static str, found: &str, expected: &[&str]) -> Result<(), LayoutError> {
     if expected.contains(&found) {
         return Ok(());
     }
@@ -348,7 +390,7 @@ fn media_type(file: &Path, what: &'static str, found: &str, expected: &[&str]) -
     Err(LayoutError::MediaType { file: file.to_owned(), what, found: shorten(found), expected })
 }
 
-fn only_layer<'a>(file: &Path, manifest: &'a ImageManifest) -> Result<&'a Descriptor, LayoutError> {
+pub(crate) fn only_layer<'a>(file: &Path, manifest: &'a ImageManifest) -> Result<&'a Descriptor, LayoutError> {
     match &manifest.layers()[..] {
         [layer] => Ok(layer),
         layers => {
@@ -358,7 +400,7 @@ fn only_layer<'a>(file: &Path, manifest: &'a ImageManifest) -> Result<&'a Descri
     }
 }
 
-fn blob_of(file: &Path, descriptor: &Descriptor) -> Result<Blob, LayoutError> {
+pub(crate) fn blob_of(file: &Path, descriptor: &Descriptor) -> Result<Blob, LayoutError> {
     let text = descriptor.digest().as_ref();
     let error = |_| LayoutError::DigestAlgorithm { file: file.to_owned(), found: shorten(text) };
     Ok(Blob { digest: text.parse().map_err(error)?, size_bytes: descriptor.size() })
@@ -371,7 +413,7 @@ pub(crate) fn parse_index(file: &Path, bytes: &[u8]) -> Result<ImageIndex, Layou
     Ok(index)
 }
 
-fn parse_manifest(file: &Path, bytes: &[u8]) -> Result<ImageManifest, LayoutError> {
+pub(crate) fn parse_manifest(file: &Path, bytes: &[u8]) -> Result<ImageManifest, LayoutError> {
     let manifest: ImageManifest = parse(file, bytes)?;
     let media = manifest.media_type().as_ref();
     check_kind(file, manifest.schema_version(), media, &MediaType::ImageManifest)?;

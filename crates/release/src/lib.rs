@@ -6,7 +6,7 @@
 //! The data's path: [`Writer`] (`writer`, with its lock and temporary files in `staging`) compresses artifacts into
 //! layers (`layer`), checks that all fits together (`consistency`) and states it in OCI documents (`document`, `wasm`);
 //! [`Layout`] (`layout`) reads the documents back through verified blobs (`blob`), and [`ArtifactReader`] (`layer`)
-//! yields an artifact.
+//! yields an artifact. Signatures (`signature`) are bytes here: who made them, and whether they are right, is for others.
 
 mod error;
 
@@ -19,13 +19,16 @@ mod writer;
 mod blob;
 mod layer;
 mod layout;
+mod signature;
 
+pub use document::Identity;
 pub use error::{LayoutError, WriteError};
 pub use layer::{ArtifactReader, COMPRESSION_LEVEL, Compression, Layer, UnknownCompression, WINDOW_LOG_MAX};
 pub use layout::{
     ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, Layout, Manifest, Module, ModuleEntry, WASM_SIZE_BYTES_MAX,
     WasmEntry,
 };
+pub use signature::SIGNATURES_MAX;
 pub use staging::{check_writable, write_atomically};
 pub use wasm::Wasm;
-pub use writer::{Count, ReleasedModule, Summary, SummaryModule, Writer};
+pub use writer::{Count, ReleasedModule, Signatures, Summary, SummaryModule, Writer};

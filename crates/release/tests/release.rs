@@ -93,7 +93,7 @@ fn the_same_input_gives_the_same_bytes_anywhere() {
     let mut modules = sample::released(&writer, Compression::Zstd);
     modules.reverse();
     modules.iter_mut().for_each(|module| module.variants.reverse());
-    writer.finish(modules).unwrap();
+    writer.finish(&sample::identity(), modules).unwrap();
     assert_eq!(files(a.path()), files(&b.path().join("deeper/dist")));
 }
 
@@ -129,7 +129,7 @@ fn a_kept_layer_is_checked() {
     assert!(matches!(writer.keep(manifest.layer), Err(LayoutError::Digest { .. })));
     // Adding it again mends it.
     let modules = sample::released(&writer, Compression::Zstd);
-    writer.finish(modules).unwrap();
+    writer.finish(&sample::identity(), modules).unwrap();
     assert!(read_artifact(&layout, "sort", "neoverse-n1").is_ok());
 }
 
@@ -147,7 +147,7 @@ fn what_nothing_names_any_more_is_removed_and_what_is_not_ours_stays() {
     let mut modules = sample::released(&writer, Compression::Zstd);
     modules.retain(|module| module.name == "sort");
     modules[0].variants.pop();
-    let summary = writer.finish(modules).unwrap();
+    let summary = writer.finish(&sample::identity(), modules).unwrap();
     assert!(summary.removed.blobs > 5, "{summary:?}");
     assert!(!stray.exists());
     assert_eq!(fs::read(dir.path().join("README")).unwrap(), b"mine");
@@ -165,7 +165,7 @@ fn uncompressed_layers_are_the_artifacts() {
     let dir = tempfile::tempdir().unwrap();
     let writer = Writer::open(dir.path()).unwrap();
     let modules = sample::released(&writer, Compression::None);
-    writer.finish(modules).unwrap();
+    writer.finish(&sample::identity(), modules).unwrap();
     let Sample { config, artifact, .. } = sample::sort().remove(0);
     let blob = dir.path().join("blobs/sha256").join(config.artifact.digest.hex());
     assert_eq!(fs::read(&blob).unwrap(), artifact);
@@ -197,7 +197,7 @@ fn unknown_and_ambiguous_names_are_explained() {
     let mut newer = modules[0].clone();
     newer.version = "0.2.0".to_owned();
     modules.push(newer);
-    writer.finish(modules).unwrap();
+    writer.finish(&sample::identity(), modules).unwrap();
     let layout = Layout::open(dir.path()).unwrap();
     let check = |name: &str, message: &str, hint: Option<&str>| {
         let error = layout.module(name).unwrap_err();
@@ -326,7 +326,7 @@ fn an_abandoned_release_leaves_no_trace() {
     let writer = abandon();
     let mut modules = sample::released(&writer, Compression::Zstd);
     modules[0].variants[0].0.compat = Digest::of(b"");
-    assert!(matches!(writer.finish(modules), Err(WriteError::Inconsistent { .. })));
+    assert!(matches!(writer.finish(&sample::identity(), modules), Err(WriteError::Inconsistent { .. })));
     assert_eq!(files(&dir), before);
 }
 
@@ -400,7 +400,7 @@ fn a_full_disk_leaves_the_old_release() {
             for module in sample::sources() {
                 modules.push(module.release(&writer, Compression::None)?);
             }
-            writer.finish(modules)
+            writer.finish(&sample::identity(), modules)
         };
         match attempt() {
             Ok(_) => break,
@@ -429,7 +429,7 @@ fn a_kill_at_any_moment_leaves_a_whole_release() {
         for compression in [Compression::Zstd, Compression::None].into_iter().cycle() {
             let writer = Writer::open(Path::new(&dir)).unwrap();
             let modules = sample::released(&writer, compression);
-            writer.finish(modules).unwrap();
+            writer.finish(&sample::identity(), modules).unwrap();
         }
     }
     let dir = tempfile::tempdir().unwrap();
@@ -471,7 +471,7 @@ fn the_old_release_is_whole_until_the_new_index_is_there() {
     let before = files(dir.path()).len();
     fs::rename(dir.path().join("index.json"), dir.path().join("index.json.old")).unwrap();
     fs::create_dir(dir.path().join("index.json")).unwrap();
-    let error = writer.finish(modules).unwrap_err();
+    let error = writer.finish(&sample::identity(), modules).unwrap_err();
     assert!(error.to_string().contains("index.json"), "{error}");
     fs::remove_dir(dir.path().join("index.json")).unwrap();
     fs::rename(dir.path().join("index.json.old"), dir.path().join("index.json")).unwrap();
@@ -488,7 +488,7 @@ fn contradictions_are_refused() {
         let writer = Writer::open(dir.path()).unwrap();
         let mut modules = sample::released(&writer, Compression::Zstd);
         change(&writer, &mut modules);
-        let error = writer.finish(modules).unwrap_err();
+        let error = writer.finish(&sample::identity(), modules).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     };
     check(&|_, modules| modules[0].name = "so:rt".to_owned(), "the module name `so:rt` can't stand");

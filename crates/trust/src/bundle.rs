@@ -12,8 +12,8 @@ use isomer_contract::{Hinted, canonical_json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Media type of a bundle, in itself and as the `artifactType` of the referrer that holds it.
-pub const BUNDLE_MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// Media type of a bundle, which stands in it, too.
+pub use isomer_contract::manifest::BUNDLE_MEDIA_TYPE;
 
 /// A signed statement as it travels.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -252,7 +252,7 @@ impl<'a> Matrix<'a> {
         };
         let served = (0..self.cells.len()).filter(|cell| stands_for[*cell] == Some(index)).map(|cell| {
             let Cell { profile, job, .. } = &self.cells[cell];
-            Served { target: profile.name.clone(), job: *job }
+            Served { target: profile.name.clone(), profile: profile.digest(), job: *job }
         });
         let mut serves: Vec<_> = served.collect();
         serves.sort_by(|a, b| a.target.cmp(&b.target));

@@ -4,7 +4,7 @@
 
 use isomer_contract::manifest::{Blob, SCHEMA, Served, VariantConfig};
 use isomer_contract::{Digest, Kind, Needs, Profile, Requirements};
-use isomer_release::{Compression, ReleasedModule, Summary, WriteError, Writer};
+use isomer_release::{Compression, Identity, ReleasedModule, Summary, WriteError, Writer};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
@@ -53,7 +53,11 @@ fn sample(module: &str, wasm: &[u8], kind: Kind, target: &str, serves: &[&str], 
         triple: profile.triple.to_string(),
         serves: serves
             .iter()
-            .map(|name| Served { target: (*name).to_owned(), job: Digest::of(name.as_bytes()) })
+            .map(|name| Served {
+                target: (*name).to_owned(),
+                profile: Digest::of(b"profile"),
+                job: Digest::of(name.as_bytes()),
+            })
             .collect(),
         engine: "48.0.8".to_owned(),
         isomer: "0.1.0".to_owned(),
@@ -114,11 +118,16 @@ pub(crate) fn released(writer: &Writer, compression: Compression) -> Vec<Release
     sources().into_iter().map(|module| module.release(writer, compression).unwrap()).collect()
 }
 
+/// Which release it is.
+pub(crate) fn identity() -> Identity {
+    Identity { name: "acme".to_owned(), version: "0.1.0".to_owned(), counter: 7 }
+}
+
 /// Writes the release to `dir`.
 pub(crate) fn write_release(dir: &Path) -> Summary {
     let writer = Writer::open(dir).unwrap();
     let modules = released(&writer, Compression::Zstd);
-    writer.finish(modules).unwrap()
+    writer.finish(&identity(), modules).unwrap()
 }
 
 /// All files below `dir` with their bytes, by path.
