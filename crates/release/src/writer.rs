@@ -10,17 +10,21 @@
 //!
 //! A run that dies in between leaves a whole release, and at worst blobs that the next run uses or removes.
 
+mod signatures;
+
+pub use signatures::Signatures;
+
 use crate::blob::{Root, blob_path};
 use crate::consistency::check_modules;
 use crate::document::{self, Identity};
 use crate::layer::{Compression, Layer, write_layer};
-use crate::layout::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, blob_of, parse_index, parse_manifest};
-use crate::signature::{Referrer, SIGNATURES_MAX, referrers};
+use crate::layout::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, parse_index};
+use crate::signature::Referrer;
 use crate::staging::{STAGING, Staging, io_error, persist, sync_dir};
 use crate::{LayoutError, Wasm, WriteError};
 use isomer_contract::Digest;
 use isomer_contract::manifest::{Blob, VariantConfig};
-use oci_spec::image::{Descriptor, ImageIndex, MediaType};
+use oci_spec::image::Descriptor;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -99,15 +103,6 @@ pub struct Summary {
     pub removed: Count,
     /// What became of the former release's signatures.
     pub signatures: Signatures,
-}
-
-/// What became of signatures when a release was written again, one for each module that they are about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Signatures {
-    /// Kept: the index that they are about is the same.
-    pub kept: usize,
-    /// Gone with the index that they were about, or damaged.
-    pub dropped: usize,
 }
 
 /// A released module's digests.
@@ -252,112 +247,6 @@ impl Writer {
         sync_dir(self.dir())?;
         let state = self.state();
         Ok(Summary { modules: summaries, written: state.written, reused: state.reused, removed, signatures })
-    }
-
-    /// The signatures of the release in place that are about an index of the new one, sorted, and their number.
-    fn keep_signatures(&self, modules: &[SummaryModule]) -> (Vec<Referrer>, Signatures) {
-        let former = self.index_in_place().ok().flatten();
-        let former = former.map(|index| referrers(&self.root, &index)).unwrap_or_default();
-        let whole = |it: &Referrer| {
-            let blobs = [it.manifest, it.config, it.bundle];
-            blobs.iter().all(|blob| self.root.check_blob(*blob, self.root.path()).is_ok())
-        };
-        let listed = |it: &Referrer| modules.iter().any(|module| module.digest == it.subject.digest);
-        let mut kept: Vec<_> = former.iter().flatten().filter(|it| listed(it) && whole(it)).copied().collect();
-        kept.sort_by_key(|it| it.manifest.digest);
-        let signatures = Signatures { kept: kept.len(), dropped: former.len() - kept.len() };
-        (kept, signatures)
-    }
-
-    /// Adds `bundle` to the release in place, as a signature of the indexes `subjects`, and says of how many it was
-    /// not yet. What it is, and whether it is right, nobody asks here. Adding it twice changes nothing.
-    ///
-    /// # Errors
-    /// When there is no release, or not all of `subjects` are modules of it: it was replaced meanwhile. The release
-    /// stays as it was; if the error comes from `SHA256SUMS`, the signature is in place already.
-    pub fn sign(self, bundle: &[u8], subjects: &[Digest]) -> Result<usize, WriteError> {
-        let file = self.dir().join("index.json");
-        let absent = || LayoutError::NotALayout { dir: self.dir().to_owned(), found: "it has no `index.json`" };
-        let mut index = self.index_in_place()?.ok_or_else(absent)?;
-        let found_bytes = bundle.len() as u64;
-        if found_bytes > DOCUMENT_SIZE_BYTES_MAX {
-            let limit_bytes = DOCUMENT_SIZE_BYTES_MAX;
-            return Err(
-                LayoutError::TooLarge { file: self.blob_path(Digest::of(bundle)), found_bytes, limit_bytes }.into()
-            );
-        }
-        let mut signatures = referrers(&self.root, &index).into_iter().collect::<Result<Vec<_>, _>>()?;
-        let before = signatures.len();
-        let mut blobs = None;
-        for subject in subjects {
-            let of_subject = signatures.iter().filter(|it| it.subject.digest == *subject);
-            let listed = index.manifests().iter().find(|it| it.digest().as_ref() == subject.to_string());
-            let listed = listed.ok_or_else(|| WriteError::Replaced { dir: self.dir().to_owned(), digest: *subject })?;
-            if of_subject.clone().any(|it| it.bundle.digest == Digest::of(bundle)) {
-                continue;
-            }
-            if of_subject.count() >= SIGNATURES_MAX {
-                return Err(WriteError::TooManySignatures { dir: self.dir().to_owned() });
-            }
-            let (config, bundle) = match blobs {
-                Some(blobs) => blobs,
-                None => *blobs.insert((self.add_document(document::EMPTY_CONFIG)?, self.add_blob(bundle)?)),
-            };
-            let subject = blob_of(&file, listed)?;
-            let manifest = self.add_document(&document::signature_manifest(config, bundle, subject))?;
-            signatures.push(Referrer { manifest, config, bundle, subject });
-        }
-        let added = signatures.len() - before;
-        if added == 0 {
-            return Ok(0);
-        }
-        signatures.sort_by_key(|it| it.manifest.digest);
-        let is_signature = |it: &Descriptor| {
-            let digest = it.digest().as_ref();
-            it.annotations().is_none() && signatures.iter().any(|other| other.manifest.digest.to_string() == digest)
-        };
-        let mut listed: Vec<_> = index.manifests().iter().filter(|it| !is_signature(it)).cloned().collect();
-        listed.extend(signatures.iter().map(|it| document::signature_descriptor(it.manifest)));
-        index.set_manifests(listed);
-        let referenced = self.named_by(&index)?;
-        sync_dir(&self.blobs_dir())?;
-
-        let index = isomer_contract::canonical_json(&index);
-        check_document_size(&file, &index)?;
-        self.replace("index.json", &index)?;
-        self.state().committed = true;
-        sync_dir(self.dir())?;
-        self.replace("SHA256SUMS", &sums(&referenced, &index))?;
-        sync_dir(self.dir())?;
-        Ok(added)
-    }
-
-    fn index_in_place(&self) -> Result<Option<ImageIndex>, LayoutError> {
-        let bytes = self.root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX)?;
-        bytes.map(|bytes| parse_index(&self.dir().join("index.json"), &bytes)).transpose()
-    }
-
-    /// The digests of all blobs that `index` names, and those that the documents among them name.
-    fn named_by(&self, index: &ImageIndex) -> Result<BTreeSet<Digest>, LayoutError> {
-        let mut named = BTreeSet::new();
-        let mut left: Vec<_> = index.manifests().iter().map(|it| (self.dir().join("index.json"), it.clone())).collect();
-        while let Some((file, descriptor)) = left.pop() {
-            let blob = blob_of(&file, &descriptor)?;
-            let document = matches!(descriptor.media_type(), MediaType::ImageIndex | MediaType::ImageManifest);
-            if !named.insert(blob.digest) || !document {
-                continue;
-            }
-            let bytes = self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, &file)?;
-            let file = self.blob_path(blob.digest);
-            let below = if *descriptor.media_type() == MediaType::ImageIndex {
-                parse_index(&file, &bytes)?.manifests().clone()
-            } else {
-                let manifest = parse_manifest(&file, &bytes)?;
-                manifest.layers().iter().chain([manifest.config()]).cloned().collect()
-            };
-            left.extend(below.into_iter().map(|it| (file.clone(), it)));
-        }
-        Ok(named)
     }
 
     /// Adds a module's documents and returns the descriptors of its index and of its plain Wasm.
