@@ -3,8 +3,10 @@
 mod compile;
 mod completions;
 mod inspect;
+mod keygen;
 mod release;
 mod run;
+mod sign;
 mod targets;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +28,8 @@ Examples:
   isomer compile app.wasm --target x86-64-v3             app.x86-64-v3.cwasm
   isomer compile *.wasm --target all --out-dir out/      every module for every profile
   isomer release -f isomer.toml -o dist/                 all of a manifest as one OCI image layout
+  isomer keygen -o farm                                  farm.key, farm.pub
+  isomer sign dist/ --key farm.key                       what servers believe
   isomer inspect dist/                                   what is in it, and whom it serves";
 
 #[derive(Subcommand)]
@@ -36,6 +40,10 @@ enum Command {
     Compile(compile::Args),
     /// Compile everything that a manifest names, into an OCI image layout.
     Release(release::Args),
+    /// Make a pair of keys to sign releases with.
+    Keygen(keygen::Args),
+    /// Sign a release.
+    Sign(sign::Args),
     /// Show what is in an artifact or a release.
     Inspect(inspect::Args),
     /// Print completions for a shell.
@@ -51,6 +59,8 @@ impl Cli {
             Command::Targets(args) => targets::run(&args),
             Command::Compile(args) => compile::run(&args),
             Command::Release(args) => release::run(&args),
+            Command::Keygen(args) => keygen::run(&args),
+            Command::Sign(args) => sign::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Run(args) => run::run(&args),

@@ -4,7 +4,7 @@
 //! module uses and which profiles can express that (`analysis`, `express`); a [`Job`] is one module for one profile
 //! (`job`), `passes` says what the module goes through first, [`Compiler`] generates its code (`codegen`) and [`run_jobs`] keeps all cores at it (`schedule`); a
 //! [`Release`] is the matrix that a manifest names (`release_manifest`, `release`), with equal variants found
-//! (`collapse`) and written through `isomer-release`. Never here: running guest code.
+//! (`collapse`) and written through `isomer-release`; `signing` says who made it. Never here: running guest code.
 
 pub mod input;
 pub mod targets;
@@ -22,6 +22,8 @@ pub mod schedule;
 mod collapse;
 pub mod release;
 pub mod release_manifest;
+
+pub mod signing;
 
 pub mod inspect;
 

@@ -87,6 +87,8 @@ pub struct Options {
     pub compression: Compression,
     /// How many jobs run at once.
     pub parallelism: NonZeroUsize,
+    /// Instead of the manifest's.
+    pub counter: Option<u64>,
 }
 
 /// What happens while a release is made.
@@ -126,9 +128,9 @@ impl Release {
         Ok(Release { manifest, modules })
     }
 
-    fn identity(&self) -> Identity {
+    fn identity(&self, options: Options) -> Identity {
         let ReleaseSection { name, version, counter, .. } = &self.manifest.release;
-        Identity { name: name.clone(), version: version.clone(), counter: *counter }
+        Identity { name: name.clone(), version: version.clone(), counter: options.counter.unwrap_or(*counter) }
     }
 
     /// Compiles what is not in `directory` yet and writes the release there.
@@ -155,6 +157,6 @@ impl Release {
         }
         let modules = matrix.modules()?;
         drop(matrix);
-        Ok(ReleaseReport { cells, summary: Some(writer.finish(&self.identity(), modules)?) })
+        Ok(ReleaseReport { cells, summary: Some(writer.finish(&self.identity(options), modules)?) })
     }
 }

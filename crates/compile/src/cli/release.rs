@@ -1,6 +1,7 @@
 //! `isomer release [-f isomer.toml] [-o DIR]`.
 
 use super::Jobs;
+use super::sign::{self, Signer};
 use crate::cell_failures::CellFailures;
 use crate::progress::Progress;
 use crate::table::{aligned, bytes};
@@ -8,9 +9,11 @@ use anstyle::{AnsiColor, Effects, Style};
 use isomer_compile::Release;
 use isomer_compile::release::{CellReport, Options, Outcome, ReleaseReport, Step};
 use isomer_compile::release_manifest::DEFAULT_NAME;
+use isomer_compile::signing::Signed;
 use isomer_contract::Hinted;
-use isomer_release::{Compression, Summary};
+use isomer_release::{Compression, Signatures, Summary};
 use isomer_terminal::{Failure, Failures, print, print_json};
+use isomer_trust::SigningKey;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +26,7 @@ A manifest, with every key:
   [release]
   name    = \"acme-plugins\"
   version = \"1.4.0\"
+  counter = 7                        # default: 0; signed, so that servers see which release is older
   targets = [\"x86-64-v3\", \"neoverse-n1\", \"pulley64\", \"profiles/edge-box.toml\"]   # or [\"all\"]
 
   [[module]]
@@ -39,6 +43,14 @@ pub(super) struct Args {
     /// How artifacts are stored
     #[arg(long, value_name = "HOW", default_value = "zstd", value_parser = ["zstd", "none"])]
     compression: String,
+    /// Sign the release with this private key, as `isomer sign` does
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+    /// The release's place among those of its name [default: the manifest's `counter`]
+    #[arg(long, value_name = "N")]
+    counter: Option<u64>,
+    #[command(flatten)]
+    signer: Signer,
     #[command(flatten)]
     jobs: Jobs,
     /// Print what became of every cell as JSON
@@ -47,9 +59,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    // First, for a key that can't be used should not cost a build.
+    let key = args.sign.as_deref().map(|key| args.signer.read_key(key)).transpose()?;
     let release = Release::read(&args.file)?;
     let compression = if args.compression == "none" { Compression::None } else { Compression::Zstd };
-    let options = Options { compression, parallelism: args.jobs.prepare()? };
+    let options = Options { compression, parallelism: args.jobs.prepare()?, counter: args.counter };
     let mut progress: Option<Progress> = None;
     let report = release.write(&args.output, options, &mut |step| match step {
         Step::Planned(0) => {}
@@ -64,11 +78,25 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
         }
     })?;
     drop(progress);
+    let key = key.filter(|_| report.summary.is_some());
+    // Its counter is the release's by now.
+    let signed = key.as_ref().map(|key| Ok((args.signer.sign(&args.output, key, None)?, key)));
+    let signed: Option<Result<(Signed, &SigningKey), Failure>> = signed;
     if args.json {
-        print_json(&json_of(&release, &report))?;
+        let mut json = json_of(&release, &report);
+        if let Some(Ok((signed, key))) = &signed {
+            json["signed"] =
+                json!({"key": key.public_key().id().to_string(), "counter": signed.statement.release.counter});
+        }
+        print_json(&json)?;
     } else {
-        print(&text_of(&release, &report, args))?;
+        let mut text = text_of(&release, &report, args);
+        if let Some(Ok((signed, key))) = &signed {
+            text += &sign::text_of(signed, key);
+        }
+        print(&text)?;
     }
+    signed.transpose()?;
     let failures = failures_of(&release, &report);
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }
@@ -134,9 +162,15 @@ fn summary_text(release: &Release, report: &ReleaseReport, summary: &Summary, ar
     let name = &release.manifest.release.name;
     let version = &release.manifest.release.version;
     let rows = summary.modules.iter().map(|module| vec![format!("  {}", module.reference), module.digest.to_string()]);
+    let Signatures { kept, dropped } = summary.signatures;
+    let signatures = match (kept, dropped) {
+        (0, 0) => String::new(),
+        (kept, 0) => format!("signatures: {kept} kept\n"),
+        (kept, dropped) => format!("signatures: {kept} kept, {dropped} dropped with what they were about\n"),
+    };
     format!(
         "\n{}{name} {version} in {}: {} cells, {compiled} compiled now; {shipped} shipped, \
-         {served} served by an equal one, {left_out} not expressible; {} written, {} kept\n",
+         {served} served by an equal one, {left_out} not expressible; {} written, {} kept\n{signatures}",
         aligned(rows),
         args.output.display(),
         report.cells.len(),

@@ -120,6 +120,7 @@ impl Hinted for KeyError {
             },
             KeyError::UnsupportedAlgorithm { .. } | KeyError::Weak => "make another: `isomer keygen`",
             KeyError::UnsupportedEncryption { .. } => "convert it: `openssl pkcs8 -topk8 -scrypt -in KEY -out NEW`",
+            KeyError::PassphraseNeeded => "name a file that holds it by `--passphrase-file`, or set ISOMER_PASSPHRASE",
             KeyError::EmptyPassphrase => "leave it out for a key without one",
             _ => return None,
         };

@@ -1,0 +1,49 @@
+//! `isomer keygen [--algorithm A] [-o NAME]`.
+
+use super::sign::Passphrase;
+use isomer_terminal::{Failures, print};
+use isomer_trust::{Algorithm, SigningKey, write_pair};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  isomer keygen -o farm-2026                                  farm-2026.key, farm-2026.pub
+  isomer keygen -o farm-2026 --passphrase-file passphrase     the private key encrypted
+  isomer keygen --algorithm ecdsa-p256                        where Ed25519 is not allowed
+
+The private key (PKCS#8) can be read by its owner alone and is never written over another file. The
+public key is what servers get: `isomer-run run --key`, or a policy's [[key]].")]
+pub(super) struct Args {
+    /// ed25519 or ecdsa-p256
+    #[arg(long, value_name = "ALGORITHM", default_value = "ed25519")]
+    algorithm: Algorithm,
+    /// The files: NAME.key and NAME.pub
+    #[arg(long, short, value_name = "NAME", default_value = "isomer")]
+    output: PathBuf,
+    #[command(flatten)]
+    passphrase: Passphrase,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    let passphrase = args.passphrase.read()?;
+    let (private, public) = (with_extension(&args.output, ".key"), with_extension(&args.output, ".pub"));
+    let key = SigningKey::generate(args.algorithm)?;
+    write_pair(&private, &public, &key, passphrase.as_deref().map(String::as_str))?;
+    let encrypted = if passphrase.is_some() { "encrypted" } else { "not encrypted" };
+    let text = format!(
+        "{}  the private key, {encrypted}: whoever has it can sign\n{}  the public key, for servers\nkey id: {}\n",
+        private.display(),
+        public.display(),
+        key.public_key().id(),
+    );
+    Ok(print(&text)?)
+}
+
+/// A name such as `farm.2026` keeps what looks like an extension.
+fn with_extension(name: &Path, extension: &str) -> PathBuf {
+    let mut name = OsString::from(name);
+    name.push(extension);
+    PathBuf::from(name)
+}

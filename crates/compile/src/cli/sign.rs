@@ -1,0 +1,113 @@
+//! `isomer sign DIR --key FILE`, and what `isomer release --sign` and `isomer keygen` share with it.
+
+use isomer_compile::signing::{self, DEFAULT_BUILDER, Options, Signed};
+use isomer_terminal::{Failure, Failures, print};
+use isomer_trust::{Release, SigningKey, read_private};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Where a passphrase is when no file is named.
+const PASSPHRASE: &str = "ISOMER_PASSPHRASE";
+/// The longest passphrase that is read from a file.
+const PASSPHRASE_SIZE_BYTES_MAX: u64 = 4096;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  isomer keygen -o farm-2026
+  isomer sign dist/ --key farm-2026.key --counter 7
+  isomer-run verify dist/ --key farm-2026.pub
+
+One signature is of all modules of the release. Several keys sign one after the other; the same key
+signs the same release in the same bytes.")]
+pub(super) struct Args {
+    /// The release: a directory that `isomer release` made
+    #[arg(value_name = "DIR")]
+    release: PathBuf,
+    /// The private key, as `isomer keygen` writes it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The release's place among those of its name [default: the manifest's `counter`]
+    #[arg(long, value_name = "N")]
+    counter: Option<u64>,
+    #[command(flatten)]
+    signer: Signer,
+}
+
+/// What a signer says, and how the key is opened.
+#[derive(clap::Args)]
+pub(super) struct Signer {
+    /// A URI that stands for who compiled the release, for the record
+    #[arg(long, value_name = "URI", default_value = DEFAULT_BUILDER, value_parser = builder, hide_default_value = true)]
+    builder: String,
+    #[command(flatten)]
+    passphrase: Passphrase,
+}
+
+/// Where a private key's passphrase is.
+#[derive(clap::Args)]
+pub(super) struct Passphrase {
+    /// The first line of this file is the private key's passphrase [default: ISOMER_PASSPHRASE, if it is set]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+fn builder(text: &str) -> Result<String, String> {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme).unwrap_or_default();
+    let starts = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+    if starts
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        && text.bytes().all(|b| b.is_ascii_graphic())
+    {
+        return Ok(text.to_owned());
+    }
+    Err("expected a URI, for example `https://farm.example/builders/7`".to_owned())
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    let key = args.signer.read_key(&args.key)?;
+    let signed = args.signer.sign(&args.release, &key, args.counter)?;
+    Ok(print(&text_of(&signed, &key))?)
+}
+
+impl Signer {
+    pub(super) fn read_key(&self, path: &Path) -> Result<SigningKey, Failure> {
+        let passphrase = self.passphrase.read()?;
+        Ok(read_private(path, passphrase.as_deref().map(String::as_str))?)
+    }
+
+    pub(super) fn sign(&self, release: &Path, key: &SigningKey, counter: Option<u64>) -> Result<Signed, Failure> {
+        Ok(signing::sign(release, key, Options { counter, builder: &self.builder })?)
+    }
+}
+
+impl Passphrase {
+    /// The passphrase, where one is given.
+    pub(super) fn read(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        let Some(path) = &self.passphrase_file else {
+            let Some(value) = std::env::var_os(PASSPHRASE) else { return Ok(None) };
+            let value = value.into_string().map_err(|_| Failure::new(format!("{PASSPHRASE} is not UTF-8")))?;
+            return Ok(Some(Zeroizing::new(value)));
+        };
+        let because = |error: std::io::Error| Failure::because(format!("cannot read `{}`", path.display()), &error);
+        let mut text = Zeroizing::new(String::new());
+        let file = std::fs::File::open(path).map_err(because)?;
+        file.take(PASSPHRASE_SIZE_BYTES_MAX + 1).read_to_string(&mut text).map_err(because)?;
+        if text.len() as u64 > PASSPHRASE_SIZE_BYTES_MAX {
+            return Err(Failure::new(format!("`{}` has more than {PASSPHRASE_SIZE_BYTES_MAX} bytes", path.display())));
+        }
+        Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
+    }
+}
+
+/// What was signed, for a person.
+pub(super) fn text_of(signed: &Signed, key: &SigningKey) -> String {
+    let Release { name, version, counter } = &signed.statement.release;
+    let already = if signed.added == 0 { ", as it was already" } else { "" };
+    let modules = match signed.statement.subjects.len() {
+        1 => "1 module".to_owned(),
+        several => format!("{several} modules"),
+    };
+    format!("signed {name} {version}, counter {counter}, {modules}, by the key {}{already}\n", key.public_key().id())
+}

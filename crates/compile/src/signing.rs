@@ -1,0 +1,119 @@
+//! In: a release in a directory, a key. Out: the release with that key's signature, of all its modules at once. Never
+//! here: a clock, a setting of this machine: one key signs one release in one way.
+//!
+//! What is said of the release is what its documents say; each is read and checked against its digest first.
+
+use crate::VERSION;
+use isomer_contract::{Digest, Hinted};
+use isomer_release::{Identity, Layout, LayoutError, WriteError, Writer};
+use isomer_trust::{Build, Builder, Bundle, Release, SUBJECTS_MAX, SigningKey, Statement};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What a builder is called that nobody named.
+pub const DEFAULT_BUILDER: &str = "https://isomer.dev/builder/unnamed";
+
+/// Why a release was not signed. It is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// There is no release, or it is damaged.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The signature can't be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Its name and version are not known.
+    #[error("`{}` does not say which release it is", .0.display())]
+    NoIdentity(PathBuf),
+    /// More modules than a statement can name, or none.
+    #[error("`{}` holds {found} modules; expected 1 to {SUBJECTS_MAX}, for all are signed at once", .dir.display())]
+    ModuleCount {
+        /// The release.
+        dir: PathBuf,
+        /// How many there are.
+        found: usize,
+    },
+}
+
+impl Hinted for SignError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            SignError::Layout(error) => error.hint(),
+            SignError::Write(error) => error.hint(),
+            SignError::NoIdentity(_) => Some(
+                "other tools copy the modules and leave out the release's name: sign it where `isomer release` wrote it"
+                    .to_owned(),
+            ),
+            SignError::ModuleCount { .. } => None,
+        }
+    }
+}
+
+/// What a signer says beside what is in the release.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Instead of the release's own counter.
+    pub counter: Option<u64>,
+    /// A URI that stands for who compiled it.
+    pub builder: &'a str,
+}
+
+/// A release that was signed.
+pub struct Signed {
+    /// What was signed.
+    pub statement: Statement,
+    /// To how many modules the signature was added; the others had it already.
+    pub added: usize,
+}
+
+/// Signs the release in `dir`.
+///
+/// # Errors
+/// When there is none that isomer wrote, one of its documents is damaged, or it is replaced meanwhile.
+pub fn sign(dir: &Path, key: &SigningKey, options: Options<'_>) -> Result<Signed, SignError> {
+    let statement = statement(&Layout::open(dir)?, options)?;
+    let bundle = Bundle::sign(&statement, key).to_json();
+    let subjects: Vec<_> = statement.subjects.values().copied().collect();
+    let added = Writer::open(dir)?.sign(bundle.as_bytes(), &subjects)?;
+    Ok(Signed { statement, added })
+}
+
+/// What the release says of itself.
+fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignError> {
+    let dir = || layout.dir().to_owned();
+    let Identity { name, version, counter } = layout.identity().ok_or_else(|| SignError::NoIdentity(dir()))?;
+    let found = layout.modules().len();
+    if found == 0 || found > SUBJECTS_MAX {
+        return Err(SignError::ModuleCount { dir: dir(), found });
+    }
+    let mut subjects = BTreeMap::new();
+    let mut inputs = BTreeMap::new();
+    let mut targets = BTreeMap::new();
+    let (mut passes, mut engines, mut isomers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for entry in layout.modules() {
+        let module = layout.module(&entry.reference)?;
+        for variant in &module.variants {
+            let config = layout.manifest(variant)?.config;
+            targets.extend(config.serves.into_iter().map(|served| (served.target, served.profile)));
+            passes.extend(config.passes);
+            engines.insert(config.engine);
+            isomers.insert(config.isomer);
+        }
+        if let Some(wasm) = layout.wasm(&module)? {
+            inputs.insert(module.name, Digest::of(&wasm));
+        }
+        subjects.insert(module.reference, module.digest);
+    }
+    // One release is compiled by one isomer on one engine: what another compiled is compiled again.
+    let all = |versions: BTreeSet<String>| versions.into_iter().collect::<Vec<_>>().join(", ");
+    let build = Build { targets, passes: passes.into_iter().collect(), engine: all(engines), isomer: all(isomers) };
+    let version_of = [("isomer".to_owned(), VERSION.to_owned())].into();
+    Ok(Statement {
+        subjects,
+        release: Release { name, version, counter: options.counter.unwrap_or(counter) },
+        build,
+        inputs,
+        builder: Builder { id: options.builder.to_owned(), version: version_of },
+        finished_on: None,
+    })
+}
