@@ -101,11 +101,12 @@ pub fn write_pair(
 pub fn read_private(path: &Path, passphrase: Option<&str>) -> Result<SigningKey, KeyFileError> {
     let file = open(path, KEY_SIZE_BYTES_MAX)?;
     let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
-    }
     let text = zeroize::Zeroizing::new(read(file, path, KEY_SIZE_BYTES_MAX)?);
     let text = text_of_key(path, &text)?;
+    // The public half may be read by all, and is not what was asked for.
+    if mode & 0o077 != 0 && PublicKey::from_pem(text).is_err() {
+        return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
+    }
     SigningKey::from_pem(text, passphrase).map_err(|error| KeyFileError::Key { path: path.to_owned(), error })
 }
 

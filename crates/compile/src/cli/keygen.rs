@@ -2,7 +2,7 @@
 
 use super::sign::Passphrase;
 use isomer_terminal::{Failures, print};
-use isomer_trust::{Algorithm, SigningKey, write_pair};
+use isomer_trust::{Algorithm, KeyError, SigningKey, write_pair};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let passphrase = args.passphrase.read()?;
+    // What was to hold it did not: the key must not be written without.
+    if passphrase.as_ref().is_some_and(|passphrase| passphrase.is_empty()) {
+        return Err(KeyError::EmptyPassphrase.into());
+    }
     let (private, public) = (with_extension(&args.output, ".key"), with_extension(&args.output, ".pub"));
     let key = SigningKey::generate(args.algorithm)?;
     write_pair(&private, &public, &key, passphrase.as_deref().map(String::as_str))?;
