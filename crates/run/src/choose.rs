@@ -1,14 +1,16 @@
 //! In: a trusted module and a host. Out: the best variant for the host, and its bytes, verified.
 
 use crate::sealed::{SealError, SealedBytes};
-use crate::trust::TrustedModule;
+use crate::trust::{Excluded, TrustedModule};
 use crate::verify::{Expected, VerifiedArtifact, VerifyError, verify};
-use isomer_contract::{Hinted, Host, Mismatch, Rejected, Selection, Variant, profile, select};
+use isomer_contract::{Digest, Hinted, Host, Mismatch, Rejected, Selection, Variant, profile, select};
 use isomer_release::{Layout, LayoutError};
+use isomer_trust::Refusal;
 
 /// A variant that runs on the host it was chosen for.
 #[derive(Debug)]
 pub struct Chosen<'a> {
+    module: &'a TrustedModule,
     variant: &'a Variant,
     /// The better variants of the host's architecture that it can't run.
     steps_down: Vec<(&'a Variant, Vec<Mismatch>)>,
@@ -24,6 +26,8 @@ pub enum SelectError {
         module: String,
         /// Each variant's target, and every reason why it does not run.
         rejected: Vec<(String, Vec<Mismatch>)>,
+        /// Each variant that the policy excludes.
+        excluded: Vec<Excluded>,
     },
     /// The best that runs is not the required one.
     #[error("`{module}` is required as {required}; the best that runs on this machine is {chosen}")]
@@ -48,6 +52,8 @@ pub enum WhyNot {
     Mismatches(Vec<Mismatch>),
     /// It runs, and another is better.
     Outranked(String),
+    /// The policy excludes it.
+    Excluded(Vec<Refusal>),
 }
 
 /// Why a chosen variant's bytes are not to be had.
@@ -56,6 +62,14 @@ pub enum FetchError {
     /// The release is damaged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The policy excludes a part of it.
+    #[error("the variant for {target} is not trusted: {}", .refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Refused {
+        /// The variant's target.
+        target: String,
+        /// Every reason.
+        refusals: Vec<Refusal>,
+    },
     /// The bytes can't be kept.
     #[error("cannot read the variant for {target}")]
     Seal {
@@ -78,6 +92,7 @@ impl Hinted for FetchError {
     fn hint(&self) -> Option<String> {
         match self {
             FetchError::Layout(error) => error.hint(),
+            FetchError::Refused { refusals, .. } => refusals.iter().find_map(Hinted::hint),
             FetchError::Seal { source, .. } => source.hint(),
             FetchError::Verify { source, .. } => source.hint(),
         }
@@ -93,7 +108,11 @@ impl TrustedModule {
         let module = self.module();
         let selection = select(&module.variants, host);
         let Some(variant) = selection.chosen else {
-            return Err(SelectError::NoneRuns { module: module.name.clone(), rejected: incompatible(&selection) });
+            return Err(SelectError::NoneRuns {
+                module: module.name.clone(),
+                rejected: incompatible(&selection),
+                excluded: self.excluded().to_vec(),
+            });
         };
         if let Some(required) = require
             && !serves(variant, &canonical(required, &module.variants))
@@ -102,11 +121,38 @@ impl TrustedModule {
                 module: module.name.clone(),
                 required: required.to_owned(),
                 chosen: variant.target.clone(),
-                why: why_not(&selection, &canonical(required, &module.variants)),
+                why: self
+                    .why_excluded(required)
+                    .unwrap_or_else(|| why_not(&selection, &canonical(required, &module.variants))),
             });
         }
         let steps_down = selection.steps_down().map(|(better, reasons)| (better, reasons.to_vec())).collect();
-        Ok(Chosen { variant, steps_down })
+        Ok(Chosen { module: self, variant, steps_down })
+    }
+
+    /// Every variant that no policy excludes, on whatever host it runs.
+    pub fn variants(&self) -> impl Iterator<Item = Chosen<'_>> {
+        self.module().variants.iter().map(|variant| Chosen { module: self, variant, steps_down: Vec::new() })
+    }
+
+    /// The plain WebAssembly, where the release has it.
+    ///
+    /// # Errors
+    /// When it is damaged, or the policy excludes it.
+    pub fn wasm(&self, release: &Layout) -> Result<Option<Vec<u8>>, FetchError> {
+        let Some(wasm) = release.wasm(self.module())? else { return Ok(None) };
+        let refusals = self.refusals(&[Digest::of(&wasm)]);
+        if refusals.is_empty() {
+            return Ok(Some(wasm));
+        }
+        Err(FetchError::Refused { target: "every runtime".to_owned(), refusals })
+    }
+
+    fn why_excluded(&self, required: &str) -> Option<WhyNot> {
+        let variants: Vec<_> = self.excluded().iter().map(|excluded| excluded.variant.clone()).collect();
+        let required = canonical(required, &variants);
+        let found = self.excluded().iter().find(|excluded| serves(&excluded.variant, &required));
+        found.map(|excluded| WhyNot::Excluded(excluded.refusals.clone()))
     }
 }
 
@@ -129,6 +175,10 @@ impl<'a> Chosen<'a> {
     pub fn fetch(&self, release: &Layout) -> Result<VerifiedArtifact, FetchError> {
         let target = &self.variant.target;
         let manifest = release.manifest(self.variant)?;
+        let refusals = self.module.refusals(&[manifest.config.artifact.digest, manifest.config.wasm.digest]);
+        if !refusals.is_empty() {
+            return Err(FetchError::Refused { target: target.clone(), refusals });
+        }
         let reader = release.open_artifact(&manifest)?;
         let bytes =
             SealedBytes::copy(reader, manifest.config.artifact.size_bytes).map_err(|error| seal(target, error))?;

@@ -4,11 +4,13 @@
 //! `wasmtime run` does.
 
 mod input;
+mod signers;
 
 mod check;
 mod host;
 mod run;
 mod select;
+mod verify;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use isomer_contract::ENGINE_VERSION;
@@ -37,6 +39,7 @@ enum Command {
     Host(host::Arguments),
     Select(select::Arguments),
     Check(check::Arguments),
+    Verify(verify::Arguments),
     Run(run::Arguments),
     /// Print a script that completes isomer-run's commands in a shell
     #[command(after_help = "Example:\n  isomer-run completions bash > /etc/bash_completion.d/isomer-run")]
@@ -54,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Host(arguments) => host::run(&arguments),
         Command::Select(arguments) => select::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Run(arguments) => {
             let typed = matches.subcommand_matches("run").expect("the command that was parsed");
             run::check_order(typed, &arguments).and_then(|()| run::run(arguments))

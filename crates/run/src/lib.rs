@@ -8,7 +8,8 @@
 //! The data's path, each step a type that only the step before it makes:
 //!
 //! 1. `probe` asks the CPU, [`host`] makes an [`isomer_contract::Host`] of the answers.
-//! 2. [`trust`](trust()): a release's module whose index has the pinned digest, a [`TrustedModule`].
+//! 2. [`trust`](trust()): a release's module whose index has the pinned digest, or was signed by keys that a policy
+//!    believes, a [`TrustedModule`].
 //! 3. [`TrustedModule::choose`]: the best variant for a host, a [`Chosen`], or every reason why there is none.
 //! 4. [`SealedBytes`]: its bytes, in memory that nobody can change.
 //! 5. [`verify`](verify()): the bytes have the digest and needs that were promised, a [`VerifiedArtifact`].
@@ -23,7 +24,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let release = isomer_release::Layout::open("dist".as_ref())?;
 //! let digest = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae".parse()?;
-//! let module = isomer_run::trust(release.module("resize")?, &Trust::Digest(digest))?;
+//! let module = isomer_run::trust(&release, release.module("resize")?, &Trust::Digest(digest))?;
 //! let host = isomer_run::host::here()?;
 //! let loaded = isomer_run::load(module.choose(&host, None)?.fetch(&release)?)?;
 //! let Code::Module(module) = &loaded.code else { return Err("expected a core module".into()) };
@@ -33,6 +34,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! With signatures instead, `Trust::Signed(Signers::of(isomer_trust::read_policy("trust.toml".as_ref())?).into())`.
 //!
 //! `crates/run/examples/embed.rs` is the same as a whole program. The engine is configured from the artifact's own
 //! requirements alone, so nothing that was said to the compiler is repeated here.
@@ -57,5 +60,5 @@ pub use choose::{Chosen, FetchError, SelectError, WhyNot};
 pub use load::{Code, LoadError, Loaded, load};
 pub use probe::ProbeError;
 pub use sealed::{ARTIFACT_SIZE_BYTES_MAX, SealError, SealedBytes};
-pub use trust::{Trust, TrustError, TrustedModule, trust};
+pub use trust::{Excluded, Signers, Trust, TrustError, TrustedModule, trust};
 pub use verify::{Expected, VerifiedArtifact, VerifyError, verify};

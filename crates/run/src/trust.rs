@@ -1,11 +1,13 @@
 //! In: a module of a release as it was read, and what its user trusts. Out: a [`TrustedModule`], the only thing that
 //! a variant to run can be chosen from.
 
-use isomer_contract::Digest;
-use isomer_release::Module;
+use isomer_contract::{Digest, Hinted, Variant};
+use isomer_release::{Layout, LayoutError, Module};
+use isomer_trust::{Facts, Policy, Refusal, Subject, Timestamp, Trusted, Untrusted, Version, evaluate};
+use std::collections::BTreeMap;
 
 /// On whose word bytes may be executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// They have this digest: a file's own, or that of a module's index in a release, which names the digests of all
     /// that belongs to it.
@@ -13,40 +15,149 @@ pub enum Trust {
     /// Whatever they are: the user vouches for where they are stored. A release's bytes are still held against its
     /// index.
     Unsigned,
+    /// Enough keys that are believed have signed the module's index in a release.
+    Signed(Box<Signers>),
+}
+
+/// Whose signatures are believed, and what a server knows beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signers {
+    /// The keys, and what they are believed in.
+    pub policy: Policy,
+    /// The time by which keys are valid.
+    pub now: Timestamp,
+    /// The last counter seen of the releases of each name. A directory has no memory of what was run from it before:
+    /// `isomer-run` leaves this empty, and only the policy's `[minimum-counter]` keeps older releases out.
+    pub last_counters: BTreeMap<String, u64>,
+    /// Whether a release older than the last one seen is taken.
+    pub allow_rollback: bool,
+}
+
+impl Signers {
+    /// Those of `policy`, now, where nothing was seen before.
+    pub fn of(policy: Policy) -> Signers {
+        Signers { policy, now: Timestamp::now(), last_counters: BTreeMap::new(), allow_rollback: false }
+    }
 }
 
 /// What was found is not what is trusted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the index of `{module}` has the digest {found}; trusted is {expected}")]
-pub struct TrustError {
-    /// The module's name.
-    pub module: String,
-    /// The digest of its index in the release.
-    pub found: Digest,
-    /// The one that was asked for.
-    pub expected: Digest,
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The index is another one.
+    #[error("the index of `{module}` has the digest {found}; trusted is {expected}")]
+    OtherDigest {
+        /// The module's name.
+        module: String,
+        /// The digest of its index in the release.
+        found: Digest,
+        /// The one that was asked for.
+        expected: Digest,
+    },
+    /// The signatures can't be read.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// They do not say enough.
+    #[error("`{module}` is not trusted: {untrusted}")]
+    Untrusted {
+        /// The module's name.
+        module: String,
+        /// Every reason.
+        untrusted: Box<Untrusted>,
+    },
+}
+
+impl Hinted for TrustError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            TrustError::OtherDigest { .. } => {
+                Some("the release was altered or replaced since the digest was taken".to_owned())
+            }
+            TrustError::Layout(error) => error.hint(),
+            TrustError::Untrusted { untrusted, .. } => untrusted.hint(),
+        }
+    }
 }
 
 /// A module of a release whose index is trusted, and through its digests all of its variants.
 #[derive(Debug)]
-pub struct TrustedModule(Module);
+pub struct TrustedModule {
+    module: Module,
+    excluded: Vec<Excluded>,
+    signed: Option<Signed>,
+}
 
-/// Holds a module's index against what is trusted. `isomer-release` computed `module.digest` from the bytes it read.
+/// A variant that a policy excludes, whoever signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excluded {
+    /// The variant.
+    pub variant: Variant,
+    /// Every reason.
+    pub refusals: Vec<Refusal>,
+}
+
+#[derive(Debug)]
+struct Signed {
+    policy: Policy,
+    by: Trusted,
+}
+
+/// Holds a module of `release` against what is trusted. `isomer-release` computed `module.digest` from the bytes that
+/// it read; the release's signatures are read only where they matter.
 ///
 /// # Errors
-/// When the digest is another.
-pub fn trust(module: Module, trusted: &Trust) -> Result<TrustedModule, TrustError> {
+/// When the digest is another, the signatures are damaged, or too few believed keys vouch for the module.
+pub fn trust(release: &Layout, module: Module, trusted: &Trust) -> Result<TrustedModule, TrustError> {
     match trusted {
         Trust::Digest(expected) if *expected != module.digest => {
-            Err(TrustError { module: module.name, found: module.digest, expected: *expected })
+            Err(TrustError::OtherDigest { module: module.name, found: module.digest, expected: *expected })
         }
-        Trust::Digest(_) | Trust::Unsigned => Ok(TrustedModule(module)),
+        Trust::Digest(_) | Trust::Unsigned => Ok(TrustedModule { module, excluded: Vec::new(), signed: None }),
+        Trust::Signed(signers) => signed(release, module, signers),
     }
 }
 
+fn signed(release: &Layout, mut module: Module, signers: &Signers) -> Result<TrustedModule, TrustError> {
+    let Signers { policy, now, last_counters, allow_rollback } = signers;
+    let bundles = release.signatures(&module)?;
+    let subject = Subject { module: &module.name, reference: &module.reference, index: module.digest };
+    let wasm: Vec<_> = module.wasm.iter().map(|wasm| wasm.manifest).collect();
+    // Not the engines: each variant has its own, and a server may run another one.
+    let facts = Facts { engines: &[], digests: &wasm, now: *now, last_counters, allow_rollback: *allow_rollback };
+    let by = evaluate(policy, &bundles, &subject, &facts)
+        .map_err(|untrusted| TrustError::Untrusted { module: module.name.clone(), untrusted: Box::new(untrusted) })?;
+    let (mut variants, mut excluded) = (Vec::new(), Vec::new());
+    for variant in std::mem::take(&mut module.variants) {
+        // What has no version is not known to be newer than any.
+        let engine = Version::parse(&variant.engine).unwrap_or(Version::new(0, 0, 0));
+        let refusals = policy.refusals(&[variant.manifest], &[engine]);
+        if refusals.is_empty() {
+            variants.push(variant);
+        } else {
+            excluded.push(Excluded { variant, refusals });
+        }
+    }
+    module.variants = variants;
+    Ok(TrustedModule { module, excluded, signed: Some(Signed { policy: policy.clone(), by }) })
+}
+
 impl TrustedModule {
-    /// The module as the release describes it.
+    /// The module as the release describes it, without the variants that a policy excludes.
     pub fn module(&self) -> &Module {
-        &self.0
+        &self.module
+    }
+
+    /// The variants that a policy excludes.
+    pub fn excluded(&self) -> &[Excluded] {
+        &self.excluded
+    }
+
+    /// Who vouches for it, where signatures were asked for.
+    pub fn signed_by(&self) -> Option<&Trusted> {
+        self.signed.as_ref().map(|signed| &signed.by)
+    }
+
+    /// What still excludes a part of it that has one of these digests.
+    pub(crate) fn refusals(&self, digests: &[Digest]) -> Vec<Refusal> {
+        self.signed.as_ref().map(|signed| signed.policy.refusals(digests, &[])).unwrap_or_default()
     }
 }

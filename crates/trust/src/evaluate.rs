@@ -106,7 +106,8 @@ pub fn evaluate<B: AsRef<[u8]>>(
     subject: &Subject<'_>,
     facts: &Facts<'_>,
 ) -> Result<Trusted, Untrusted> {
-    let mut refusals = whoever_signed(policy, subject, facts);
+    let digests: Vec<_> = [subject.index].into_iter().chain(facts.digests.iter().copied()).collect();
+    let mut refusals = policy.refusals(&digests, facts.engines);
     if bundles.len() > BUNDLES_MAX {
         refusals.push(Refusal::TooManySignatures { found: bundles.len() });
         return Err(Untrusted { refusals, rejected: Vec::new() });
@@ -171,16 +172,17 @@ fn too_few(bundles: usize, threshold: usize, groups: &BTreeMap<Release, Group>) 
     Refusal::Threshold { by, needed: threshold, releases: groups.len() }
 }
 
-/// What excludes the subject even if everybody signed it.
-fn whoever_signed(policy: &Policy, subject: &Subject<'_>, facts: &Facts<'_>) -> Vec<Refusal> {
-    let digests = [subject.index].into_iter().chain(facts.digests.iter().copied());
-    let revoked = digests.filter(|digest| policy.revoked_digests.contains(digest));
-    let mut refusals: Vec<_> = revoked.map(|digest| Refusal::RevokedDigest { digest }).collect();
-    if let Some(minimum) = &policy.minimum_engine {
-        let old = facts.engines.iter().filter(|engine| *engine < minimum);
-        refusals.extend(old.map(|found| Refusal::OldEngine { found: found.clone(), minimum: minimum.clone() }));
+impl Policy {
+    /// What excludes these digests, and artifacts of these engines, even if everybody signed them.
+    pub fn refusals(&self, digests: &[Digest], engines: &[Version]) -> Vec<Refusal> {
+        let revoked = digests.iter().filter(|digest| self.revoked_digests.contains(digest));
+        let mut refusals: Vec<_> = revoked.map(|digest| Refusal::RevokedDigest { digest: *digest }).collect();
+        if let Some(minimum) = &self.minimum_engine {
+            let old = engines.iter().filter(|engine| *engine < minimum);
+            refusals.extend(old.map(|found| Refusal::OldEngine { found: found.clone(), minimum: minimum.clone() }));
+        }
+        refusals
     }
-    refusals
 }
 
 /// Who signed one bundle, if it counts.

@@ -31,6 +31,7 @@ pub use keys::{
     KEY_SIZE_BYTES_MAX, KeyFileError, POLICY_SIZE_BYTES_MAX, read_policy, read_private, read_public, write_pair,
 };
 pub use policy::{KEYS_MAX, Pattern, Policy, PolicyError, PolicyProblem, TrustedKey};
+pub use semver::Version;
 pub use statement::{
     BUILD_TYPE, Build, Builder, PREDICATE_TYPE, Release, STATEMENT_TYPE, SUBJECTS_MAX, Statement, StatementError,
 };

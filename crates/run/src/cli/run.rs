@@ -2,6 +2,7 @@
 
 use super::input;
 use super::select;
+use super::signers;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use isomer_contract::{Digest, Hinted};
@@ -23,7 +24,9 @@ const EXIT_TRAP: u8 = 134;
 #[command(
     override_usage = "isomer-run run [OPTIONS] <DIR MODULE | FILE> [ARGS]... [-- ARGS...]",
     after_help = "Examples:
-  isomer-run run dist resize --digest sha256:9f86d0… --dir photos::/in -- /in/cat.jpg
+  isomer-run run dist resize --trust trust.toml --dir photos::/in -- /in/cat.jpg
+  isomer-run run dist resize --key farm.pub                         # no policy, one key
+  isomer-run run dist resize --digest sha256:9f86d0…
   isomer-run run resize.x86-64-v3.cwasm --allow-unsigned --env LANG
   isomer-run run dist sort --allow-unsigned --invoke add 1 2        # a core module's function
   isomer-run run dist greet --allow-unsigned --invoke 'hello(\"you\")' # a component's, in WAVE
@@ -38,11 +41,13 @@ pub(crate) struct Arguments {
     #[arg(value_name = "ARGS", last = true)]
     arguments: Vec<OsString>,
     /// Trust what has this digest: of FILE, or of MODULE's index in the release
-    #[arg(long, value_name = "DIGEST", conflicts_with = "allow_unsigned")]
+    #[arg(long, value_name = "DIGEST", conflicts_with_all = ["allow_unsigned", "keys", "trust"])]
     digest: Option<Digest>,
     /// Trust whatever is there: you vouch for the place it is stored in
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["keys", "trust"])]
     allow_unsigned: bool,
+    #[command(flatten)]
+    signers: signers::Believed,
     /// Give the guest a directory, to read and write
     #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = directory)]
     directories: Vec<Directory>,
@@ -118,15 +123,14 @@ fn which_module(release: &Path) -> Failure {
 
 fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<VerifiedArtifact, Failure> {
     let (layout, module) = select::open(release, module)?;
-    let Some(trust) = trust(arguments) else {
-        let what = format!("`{}` of `{}`", module.name, release.display());
-        return Err(untrusted(&what, "its index", module.digest));
+    let trust = match trust(arguments) {
+        Some(trust) => trust,
+        None => arguments.signers.read()?.ok_or_else(|| {
+            let what = format!("`{}` of `{}`", module.name, release.display());
+            untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
+        })?,
     };
-    let trusted = isomer_run::trust(module, &trust).map_err(|error| {
-        let place = format!("`{}` does not hold the module that `--digest` names", release.display());
-        Failure::because(place, &error)
-            .hint("the release was altered or replaced since the digest was taken".to_owned())
-    })?;
+    let trusted = isomer_run::trust(&layout, module, &trust).map_err(|error| signers::failure(release, error))?;
     let host = input::this_machine()?;
     let chosen = trusted
         .choose(&host, arguments.require.as_deref())
@@ -140,17 +144,22 @@ fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failu
         let failure = Failure::new(format!("`--require` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
+    if let Some(option) = arguments.signers.given() {
+        let failure = Failure::new(format!("`{option}` is about a release; `{}` is one artifact", file.display()));
+        return Err(failure.hint("signatures are of releases; a single file is trusted by `--digest`".to_owned()));
+    }
     let because = |error: &dyn std::error::Error| Failure::because(format!("cannot run `{}`", file.display()), error);
     let bytes = SealedBytes::copy(input::open(file)?, isomer_run::ARTIFACT_SIZE_BYTES_MAX)
         .map_err(|error| because(&error).hint(error.hint()))?;
     let expected = match trust(arguments) {
         Some(Trust::Digest(digest)) => Expected::Digest(digest),
-        Some(Trust::Unsigned) => Expected::AnyArtifact,
-        None => return Err(untrusted(&format!("`{}`", file.display()), "it", bytes.digest())),
+        Some(_) => Expected::AnyArtifact,
+        None => return Err(untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest())),
     };
     isomer_run::verify(bytes, expected).map_err(|error: VerifyError| because(&error).hint(error.hint()))
 }
 
+/// What is trusted without a signature.
 fn trust(arguments: &Arguments) -> Option<Trust> {
     match arguments.digest {
         Some(digest) => Some(Trust::Digest(digest)),
@@ -158,9 +167,9 @@ fn trust(arguments: &Arguments) -> Option<Trust> {
     }
 }
 
-fn untrusted(what: &str, whose: &str, digest: Digest) -> Failure {
-    Failure::new(format!("{what} is not signed, and nothing else says that it may be trusted"))
-        .caused_by(format!("expected `--digest` or `--allow-unsigned`; {whose} has the digest {digest}"))
+fn untrusted(what: &str, options: &str, whose: &str, digest: Digest) -> Failure {
+    Failure::new(format!("nothing says that {what} may be trusted"))
+        .caused_by(format!("expected {options} or `--allow-unsigned`; {whose} has the digest {digest}"))
         .hint(format!("if that is the digest you were told, pass `--digest {digest}`"))
 }
 

@@ -1,9 +1,10 @@
 //! `isomer-run select`: which variant a host would run, and why none of the others.
 
 use super::input;
+use super::signers;
 use isomer_contract::{Digest, Hinted, Mismatch, Rejected, Selection, Variant, select};
 use isomer_release::{Layout, Module};
-use isomer_run::{SelectError, Trust, WhyNot};
+use isomer_run::{Excluded, SelectError, Trust, TrustedModule, WhyNot};
 use isomer_terminal::Failure;
 use serde::Serialize;
 use std::fmt::Write;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
   isomer-run select dist resize
   isomer-run select dist resize --explain                   # why none of the others
   isomer-run select dist resize --host edge-box.json        # as another machine would choose
+  isomer-run select dist resize --trust trust.toml          # as `run --trust` would choose
   isomer-run select dist resize --require x86-64-v3         # an error if it would be another")]
 pub(crate) struct Arguments {
     /// The release: a directory that `isomer release` made
@@ -36,20 +38,25 @@ pub(crate) struct Arguments {
     /// Fail unless the choice is the variant for this target
     #[arg(long, value_name = "TARGET")]
     require: Option<String>,
+    #[command(flatten)]
+    signers: signers::Believed,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let on = input::on(arguments.host.as_deref());
     let host = input::host(arguments.host.as_deref())?;
-    let (_, module) = open(&arguments.release, &arguments.module)?;
+    let (layout, module) = open(&arguments.release, &arguments.module)?;
+    // Whatever is chosen here is only looked at.
+    let trust = arguments.signers.read()?.unwrap_or(Trust::Unsigned);
+    let trusted =
+        isomer_run::trust(&layout, module, &trust).map_err(|error| signers::failure(&arguments.release, error))?;
+    let module = trusted.module();
     let selection = select(&module.variants, &host);
     if arguments.json {
-        isomer_terminal::print_json(&Report::of(&module, &selection))?;
+        isomer_terminal::print_json(&Report::of(&trusted, &selection))?;
     } else if arguments.explain {
-        isomer_terminal::print(&explain(&selection))?;
+        isomer_terminal::print(&explain(&trusted, &selection))?;
     }
-    // Whatever is chosen here is only looked at.
-    let trusted = isomer_run::trust(module.clone(), &Trust::Unsigned).map_err(|error| Failure::of(&error))?;
     let chosen = trusted.choose(&host, arguments.require.as_deref()).map_err(|error| {
         // An explanation has said it all.
         let brief = arguments.json || arguments.explain;
@@ -96,14 +103,24 @@ fn brief(mismatch: &Mismatch) -> String {
 /// Why nothing was chosen, with every reason unless they were shown already.
 pub(crate) fn failure(error: &SelectError, on: &str, brief_only: bool) -> Failure {
     match error {
-        SelectError::NoneRuns { module, rejected } => {
-            let mut failure = Failure::new(format!("no variant of `{module}` runs {on}"));
-            if rejected.is_empty() {
+        SelectError::NoneRuns { module, rejected, excluded } => {
+            let mut failure = match (rejected.is_empty(), excluded.is_empty()) {
+                (true, false) => Failure::new(format!("the policy excludes every variant of `{module}`")),
+                _ => Failure::new(format!("no variant of `{module}` runs {on}")),
+            };
+            if rejected.is_empty() && excluded.is_empty() {
                 failure = failure.caused_by("the release holds none");
             }
             for (target, mismatches) in rejected.iter().filter(|_| !brief_only) {
                 let reasons: Vec<_> = mismatches.iter().map(|mismatch| format!("  {mismatch}")).collect();
                 failure = failure.caused_by(format!("{target}\n{}", reasons.join("\n")));
+            }
+            for Excluded { variant, refusals } in excluded.iter().filter(|_| !brief_only) {
+                let reasons: Vec<_> = refusals.iter().map(|refusal| format!("  {refusal}")).collect();
+                failure = failure.caused_by(format!("{}\n{}", variant.target, reasons.join("\n")));
+            }
+            if let Some(hint) = excluded.iter().flat_map(|it| &it.refusals).find_map(Hinted::hint) {
+                return failure.hint(hint);
             }
             // Pulley runs everywhere, unless it was tried and something else is in the way.
             let pulley = rejected.iter().any(|(target, _)| target.starts_with("pulley"));
@@ -117,6 +134,7 @@ pub(crate) fn failure(error: &SelectError, on: &str, brief_only: bool) -> Failur
                 Failure::new(format!("`{module}` is required as {required}; the best that runs {on} is {chosen}"));
             match why {
                 WhyNot::Mismatches(mismatches) => failure.reasons(mismatches),
+                WhyNot::Excluded(refusals) => failure.reasons(refusals),
                 WhyNot::Outranked(why) => failure.caused_by(format!("{required} {why}")),
                 WhyNot::NotInRelease(targets) => {
                     let nearest = isomer_contract::nearest(required, targets.iter().map(String::as_str));
@@ -135,7 +153,7 @@ fn summary(variant: &Variant) -> String {
     format!("{} (wasmtime {}{serves}) {}", variant.target, variant.engine, variant.manifest)
 }
 
-fn explain(selection: &Selection<'_>) -> String {
+fn explain(trusted: &TrustedModule, selection: &Selection<'_>) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = match selection.chosen {
@@ -151,6 +169,10 @@ fn explain(selection: &Selection<'_>) -> String {
             }
         };
     }
+    for Excluded { variant, refusals } in trusted.excluded() {
+        let _ = writeln!(text, "excluded  {}", summary(variant));
+        let _ = refusals.iter().try_for_each(|refusal| writeln!(text, "            {refusal}"));
+    }
     text
 }
 
@@ -161,6 +183,8 @@ struct Report<'a> {
     digest: Digest,
     chosen: Option<Form<'a>>,
     rejected: Vec<RejectedForm<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    excluded: Vec<ExcludedForm<'a>>,
 }
 
 #[derive(Serialize)]
@@ -179,6 +203,13 @@ struct RejectedForm<'a> {
     outranked: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mismatches: Vec<Reason<'a>>,
+}
+
+#[derive(Serialize)]
+struct ExcludedForm<'a> {
+    #[serde(flatten)]
+    form: Form<'a>,
+    refusals: Vec<String>,
 }
 
 /// A mismatch for machines, and its words for people.
@@ -205,7 +236,12 @@ impl<'a> Form<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn of(module: &'a Module, selection: &'a Selection<'a>) -> Report<'a> {
+    fn of(trusted: &'a TrustedModule, selection: &'a Selection<'a>) -> Report<'a> {
+        let module = trusted.module();
+        let excluded = trusted.excluded().iter().map(|Excluded { variant, refusals }| ExcludedForm {
+            form: Form::of(variant),
+            refusals: refusals.iter().map(ToString::to_string).collect(),
+        });
         let rejected = selection.rejected.iter().map(|(variant, why)| {
             let (outranked, mismatches) = match why {
                 Rejected::Outranked(why) => (Some(why.as_str()), Vec::new()),
@@ -219,6 +255,7 @@ impl<'a> Report<'a> {
             digest: module.digest,
             chosen: selection.chosen.map(Form::of),
             rejected: rejected.collect(),
+            excluded: excluded.collect(),
         }
     }
 }

@@ -1,0 +1,190 @@
+//! `isomer-run verify`: who vouches for a release, and whether all of it is there as they signed it.
+
+use super::signers;
+use isomer_contract::{Digest, Hinted};
+use isomer_release::Layout;
+use isomer_run::{Trust, TrustError, TrustedModule};
+use isomer_terminal::Failure;
+use isomer_trust::{Release, Trusted};
+use serde::Serialize;
+use std::fmt::{Display, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Tell who signed the modules of a release, and whether every byte of them is what was signed; nothing is run
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  isomer-run verify dist --key farm-2026.pub
+  isomer-run verify dist resize --trust trust.toml
+
+A policy:
+  threshold      = 1               # so many keys must have signed the same release
+  minimum-engine = \"48.0.8\"        # older artifacts are refused
+
+  [[key]]
+  name      = \"farm 2026\"
+  file      = \"farm-2026.pub\"     # relative to this file; or pem = \"\"\"…\"\"\"
+  not-after = 2026-12-31           # that day included, in UTC
+  modules   = [\"resize\", \"acme-*\"]
+
+  [revoked]
+  keys    = []                     # key ids
+  digests = []                     # of indexes, manifests, artifacts, WebAssembly
+
+  [minimum-counter]
+  acme-plugins = 7                 # older releases of that name are refused
+
+Exit code: 0 when every module is vouched for and whole, else 1. All forms count here, also those that
+this machine would not run.")]
+#[command(group(clap::ArgGroup::new("signers").args(["keys", "trust"]).required(true).multiple(true)))]
+pub(crate) struct Arguments {
+    /// The release: a directory that `isomer release` made
+    #[arg(value_name = "DIR")]
+    release: PathBuf,
+    /// One module of it [default: all]
+    #[arg(value_name = "MODULE")]
+    module: Option<String>,
+    #[command(flatten)]
+    signers: signers::Believed,
+    /// Print who vouches for each module, and every reason against it, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    trusted: bool,
+    modules: Vec<ModuleReport>,
+}
+
+#[derive(Serialize)]
+struct ModuleReport {
+    reference: String,
+    digest: Digest,
+    trusted: bool,
+    /// The names of the keys.
+    by: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<Release>,
+    /// As the signer calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    builder: Option<String>,
+    /// Why it is not trusted.
+    problems: Vec<Problem>,
+    /// Signatures that do not count and harm nothing.
+    passed_over: Vec<Problem>,
+}
+
+#[derive(Serialize)]
+struct Problem {
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Hinted for Problem {
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
+impl Problem {
+    fn of<E: Display + Hinted>(error: &E) -> Problem {
+        Problem { message: error.to_string(), hint: error.hint() }
+    }
+
+    fn about<E: Display + Hinted>(target: &str, error: &E) -> Problem {
+        Problem { message: format!("the variant for {target}: {error}"), hint: error.hint() }
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let trust = arguments.signers.read()?.ok_or_else(|| Failure::new("neither `--key` nor `--trust` is given"))?;
+    let layout = Layout::open(&arguments.release)?;
+    let names: Vec<&str> = match &arguments.module {
+        Some(name) => vec![name],
+        None => layout.modules().iter().map(|module| module.reference.as_str()).collect(),
+    };
+    if names.is_empty() {
+        return Err(Failure::new(format!("`{}` holds no module", arguments.release.display())));
+    }
+    let modules = names.iter().map(|name| verify(&layout, name, &trust)).collect::<Result<Vec<_>, _>>()?;
+    let report = Report { trusted: modules.iter().all(|module| module.trusted), modules };
+    if arguments.json {
+        isomer_terminal::print_json(&report)?;
+    } else {
+        isomer_terminal::print(&report.modules.iter().filter(|module| module.trusted).map(text).collect::<String>())?;
+        for module in report.modules.iter().filter(|module| !module.trusted) {
+            let whole = format!("`{}` of `{}` is not trusted", module.reference, arguments.release.display());
+            Failure::new(whole).reasons(&module.problems).reasons(&module.passed_over).print();
+        }
+    }
+    Ok(if report.trusted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The error is for what is no question of trust: a name that is not there, an index that is damaged.
+fn verify(layout: &Layout, name: &str, trust: &Trust) -> Result<ModuleReport, Failure> {
+    let module = layout.module(name)?;
+    let (reference, digest) = (module.reference.clone(), module.digest);
+    let (problems, passed_over, by) = match isomer_run::trust(layout, module, trust) {
+        Ok(trusted) => {
+            let by = trusted.signed_by().cloned();
+            let passed_over = by.iter().flat_map(|by| &by.rejected).map(Problem::of).collect();
+            (damages(layout, &trusted), passed_over, by)
+        }
+        Err(TrustError::Untrusted { untrusted, .. }) => {
+            let refusals = untrusted.refusals.iter().map(Problem::of);
+            (refusals.collect(), untrusted.rejected.iter().map(Problem::of).collect(), None)
+        }
+        Err(error) => (vec![Problem::of(&error)], Vec::new(), None),
+    };
+    let (by, release, builder) = match by {
+        Some(Trusted { mut by, release, statement, .. }) => {
+            by.sort();
+            (by, Some(release), Some(statement.builder.id))
+        }
+        None => (Vec::new(), None, None),
+    };
+    Ok(ModuleReport { reference, digest, trusted: problems.is_empty(), by, release, builder, problems, passed_over })
+}
+
+/// What of the module is excluded, or not what was signed.
+fn damages(layout: &Layout, trusted: &TrustedModule) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for excluded in trusted.excluded() {
+        problems.extend(excluded.refusals.iter().map(|refusal| Problem::about(&excluded.variant.target, refusal)));
+    }
+    for variant in trusted.variants() {
+        if let Err(error) = variant.fetch(layout) {
+            problems.push(Problem::of(&error));
+        }
+    }
+    match trusted.wasm(layout) {
+        Ok(_) => {}
+        Err(error) => problems.push(Problem::of(&error)),
+    }
+    // What several forms share is said once.
+    let mut said = std::collections::BTreeSet::new();
+    problems.retain(|problem| said.insert(problem.message.clone()));
+    problems
+}
+
+fn text(module: &ModuleReport) -> String {
+    let mut text = format!("{}  {}\n", module.reference, module.digest);
+    if let (Some(Release { name, version, counter }), Some(builder)) = (&module.release, &module.builder) {
+        let by = module.by.join(", ");
+        // Writing to a string cannot fail. What a believed key signed is not meant to move the terminal's cursor.
+        let line = format!("  signed by {by}: {name} {version}, counter {counter}, built by {builder}");
+        let _ = writeln!(text, "{}", line.replace(char::is_control, "\u{fffd}"));
+    }
+    for problem in &module.passed_over {
+        let _ = writeln!(text, "  passed over: {problem}");
+    }
+    text
+}
