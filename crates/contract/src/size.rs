@@ -36,7 +36,7 @@ impl Size {
         let Some((_, shift)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(format!("`{text}`, in the unknown unit `{unit}`"));
         };
-        Size(number.checked_mul(1 << shift).unwrap_or(u64::MAX)).within_limit(text)
+        Size(number.saturating_mul(1 << shift)).within_limit(text)
     }
 
     fn within_limit(self, text: &str) -> Result<Size, String> {
