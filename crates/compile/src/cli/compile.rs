@@ -4,16 +4,15 @@ use super::Jobs;
 use crate::cell_failures::CellFailures;
 use crate::progress::Progress;
 use crate::table::{aligned, bytes};
-use isomer_compile::codegen::CodegenError;
+use isomer_compile::codegen::{CodegenError, check_configurations, compile};
 use isomer_compile::express::{Inexpressible, Refused, express};
 use isomer_compile::schedule::{Event, run_jobs};
-use isomer_compile::{Analysis, Compiler, Input, Job, targets};
+use isomer_compile::{Analysis, Input, Job, targets};
 use isomer_contract::{Digest, Hinted, Profile};
 use isomer_release::{WriteError, check_writable, write_atomically};
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -171,21 +170,16 @@ fn check_outputs(args: &Args, cells: &[Cell<'_>]) -> Result<(), Failures> {
 fn compile_cells(args: &Args, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Vec<Result<Written, Failed>>, Failures> {
     let parallelism = args.jobs.prepare()?;
     let analyses: BTreeMap<_, _> = inputs.iter().map(|input| (input.blob.digest, Analysis::of(&input.wasm))).collect();
-    let mut compilers = BTreeMap::new();
-    for cell in cells {
-        if let Entry::Vacant(entry) = compilers.entry(&cell.profile.name) {
-            entry.insert(Compiler::new(cell.profile)?);
-        }
-    }
+    check_configurations(cells.iter().map(|cell| cell.profile))?;
     let jobs = jobs_of(cells);
     let work = |index: usize| {
         let (first, begun) = (&cells[jobs[index][0]], Instant::now());
-        let compile = || {
+        let artifact = || {
             let expressible = express(&analyses[&first.input.blob.digest], first.profile).map_err(Failed::Refused)?;
             expressible.map_err(Failed::Inexpressible)?;
-            compilers[&first.profile.name].compile(first.input).map_err(Failed::Codegen)
+            compile(&Job { input: first.input, profile: first.profile }).map_err(Failed::Codegen)
         };
-        let compiled = compile()?;
+        let compiled = artifact()?;
         let digest = Digest::of(&compiled.bytes);
         let write = |cell: &usize| {
             write_atomically(&cells[*cell].output, |file| file.write_all(&compiled.bytes))
