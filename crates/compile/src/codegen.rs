@@ -1,7 +1,7 @@
 //! In: a [`Job`]. Out: the bytes of its artifact, or why there are none. The artifact is read back and must ask for
 //! exactly what the profile promised; a panic in the code generator is an error of this one job.
 
-use crate::{Input, passes};
+use crate::{Input, Job, passes};
 use isomer_contract::settings::{OptLevel, RegallocAlgorithm, Settings, Strategy};
 use isomer_contract::{Hinted, Kind, Profile, Requirements, artifact::Artifact, engine_config, isa};
 use std::collections::BTreeMap;
@@ -55,7 +55,21 @@ pub struct Compiled {
     pub artifact: Artifact,
 }
 
-/// wasmtime, set up for one profile. One serves all jobs of the profile, on any thread.
+/// Does one job.
+///
+/// Each has an engine of its own. An engine keeps the memory that its largest functions took, once a thread, for as
+/// long as it lives: with one for each of 20 profiles, two modules of 20 MB held 9 GB. A new one takes a fifth of a millisecond.
+pub fn compile(job: &Job<'_>) -> Result<Compiled, CodegenError> {
+    Compiler::new(job.profile)?.compile(job.input)
+}
+
+/// Whether wasmtime takes the configurations of all these profiles, before any work is begun.
+pub fn check_configurations<'a>(profiles: impl Iterator<Item = &'a Profile>) -> Result<(), CodegenError> {
+    let profiles: BTreeMap<_, _> = profiles.map(|profile| (profile.digest(), profile)).collect();
+    profiles.into_values().try_for_each(|profile| Compiler::new(profile).map(drop))
+}
+
+/// wasmtime, set up for one profile. One can serve many jobs of the profile, on any thread.
 pub struct Compiler {
     profile: Profile,
     promised: BTreeMap<Kind, Requirements>,

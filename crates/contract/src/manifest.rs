@@ -166,7 +166,8 @@ impl Variant {
         let requirements = serde_json::from_str(get(ANNOTATION_REQUIREMENTS)?)
             .map_err(|error| ManifestError::Malformed { key: ANNOTATION_REQUIREMENTS, reason: error.to_string() })?;
         let engine = get(ANNOTATION_ENGINE)?;
-        let engine = engine.strip_prefix("wasmtime ").ok_or_else(|| ManifestError::Malformed {
+        let version = engine.strip_prefix("wasmtime ").filter(|version| semver::Version::parse(version).is_ok());
+        let engine = version.ok_or_else(|| ManifestError::Malformed {
             key: ANNOTATION_ENGINE,
             reason: format!("`{engine}` names no version of wasmtime"),
         })?;

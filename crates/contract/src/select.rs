@@ -104,11 +104,11 @@ fn isa_weight<'a>(arch: Arch, names: impl Iterator<Item = &'a str>) -> usize {
     isa::closure(arch, &known).len() + unknown
 }
 
+/// What is no version is older than every version: compared as text with some and as a version with others, the order
+/// would go round in a circle.
 fn newer(a: &str, b: &str) -> Ordering {
-    match (semver::Version::parse(a), semver::Version::parse(b)) {
-        (Ok(a), Ok(b)) => a.cmp(&b),
-        _ => a.cmp(b),
-    }
+    let key = |text: &str| semver::Version::parse(text).ok();
+    key(a).cmp(&key(b)).then_with(|| a.cmp(b))
 }
 
 fn why_outranked(better: &Variant, variant: &Variant) -> String {

@@ -341,6 +341,7 @@ fn an_index_and_a_config_that_disagree() {
     let annotation = |key: &'static str, value: Value| {
         forged(move |f| f.module(|module| module["manifests"][1]["annotations"][key] = value))
     };
+    annotation("dev.isomer.engine", json!("wasmtime 48.0.1x")).check("names no version of wasmtime");
     annotation("dev.isomer.compat", json!(ZERO)).check("the dev.isomer.compat is");
     annotation("dev.isomer.target", json!("\u{1b}[2J")).check("has a control character or backslash in it");
     annotation("dev.isomer.requirements", json!(r#"{"os":"\u001b"}"#)).check("control character or backslash");

@@ -4,18 +4,18 @@ use super::Jobs;
 use crate::cell_failures::CellFailures;
 use crate::progress::Progress;
 use crate::table::{aligned, bytes};
-use isomer_compile::codegen::CodegenError;
+use isomer_compile::codegen::{CodegenError, check_configurations, compile};
 use isomer_compile::express::{Inexpressible, Refused, express};
 use isomer_compile::schedule::{Event, run_jobs};
-use isomer_compile::{Analysis, Compiler, Input, targets};
+use isomer_compile::{Analysis, Input, Job, targets};
 use isomer_contract::{Digest, Hinted, Profile};
 use isomer_release::{WriteError, check_writable, write_atomically};
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
@@ -55,15 +55,30 @@ struct Cell<'a> {
 struct Written {
     size_bytes: u64,
     digest: Digest,
-    took: Duration,
+    time: Time,
+}
+
+/// What an artifact cost.
+enum Time {
+    /// This long.
+    Took(Duration),
+    /// Nothing: this target's artifact for the same module is the same.
+    SameAs(String),
+}
+
+impl Cell<'_> {
+    fn same(&self) -> Time {
+        Time::SameAs(self.profile.name.clone())
+    }
 }
 
 /// Why a cell has no artifact.
+#[derive(Clone)]
 enum Failed {
     Inexpressible(Inexpressible),
     Refused(Refused),
     Codegen(CodegenError),
-    Write(WriteError),
+    Write(Arc<WriteError>),
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
@@ -155,35 +170,59 @@ fn check_outputs(args: &Args, cells: &[Cell<'_>]) -> Result<(), Failures> {
 fn compile_cells(args: &Args, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Vec<Result<Written, Failed>>, Failures> {
     let parallelism = args.jobs.prepare()?;
     let analyses: BTreeMap<_, _> = inputs.iter().map(|input| (input.blob.digest, Analysis::of(&input.wasm))).collect();
-    let mut compilers = BTreeMap::new();
-    for cell in cells {
-        if let Entry::Vacant(entry) = compilers.entry(&cell.profile.name) {
-            entry.insert(Compiler::new(cell.profile)?);
-        }
-    }
+    check_configurations(cells.iter().map(|cell| cell.profile))?;
+    let jobs = jobs_of(cells);
     let work = |index: usize| {
-        let Cell { input, profile, output } = &cells[index];
-        let begun = Instant::now();
-        let expressible = express(&analyses[&input.blob.digest], profile).map_err(Failed::Refused)?;
-        expressible.map_err(Failed::Inexpressible)?;
-        let compiled = compilers[&profile.name].compile(input).map_err(Failed::Codegen)?;
-        write_atomically(output, |file| file.write_all(&compiled.bytes)).map_err(Failed::Write)?;
+        let (first, begun) = (&cells[jobs[index][0]], Instant::now());
+        let artifact = || {
+            let expressible = express(&analyses[&first.input.blob.digest], first.profile).map_err(Failed::Refused)?;
+            expressible.map_err(Failed::Inexpressible)?;
+            compile(&Job { input: first.input, profile: first.profile }).map_err(Failed::Codegen)
+        };
+        let compiled = artifact()?;
         let digest = Digest::of(&compiled.bytes);
-        Ok(Written { size_bytes: compiled.bytes.len() as u64, digest, took: begun.elapsed() })
+        let write = |cell: &usize| {
+            write_atomically(&cells[*cell].output, |file| file.write_all(&compiled.bytes))
+                .map_err(|error| Failed::Write(Arc::new(error)))?;
+            let time = if *cell == jobs[index][0] { Time::Took(begun.elapsed()) } else { first.same() };
+            Ok(Written { size_bytes: compiled.bytes.len() as u64, digest, time })
+        };
+        Ok(jobs[index].iter().map(write).collect::<Vec<_>>())
     };
-    let mut progress = Progress::new(cells.len(), "compiling");
+    let mut progress = Progress::new(jobs.len(), "compiling");
     let mut results: Vec<Option<Result<Written, Failed>>> = cells.iter().map(|_| None).collect();
-    run_jobs(cells.len(), parallelism, work, |event| match event {
-        Event::Started(index) => {
-            let Cell { input, profile, .. } = &cells[index];
-            progress.started(index, format!("{} {}", input.name, profile.name));
+    run_jobs(jobs.len(), parallelism, work, |event| match event {
+        Event::Started(job) => {
+            let Cell { input, profile, .. } = &cells[jobs[job][0]];
+            progress.started(job, format!("{} {}", input.name, profile.name));
         }
-        Event::Finished(index, result) => {
-            progress.finished(index);
-            results[index] = Some(result);
+        Event::Finished(job, done) => {
+            progress.finished(job);
+            let done: Vec<Result<Written, Failed>> = match done {
+                Ok(written) => written,
+                Err(failed) => jobs[job].iter().map(|_| Err(Failed::clone(&failed))).collect(),
+            };
+            for (cell, result) in jobs[job].iter().zip(done) {
+                results[*cell] = Some(result);
+            }
         }
     });
     Ok(results.into_iter().map(|result| result.expect("every job ends")).collect())
+}
+
+/// The cells that one job serves, job by job, in the order of the first of each.
+fn jobs_of(cells: &[Cell<'_>]) -> Vec<Vec<usize>> {
+    let mut jobs: Vec<Vec<usize>> = Vec::new();
+    let mut places: BTreeMap<Digest, usize> = BTreeMap::new();
+    for (index, cell) in cells.iter().enumerate() {
+        let job = Job { input: cell.input, profile: cell.profile }.digest();
+        let place = *places.entry(job).or_insert(jobs.len());
+        match jobs.get_mut(place) {
+            Some(cells) => cells.push(index),
+            None => jobs.push(vec![index]),
+        }
+    }
+    jobs
 }
 
 fn rows(cells: &[Cell<'_>], results: &[Result<Written, Failed>]) -> Vec<Vec<String>> {
@@ -191,7 +230,11 @@ fn rows(cells: &[Cell<'_>], results: &[Result<Written, Failed>]) -> Vec<Vec<Stri
         let mut row = vec![cell.input.name.clone(), cell.profile.name.clone()];
         match result {
             Ok(written) => {
-                row.extend([bytes(written.size_bytes), format!("{:.2} s", written.took.as_secs_f64())]);
+                let time = match &written.time {
+                    Time::Took(took) => format!("{:.2} s", took.as_secs_f64()),
+                    Time::SameAs(target) => format!("= {target}"),
+                };
+                row.extend([bytes(written.size_bytes), time]);
                 row.push(cell.output.display().to_string());
             }
             Err(Failed::Inexpressible(reason)) => row.push(format!("not expressible: uses {}", reason.uses)),
@@ -212,12 +255,15 @@ fn json_of(cell: &Cell<'_>, result: &Result<Written, Failed>) -> serde_json::Val
         "target": cell.profile.name,
     });
     match result {
-        Ok(Written { size_bytes, digest, took }) => {
+        Ok(Written { size_bytes, digest, time }) => {
             json["status"] = json!("compiled");
             json["output"] = json!(cell.output.display().to_string());
             json["size-bytes"] = json!(size_bytes);
             json["digest"] = json!(digest);
-            json["milliseconds"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            match time {
+                Time::Took(took) => json["milliseconds"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+                Time::SameAs(target) => json["same-as"] = json!(target),
+            }
         }
         Err(failed) => {
             let (status, reason, hint) = match failed {
@@ -244,7 +290,7 @@ fn failures_of(cells: &[Cell<'_>], results: Vec<Result<Written, Failed>>) -> Vec
             Failed::Refused(error) => (error.to_string(), error.hint()),
             Failed::Codegen(error) => (error.to_string(), error.hint()),
             Failed::Write(error) => {
-                failures.push(Failure::from(error));
+                failures.push(Failure::of(&*error).hint(error.hint()));
                 continue;
             }
         };

@@ -3,17 +3,16 @@
 use super::previous::Previous;
 use super::report::{CellReport, Outcome};
 use super::{Module, Options, Release, ReleaseError, Step};
-use crate::codegen::CodegenError;
+use crate::codegen::{CodegenError, check_configurations, compile};
 use crate::collapse::{Form, collapse};
 use crate::express::{Inexpressible, Refused, express};
 use crate::schedule::{Event, run_jobs};
-use crate::{Analysis, Compiler, Job, VERSION, passes};
+use crate::{Analysis, Job, VERSION, passes};
 use isomer_contract::manifest::{Blob, SCHEMA, Served, VariantConfig};
 use isomer_contract::{Digest, ENGINE_VERSION, Needs, Profile, Requirements};
 use isomer_release::{Compression, Layer, Layout, LayoutError, Manifest, ReleasedModule, WriteError, Writer};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 /// A module for a profile, and what is known of it so far.
@@ -105,19 +104,13 @@ impl<'a> Matrix<'a> {
     /// Compiles every cell that is new, and every one that must be shipped and is not stored.
     pub(super) fn compile_missing(&mut self, on_step: &mut dyn FnMut(Step<'_>)) -> Result<(), ReleaseError> {
         let jobs = self.missing();
-        let mut compilers = BTreeMap::new();
-        for &cell in &jobs {
-            let profile = self.cells[cell].profile;
-            if let Entry::Vacant(entry) = compilers.entry(profile.digest()) {
-                entry.insert(Compiler::new(profile)?);
-            }
-        }
+        check_configurations(jobs.iter().map(|cell| self.cells[*cell].profile))?;
         on_step(Step::Planned(jobs.len()));
         let work = |index: usize| {
             let cell = &self.cells[jobs[index]];
             let begun = Instant::now();
             let input = &self.release.modules[cell.module].input;
-            let compiled = match compilers[&cell.profile.digest()].compile(input) {
+            let compiled = match compile(&Job { input, profile: cell.profile }) {
                 Ok(compiled) => compiled,
                 Err(error) => return Ok(State::Failed(error)),
             };
