@@ -235,3 +235,21 @@ fn message_of(payload: &dyn any::Any) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bug in the code generator costs its own job, and its report says where to look.
+    #[test]
+    fn a_panic_is_an_error_of_its_job() {
+        catch_panics();
+        let job = || without_panic(|| -> u32 { panic!("no rule to lower {}", "v9") });
+        let thread = thread::Builder::new().name(format!("{THREAD_NAME}-0")).spawn(job).unwrap();
+        let error = thread.join().expect("the panic was caught").unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("the compiler panicked: no rule to lower v9 at "), "{text}");
+        assert!(text.contains("codegen.rs:"), "{text}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("report")));
+    }
+}
