@@ -2,7 +2,7 @@
 //! (`INSTA_UPDATE=always cargo xtask test --no-lints errors` rewrites them). Nothing half-written may be left behind.
 
 use insta::assert_snapshot;
-use isomer_tests::{Ran, guest, isomer, isomer_run, scratch};
+use isomer_tests::{Ran, guest, isomer, isomer_run, scratch, snapshot_settings};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -72,10 +72,7 @@ impl Case {
 }
 
 fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.add_filter(r"sha256:[0-9a-f]{64}", "[DIGEST]");
+    let mut settings = snapshot_settings();
     settings.add_filter(r"\.isomer-\w+\.tmp", "[TEMPORARY]");
     settings.add_filter(r"\b\d+\.\d\d s\b", "[TIME]");
     settings.bind_to_scope()

@@ -1,7 +1,7 @@
 //! A release: the same bytes everywhere, nothing done twice, and other tools read it.
 
 use isomer_tests::{
-    Ran, examples, guest, has_program, isomer, isomer_run, program, release_examples, root, scratch, skip,
+    Ran, contents, examples, guest, has_program, isomer, isomer_run, program, release_examples, root, scratch, skip,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -11,20 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Every file below `directory` with the digest of its bytes.
 fn files(directory: &Path) -> BTreeMap<PathBuf, String> {
-    let mut found = BTreeMap::new();
-    let mut left = vec![directory.to_owned()];
-    while let Some(next) = left.pop() {
-        for entry in fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                left.push(path);
-            } else {
-                let digest = hex::encode(Sha256::digest(fs::read(&path).unwrap()));
-                found.insert(path.strip_prefix(directory).unwrap().to_owned(), digest);
-            }
-        }
-    }
-    found
+    contents(directory).into_iter().map(|(path, bytes)| (path, hex::encode(Sha256::digest(bytes)))).collect()
 }
 
 fn release(manifest: &Path, output: &Path, more: &[&str]) -> Ran {

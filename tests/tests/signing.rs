@@ -2,10 +2,11 @@
 //! Snapshots show what a person sees (`INSTA_UPDATE=always cargo xtask test --no-lints signing` rewrites them).
 
 use insta::assert_snapshot;
-use isomer_tests::{Call, Ran, guest, has_program, isomer, isomer_run, program, scratch, skip};
+use isomer_tests::{
+    Call, Ran, contents, guest, has_program, isomer, isomer_run, program, scratch, skip, snapshot_settings,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -173,23 +174,6 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// All files below a directory, by path.
-fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![directory.to_owned()];
-    while let Some(next) = open.pop() {
-        for entry in fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                found.insert(path.strip_prefix(directory).unwrap().to_owned(), fs::read(path).unwrap());
-            }
-        }
-    }
-    found
-}
-
 /// Another character of base64, so that the text still decodes.
 fn flip(text: &mut Value, at: usize) {
     let mut bytes = text.as_str().unwrap().as_bytes().to_vec();
@@ -198,10 +182,7 @@ fn flip(text: &mut Value, at: usize) {
 }
 
 fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.add_filter(r"sha256:[0-9a-f]{64}", "[DIGEST]");
+    let mut settings = snapshot_settings();
     settings.add_filter(r"\b[0-9a-f]{64}\b", "[KEY ID]");
     settings.add_filter(r"it is \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "it is [NOW]");
     settings.add_filter(r"\.isomer-key-\w+", "[TEMPORARY]");
@@ -215,7 +196,7 @@ fn settings() -> insta::internals::SettingsBindDropGuard {
 fn what_a_believed_key_signed_runs() {
     let _settings = settings();
     let farm = Farm::new();
-    let unsigned = files(&farm.dist());
+    let unsigned = contents(&farm.dist());
     for (name, key) in [("one", "one"), ("two", "two")] {
         let shown = farm.isomer(&format!("sign dist --key {key}.key --builder https://farm.example/7")).ok();
         assert_snapshot!(format!("sign_{name}"), shown.shown(farm.path()));
@@ -230,7 +211,7 @@ fn what_a_believed_key_signed_runs() {
     farm.policy("minimum-engine = '48.0.0'", "modules = ['sha*', 'sort']", "[minimum-counter]\nacme = 7");
     farm.runs("--trust trust.toml");
     farm.isomer_run("select dist sha256 --trust trust.toml").ok();
-    let signed = files(&farm.dist());
+    let signed = contents(&farm.dist());
     assert!(unsigned.keys().all(|name| signed.contains_key(name)), "signing removes nothing");
     program("sha256sum").args(["--check", "--strict", "--quiet", "SHA256SUMS"]).dir(&farm.dist()).ok();
 }
@@ -449,22 +430,22 @@ fn modules_do_not_pass_for_each_other() {
 fn signing_again_changes_nothing() {
     let _settings = settings();
     let (farm, other) = (Farm::signed(), Farm::new());
-    let before = files(&farm.dist());
+    let before = contents(&farm.dist());
     assert_snapshot!("sign_again", farm.isomer("sign dist --key one.key").ok().shown(farm.path()));
-    assert_eq!(files(&farm.dist()), before);
+    assert_eq!(contents(&farm.dist()), before);
     // The same key on another day and in another directory, and a release that was never there before.
     fs::remove_dir_all(other.dist()).unwrap();
     other.isomer("release --sign one.key").ok();
-    assert_eq!(files(&other.dist()), before);
+    assert_eq!(contents(&other.dist()), before);
 }
 
 #[test]
 fn a_release_made_again_keeps_the_signatures_that_are_still_right() {
     let farm = Farm::signed();
-    let before = files(&farm.dist());
+    let before = contents(&farm.dist());
     let again = farm.isomer("release").ok();
     assert!(again.stdout().contains("signatures: 2 kept\n"), "{again}");
-    assert_eq!(files(&farm.dist()), before);
+    assert_eq!(contents(&farm.dist()), before);
     // One module is compiled for less.
     let fewer = format!("{}targets = ['pulley64']\n", manifest("1.4.0", "counter = 7\n"));
     fs::write(farm.path().join("isomer.toml"), fewer).unwrap();
@@ -492,7 +473,7 @@ fn keys_are_made_once_and_kept_from_others() {
     assert_snapshot!("keygen_encrypted", shown("keygen -o locked --algorithm ecdsa-p256 --passphrase-file secret"));
     let mode = |name: &str| fs::metadata(farm.path().join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("new.key"), mode("locked.key"), mode("new.pub") & 0o077 & !0o044), (0o600, 0o600, 0));
-    let before = files(farm.path());
+    let before = contents(farm.path());
     fs::remove_file(farm.path().join("two.pub")).unwrap();
     for (name, line) in [
         ("exists", "keygen -o new"),
@@ -504,7 +485,7 @@ fn keys_are_made_once_and_kept_from_others() {
         assert_snapshot!(format!("keygen_{name}"), shown(line));
     }
     fs::write(farm.path().join("two.pub"), &before[Path::new("two.pub")]).unwrap();
-    assert_eq!(files(farm.path()), before, "nothing was written");
+    assert_eq!(contents(farm.path()), before, "nothing was written");
     let empty = farm.isomer("keygen -o more").env("ISOMER_PASSPHRASE", "").run();
     assert_snapshot!("keygen_empty_passphrase", empty.shown(farm.path()));
 
@@ -525,7 +506,7 @@ fn keys_are_made_once_and_kept_from_others() {
 fn what_cannot_be_signed_or_verified_says_why() {
     let _settings = settings();
     let farm = Farm::signed();
-    let before = files(&farm.dist());
+    let before = contents(&farm.dist());
     let mut copied = farm.index();
     copied.as_object_mut().unwrap().remove("annotations");
     fs::create_dir(farm.path().join("empty")).unwrap();
@@ -543,7 +524,7 @@ fn what_cannot_be_signed_or_verified_says_why() {
         let ran = farm.isomer(line).fails();
         assert_snapshot!(format!("sign_{name}"), ran.shown(farm.path()));
     }
-    assert_eq!(files(&farm.dist()), before);
+    assert_eq!(contents(&farm.dist()), before);
     assert_eq!(fs::read_dir(farm.path().join("empty")).unwrap().count(), 0);
     farm.policy("", "module = ['sha256']", "");
     for (name, line) in [

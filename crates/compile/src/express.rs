@@ -99,26 +99,30 @@ pub fn express(analysis: &Analysis<'_>, profile: &Profile) -> Result<Result<(), 
             return Ok(Err(switched_off(profile, &proposals)));
         }
     }
+    let gap = lacks_extension(analysis, profile).or_else(|| too_many_vector_results(analysis, profile));
+    Ok(gap.map_or(Ok(()), Err))
+}
+
+fn lacks_extension(analysis: &Analysis<'_>, profile: &Profile) -> Option<Inexpressible> {
     let lacking = |row: &&NeedsExtension| {
         row.arch == profile.arch
             && !profile.isa.contains_key(row.extension)
             && profile.features.intersects(row.feature)
             && !matches!(analysis.verdict(profile.features.difference(row.feature)), Verdict::Valid)
     };
-    Ok(match NEEDS_EXTENSION.iter().find(lacking) {
-        None if profile.arch == Arch::Pulley64be && analysis.vector_results_max() > PULLEY_VECTOR_RESULTS_MAX => {
-            Err(Inexpressible {
-                uses: "a function with more than 16 vectors as results",
-                reason: "Cranelift cannot pass those through memory for big-endian Pulley".to_owned(),
-                fix: None,
-            })
-        }
-        None => Ok(()),
-        Some(row) => Err(Inexpressible {
-            uses: row.uses,
-            reason: row.reason.to_owned(),
-            fix: Some(format!("add \"{}\" to the profile's `isa`", row.extension)),
-        }),
+    NEEDS_EXTENSION.iter().find(lacking).map(|row| Inexpressible {
+        uses: row.uses,
+        reason: row.reason.to_owned(),
+        fix: Some(format!("add \"{}\" to the profile's `isa`", row.extension)),
+    })
+}
+
+fn too_many_vector_results(analysis: &Analysis<'_>, profile: &Profile) -> Option<Inexpressible> {
+    let many = profile.arch == Arch::Pulley64be && analysis.vector_results_max() > PULLEY_VECTOR_RESULTS_MAX;
+    many.then(|| Inexpressible {
+        uses: "a function with more than 16 vectors as results",
+        reason: "Cranelift cannot pass those through memory for big-endian Pulley".to_owned(),
+        fix: None,
     })
 }
 

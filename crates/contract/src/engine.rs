@@ -13,7 +13,12 @@ pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
 
 /// The part of [`ENGINE_VERSION`] that artifacts carry and loaders compare.
 pub fn engine_major() -> &'static str {
-    ENGINE_VERSION.split('.').next().expect("split yields at least one part")
+    major(ENGINE_VERSION)
+}
+
+/// The major of a version of the engine, which is all that loaders compare.
+pub fn major(version: &str) -> &str {
+    version.split_once('.').map_or(version, |(major, _)| major)
 }
 
 /// A requirement that no configuration of this build meets.

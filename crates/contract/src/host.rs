@@ -2,7 +2,7 @@
 
 use crate::Hinted;
 use crate::isa::{self, Arch};
-use crate::{ENGINE_VERSION, nearest};
+use crate::{ENGINE_VERSION, major, nearest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -85,6 +85,6 @@ impl Host {
 
     /// The major of [`Host::engine`], which loaders compare.
     pub fn engine_major(&self) -> &str {
-        self.engine.split('.').next().unwrap_or_default()
+        major(&self.engine)
     }
 }

@@ -35,7 +35,7 @@ mod select;
 
 pub use check::{Mismatch, check};
 pub use digest::{Digest, DigestError, canonical_json};
-pub use engine::{ENGINE_VERSION, EngineConfigError, engine_config, engine_major};
+pub use engine::{ENGINE_VERSION, EngineConfigError, engine_config, engine_major, major};
 pub use hint::Hinted;
 pub use host::{Host, HostError};
 pub use isa::Arch;

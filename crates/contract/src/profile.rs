@@ -9,6 +9,7 @@ mod shipped;
 pub use error::{Problem, ProfileError};
 pub use lint::{Remark, lint};
 pub use parse::ProfileText;
+use shipped::is_shipped;
 pub use shipped::{SHIPPED, find_shipped, shipped_names};
 
 use crate::isa::{self, Arch};
@@ -206,8 +207,7 @@ fn inheritance_chain(
                 return Err(text.error(Some(*line), Problem::TooDeep { max: INHERITANCE_DEPTH_MAX }));
             }
             // Whatever lies beside a user's file, a shipped profile means the same everywhere.
-            let shipped = find_shipped(&text.name).is_some_and(|shipped| shipped.path == text.path);
-            let found = if shipped { find_shipped(parent) } else { find(parent) };
+            let found = if is_shipped(&text) { find_shipped(parent) } else { find(parent) };
             let found = found.ok_or_else(|| {
                 let nearest = crate::nearest(parent, shipped_names()).map(str::to_owned);
                 text.error(Some(*line), Problem::UnknownParent { parent: parent.clone(), nearest })

@@ -30,7 +30,7 @@ const fn off(key: &'static str, feature: WasmFeatures, doc: &'static str) -> Pro
 }
 
 const fn unimplemented(key: &'static str, feature: WasmFeatures, doc: &'static str) -> Proposal {
-    Proposal { key, feature, default: false, doc, configurable: false, converter: None }
+    Proposal { configurable: false, ..off(key, feature, doc) }
 }
 
 /// Every proposal that a profile can switch. Defaults are those of wasmtime 48 (`Config::features`), so that artifacts

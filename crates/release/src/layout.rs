@@ -10,7 +10,7 @@ use isomer_contract::manifest::{
     ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError,
     VariantConfig, WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE,
 };
-use isomer_contract::{Digest, Variant, canonical_json, nearest};
+use isomer_contract::{Digest, Variant, canonical_json, major, nearest};
 use oci_spec::image::{Arch, Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap};
@@ -360,8 +360,7 @@ fn check_config(file: &Path, config: &VariantConfig, variant: &Variant) -> Resul
     disagreement(file, "compat digest", &config.compat.to_string(), &variant.requirements.compat().to_string())?;
     disagreement(file, "target", &config.target, &variant.target)?;
     disagreement(file, "engine", &config.engine, &variant.engine)?;
-    let major = config.engine.split('.').next().unwrap_or_default();
-    disagreement(file, "engine's major version", major, &config.requirements.engine)?;
+    disagreement(file, "engine's major version", major(&config.engine), &config.requirements.engine)?;
     let serves: Vec<_> = config.serves.iter().map(|served| served.target.as_str()).collect();
     disagreement(file, "list of profiles served", &serves.join(","), &variant.serves.join(","))
 }

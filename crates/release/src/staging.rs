@@ -2,6 +2,7 @@
 //! and the private directory, with its lock, in which a release's files wait for theirs.
 
 use crate::WriteError;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -121,19 +122,26 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
     WriteError::Io { action, path: path.to_owned(), source }
 }
 
-/// Whether [`write_atomically`] could begin to write `path`, so that nobody works for an output that has no place.
+/// Whether [`write_atomically`] could begin to write each of `paths`, so that nobody works for an output that has no
+/// place. Each directory is tried once.
 ///
 /// # Errors
-/// [`WriteError::Io`] when the directory is not there or takes no new file, or when the name is one that no file has.
-pub fn check_writable(path: &Path) -> Result<(), WriteError> {
-    match fs::symlink_metadata(path) {
-        // A pipe or a device is opened when there is something to write.
-        Ok(there) if !there.is_file() => return Ok(()),
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error("write", path, error)),
+/// [`WriteError::Io`] when a directory is not there or takes no new file, or when a name is one that no file has.
+pub fn check_writable<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(), WriteError> {
+    let mut directories = BTreeSet::new();
+    for path in paths {
+        match fs::symlink_metadata(path) {
+            // A pipe or a device is opened when there is something to write.
+            Ok(there) if !there.is_file() => continue,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("write", path, error)),
+        }
+        if directories.insert(directory_of(path)) {
+            temporary_in(directory_of(path))?;
+        }
     }
-    temporary_in(directory_of(path)).map(drop)
+    Ok(())
 }
 
 fn directory_of(path: &Path) -> &Path {

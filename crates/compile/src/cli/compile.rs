@@ -13,6 +13,7 @@ use isomer_release::{WriteError, check_writable, write_atomically};
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,20 +67,38 @@ enum Time {
     SameAs(String),
 }
 
-impl Cell<'_> {
-    fn same(&self) -> Time {
-        Time::SameAs(self.profile.name.clone())
-    }
-}
-
 /// Why a cell has no artifact.
-#[derive(Clone)]
 enum Failed {
     Inexpressible(Inexpressible),
     Refused(Refused),
     Codegen(CodegenError),
-    Write(Arc<WriteError>),
+    Write(WriteError),
 }
+
+impl Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Inexpressible(reason) => reason.fmt(f),
+            Failed::Refused(reason) => reason.fmt(f),
+            Failed::Codegen(error) => error.fmt(f),
+            Failed::Write(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Hinted for Failed {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Failed::Inexpressible(reason) => reason.fix.clone(),
+            Failed::Refused(reason) => reason.hint(),
+            Failed::Codegen(error) => error.hint(),
+            Failed::Write(error) => error.hint(),
+        }
+    }
+}
+
+/// What became of a cell. The cells of one job share the reason why it failed.
+type Outcome = Result<Written, Arc<Failed>>;
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let profiles = targets::resolve(&args.targets, Path::new(""))?;
@@ -101,7 +120,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     } else if !cells.is_empty() {
         print(&aligned(rows(&cells, &results)))?;
     }
-    failures.extend(failures_of(&cells, results));
+    failures.extend(failures_of(&cells, &results));
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }
 
@@ -161,18 +180,15 @@ fn check_outputs(args: &Args, cells: &[Cell<'_>]) -> Result<(), Failures> {
             return Err(Failure::new(format!("the output {} is the input", input.display())).into());
         }
     }
-    for cell in cells {
-        check_writable(&cell.output)?;
-    }
-    Ok(())
+    Ok(check_writable(cells.iter().map(|cell| cell.output.as_path()))?)
 }
 
-fn compile_cells(args: &Args, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Vec<Result<Written, Failed>>, Failures> {
+fn compile_cells(args: &Args, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Vec<Outcome>, Failures> {
     let parallelism = args.jobs.prepare()?;
     let analyses: BTreeMap<_, _> = inputs.iter().map(|input| (input.blob.digest, Analysis::of(&input.wasm))).collect();
     check_configurations(cells.iter().map(|cell| cell.profile))?;
     let jobs = jobs_of(cells);
-    let work = |index: usize| {
+    let work = |index: usize| -> Result<Vec<Result<Written, Failed>>, Failed> {
         let (first, begun) = (&cells[jobs[index][0]], Instant::now());
         let artifact = || {
             let expressible = express(&analyses[&first.input.blob.digest], first.profile).map_err(Failed::Refused)?;
@@ -182,15 +198,15 @@ fn compile_cells(args: &Args, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Ve
         let compiled = artifact()?;
         let digest = Digest::of(&compiled.bytes);
         let write = |cell: &usize| {
-            write_atomically(&cells[*cell].output, |file| file.write_all(&compiled.bytes))
-                .map_err(|error| Failed::Write(Arc::new(error)))?;
-            let time = if *cell == jobs[index][0] { Time::Took(begun.elapsed()) } else { first.same() };
+            write_atomically(&cells[*cell].output, |file| file.write_all(&compiled.bytes)).map_err(Failed::Write)?;
+            let is_first = *cell == jobs[index][0];
+            let time = if is_first { Time::Took(begun.elapsed()) } else { Time::SameAs(first.profile.name.clone()) };
             Ok(Written { size_bytes: compiled.bytes.len() as u64, digest, time })
         };
-        Ok(jobs[index].iter().map(write).collect::<Vec<_>>())
+        Ok(jobs[index].iter().map(write).collect())
     };
     let mut progress = Progress::new(jobs.len(), "compiling");
-    let mut results: Vec<Option<Result<Written, Failed>>> = cells.iter().map(|_| None).collect();
+    let mut results: Vec<Option<Outcome>> = cells.iter().map(|_| None).collect();
     run_jobs(jobs.len(), parallelism, work, |event| match event {
         Event::Started(job) => {
             let Cell { input, profile, .. } = &cells[jobs[job][0]];
@@ -198,12 +214,15 @@ fn compile_cells(args: &Args, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Ve
         }
         Event::Finished(job, done) => {
             progress.finished(job);
-            let done: Vec<Result<Written, Failed>> = match done {
-                Ok(written) => written,
-                Err(failed) => jobs[job].iter().map(|_| Err(Failed::clone(&failed))).collect(),
+            let done: Vec<Outcome> = match done {
+                Ok(written) => written.into_iter().map(|written| written.map_err(Arc::new)).collect(),
+                Err(failed) => {
+                    let failed = Arc::new(failed);
+                    jobs[job].iter().map(|_| Err(failed.clone())).collect()
+                }
             };
-            for (cell, result) in jobs[job].iter().zip(done) {
-                results[*cell] = Some(result);
+            for (cell, outcome) in jobs[job].iter().zip(done) {
+                results[*cell] = Some(outcome);
             }
         }
     });
@@ -225,8 +244,8 @@ fn jobs_of(cells: &[Cell<'_>]) -> Vec<Vec<usize>> {
     jobs
 }
 
-fn rows(cells: &[Cell<'_>], results: &[Result<Written, Failed>]) -> Vec<Vec<String>> {
-    let row = |(cell, result): (&Cell<'_>, &Result<Written, Failed>)| {
+fn rows(cells: &[Cell<'_>], results: &[Outcome]) -> Vec<Vec<String>> {
+    let row = |(cell, result): (&Cell<'_>, &Outcome)| {
         let mut row = vec![cell.input.name.clone(), cell.profile.name.clone()];
         match result {
             Ok(written) => {
@@ -237,9 +256,11 @@ fn rows(cells: &[Cell<'_>], results: &[Result<Written, Failed>]) -> Vec<Vec<Stri
                 row.extend([bytes(written.size_bytes), time]);
                 row.push(cell.output.display().to_string());
             }
-            Err(Failed::Inexpressible(reason)) => row.push(format!("not expressible: uses {}", reason.uses)),
-            Err(Failed::Refused(_)) => row.push("refused".to_owned()),
-            Err(Failed::Codegen(_) | Failed::Write(_)) => row.push("failed".to_owned()),
+            Err(failed) => row.push(match &**failed {
+                Failed::Inexpressible(reason) => format!("not expressible: uses {}", reason.uses),
+                Failed::Refused(_) => "refused".to_owned(),
+                Failed::Codegen(_) | Failed::Write(_) => "failed".to_owned(),
+            }),
         }
         row
     };
@@ -247,7 +268,7 @@ fn rows(cells: &[Cell<'_>], results: &[Result<Written, Failed>]) -> Vec<Vec<Stri
     std::iter::once(head).chain(cells.iter().zip(results).map(row)).collect()
 }
 
-fn json_of(cell: &Cell<'_>, result: &Result<Written, Failed>) -> serde_json::Value {
+fn json_of(cell: &Cell<'_>, result: &Outcome) -> serde_json::Value {
     let mut json = json!({
         "module": cell.input.name,
         "input": cell.input.path.display().to_string(),
@@ -266,35 +287,30 @@ fn json_of(cell: &Cell<'_>, result: &Result<Written, Failed>) -> serde_json::Val
             }
         }
         Err(failed) => {
-            let (status, reason, hint) = match failed {
-                Failed::Inexpressible(reason) => ("not-expressible", reason.to_string(), reason.fix.clone()),
-                Failed::Refused(reason) => ("refused", reason.to_string(), reason.hint()),
-                Failed::Codegen(reason) => ("failed", reason.to_string(), reason.hint()),
-                Failed::Write(reason) => ("failed", reason.to_string(), reason.hint()),
-            };
-            json["status"] = json!(status);
-            json["reason"] = json!(reason);
-            json["hint"] = json!(hint);
+            json["status"] = json!(match **failed {
+                Failed::Inexpressible(_) => "not-expressible",
+                Failed::Refused(_) => "refused",
+                Failed::Codegen(_) | Failed::Write(_) => "failed",
+            });
+            json["reason"] = json!(failed.to_string());
+            json["hint"] = json!(failed.hint());
         }
     }
     json
 }
 
-fn failures_of(cells: &[Cell<'_>], results: Vec<Result<Written, Failed>>) -> Vec<Failure> {
+fn failures_of(cells: &[Cell<'_>], results: &[Outcome]) -> Vec<Failure> {
     let mut failures = Vec::new();
     let mut of_cells = CellFailures::default();
     for (cell, result) in cells.iter().zip(results) {
-        let Err(failed) = result else { continue };
-        let (reason, hint) = match failed {
-            Failed::Inexpressible(reason) => (reason.to_string(), reason.fix),
-            Failed::Refused(error) => (error.to_string(), error.hint()),
-            Failed::Codegen(error) => (error.to_string(), error.hint()),
-            Failed::Write(error) => {
-                failures.push(Failure::of(&*error).hint(error.hint()));
-                continue;
+        match result.as_ref().map_err(Arc::as_ref) {
+            Ok(_) => {}
+            Err(Failed::Write(error)) => failures.push(Failure::of(error).hint(error.hint())),
+            Err(failed) => {
+                let path = cell.input.path.display().to_string();
+                of_cells.add(path, &cell.profile.name, failed.to_string(), failed.hint());
             }
-        };
-        of_cells.add(cell.input.path.display().to_string(), &cell.profile.name, reason, hint);
+        }
     }
     failures.extend(of_cells.into_failures(""));
     failures

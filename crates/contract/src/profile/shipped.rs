@@ -38,11 +38,20 @@ pub fn shipped_names() -> impl Iterator<Item = &'static str> {
     SHIPPED.iter().map(|(name, _)| *name)
 }
 
+fn shipped_path(name: &str) -> String {
+    format!("targets/{name}.toml (shipped)")
+}
+
+/// Whether the text is one that [`find_shipped`] gave.
+pub(super) fn is_shipped(text: &ProfileText) -> bool {
+    text.path == shipped_path(&text.name)
+}
+
 /// The text of the shipped profile with that name or alias.
 pub fn find_shipped(name: &str) -> Option<ProfileText> {
     let text = |(name, text): &(&str, &str)| ProfileText {
         name: (*name).to_owned(),
-        path: format!("targets/{name}.toml (shipped)"),
+        path: shipped_path(name),
         text: (*text).to_owned(),
     };
     if let Some(entry) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
