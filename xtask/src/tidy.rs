@@ -8,13 +8,18 @@ use std::path::Path;
 use std::process::Command;
 
 /// A package and the workspace packages that it may depend on.
-const EDGES: [(&str, &[&str]); 6] = [
+const EDGES: [(&str, &[&str]); 8] = [
     ("contract", &[]),
     ("release", &["isomer-contract"]),
     ("terminal", &["isomer-contract"]),
     ("trust", &["isomer-contract"]),
-    ("compile", &["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust"]),
-    ("run", &["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust"]),
+    ("registry", &["isomer-contract", "isomer-release"]),
+    ("remote", &[]),
+    (
+        "compile",
+        &["isomer-contract", "isomer-registry", "isomer-release", "isomer-remote", "isomer-terminal", "isomer-trust"],
+    ),
+    ("run", &["isomer-contract", "isomer-registry", "isomer-release", "isomer-terminal", "isomer-trust"]),
 ];
 
 pub(crate) fn check() -> Result<()> {

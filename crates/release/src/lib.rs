@@ -20,6 +20,7 @@ mod blob;
 mod layer;
 mod layout;
 mod signature;
+mod source;
 
 pub use document::Identity;
 pub use error::{LayoutError, WriteError};
@@ -29,6 +30,7 @@ pub use layout::{
     WasmEntry,
 };
 pub use signature::SIGNATURES_MAX;
+pub use source::{Signature, Source, SourceError};
 pub use staging::{check_writable, write_atomically};
 pub use wasm::Wasm;
 pub use writer::{Count, ReleasedModule, Signatures, Summary, SummaryModule, Writer};
