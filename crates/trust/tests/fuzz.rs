@@ -3,6 +3,10 @@
 //! A few thousand each time. A million take minutes:
 //! `ISOMER_FUZZ_RUNS=1000000 cargo test --release -p isomer-trust --test fuzz -- --nocapture`.
 
+#[path = "../../contract/tests/fuzzer/mod.rs"]
+mod fuzzer;
+
+use fuzzer::Fuzzer;
 use isomer_contract::Digest;
 use isomer_trust::{
     Algorithm, Build, Builder, Bundle, Envelope, Facts, Policy, PublicKey, Release, SigningKey, Statement, Subject,
@@ -10,14 +14,8 @@ use isomer_trust::{
 };
 use std::collections::BTreeMap;
 
-/// How many documents each parser gets.
-fn runs() -> u64 {
-    let runs = std::env::var("ISOMER_FUZZ_RUNS");
-    runs.map_or(2000, |runs| runs.parse().expect("ISOMER_FUZZ_RUNS is a number"))
-}
-
 /// What documents of these kinds are made of.
-const WORDS: [&[u8]; 24] = [
+const WORDS: &[&[u8]] = &[
     b"{",
     b"}",
     b"[",
@@ -43,63 +41,6 @@ const WORDS: [&[u8]; 24] = [
     b"-----BEGIN PUBLIC KEY-----",
     b"AAAA",
 ];
-
-struct Fuzzer {
-    /// The state of an xorshift generator: every run makes the same documents of the same originals.
-    state: u64,
-    documents: Vec<Vec<u8>>,
-}
-
-impl Fuzzer {
-    fn new(documents: Vec<Vec<u8>>) -> Fuzzer {
-        Fuzzer { state: 0x9e37_79b9_7f4a_7c15, documents }
-    }
-
-    fn random(&mut self) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.random() % end.max(1) as u64) as usize
-    }
-
-    /// A document with one to four changes.
-    fn next(&mut self) -> Vec<u8> {
-        let which = self.below(self.documents.len());
-        let mut bytes = self.documents[which].clone();
-        for _ in 0..=self.below(4) {
-            let (at, other) = (self.below(bytes.len()), self.below(bytes.len()));
-            let (start, end) = (at.min(other), at.max(other).min(at.min(other) + 40));
-            match self.below(6) {
-                0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
-                1 if !bytes.is_empty() => bytes[at] = self.random() as u8,
-                2 => drop(bytes.drain(start..end)),
-                3 => {
-                    let copy = bytes[start..end].to_vec();
-                    bytes.splice(at..at, copy);
-                }
-                4 => bytes.truncate(at),
-                _ => {
-                    let word = WORDS[self.below(WORDS.len())];
-                    bytes.splice(at..at, word.iter().copied());
-                }
-            }
-        }
-        bytes
-    }
-
-    fn run(mut self, name: &str, mut target: impl FnMut(&[u8]) -> bool) {
-        let mut read = 0;
-        let runs = runs();
-        for _ in 0..runs {
-            read += u64::from(target(&self.next()));
-        }
-        println!("{name}: {runs} documents, {read} of them read, none panicked");
-    }
-}
 
 fn statement(counter: u64) -> Statement {
     Statement {
@@ -131,7 +72,7 @@ fn fuzz_strict_json() {
     let mut documents = bundles(&keys());
     documents.push(statement(7).to_json().into_bytes());
     documents.push(br#"{"a":[1,-2,3.5e1,true,false,null,"\u00e9\n"],"b":{"c":{"d":[[[[]]]]}},"e":{}}"#.to_vec());
-    Fuzzer::new(documents).run("strict JSON", |bytes| {
+    Fuzzer::new(documents, WORDS).run("strict JSON", 2000, |bytes| {
         let read = strict_json::read::<serde_json::Value>(bytes, 1 << 20);
         if let Ok(value) = &read {
             assert_eq!(serde_json::from_slice::<serde_json::Value>(bytes).ok().as_ref(), Some(value));
@@ -146,7 +87,7 @@ fn fuzz_envelope() {
     let mut two = Envelope::sign(statement(7).to_json().into_bytes(), &keys[0]);
     let one = two.to_json().into_bytes();
     two.add_signature(&keys[1]);
-    Fuzzer::new(vec![one, two.to_json().into_bytes()]).run("DSSE envelope", |bytes| {
+    Fuzzer::new(vec![one, two.to_json().into_bytes()], WORDS).run("DSSE envelope", 2000, |bytes| {
         let read = Envelope::from_json(bytes);
         if let Ok(envelope) = &read {
             assert_eq!(Envelope::from_json(envelope.to_json().as_bytes()).as_ref(), Ok(envelope));
@@ -157,7 +98,7 @@ fn fuzz_envelope() {
 
 #[test]
 fn fuzz_statement() {
-    Fuzzer::new(vec![statement(7).to_json().into_bytes()]).run("statement", |bytes| {
+    Fuzzer::new(vec![statement(7).to_json().into_bytes()], WORDS).run("statement", 2000, |bytes| {
         let read = Statement::from_json(bytes);
         if let Ok(statement) = &read {
             assert_eq!(Statement::from_json(statement.to_json().as_bytes()).as_ref(), Ok(statement));
@@ -168,7 +109,7 @@ fn fuzz_statement() {
 
 #[test]
 fn fuzz_bundle() {
-    Fuzzer::new(bundles(&keys())).run("bundle", |bytes| {
+    Fuzzer::new(bundles(&keys()), WORDS).run("bundle", 2000, |bytes| {
         let read = Bundle::from_json(bytes);
         if let Ok(bundle) = &read {
             assert_eq!(Bundle::from_json(bundle.to_json().as_bytes()).as_ref(), Ok(bundle));
@@ -189,7 +130,7 @@ fn fuzz_policy() {
          [revoked]\nkeys = [\"{id}\"]\ndigests = [\"{digest}\"]\n[minimum-counter]\nacme = 7\n"
     );
     let key = keys[1].public_key();
-    Fuzzer::new(vec![small.into(), text.into()]).run("policy", |bytes| {
+    Fuzzer::new(vec![small.into(), text.into()], WORDS).run("policy", 2000, |bytes| {
         let text = String::from_utf8_lossy(bytes);
         let read = Policy::parse("trust.toml", &text, |_| Ok(key.clone()));
         if let Err(error) = &read {
@@ -204,7 +145,7 @@ fn fuzz_keys() {
     let keys = keys();
     let public = keys.iter().map(|key| key.public_key().to_pem().into_bytes());
     let private = keys.iter().map(|key| key.to_pem(None).expect("there is no passphrase").as_bytes().to_vec());
-    Fuzzer::new(public.chain(private).collect()).run("keys", |bytes| {
+    Fuzzer::new(public.chain(private).collect(), WORDS).run("keys", 2000, |bytes| {
         let text = String::from_utf8_lossy(bytes);
         let public = PublicKey::from_pem(&text);
         if let Ok(key) = &public {
@@ -233,7 +174,7 @@ fn fuzz_evaluate() {
         allow_rollback: false,
     };
     let expected = statement(7);
-    Fuzzer::new(documents).run("evaluate", |bytes| match evaluate(&policy, &[bytes], &subject, &facts) {
+    Fuzzer::new(documents, WORDS).run("evaluate", 2000, |bytes| match evaluate(&policy, &[bytes], &subject, &facts) {
         Ok(trusted) => {
             assert_eq!(trusted.statement, expected);
             true
