@@ -62,10 +62,12 @@ fn tried(tries: u32) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The registry refused.
-    #[error("`{host}` answered {status}{message}")]
+    #[error("`{host}`{} answered {status}{message}", .redirected_by.as_deref().map_or_else(String::new, |it| format!(", to which `{it}` redirects,")))]
     Status {
-        /// Who answered: storage that a registry redirects to has a host of its own.
+        /// Who answered.
         host: String,
+        /// The registry, when it is not the one who answered.
+        redirected_by: Option<String>,
         /// The HTTP status, its number and words.
         status: reqwest::StatusCode,
         /// The registry's own words in parentheses, or nothing.
@@ -171,7 +173,7 @@ pub enum Problem {
         reason: String,
     },
     /// A document that does not parse.
-    #[error("it is malformed: {0}")]
+    #[error("what came is malformed: {0}")]
     Malformed(String),
     /// More signatures than are read.
     #[error("the registry lists {0} of them, expected at most {SIGNATURES_MAX}")]
@@ -215,15 +217,19 @@ impl Problem {
 impl Hinted for Problem {
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Problem::Status { redirected_by: Some(_), .. } => return None,
+            Problem::Status { message, .. } if message.contains("to an HTTPS server") => {
+                "this registry speaks TLS: leave out --plain-http"
+            }
             Problem::Status { status, authorized, host, .. } => match (status.as_u16(), authorized) {
-                (401, false) => {
+                (401 | 403, false) => {
                     return Some(format!("`docker login {host}` writes credentials to where they are looked for"));
                 }
                 (401, true) => {
                     return Some(format!("it does not take these credentials: `docker login {host}` replaces them"));
                 }
                 (403, _) => "these credentials do not suffice for this repository: ask whoever runs the registry",
-                (404, _) => "are the repository and the tag spelled right, and pushed?",
+                (404, _) => "are the repository and the tag spelled right, and was all of it pushed?",
                 (429, _) => "it wants fewer requests: try again later",
                 (500.., _) => "that is the registry's own failure: its log says more",
                 _ => return None,

@@ -147,7 +147,10 @@ impl Push<'_> {
 
     /// Puts a manifest or index under `name`, its digest or a tag, unless it is there.
     async fn put(&self, document: &Document, name: &str) -> Result<Put, RegistryError> {
-        let doing = format!("push {name} to `{}`", self.remote.reference);
+        let doing = match self.remote.reference.with_tag(name) {
+            Ok(tagged) => format!("push `{tagged}`"),
+            Err(_) => format!("push the manifest {name} to `{}`", self.remote.reference),
+        };
         let digest = document.blob.digest.to_string();
         let attempt = async || {
             if exists(self.remote, Kind::Manifest, name).await?.is_some_and(|found| found == digest) {

@@ -106,10 +106,10 @@ impl Transport {
             let next = self.authorizer.answer(&self.exchange, response.headers(), shown.clone()).await?;
             if let Some(next) = next {
                 let response = self.send_showing(request, Some(&next)).await?;
-                return self.exchange.checked(response, true).await;
+                return self.checked(response, true).await;
             }
         }
-        self.exchange.checked(response, shown.is_some()).await
+        self.checked(response, shown.is_some()).await
     }
 
     async fn send_showing(
@@ -133,6 +133,22 @@ impl Transport {
     /// Uploads and downloads may be somewhere else, where nobody should learn who we are here.
     fn is_ours(&self, url: &Url) -> bool {
         url.origin() == self.base.origin()
+    }
+
+    /// `response` when it says that all went well.
+    async fn checked(&self, response: Response, authorized: bool) -> Result<Response, Problem> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let (host, redirected_by) = match self.is_ours(response.url()) {
+            true => (self.exchange.host.clone(), None),
+            false => (authority(response.url()), Some(self.exchange.host.clone())),
+        };
+        let retry_after = header(response.headers(), RETRY_AFTER.as_str()).and_then(|it| it.trim().parse().ok());
+        let retry_after = retry_after.map(Duration::from_secs);
+        let (_, message) = self.exchange.message(response).await.unwrap_or_default();
+        Err(Problem::Status { host, redirected_by, status, message, retry_after, authorized })
     }
 
     /// The body of `response`, up to `limit_bytes`.
@@ -218,25 +234,6 @@ impl Exchange {
         }
     }
 
-    /// `response` when it says that all went well.
-    async fn checked(&self, response: Response, authorized: bool) -> Result<Response, Problem> {
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let host = response.url().host_str().map_or_else(
-            || self.host.clone(),
-            |host| match response.url().port() {
-                Some(port) => format!("{host}:{port}"),
-                None => host.to_owned(),
-            },
-        );
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|it| it.to_str().ok()?.trim().parse().ok());
-        let (_, message) = self.message(response).await.unwrap_or_default();
-        let retry_after = retry_after.map(Duration::from_secs);
-        Err(Problem::Status { host, status, message, retry_after, authorized })
-    }
-
     /// A short body, and what it says as registries say it.
     pub(crate) async fn message(&self, response: Response) -> Result<(Vec<u8>, String), Problem> {
         #[derive(Deserialize)]
@@ -249,13 +246,17 @@ impl Exchange {
             #[serde(default)]
             message: String,
         }
+        let is_text = header(response.headers(), "content-type").is_some_and(|it| it.starts_with("text/plain"));
         let text = self.read(response, MESSAGE_SIZE_BYTES_MAX).await?;
         let refusals = serde_json::from_slice::<Refusals>(&text).map(|it| it.errors).unwrap_or_default();
         let words = refusals.iter().take(3).map(|it| match it.message.as_str() {
             "" => it.code.clone(),
             message => format!("{}: {message}", it.code),
         });
-        let words = words.collect::<Vec<_>>().join("; ");
+        let mut words = words.collect::<Vec<_>>().join("; ");
+        if words.is_empty() && is_text {
+            words = String::from_utf8_lossy(&text).trim().to_owned();
+        }
         let message = if words.is_empty() { String::new() } else { format!(" ({})", shown(&words)) };
         Ok((text, message))
     }
@@ -296,18 +297,9 @@ impl Exchange {
     }
 
     fn problem(&self, error: &reqwest::Error) -> Problem {
-        let mut cause: &(dyn Error + 'static) = error;
         let mut tls = false;
-        loop {
-            tls |= cause.is::<rustls::Error>();
-            // An error inside an `io::Error` is not among its sources.
-            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            cause = match inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| cause.source()) {
-                Some(next) => next,
-                None => break,
-            };
-        }
-        let (host, reason) = (self.host.clone(), shown(&cause.to_string()));
+        let reason = first_cause(error, |cause| tls |= cause.is::<rustls::Error>());
+        let host = self.host.clone();
         match () {
             () if error.is_redirect() => Problem::Redirect(reason),
             () if tls => Problem::Tls { host, reason },
@@ -316,8 +308,28 @@ impl Exchange {
     }
 }
 
+/// The words of what began it, of which the errors around it say nothing.
+fn first_cause(error: &(dyn Error + 'static), mut visit: impl FnMut(&(dyn Error + 'static))) -> String {
+    let mut cause = error;
+    loop {
+        visit(cause);
+        // An error inside an `io::Error` is not among its sources.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| cause.source()) {
+            Some(next) => next,
+            None => return shown(&cause.to_string()),
+        };
+    }
+}
+
 pub(crate) fn protocol(url: &Url, reason: impl Into<String>) -> Problem {
-    Problem::Protocol { host: url.host_str().unwrap_or_default().to_owned(), reason: reason.into() }
+    Problem::Protocol { host: authority(url), reason: reason.into() }
+}
+
+/// Host and port, as in a reference.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Whether what goes to `url` is encrypted, or stays on this machine where that is allowed.
@@ -348,7 +360,7 @@ fn client(options: &Options) -> Result<Client, RegistryError> {
     for file in &options.ca_certificates {
         let error = |reason: String| RegistryError::CaCertificates { file: file.clone(), reason };
         let pem = std::fs::read(file).map_err(|source| error(source.to_string()))?;
-        let found = Certificate::from_pem_bundle(&pem).map_err(|source| error(source.to_string()))?;
+        let found = Certificate::from_pem_bundle(&pem).map_err(|source| error(first_cause(&source, |_| {})))?;
         if found.is_empty() {
             return Err(error("it holds no certificate".to_owned()));
         }
@@ -365,10 +377,7 @@ fn client(options: &Options) -> Result<Client, RegistryError> {
     } else {
         builder.tls_certs_merge(certificates)
     };
-    builder.build().map_err(|error| {
-        let cause = error.source().map_or_else(|| error.to_string(), |source| source.to_string());
-        RegistryError::Setup(cause)
-    })
+    builder.build().map_err(|error| RegistryError::Setup(first_cause(&error, |_| {})))
 }
 
 /// A header as text, if it is there and is text.
