@@ -25,7 +25,7 @@ pub struct Setup {
     pub tls: bool,
     /// With [`USER`] and [`PASSWORD`].
     pub password: bool,
-    /// With a token from this URL, signed by the key of [`Registry::certificate`].
+    /// With a token from this URL, signed by `token.key`, which lies beside the CA with its certificate.
     pub token_realm: Option<String>,
 }
 
@@ -101,7 +101,7 @@ fn spawn(directory: &Path, setup: &Setup) -> Option<Option<(Child, String)>> {
     if let Some(realm) = &setup.token_realm {
         config += &format!(
             "auth:\n  token:\n    realm: {realm}\n    service: test\n    issuer: test\n    \
-             rootcertbundle: {shown}/ca.pem\n"
+             rootcertbundle: {shown}/token.pem\n"
         );
     }
     let file = directory.join("config.yml");
@@ -125,7 +125,7 @@ fn spawn(directory: &Path, setup: &Setup) -> Option<Option<(Child, String)>> {
     panic!("docker-registry does not answer: {}", fs::read_to_string(directory.join("log")).unwrap_or_default());
 }
 
-/// `ca.pem`, `ca.key`, and `server.pem`, `server.key` for 127.0.0.1.
+/// `ca.pem`, `ca.key`, then `server.pem`, `server.key` for 127.0.0.1, and `token.pem`, `token.key`.
 pub fn make_certificates(directory: &Path) {
     let openssl = |line: &str| {
         let mut command = Command::new("openssl");
@@ -135,6 +135,7 @@ pub fn make_certificates(directory: &Path) {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=isomer-test-ca"));
     openssl(&format!("req {key} -keyout server.key -out server.csr -subj /CN=isomer-test"));
+    openssl("req -x509 -newkey rsa:2048 -nodes -keyout token.key -out token.pem -days 2 -subj /CN=isomer-test-token");
     fs::write(directory.join("server.ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     openssl(
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.pem",

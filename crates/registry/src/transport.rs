@@ -246,7 +246,6 @@ impl Exchange {
             #[serde(default)]
             message: String,
         }
-        let is_text = header(response.headers(), "content-type").is_some_and(|it| it.starts_with("text/plain"));
         let text = self.read(response, MESSAGE_SIZE_BYTES_MAX).await?;
         let refusals = serde_json::from_slice::<Refusals>(&text).map(|it| it.errors).unwrap_or_default();
         let words = refusals.iter().take(3).map(|it| match it.message.as_str() {
@@ -254,8 +253,10 @@ impl Exchange {
             message => format!("{}: {message}", it.code),
         });
         let mut words = words.collect::<Vec<_>>().join("; ");
-        if words.is_empty() && is_text {
-            words = String::from_utf8_lossy(&text).trim().to_owned();
+        // Go's own server answers in a sentence; what is a page or a document is nothing to show.
+        let sentence = String::from_utf8_lossy(&text);
+        if words.is_empty() && !sentence.starts_with(['<', '{', '[']) {
+            words = sentence.trim().to_owned();
         }
         let message = if words.is_empty() { String::new() } else { format!(" ({})", shown(&words)) };
         Ok((text, message))
