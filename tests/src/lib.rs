@@ -1,6 +1,12 @@
 //! The harness of the end-to-end tests: finds the two binaries, runs them as a person would, and shows their output
 //! with everything that changes between runs replaced by a word.
 
+pub mod proxy;
+pub mod registry;
+mod skip;
+
+pub use skip::{has_program, skip};
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
@@ -179,21 +185,6 @@ impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n{}", self.command, self.shown(Path::new("/nowhere")))
     }
-}
-
-/// Says that a test cannot run here, where `cargo xtask test` counts it.
-pub fn skip(test: &str, reason: &str) {
-    println!("skipped: {reason}");
-    let Some(log) = std::env::var_os("ISOMER_SKIP_LOG") else { return };
-    let file = fs::OpenOptions::new().append(true).create(true).open(log);
-    // One short write, so that lines of tests that run at once do not mix.
-    file.and_then(|mut file| file.write_all(format!("{test}: {reason}\n").as_bytes())).expect("the log can be written");
-}
-
-/// Whether a program is on PATH.
-pub fn has_program(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
 
 /// Upstream's `wasmtime`, where it could be installed.

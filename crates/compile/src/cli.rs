@@ -4,6 +4,7 @@ mod compile;
 mod completions;
 mod inspect;
 mod keygen;
+mod push;
 mod release;
 mod run;
 mod sign;
@@ -30,6 +31,7 @@ Examples:
   isomer release -f isomer.toml -o dist/                 all of a manifest as one OCI image layout
   isomer keygen -o farm                                  farm.key, farm.pub
   isomer sign dist/ --key farm.key                       what servers believe
+  isomer push dist/ registry.example/acme                where servers find it
   isomer inspect dist/                                   what is in it, and whom it serves";
 
 #[derive(Subcommand)]
@@ -44,6 +46,8 @@ enum Command {
     Keygen(keygen::Args),
     /// Sign a release.
     Sign(sign::Args),
+    /// Push a release into an OCI registry.
+    Push(push::Args),
     /// Show what is in an artifact or a release.
     Inspect(inspect::Args),
     /// Print completions for a shell.
@@ -61,6 +65,7 @@ impl Cli {
             Command::Release(args) => release::run(&args),
             Command::Keygen(args) => keygen::run(&args),
             Command::Sign(args) => sign::run(&args),
+            Command::Push(args) => push::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Run(args) => run::run(&args),

@@ -1,4 +1,4 @@
-//! A bar for many jobs on a terminal, and nothing where standard error is none.
+//! A bar for many jobs, or for many bytes, on a terminal, and nothing where standard error is none.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -37,6 +37,36 @@ impl Progress {
 }
 
 impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The bar of a module on its way to a registry.
+pub(crate) struct Transfer {
+    bar: ProgressBar,
+}
+
+impl Transfer {
+    pub(crate) fn new(module: &str) -> Transfer {
+        let bar = ProgressBar::new(0);
+        let template = "     pushing [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {wide_msg}";
+        bar.set_style(ProgressStyle::with_template(template).expect("a constant").progress_chars("=> "));
+        bar.set_message(module.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Transfer { bar }
+    }
+
+    pub(crate) fn planned(&self, size_bytes: u64) {
+        self.bar.set_length(size_bytes);
+    }
+
+    pub(crate) fn done(&self, size_bytes: u64) {
+        self.bar.inc(size_bytes);
+    }
+}
+
+impl Drop for Transfer {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

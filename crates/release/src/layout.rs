@@ -1,10 +1,10 @@
 //! In: a directory. Out: the modules, variants and manifests of the release in it. Never here: a choice among variants.
 
-use crate::LayoutError;
 use crate::blob::Root;
 use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, Identity, LAYOUT_VERSION, identity};
 use crate::layer::{ArtifactReader, Compression, Layer};
 use crate::signature::{Referrer, SIGNATURES_MAX, referrers};
+use crate::{LayoutError, Signature};
 use isomer_contract::manifest::{
     ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES,
     ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError,
@@ -30,7 +30,7 @@ pub const WASM_SIZE_BYTES_MAX: u64 = 1 << 30;
 /// the release is replaced meanwhile, what the newer one no longer holds is [`LayoutError::MissingBlob`].
 #[derive(Debug)]
 pub struct Layout {
-    root: Root,
+    pub(crate) root: Root,
     index: ImageIndex,
     modules: Vec<ModuleEntry>,
     /// The signatures that `index.json` lists, once somebody asked for any.
@@ -285,6 +285,11 @@ impl Layout {
     ///
     /// [`SIGNATURES_MAX`]: crate::SIGNATURES_MAX
     pub fn signatures(&self, module: &Module) -> Result<Vec<Vec<u8>>, LayoutError> {
+        Ok(self.signature_parts(module)?.into_iter().map(|it| it.bundle).collect())
+    }
+
+    /// The same with the documents that hold them.
+    pub(crate) fn signature_parts(&self, module: &Module) -> Result<Vec<Signature>, LayoutError> {
         let found = self.referrers_of(module.digest)?;
         if found.len() > SIGNATURES_MAX {
             let reason =
@@ -292,7 +297,16 @@ impl Layout {
             return Err(LayoutError::Malformed { file: self.root.path().join("index.json"), reason });
         }
         let read = |it: &Referrer| {
-            self.root.read_blob(it.bundle, DOCUMENT_SIZE_BYTES_MAX, &self.root.blob_path(it.manifest.digest))
+            let manifest = self.root.blob_path(it.manifest.digest);
+            Ok(Signature {
+                manifest: self.root.read_blob(
+                    it.manifest,
+                    DOCUMENT_SIZE_BYTES_MAX,
+                    &self.root.path().join("index.json"),
+                )?,
+                config: self.root.read_blob(it.config, DOCUMENT_SIZE_BYTES_MAX, &manifest)?,
+                bundle: self.root.read_blob(it.bundle, DOCUMENT_SIZE_BYTES_MAX, &manifest)?,
+            })
         };
         found.iter().map(read).collect()
     }

@@ -6,7 +6,7 @@
 //! The data's path: [`Writer`] (`writer`, with its lock and temporary files in `staging`) compresses artifacts into
 //! layers (`layer`), checks that all fits together (`consistency`) and states it in OCI documents (`document`, `wasm`);
 //! [`Layout`] (`layout`) reads the documents back through verified blobs (`blob`), and [`ArtifactReader`] (`layer`)
-//! yields an artifact. Signatures (`signature`) are bytes here: who made them, and whether they are right, is for others.
+//! yields an artifact; whoever carries a module elsewhere gets all its [`Parts`] (`parts`). Signatures (`signature`) are bytes here: who made them, and whether they are right, is for others.
 
 mod error;
 
@@ -19,6 +19,7 @@ mod writer;
 mod blob;
 mod layer;
 mod layout;
+mod parts;
 mod signature;
 mod source;
 
@@ -29,6 +30,7 @@ pub use layout::{
     ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, Layout, Manifest, Module, ModuleEntry, WASM_SIZE_BYTES_MAX,
     WasmEntry,
 };
+pub use parts::{BlobReader, Document, Parts};
 pub use signature::SIGNATURES_MAX;
 pub use source::{Signature, Source, SourceError};
 pub use staging::{check_writable, write_atomically};

@@ -1,0 +1,170 @@
+//! `isomer push DIR REGISTRY/REPOSITORY[:TAG]`.
+
+use crate::progress::Transfer;
+use crate::table::bytes;
+use anstyle::{AnsiColor, Effects, Style};
+use isomer_registry::{Options, Pushed, Reference, RegistryError, Remote, Step, push};
+use isomer_release::{Count, Layout, ModuleEntry};
+use isomer_terminal::{Failure, Failures, print, print_json};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  isomer push dist/ registry.example/acme                    every module: registry.example/acme/NAME:VERSION
+  isomer push dist/ registry.example/acme:edge --module resize
+  isomer push dist/ 127.0.0.1:5000/acme --plain-http         a registry on this machine
+
+Each module has a repository of its own below the one that is named. Its tag comes last, so that who sees
+it finds all of it; TAG-wasm is its plain WebAssembly alone, for clients that read no indexes. Signatures go
+along. What is there already is not sent again, so a push that broke off is simply repeated.
+
+Credentials are docker's: `config.json` in $DOCKER_CONFIG or ~/.docker, as `docker login` writes it, with
+its credential helpers.")]
+pub(super) struct Args {
+    /// The release: a directory that `isomer release` made
+    #[arg(value_name = "DIR")]
+    release: PathBuf,
+    /// The repository above those of the modules, and their tag [default tag: the release's version]
+    #[arg(value_name = "REGISTRY/REPOSITORY[:TAG]")]
+    repository: String,
+    /// Push only this module; may be repeated
+    #[arg(long = "module", value_name = "NAME")]
+    modules: Vec<String>,
+    #[command(flatten)]
+    connection: Connection,
+    /// Print what was pushed as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a registry is reached.
+#[derive(clap::Args)]
+struct Connection {
+    /// Without TLS: only for a registry on this machine
+    #[arg(long)]
+    plain_http: bool,
+    /// A PEM file with CA certificates that are believed beside the system's; may be repeated
+    #[arg(long = "ca-cert", value_name = "FILE")]
+    ca_certificates: Vec<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    let Connection { plain_http, ca_certificates } = &args.connection;
+    let options = Options { plain_http: *plain_http, ca_certificates: ca_certificates.clone(), ..Options::default() };
+    let base: Reference = args.repository.parse().map_err(RegistryError::from)?;
+    if base.digest().is_some() {
+        let failure = Failure::new(format!("`{base}` has a digest, and what is pushed has its own"));
+        return Err(failure.hint("leave it out".to_owned()).into());
+    }
+    let layout = Layout::open(&args.release)?;
+    let chosen = choose(&layout, args)?;
+    let targets = targets(&base, &chosen)?;
+    warn_of_unsigned(&layout, &chosen)?;
+    let mut pushed = Vec::new();
+    for (module, reference) in chosen.iter().zip(&targets) {
+        let remote = Remote::connect(reference, &options)?;
+        let progress = Transfer::new(&module.reference);
+        let result = push(&layout, &module.reference, &remote, &|step| match step {
+            Step::Planned(size_bytes) => progress.planned(size_bytes),
+            Step::Done(size_bytes) => progress.done(size_bytes),
+        });
+        drop(progress);
+        let result = result?;
+        // At once: another module may fail, and this one is there.
+        if !args.json {
+            print(&text_of(&result))?;
+        }
+        pushed.push(json_of(module, &result));
+    }
+    if args.json {
+        print_json(&pushed)?;
+    }
+    Ok(())
+}
+
+fn choose<'a>(layout: &'a Layout, args: &Args) -> Result<Vec<&'a ModuleEntry>, Failures> {
+    if args.modules.is_empty() {
+        let all: Vec<_> = layout.modules().iter().collect();
+        if all.is_empty() {
+            return Err(Failure::new(format!("`{}` holds no module", args.release.display())).into());
+        }
+        return Ok(all);
+    }
+    let mut chosen = Vec::new();
+    let mut seen = BTreeSet::new();
+    for name in &args.modules {
+        let reference = layout.module(name)?.reference;
+        let entry = layout.modules().iter().find(|entry| entry.reference == reference).expect("it was just read");
+        if seen.insert(reference) {
+            chosen.push(entry);
+        }
+    }
+    Ok(chosen)
+}
+
+/// Where each module goes. All are known before anything is sent.
+fn targets(base: &Reference, modules: &[&ModuleEntry]) -> Result<Vec<Reference>, Failures> {
+    let mut targets = Vec::new();
+    for module in modules {
+        let repository = base.below(&module.name).map_err(RegistryError::from)?;
+        let version = module.reference.rsplit_once(':').map(|(_, version)| version);
+        let Some(tag) = base.tag().or(version) else {
+            return Err(RegistryError::NoTag(repository.to_string()).into());
+        };
+        let target = repository.with_tag(tag).map_err(RegistryError::from)?;
+        if targets.contains(&target) {
+            let failure = Failure::new(format!("two modules would be `{target}`"));
+            return Err(failure.hint("push one of them with --module, or both without a tag".to_owned()).into());
+        }
+        targets.push(target);
+    }
+    Ok(targets)
+}
+
+fn warn_of_unsigned(layout: &Layout, modules: &[&ModuleEntry]) -> Result<(), Failures> {
+    let mut unsigned = Vec::new();
+    for entry in modules {
+        if layout.signatures(&layout.module(&entry.reference)?)?.is_empty() {
+            unsigned.push(entry.reference.as_str());
+        }
+    }
+    if !unsigned.is_empty() {
+        anstream::eprintln!("{WARNING}warning:{WARNING:#} nobody signed {}", unsigned.join(", "));
+        anstream::eprintln!("  servers refuse that without --allow-unsigned; `isomer sign` before the push mends it");
+    }
+    Ok(())
+}
+
+fn text_of(pushed: &Pushed) -> String {
+    let Pushed { reference, wasm, sent, present, signatures } = pushed;
+    let count = |Count { blobs, size_bytes }: &Count| match blobs {
+        0 => "nothing".to_owned(),
+        1 => format!("1 blob of {}", bytes(*size_bytes)),
+        _ => format!("{blobs} blobs of {}", bytes(*size_bytes)),
+    };
+    let signatures = match signatures {
+        0 => "no signature".to_owned(),
+        1 => "1 signature".to_owned(),
+        several => format!("{several} signatures"),
+    };
+    let wasm = wasm.as_ref().and_then(Reference::tag).map_or_else(String::new, |tag| format!(", also as {tag}"));
+    format!("{reference}\n  {} sent, {} was there; {signatures}{wasm}\n", count(sent), count(present))
+}
+
+fn json_of(module: &ModuleEntry, pushed: &Pushed) -> Value {
+    let Pushed { reference, wasm, sent, present, signatures } = pushed;
+    let count = |Count { blobs, size_bytes }: &Count| json!({"blobs": blobs, "size-bytes": size_bytes});
+    json!({
+        "module": module.name,
+        "reference": reference.to_string(),
+        "wasm": wasm.as_ref().map(Reference::to_string),
+        "sent": count(sent),
+        "present": count(present),
+        "signatures": signatures,
+    })
+}

@@ -1,0 +1,57 @@
+//! In: a registry's host, docker's `config.json` and the credential helpers that it names. Out: who we are there. Never
+//! here: the network.
+
+use crate::{Options, RegistryError};
+use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// Who we are to a registry.
+pub(crate) enum Credential {
+    Anonymous,
+    Password {
+        user: String,
+        password: String,
+    },
+    /// To be exchanged for access tokens.
+    Identity(String),
+}
+
+/// The credential for `host` in docker's configuration; anonymous when there is none.
+pub(crate) fn credential(host: &str, options: &Options) -> Result<Credential, RegistryError> {
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
+    let set = |value: &OsString| !value.is_empty();
+    let configured = || std::env::var_os("DOCKER_CONFIG").filter(set).map(PathBuf::from);
+    let Some(directory) = options.docker_config.clone().or_else(configured).or_else(home) else {
+        return Ok(Credential::Anonymous);
+    };
+    let file = directory.join("config.json");
+    let error = |reason: String| RegistryError::Credentials { host: host.to_owned(), file: file.clone(), reason };
+    let config = match File::open(&file) {
+        Ok(config) => BufReader::new(config),
+        Err(source) if source.kind() == ErrorKind::NotFound => return Ok(Credential::Anonymous),
+        Err(source) => return Err(error(source.to_string())),
+    };
+    match get_credential_from_reader(config, key(host)) {
+        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Credential::Password { user, password }),
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Credential::Identity(token)),
+        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(Credential::Anonymous),
+        // All helpers of docker's say so, on either stream, when they know nothing of the host.
+        Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
+            if [&stdout, &stderr].iter().any(|it| it.contains("credentials not found")) =>
+        {
+            Ok(Credential::Anonymous)
+        }
+        // What a helper printed may be a secret.
+        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(error(format!("`{helper}` failed"))),
+        Err(CredentialRetrievalError::ConfigReadError) => Err(error("it is no JSON of docker's".to_owned())),
+        Err(other) => Err(error(other.to_string())),
+    }
+}
+
+/// Docker keeps its own registry under a name from before there were references.
+fn key(host: &str) -> &str {
+    if host == "docker.io" { "https://index.docker.io/v1/" } else { host }
+}

@@ -1,0 +1,145 @@
+//! In: a blob's descriptor, a file that may hold its first part. Out: the file with the blob, every byte hashed. Never
+//! here: a byte beyond the size that the descriptor promised.
+
+use crate::transport::{Request, header};
+use crate::{Problem, RegistryError, Remote};
+use isomer_contract::Digest;
+use isomer_contract::manifest::Blob;
+use isomer_release::ARTIFACT_SIZE_BYTES_MAX;
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::{Method, StatusCode};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use tokio::time::Instant;
+
+/// How much of the file is read at once.
+const CHUNK_SIZE_BYTES: usize = 256 << 10;
+
+/// Fetches `blob` into `file`, from where an earlier attempt ended.
+pub(crate) async fn layer(
+    remote: &Remote,
+    blob: Blob,
+    file: &mut File,
+    on_bytes: &(dyn Fn(u64) + Sync),
+) -> Result<(), RegistryError> {
+    let doing = format!("get the layer {} of `{}`", blob.digest, remote.reference);
+    let error = |problem| RegistryError::Transfer { doing: doing.clone(), problem, tries: 1 };
+    if blob.size_bytes > ARTIFACT_SIZE_BYTES_MAX {
+        return Err(error(Problem::Claim { found_bytes: blob.size_bytes, limit_bytes: ARTIFACT_SIZE_BYTES_MAX }));
+    }
+    let mut part = Part::open(blob, file, on_bytes).map_err(|source| error(Problem::File(source)))?;
+    let mut backoff = remote.transport.backoff();
+    let mut made_of_several = part.size_bytes > 0;
+    loop {
+        if part.size_bytes == blob.size_bytes {
+            let found = Digest::from_hasher(part.hasher.clone());
+            if found == blob.digest {
+                return Ok(());
+            }
+            let problem = Problem::Digest { found, expected: blob.digest };
+            if !made_of_several {
+                return Err(error(problem));
+            }
+            // The first part may be the wrong one: once more, in one piece.
+            tracing::debug!(doing, %problem, "fetching all of it again");
+            made_of_several = false;
+            part.restart().map_err(|source| error(Problem::File(source)))?;
+        }
+        let most = part.reported_bytes;
+        let Err(problem) = fetch(remote, blob, &mut part).await else { continue };
+        made_of_several |= part.size_bytes > 0;
+        remote.transport.pause(&mut backoff, problem, part.reported_bytes > most, &doing).await?;
+    }
+}
+
+/// One request for what is missing.
+async fn fetch(remote: &Remote, blob: Blob, part: &mut Part<'_>) -> Result<(), Problem> {
+    let mut request = Request::new(Method::GET, remote.transport.url(&format!("blobs/{}", blob.digest)));
+    if part.size_bytes > 0 {
+        request = request.header(RANGE, format!("bytes={}-", part.size_bytes));
+    }
+    let mut response = match remote.transport.send(&request).await {
+        // It has less than is here, or does not know its own sizes: from the beginning, next time.
+        Err(problem) if part.size_bytes > 0 && problem.status() == Some(416) => {
+            part.restart().map_err(Problem::File)?;
+            return Ok(());
+        }
+        result => result?,
+    };
+    let range = header(response.headers(), CONTENT_RANGE.as_str());
+    let goes_on = range.is_some_and(|range| range.starts_with(&format!("bytes {}-", part.size_bytes)));
+    if part.size_bytes > 0 && !(response.status() == StatusCode::PARTIAL_CONTENT && goes_on) {
+        part.restart().map_err(Problem::File)?;
+        if response.status() == StatusCode::PARTIAL_CONTENT {
+            return Ok(());
+        }
+    }
+    let (begun, before) = (Instant::now(), part.size_bytes);
+    let cut = |received_bytes| Problem::Cut { received_bytes, expected_bytes: blob.size_bytes };
+    loop {
+        let chunk = match remote.transport.chunk(&mut response, begun, part.size_bytes - before).await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) if part.size_bytes == blob.size_bytes => return Ok(()),
+            Ok(None) | Err(Problem::Connection { .. }) => return Err(cut(part.size_bytes)),
+            Err(problem) => return Err(problem),
+        };
+        if chunk.len() as u64 > blob.size_bytes - part.size_bytes {
+            return Err(Problem::TooLarge { limit_bytes: blob.size_bytes });
+        }
+        part.add(&chunk).map_err(Problem::File)?;
+    }
+}
+
+/// What of a blob is in its file.
+struct Part<'a> {
+    file: &'a mut File,
+    hasher: Sha256,
+    size_bytes: u64,
+    on_bytes: &'a (dyn Fn(u64) + Sync),
+    /// The most that was ever there: what comes a second time is not reported again.
+    reported_bytes: u64,
+}
+
+impl<'a> Part<'a> {
+    /// Hashes what is in `file`; more than the blob has can't be a part of it.
+    fn open(blob: Blob, file: &'a mut File, on_bytes: &'a (dyn Fn(u64) + Sync)) -> io::Result<Part<'a>> {
+        if file.metadata()?.len() > blob.size_bytes {
+            file.set_len(0)?;
+        }
+        file.seek(SeekFrom::Start(0))?;
+        let mut part = Part { file, hasher: Sha256::new(), size_bytes: 0, on_bytes, reported_bytes: 0 };
+        let mut buffer = vec![0; CHUNK_SIZE_BYTES];
+        loop {
+            match part.file.read(&mut buffer) {
+                Ok(0) => return Ok(part),
+                Ok(read) => part.count(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn add(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.file.write_all(chunk)?;
+        self.count(chunk);
+        Ok(())
+    }
+
+    fn count(&mut self, chunk: &[u8]) {
+        self.hasher.update(chunk);
+        self.size_bytes += chunk.len() as u64;
+        if self.size_bytes > self.reported_bytes {
+            (self.on_bytes)(self.size_bytes - self.reported_bytes);
+            self.reported_bytes = self.size_bytes;
+        }
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.hasher = Sha256::new();
+        self.size_bytes = 0;
+        Ok(())
+    }
+}

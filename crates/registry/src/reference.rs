@@ -1,0 +1,274 @@
+//! In: what a person types for a module in a registry. Out: its host, repository, tag and digest. Never here: a default
+//! host or tag: what is meant is said.
+
+use isomer_contract::{Digest, Hinted};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+/// The longest name of a repository, its host included: what registries and the Docker clients accept.
+const NAME_LENGTH_MAX: usize = 255;
+/// The longest tag, by the OCI distribution specification.
+const TAG_LENGTH_MAX: usize = 128;
+
+/// A module in a registry: `HOST[:PORT]/REPOSITORY[:TAG][@sha256:…]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    host: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<Digest>,
+}
+
+/// Text that is no reference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` names nothing in a registry: {problem}")]
+pub struct ReferenceError {
+    /// What was typed.
+    text: String,
+    problem: String,
+}
+
+impl Hinted for ReferenceError {
+    fn hint(&self) -> Option<String> {
+        Some("expected HOST[:PORT]/REPOSITORY[:TAG][@sha256:…], as in `registry.example/acme/resize:1.4.0`".to_owned())
+    }
+}
+
+impl Reference {
+    /// The registry's host, with its port where it has one.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The repository in that registry.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The tag.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The digest that what is there must have.
+    pub fn digest(&self) -> Option<Digest> {
+        self.digest
+    }
+
+    /// Another tag of the same repository, and no digest.
+    ///
+    /// # Errors
+    /// When `tag` is none.
+    pub fn with_tag(&self, tag: &str) -> Result<Reference, ReferenceError> {
+        check_tag(tag).map_err(|problem| ReferenceError { text: shown(&format!("{self}:{tag}")), problem })?;
+        Ok(Reference { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+    }
+
+    /// The same with a digest.
+    pub fn with_digest(&self, digest: Digest) -> Reference {
+        Reference { digest: Some(digest), ..self.clone() }
+    }
+
+    /// The repository `name` below this one, with neither tag nor digest.
+    ///
+    /// # Errors
+    /// When `name` can't stand in the name of a repository.
+    pub fn below(&self, name: &str) -> Result<Reference, ReferenceError> {
+        let repository = format!("{}/{name}", self.repository);
+        check_repository(&self.host, &repository)
+            .map_err(|problem| ReferenceError { text: shown(&format!("{}/{repository}", self.host)), problem })?;
+        Ok(Reference { host: self.host.clone(), repository, tag: None, digest: None })
+    }
+
+    /// Whether the host is this machine, by its name or address.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(host_name(&self.host))
+    }
+}
+
+/// `localhost`, 127.0.0.0/8 or `::1`, the latter with or without brackets.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// A host without its port.
+fn host_name(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reference { host, repository, tag, digest } = self;
+        write!(f, "{host}/{repository}")?;
+        if let Some(tag) = tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Reference {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Reference, ReferenceError> {
+        parse(text).map_err(|problem| ReferenceError { text: shown(text), problem })
+    }
+}
+
+fn parse(text: &str) -> Result<Reference, String> {
+    if let Some((scheme, _)) = text.split_once("://") {
+        return Err(format!("it begins with `{}://`, and no scheme is expected", shown(scheme)));
+    }
+    let (name, digest) = match text.split_once('@') {
+        Some((name, digest)) => (name, Some(digest.parse::<Digest>().map_err(|error| error.to_string())?)),
+        None => (text, None),
+    };
+    let (host, path) = name.split_once('/').ok_or("it has no `/` between a host and a repository")?;
+    check_host(host)?;
+    let (repository, tag) = match path.split_once(':') {
+        Some((repository, tag)) => (repository, Some(tag)),
+        None => (path, None),
+    };
+    check_repository(host, repository)?;
+    tag.map_or(Ok(()), check_tag)?;
+    Ok(Reference { host: host.to_owned(), repository: repository.to_owned(), tag: tag.map(str::to_owned), digest })
+}
+
+fn check_host(host: &str) -> Result<(), String> {
+    let name = host_name(host);
+    let known = name == "localhost" || host.contains(['.', ':']);
+    let port = host[name.len()..].strip_prefix(':');
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let is_name = |name: &str| {
+        name.split('.').all(|label| {
+            let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+            let inner = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            inner && ends(label.chars().next()) && ends(label.chars().last())
+        })
+    };
+    if !known {
+        return Err(format!("`{}` is no host: expected a `.` or a port in it", shown(host)));
+    }
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err(format!("`{}` has no port from 0 to 65535", shown(host)));
+    }
+    if address.map_or_else(|| is_name(name), |address| address.parse::<Ipv6Addr>().is_ok()) {
+        return Ok(());
+    }
+    Err(format!("`{}` is no host", shown(host)))
+}
+
+fn check_repository(host: &str, repository: &str) -> Result<(), String> {
+    // The specification's: [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*
+    let word = |part: &str| {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let separators: Vec<&str> = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).collect();
+        let single = |it: &str| it.is_empty() || matches!(it, "." | "_" | "__") || it.bytes().all(|b| b == b'-');
+        part.bytes().next().is_some_and(allowed)
+            && part.bytes().last().is_some_and(allowed)
+            && separators.into_iter().all(single)
+    };
+    if let Some(part) = repository.split('/').find(|part| !word(part)) {
+        let expected = "expected lower-case letters and digits, with `.`, `_`, `__` or `-` between them";
+        return Err(format!("`{}` can't stand in the name of a repository: {expected}", shown(part)));
+    }
+    if host.len() + 1 + repository.len() > NAME_LENGTH_MAX {
+        return Err(format!("its name has more than {NAME_LENGTH_MAX} characters"));
+    }
+    Ok(())
+}
+
+fn check_tag(tag: &str) -> Result<(), String> {
+    let inner = tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    if inner && !tag.is_empty() && !tag.starts_with(['.', '-']) && tag.len() <= TAG_LENGTH_MAX {
+        return Ok(());
+    }
+    let expected = "expected at most 128 letters, digits, `_`, `.` and `-`, the last two not first";
+    Err(format!("`{}` is no tag: {expected}", shown(tag)))
+}
+
+/// Text that somebody else wrote, for a message: printable, and of a bearable length.
+pub(crate) fn shown(text: &str) -> String {
+    const LENGTH_MAX: usize = 200;
+    let mut short: String = text.chars().take(LENGTH_MAX).flat_map(char::escape_debug).collect();
+    short = short.replace("\\\"", "\"").replace("\\'", "'");
+    if text.chars().nth(LENGTH_MAX).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn what_is_typed_comes_out_again() {
+        for text in [
+            "registry.example/acme/resize:1.4.0",
+            "registry.example/acme/resize",
+            "127.0.0.1:5000/a",
+            "localhost/a__b/c-d.e--f:v1_x",
+            "[::1]:5000/acme:latest",
+            "[::1]/acme",
+            &format!("registry.example:443/acme/resize:1.4.0@{DIGEST}"),
+            &format!("registry.example/acme/resize@{DIGEST}"),
+        ] {
+            let reference: Reference = text.parse().unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(reference.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_names_nothing_says_why() {
+        for (text, why) in [
+            ("", "no `/`"),
+            ("resize:1.4.0", "no `/`"),
+            ("acme/resize", "`acme` is no host"),
+            ("https://registry.example/a", "no scheme"),
+            ("registry.example/Acme", "`Acme` can't stand"),
+            ("registry.example/a//b", "`` can't stand"),
+            ("registry.example/../b", "`..` can't stand"),
+            ("registry.example/a._b", "`a._b` can't stand"),
+            ("registry.example/a:", "`` is no tag"),
+            ("registry.example/a:b:c", "`b:c` is no tag"),
+            ("registry.example/a:1+2", "`1+2` is no tag"),
+            ("registry.example:99999/a", "no port"),
+            ("reg_istry.example/a", "is no host"),
+            ("user:secret@registry.example/a", "is not a digest"),
+            ("[::g]:5000/a", "is no host"),
+            ("registry.example/a@sha512:00", "is not a digest"),
+            ("registry.example/\u{1b}[31m", "\\u{1b}"),
+        ] {
+            let error = text.parse::<Reference>().expect_err(text);
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for (text, expected) in [
+            ("localhost:5000/a", true),
+            ("127.0.0.1:5000/a", true),
+            ("127.9.8.7/a", true),
+            ("[::1]:5000/a", true),
+            ("[::1]/a", true),
+            ("localhost.example/a", false),
+            ("127.0.0.1.example/a", false),
+            ("10.0.0.1:5000/a", false),
+            ("[::2]:5000/a", false),
+        ] {
+            assert_eq!(text.parse::<Reference>().map(|it| it.is_loopback()), Ok(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Who we are, and who the registry is: passwords, tokens, certificates.
+
+use crate::proxy::{Fault, Proxy};
+use crate::registry::{Registry, Setup, make_certificates};
+use crate::skip::skip;
+use crate::stage::{Stage, assert_shown, connect, quick, release, shown, stage_pushed};
+use isomer_registry::{Options, Remote, push};
+use isomer_release::{Layout, Source as _};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A registry behind a proxy, and a release.
+fn stage_with(test: &str, setup: &Setup) -> Option<Stage> {
+    let Some(registry) = Registry::start_with(setup) else {
+        skip(test, "docker-registry is not installed");
+        return None;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    release(&directory.path().join("dist"));
+    Some(Stage { proxy: Proxy::start(registry.host()), registry, directory })
+}
+
+fn with_config(directory: &Path) -> Options {
+    Options { docker_config: Some(directory.to_owned()), ..quick() }
+}
+
+fn written(config: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("config.json"), config).unwrap();
+    directory
+}
+
+#[test]
+fn a_registry_with_passwords() {
+    let Some(stage) = stage_with("a_registry_with_passwords", &Setup { password: true, ..Setup::default() }) else {
+        return;
+    };
+    let reference = stage.remote().reference().to_string();
+    assert_shown("login-nobody", &stage.shown(&stage.remote().index().unwrap_err()));
+
+    let config = tempfile::tempdir().unwrap();
+    Registry::log_in(stage.proxy.host(), config.path());
+    let remote = connect(&reference, &with_config(config.path())).unwrap();
+    stage.proxy.fail(|_| Fault::None);
+    push(&stage.layout(), "noise", &remote, &|_| {}).unwrap();
+    assert_eq!(remote.index().unwrap(), stage.layout().parts("noise").unwrap().index.bytes);
+    // It is asked for once, and shown from then on.
+    let anonymous = stage.proxy.seen().into_iter().filter(|it| it.authorization.is_none()).count();
+    assert!(anonymous <= 4, "{:?}", stage.proxy.lines());
+
+    let wrong = written(&format!(r#"{{"auths": {{"{}": {{"auth": "ZmFybTp3cm9uZw=="}}}}}}"#, stage.proxy.host()));
+    let remote = connect(&reference, &with_config(wrong.path())).unwrap();
+    stage.proxy.fail(|_| Fault::None);
+    assert_shown("login-wrong-password", &stage.shown(&remote.index().unwrap_err()));
+    assert_eq!(stage.proxy.seen().len(), 2);
+
+    // Credentials for another host are not for this one; nor are these for where it redirects to.
+    let other = tempfile::tempdir().unwrap();
+    Registry::log_in("registry.example", other.path());
+    connect(&reference, &with_config(other.path())).unwrap().index().unwrap_err();
+    let storage = Proxy::start(stage.registry.host());
+    let to = storage.host().to_owned();
+    stage.proxy.fail(move |seen| {
+        let head = "307 Temporary Redirect\r\nContent-Length: 0\r\nConnection: close";
+        match seen.authorization {
+            Some(_) => Fault::Answer(format!("{head}\r\nLocation: http://{to}{}\r\n\r\n", seen.path)),
+            None => Fault::None,
+        }
+    });
+    let remote = connect(&reference, &with_config(config.path())).unwrap();
+    assert_shown("login-not-elsewhere", &stage.shown(&remote.index().unwrap_err()));
+    assert_eq!(storage.seen().iter().map(|it| it.authorization.clone()).collect::<Vec<_>>(), [None]);
+}
+
+#[test]
+fn a_configuration_that_is_none() {
+    let broken = written("{");
+    let error = connect("registry.example/a:1", &Options { plain_http: false, ..with_config(broken.path()) });
+    let text = shown(&error.err().unwrap()).replace(&broken.path().display().to_string(), "[DIR]");
+    assert_shown("login-broken-config", &text);
+    let helper = written(r#"{"credHelpers": {"registry.example": "isomer-test-nonexistent"}}"#);
+    let error = connect("registry.example/a:1", &Options { plain_http: false, ..with_config(helper.path()) });
+    let text = shown(&error.err().unwrap()).replace(&helper.path().display().to_string(), "[DIR]");
+    assert_shown("login-no-helper", &text);
+}
+
+#[test]
+fn plain_http_is_for_this_machine() {
+    let error = connect("registry.example:5000/a:1", &quick()).err().unwrap();
+    assert_shown("plain-http-elsewhere", &shown(&error));
+}
+
+#[test]
+fn a_registry_with_a_certificate_of_its_own_ca() {
+    let setup = Setup { tls: true, ..Setup::default() };
+    let Some(stage) = stage_with("a_registry_with_a_certificate_of_its_own_ca", &setup) else { return };
+    let secure = |ca_certificates| Options { plain_http: false, ca_certificates, ..quick() };
+    let remote = connect(&stage.direct(), &secure(vec![stage.registry.ca()])).unwrap();
+    push(&stage.layout(), "noise", &remote, &|_| {}).unwrap();
+    assert_eq!(remote.index().unwrap(), stage.layout().parts("noise").unwrap().index.bytes);
+
+    let unknown = connect(&stage.direct(), &secure(Vec::new())).unwrap();
+    assert_shown("tls-unknown-ca", &stage.shown(&unknown.index().unwrap_err()));
+    let other = tempfile::tempdir().unwrap();
+    make_certificates(other.path());
+    let wrong = connect(&stage.direct(), &secure(vec![other.path().join("ca.pem")])).unwrap();
+    assert_shown("tls-wrong-ca", &stage.shown(&wrong.index().unwrap_err()));
+    let name = stage.direct().replace("127.0.0.1", "localhost");
+    let named = connect(&name, &secure(vec![stage.registry.ca()])).unwrap();
+    assert_shown("tls-wrong-name", &stage.shown(&named.index().unwrap_err()).replace(&name, "[REFERENCE]"));
+    let plain = connect(&stage.direct(), &quick()).unwrap();
+    assert_shown("tls-plain-http", &stage.shown(&plain.index().unwrap_err()));
+}
+
+#[test]
+fn certificates_that_are_none() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in [("tls-empty-ca", ""), ("tls-no-ca", "-----BEGIN CERTIFICATE-----\nAAAA\n")] {
+        let file = directory.path().join("ca.pem");
+        fs::write(&file, content).unwrap();
+        let options = Options { plain_http: false, ca_certificates: vec![file], ..quick() };
+        let error = connect("registry.example/a:1", &options).err().unwrap();
+        assert_shown(name, &shown(&error).replace(&directory.path().display().to_string(), "[DIR]"));
+    }
+    let options = Options { plain_http: false, ca_certificates: vec!["/nonexistent/ca.pem".into()], ..quick() };
+    assert_shown("tls-absent-ca", &shown(&connect("registry.example/a:1", &options).err().unwrap()));
+}
+
+#[test]
+fn a_registry_without_tls_is_not_taken_for_one_with_it() {
+    let Some(stage) = stage_pushed("a_registry_without_tls_is_not_taken_for_one_with_it") else { return };
+    let remote = connect(&stage.direct(), &Options { plain_http: false, ..quick() }).unwrap();
+    assert_shown("tls-registry-without", &stage.shown(&remote.index().unwrap_err()));
+}
+
+/// A challenge that sends us to somewhere without TLS does not get the password.
+#[test]
+fn a_token_is_not_fetched_from_anywhere() {
+    let Some(stage) = stage_pushed("a_token_is_not_fetched_from_anywhere") else { return };
+    let config = tempfile::tempdir().unwrap();
+    Registry::log_in(stage.proxy.host(), config.path());
+    let challenge = |realm: &str| {
+        let head = "401 Unauthorized\r\nContent-Length: 0\r\nConnection: close";
+        Fault::Answer(format!("{head}\r\nWWW-Authenticate: Bearer realm=\"{realm}\",service=\"s\"\r\n\r\n"))
+    };
+    let ask = |options: Options| -> String {
+        let remote: Remote = connect(&stage.remote().reference().to_string(), &options).unwrap();
+        stage.shown(&remote.index().unwrap_err())
+    };
+    stage.proxy.fail(move |_| challenge("http://registry.example/token"));
+    assert_shown("token-unencrypted-realm", &ask(with_config(config.path())));
+    stage.proxy.fail(move |_| challenge("no URL"));
+    assert_shown("token-no-realm", &ask(with_config(config.path())));
+    let realm = Proxy::start("127.0.0.1:1");
+    for (name, fault) in [
+        (
+            "token-refused",
+            Fault::Answer("401 Unauthorized\r\nConnection: close\r\n\r\n{\"details\":\"no\"}".to_owned()),
+        ),
+        ("token-none", Fault::Answer("200 OK\r\nConnection: close\r\n\r\n{}".to_owned())),
+        ("token-endless", Fault::Endless),
+        ("token-silence", Fault::Silence(Duration::from_secs(30))),
+    ] {
+        realm.fail(move |_| fault.clone());
+        let url = format!("http://{}/token", realm.host());
+        stage.proxy.fail(move |_| challenge(&url));
+        let options = Options { idle_timeout: Duration::from_millis(300), ..with_config(config.path()) };
+        assert_shown(name, &ask(options));
+        assert_eq!(realm.seen()[0].path, "/token?service=s");
+    }
+}
+
+#[test]
+fn an_identity_token_is_exchanged() {
+    let Some(stage) = stage_pushed("an_identity_token_is_exchanged") else { return };
+    let config = written(&format!(r#"{{"auths": {{"{}": {{"identitytoken": "it is me"}}}}}}"#, stage.proxy.host()));
+    let realm = Proxy::start("127.0.0.1:1");
+    realm.fail(|_| Fault::Answer("200 OK\r\nConnection: close\r\n\r\n{\"access_token\":\"abc\"}".to_owned()));
+    let url = format!("http://{}/token", realm.host());
+    stage.proxy.fail(move |seen| match seen.authorization.as_deref() {
+        Some("Bearer abc") => Fault::None,
+        _ => {
+            let head = "401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\nWWW-Authenticate: Bearer";
+            Fault::Answer(format!("{head} realm=\"{url}\",service=\"s\",scope=\"repository:acme/noise:pull\"\r\n\r\n"))
+        }
+    });
+    let remote = connect(&stage.remote().reference().to_string(), &with_config(config.path())).unwrap();
+    let layout: Layout = stage.layout();
+    assert_eq!(remote.index().unwrap(), layout.parts("noise").unwrap().index.bytes);
+    assert_eq!(realm.lines(), ["POST /token"]);
+}

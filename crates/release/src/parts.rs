@@ -1,0 +1,125 @@
+//! In: a module of a layout. Out: all that belongs to it, as whoever carries it elsewhere needs it. Never here: where to,
+//! a byte that does not have the digest it is named by.
+
+use crate::blob::{CHUNK_SIZE_BYTES, Regular, io_error};
+use crate::layout::{blob_of, media_type, parse_index, parse_manifest};
+use crate::{DOCUMENT_SIZE_BYTES_MAX, Layout, LayoutError, Signature};
+use isomer_contract::Digest;
+use isomer_contract::manifest::Blob;
+use oci_spec::image::MediaType;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+
+/// A module with everything that its index names, and what refers to it.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The image index.
+    pub index: Document,
+    /// All manifests that the index names, each once.
+    pub manifests: Vec<Document>,
+    /// The manifest of the plain WebAssembly, where there is one.
+    pub wasm: Option<Document>,
+    /// All configs and layers that the manifests name, each once, with their sizes.
+    pub blobs: Vec<Blob>,
+    /// The signatures of the index.
+    pub signatures: Vec<Signature>,
+}
+
+/// An index or a manifest, as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its digest and size.
+    pub blob: Blob,
+    /// What kind of document it is.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Layout {
+    /// All parts of the module called `name`, which is its name or its reference.
+    ///
+    /// # Errors
+    /// When a document is damaged or missing, or names something that is no manifest: such an index can't be carried
+    /// as a whole.
+    pub fn parts(&self, name: &str) -> Result<Parts, LayoutError> {
+        let module = self.module(name)?;
+        let top = self.dir().join("index.json");
+        let index = self.root.read_named(module.digest, DOCUMENT_SIZE_BYTES_MAX, &top)?;
+        let file = self.root.blob_path(module.digest);
+        let document =
+            |blob, media_type: &MediaType, bytes| Document { blob, media_type: media_type.to_string(), bytes };
+        let mut manifests: BTreeMap<Digest, Document> = BTreeMap::new();
+        let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
+        for descriptor in parse_index(&file, &index)?.manifests() {
+            let kind = descriptor.media_type();
+            media_type(&file, "mediaType of a part", kind.as_ref(), &[MediaType::ImageManifest.as_ref()])?;
+            let blob = blob_of(&file, descriptor)?;
+            let bytes = self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, &file)?;
+            let path = self.root.blob_path(blob.digest);
+            let manifest = parse_manifest(&path, &bytes)?;
+            for part in std::iter::once(manifest.config()).chain(manifest.layers()) {
+                let part = blob_of(&path, part)?;
+                blobs.insert(part.digest, part);
+            }
+            manifests.insert(blob.digest, document(blob, kind, bytes));
+        }
+        Ok(Parts {
+            index: document(Blob::of(&index), &MediaType::ImageIndex, index),
+            wasm: module.wasm.and_then(|wasm| manifests.get(&wasm.manifest).cloned()),
+            manifests: manifests.into_values().collect(),
+            blobs: blobs.into_values().collect(),
+            signatures: self.signature_parts(&module)?,
+        })
+    }
+
+    /// Opens one of [`Parts::blobs`], to be read once from its beginning.
+    pub fn open_blob(&self, blob: Blob) -> Result<BlobReader, LayoutError> {
+        let Regular { file, .. } = self.root.open_blob(blob, u64::MAX, self.dir())?;
+        let path = self.root.blob_path(blob.digest);
+        Ok(BlobReader { file, path, hasher: Sha256::new(), blob, left_bytes: blob.size_bytes })
+    }
+}
+
+/// Yields a blob piece by piece. The last piece is handed out only after the digest of all was found right: whoever
+/// sends them on never sends a whole blob that was altered.
+#[derive(Debug)]
+pub struct BlobReader {
+    file: File,
+    path: PathBuf,
+    hasher: Sha256,
+    blob: Blob,
+    left_bytes: u64,
+}
+
+impl BlobReader {
+    /// The next piece; none when all were handed out.
+    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, LayoutError> {
+        if self.left_bytes == 0 {
+            return Ok(None);
+        }
+        let wanted = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(CHUNK_SIZE_BYTES);
+        let mut piece = vec![0; wanted];
+        self.file.read_exact(&mut piece).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => LayoutError::Size {
+                file: self.path.clone(),
+                found_bytes: self.file.metadata().map_or(0, |it| it.len()),
+                expected_bytes: self.blob.size_bytes,
+                named_by: self.path.clone(),
+            },
+            _ => io_error(&self.path, error),
+        })?;
+        self.hasher.update(&piece);
+        self.left_bytes -= wanted as u64;
+        if self.left_bytes == 0 {
+            let (found, expected) = (Digest::from_hasher(self.hasher.clone()), self.blob.digest);
+            if found != expected {
+                return Err(LayoutError::Digest { file: self.path.clone(), found, expected });
+            }
+        }
+        Ok(Some(piece))
+    }
+}
