@@ -85,6 +85,11 @@ impl Root {
         Err(LayoutError::FileType { file: path, found, expected })
     }
 
+    /// Whether there is a regular file of the blob's name.
+    pub(crate) fn has_blob(&self, digest: Digest) -> bool {
+        matches!(self.open_regular(&["blobs", "sha256", &digest.hex()]), Ok(Some(_)))
+    }
+
     fn parent<'a>(&'a self, opened: &'a Option<OwnedFd>) -> BorrowedFd<'a> {
         opened.as_ref().unwrap_or(&self.fd).as_fd()
     }
@@ -184,7 +189,7 @@ pub(crate) fn io_error(file: &Path, source: io::Error) -> LayoutError {
 }
 
 /// Reads a file that had `size_bytes` when it was opened; one that grows meanwhile yields at most `limit_bytes` + 1.
-fn read_whole(file: File, size_bytes: u64, limit_bytes: u64, path: &Path) -> Result<Vec<u8>, LayoutError> {
+pub(crate) fn read_whole(file: File, size_bytes: u64, limit_bytes: u64, path: &Path) -> Result<Vec<u8>, LayoutError> {
     let mut bytes = Vec::new();
     let reserved = usize::try_from(size_bytes).map_err(|_| ()).and_then(|size| {
         // One more, so that the read that finds the end needs no larger buffer.

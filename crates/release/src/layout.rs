@@ -1,10 +1,10 @@
 //! In: a directory. Out: the modules, variants and manifests of the release in it. Never here: a choice among variants.
 
-use crate::LayoutError;
 use crate::blob::Root;
 use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, Identity, LAYOUT_VERSION, identity};
 use crate::layer::{ArtifactReader, Compression, Layer};
 use crate::signature::{Referrer, SIGNATURES_MAX, referrers};
+use crate::{LayoutError, Signature};
 use isomer_contract::manifest::{
     ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES,
     ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError,
@@ -167,7 +167,24 @@ impl Layout {
         Ok(module)
     }
 
-    fn entry(&self, name: &str) -> Result<&ModuleEntry, LayoutError> {
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The module of a layout that has one.
+    pub(crate) fn only_entry(&self) -> Result<&ModuleEntry, LayoutError> {
+        let dir = self.root.path().to_owned();
+        match &self.modules[..] {
+            [entry] => Ok(entry),
+            [] => Err(LayoutError::NotALayout { dir, found: "its `index.json` names no module" }),
+            several => {
+                let references = several.iter().map(|entry| entry.reference.clone()).collect();
+                Err(LayoutError::SeveralModules { dir, references })
+            }
+        }
+    }
+
+    pub(crate) fn entry(&self, name: &str) -> Result<&ModuleEntry, LayoutError> {
         if let Some(entry) = self.modules.iter().find(|entry| entry.reference == name) {
             return Ok(entry);
         }
@@ -209,6 +226,17 @@ impl Layout {
         described.insert(digest, Described { size_bytes, named_by: index.to_owned(), module: module.to_owned() });
         variants.push(variant);
         Ok(())
+    }
+
+    /// The blob that is the manifest of `variant`, which [`Layout::module`] of this layout returned.
+    pub fn manifest_blob(&self, variant: &Variant) -> Option<Blob> {
+        let described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        described.get(&variant.manifest).map(|it| Blob { digest: variant.manifest, size_bytes: it.size_bytes })
+    }
+
+    /// Whether the manifest of `variant` is there: a sparse layout has those of the variants that are wanted.
+    pub fn has_manifest(&self, variant: &Variant) -> bool {
+        self.root.has_blob(variant.manifest)
     }
 
     /// Reads the manifest and config of `variant`, and checks that they say of it what the index said.
@@ -287,9 +315,7 @@ impl Layout {
     pub fn signatures(&self, module: &Module) -> Result<Vec<Vec<u8>>, LayoutError> {
         let found = self.referrers_of(module.digest)?;
         if found.len() > SIGNATURES_MAX {
-            let reason =
-                format!("it lists {} signatures of `{}`, expected at most {SIGNATURES_MAX}", found.len(), module.name);
-            return Err(LayoutError::Malformed { file: self.root.path().join("index.json"), reason });
+            return Err(self.too_many_signatures(found.len(), &module.name));
         }
         let read = |it: &Referrer| {
             self.root.read_blob(it.bundle, DOCUMENT_SIZE_BYTES_MAX, &self.root.blob_path(it.manifest.digest))
@@ -297,7 +323,31 @@ impl Layout {
         found.iter().map(read).collect()
     }
 
-    fn referrers_of(&self, subject: Digest) -> Result<Vec<Referrer>, LayoutError> {
+    /// The signatures that refer to the index `index`, with the documents that hold them.
+    ///
+    /// # Errors
+    /// As [`Layout::signatures`].
+    pub fn signature_documents(&self, index: Digest) -> Result<Vec<Signature>, LayoutError> {
+        let found = self.referrers_of(index)?;
+        let file = self.root.path().join("index.json");
+        if found.len() > SIGNATURES_MAX {
+            return Err(self.too_many_signatures(found.len(), &index.to_string()));
+        }
+        let read = |blob, named_by: &Path| self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, named_by);
+        let documents = |it: &Referrer| {
+            let path = self.root.blob_path(it.manifest.digest);
+            let (config, bundle) = (read(it.config, &path)?, read(it.bundle, &path)?);
+            Ok(Signature { manifest: read(it.manifest, &file)?, config, bundle })
+        };
+        found.iter().map(documents).collect()
+    }
+
+    fn too_many_signatures(&self, found: usize, module: &str) -> LayoutError {
+        let reason = format!("it lists {found} signatures of `{module}`, expected at most {SIGNATURES_MAX}");
+        LayoutError::Malformed { file: self.root.path().join("index.json"), reason }
+    }
+
+    pub(crate) fn referrers_of(&self, subject: Digest) -> Result<Vec<Referrer>, LayoutError> {
         let mut known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
         let all = match &*known {
             Some(all) => all,
