@@ -1,6 +1,6 @@
 //! In: an artifact, or the layer that holds it. Out: the layer, or the artifact. Never here: more bytes than promised.
 
-use crate::blob::{CHUNK_SIZE_BYTES, Regular, Root, io_error, read_whole};
+use crate::blob::{CHUNK_SIZE_BYTES, Content, Regular, Root, io_error, read_whole};
 use crate::{ARTIFACT_SIZE_BYTES_MAX, LayoutError};
 use isomer_contract::Digest;
 use isomer_contract::manifest::{Blob, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead as _, Cursor, Read, Seek as _, SeekFrom, Write};
+use std::io::{self, BufRead as _, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -151,7 +151,7 @@ pub struct ArtifactReader {
 }
 
 enum Source {
-    Plain { file: File, hasher: Sha256, expected: Digest },
+    Plain { file: Content, hasher: Sha256, expected: Digest },
     Zstd(Box<zstd::Decoder<'static, Cursor<Vec<u8>>>>),
 }
 
@@ -213,9 +213,8 @@ impl ArtifactReader {
     ///
     /// # Errors
     /// When the file can't be read or is not that layer; one that is not compressed is checked while it is read.
-    pub fn of_file(mut file: File, layer: Layer, size_bytes: u64, path: &Path) -> Result<ArtifactReader, LayoutError> {
-        let error = |error| io_error(path, error);
-        file.seek(SeekFrom::Start(0)).map_err(error)?;
+    pub fn of_file(file: File, layer: Layer, size_bytes: u64, path: &Path) -> Result<ArtifactReader, LayoutError> {
+        let file = Content::whole(file);
         let source = match layer.compression {
             Compression::None => Source::Plain { file, hasher: Sha256::new(), expected: layer.blob.digest },
             Compression::Zstd => {

@@ -24,7 +24,7 @@ pub const ARTIFACT_SIZE_BYTES_MAX: u64 = 4 << 30;
 /// The largest WebAssembly that is read: the limit that wasmparser sets to a module.
 pub const WASM_SIZE_BYTES_MAX: u64 = 1 << 30;
 
-/// A release in a directory, open for reading.
+/// A release in a directory or an archive, open for reading.
 ///
 /// It sees the directory's files as they are when it reads them, each checked against the digest that named it. When
 /// the release is replaced meanwhile, what the newer one no longer holds is [`LayoutError::MissingBlob`].
@@ -99,7 +99,17 @@ pub struct Manifest {
 impl Layout {
     /// Reads `oci-layout` and `index.json` of the layout in `dir`.
     pub fn open(dir: &Path) -> Result<Layout, LayoutError> {
-        let root = Root::open(dir)?;
+        Layout::of(Root::open(dir)?)
+    }
+
+    /// Reads `oci-layout` and `index.json` of the layout in the tar file `archive`. Nothing is unpacked: what is asked
+    /// for is read where it lies.
+    pub fn open_archive(archive: &Path) -> Result<Layout, LayoutError> {
+        Layout::of(Root::open_archive(archive)?)
+    }
+
+    fn of(root: Root) -> Result<Layout, LayoutError> {
+        let dir = root.path().to_owned();
         let read = |name, found| {
             let bytes = root.read_top(name, DOCUMENT_SIZE_BYTES_MAX)?;
             bytes.ok_or_else(|| LayoutError::NotALayout { dir: dir.to_owned(), found })
@@ -117,7 +127,7 @@ impl Layout {
         Ok(Layout { root, index, modules, referrers: Mutex::default(), described: Mutex::default() })
     }
 
-    /// The directory, as it was given to [`Layout::open`].
+    /// The directory or archive, as it was given to [`Layout::open`] or [`Layout::open_archive`].
     pub fn dir(&self) -> &Path {
         self.root.path()
     }

@@ -17,6 +17,7 @@ mod staging;
 mod wasm;
 mod writer;
 
+mod archive;
 mod blob;
 mod layer;
 mod layout;

@@ -15,6 +15,7 @@ mod select;
 mod verify;
 
 mod activate;
+mod gc;
 mod list;
 mod pull;
 
@@ -51,6 +52,7 @@ enum Command {
     Activate(activate::Arguments),
     Rollback(activate::RollbackArguments),
     List(list::Arguments),
+    Gc(gc::Arguments),
     /// Print a script that completes isomer-run's commands in a shell
     #[command(after_help = "Example:\n  isomer-run completions bash > /etc/bash_completion.d/isomer-run")]
     Completions {
@@ -72,6 +74,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Activate(arguments) => activate::run(&arguments),
         Command::Rollback(arguments) => activate::rollback(&arguments),
         Command::List(arguments) => list::run(&arguments),
+        Command::Gc(arguments) => gc::run(&arguments),
         Command::Run(arguments) => {
             let typed = matches.subcommand_matches("run").expect("the command that was parsed");
             run::check_order(typed, &arguments).and_then(|()| run::run(arguments))

@@ -28,8 +28,10 @@ mod pull;
 mod transfer;
 
 mod activate;
+mod collect;
 mod installed;
 
+pub use collect::{Garbage, GarbageKind};
 pub use documents::{Record, STORE_SCHEMA, Word};
 pub use error::StoreError;
 pub use installed::Installed;

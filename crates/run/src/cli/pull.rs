@@ -18,10 +18,11 @@ use std::sync::OnceLock;
 #[command(after_help = "Examples:
   isomer-run pull oci-dir:dist:resize --key farm-2026.pub --activate
   isomer-run pull oci-dir:/media/usb/dist:resize:1.4.0 --trust trust.toml
+  isomer-run pull oci-archive:dist.tar:resize --key farm-2026.pub
   isomer-run pull oci-dir:dist --digest sha256:9f86d0…        # the only module in there
   isomer-run run resize")]
 pub(crate) struct Arguments {
-    /// Where from: oci-dir:PATH[:NAME[:VERSION]]
+    /// Where from: oci-dir:PATH[:NAME[:VERSION]] or oci-archive:FILE.tar[:NAME[:VERSION]]
     #[arg(value_name = "REF", required = true)]
     references: Vec<String>,
     /// Trust the module whose index has this digest

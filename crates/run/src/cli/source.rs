@@ -10,8 +10,14 @@ pub(crate) fn source(operand: &str) -> Result<Box<dyn Source>, Failure> {
         let (path, module) = split(rest, Path::is_dir);
         return local(Layout::open(&path), module, operand);
     }
+    if let Some(rest) = operand.strip_prefix("oci-archive:") {
+        let (path, module) = split(rest, Path::is_file);
+        return local(Layout::open_archive(&path), module, operand);
+    }
     let failure = Failure::new(format!("`{operand}` is nothing to pull from"));
-    Err(failure.hint("a release in a directory is `oci-dir:PATH:NAME:VERSION`".to_owned()))
+    let hint =
+        "a release in a directory is `oci-dir:PATH:NAME:VERSION`, one in a tar file `oci-archive:FILE:NAME:VERSION`";
+    Err(failure.hint(hint.to_owned()))
 }
 
 fn local(
