@@ -1,7 +1,8 @@
-//! In: a directory and a descriptor. Out: the bytes of the blob, of the size and digest that the descriptor says.
+//! In: a directory or an archive, and a descriptor. Out: the bytes of the blob, of the size and digest that the descriptor says.
 //! Never here: a symbolic link followed below the directory, an allocation larger than the file that is there.
 
 use crate::LayoutError;
+use crate::archive::Archive;
 use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
@@ -9,32 +10,74 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-/// A layout's directory, held open.
+/// What holds a layout's files, held open.
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
-    fd: OwnedFd,
+    files: Files,
+}
+
+#[derive(Debug)]
+enum Files {
+    Directory(OwnedFd),
+    Archive(Archive),
 }
 
 /// A regular file, and its size when it was opened.
 pub(crate) struct Regular {
-    pub(crate) file: File,
+    pub(crate) file: Content,
     pub(crate) size_bytes: u64,
+}
+
+/// A file, or a part of one, to be read from its first byte to its last.
+#[derive(Debug)]
+pub(crate) struct Content {
+    file: File,
+    position: u64,
+    left_bytes: u64,
+}
+
+impl Content {
+    /// All of `file`, as long as it may become.
+    pub(crate) fn whole(file: File) -> Content {
+        Content { file, position: 0, left_bytes: u64::MAX }
+    }
+
+    /// The `size_bytes` of `file` that begin at `position`.
+    pub(crate) fn part(file: File, position: u64, size_bytes: u64) -> Content {
+        Content { file, position, left_bytes: size_bytes }
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.file.read_at(&mut buffer[..wanted], self.position)?;
+        self.position += read as u64;
+        self.left_bytes -= read as u64;
+        Ok(read)
+    }
 }
 
 impl Root {
     pub(crate) fn open(dir: &Path) -> Result<Root, LayoutError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match openat(CWD, dir, flags, Mode::empty()) {
-            Ok(fd) => Ok(Root { path: dir.to_owned(), fd }),
+            Ok(fd) => Ok(Root { path: dir.to_owned(), files: Files::Directory(fd) }),
             Err(Errno::NOTDIR) => {
                 Err(LayoutError::NotALayout { dir: dir.to_owned(), found: "it is a file, not a directory" })
             }
             Err(error) => Err(io_error(dir, error.into())),
         }
+    }
+
+    /// The archive at `path`, as if it were unpacked.
+    pub(crate) fn open_archive(path: &Path) -> Result<Root, LayoutError> {
+        Ok(Root { path: path.to_owned(), files: Files::Archive(Archive::open(path)?) })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -47,13 +90,20 @@ impl Root {
 
     /// The file at `names` below the directory, or none when it is not there.
     fn open_regular(&self, names: &[&str]) -> Result<Option<Regular>, LayoutError> {
+        match &self.files {
+            Files::Directory(fd) => self.open_in_directory(fd, names),
+            Files::Archive(archive) => archive.open_regular(names),
+        }
+    }
+
+    fn open_in_directory(&self, root: &OwnedFd, names: &[&str]) -> Result<Option<Regular>, LayoutError> {
         let (file_name, dirs) = names.split_last().expect("a path has a last name");
         let mut path = self.path.clone();
         let mut parent: Option<OwnedFd> = None;
         for dir in dirs {
             path.push(dir);
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            match openat(self.parent(&parent), *dir, flags, Mode::empty()) {
+            match openat(parent.as_ref().unwrap_or(root), *dir, flags, Mode::empty()) {
                 Ok(fd) => parent = Some(fd),
                 Err(Errno::NOENT) => return Ok(None),
                 Err(Errno::NOTDIR | Errno::LOOP) => {
@@ -67,7 +117,7 @@ impl Root {
         let expected = "a regular file";
         // NONBLOCK: a FIFO must not hang the reader before its type is known.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = match openat(self.parent(&parent), *file_name, flags, Mode::empty()) {
+        let fd = match openat(parent.as_ref().unwrap_or(root), *file_name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP) => return Err(LayoutError::FileType { file: path, found: "a symbolic link", expected }),
@@ -77,7 +127,7 @@ impl Root {
         let found = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
                 let size_bytes = u64::try_from(stat.st_size).unwrap_or(0);
-                return Ok(Some(Regular { file: fd.into(), size_bytes }));
+                return Ok(Some(Regular { file: Content::whole(fd.into()), size_bytes }));
             }
             FileType::Directory => "a directory",
             _ => "a device, socket or pipe",
@@ -85,8 +135,9 @@ impl Root {
         Err(LayoutError::FileType { file: path, found, expected })
     }
 
-    fn parent<'a>(&'a self, opened: &'a Option<OwnedFd>) -> BorrowedFd<'a> {
-        opened.as_ref().unwrap_or(&self.fd).as_fd()
+    /// Whether there is a regular file of the blob's name.
+    pub(crate) fn has_blob(&self, digest: Digest) -> bool {
+        matches!(self.open_regular(&["blobs", "sha256", &digest.hex()]), Ok(Some(_)))
     }
 
     /// The whole file `name` beside the blobs, or none when it is not there.
@@ -184,7 +235,12 @@ pub(crate) fn io_error(file: &Path, source: io::Error) -> LayoutError {
 }
 
 /// Reads a file that had `size_bytes` when it was opened; one that grows meanwhile yields at most `limit_bytes` + 1.
-fn read_whole(file: File, size_bytes: u64, limit_bytes: u64, path: &Path) -> Result<Vec<u8>, LayoutError> {
+pub(crate) fn read_whole(
+    file: Content,
+    size_bytes: u64,
+    limit_bytes: u64,
+    path: &Path,
+) -> Result<Vec<u8>, LayoutError> {
     let mut bytes = Vec::new();
     let reserved = usize::try_from(size_bytes).map_err(|_| ()).and_then(|size| {
         // One more, so that the read that finds the end needs no larger buffer.

@@ -1,5 +1,6 @@
 //! In: the modules of a release to be. Out: whether they fit together and can be named. Never here: a file.
 
+use crate::sparse::{MODULE_SEPARATORS, VERSION_SEPARATORS};
 use crate::writer::ReleasedModule;
 use crate::{Compression, WriteError};
 use isomer_contract::manifest::Blob;
@@ -10,8 +11,8 @@ pub(crate) fn check_modules(modules: &[ReleasedModule], present: impl Fn(Blob) -
     let mut references = BTreeSet::new();
     for module in modules {
         let ReleasedModule { name, version, wasm, variants } = module;
-        check_name("module name", name, "-._", " or `_`")?;
-        check_name("version", version, "-._+", ", `_` or `+`")?;
+        check_name("module name", name, MODULE_SEPARATORS, " or `_`")?;
+        check_name("version", version, VERSION_SEPARATORS, ", `_` or `+`")?;
         for reference in [format!("{name}:{version}"), format!("{name}:{version}-wasm")] {
             if !references.insert(reference.clone()) {
                 return Err(WriteError::Duplicate(format!("`{reference}`")));
@@ -46,17 +47,23 @@ pub(crate) fn check_modules(modules: &[ReleasedModule], present: impl Fn(Blob) -
     Ok(())
 }
 
-/// That `text` can be a part of a reference, by the grammar of the OCI image layout: letters and digits with a single
-/// separator, or `--`, between them.
-fn check_name(what: &'static str, text: &str, separators: &str, also: &'static str) -> Result<(), WriteError> {
-    const LENGTH_MAX: usize = 100;
+const NAME_LENGTH_MAX: usize = 100;
+
+/// Whether [`check_name`] takes it.
+pub(crate) fn is_name(text: &str, separators: &str) -> bool {
     let words = text.replace("--", "-");
     let mut words = words.split(|c| separators.contains(c));
     let right = words.all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()));
-    if right && text.len() <= LENGTH_MAX {
+    right && text.len() <= NAME_LENGTH_MAX
+}
+
+/// That `text` can be a part of a reference, by the grammar of the OCI image layout: letters and digits with a single
+/// separator, or `--`, between them.
+fn check_name(what: &'static str, text: &str, separators: &str, also: &'static str) -> Result<(), WriteError> {
+    if is_name(text, separators) {
         return Ok(());
     }
-    let found = text.chars().take(LENGTH_MAX).flat_map(char::escape_debug).collect();
+    let found = text.chars().take(NAME_LENGTH_MAX).flat_map(char::escape_debug).collect();
     Err(WriteError::Name { what, found, also })
 }
 

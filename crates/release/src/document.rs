@@ -28,8 +28,8 @@ pub(crate) const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 pub(crate) const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// What all keys of isomer's own annotations begin with.
 pub(crate) const ANNOTATION_PREFIX: &str = "dev.isomer.";
-const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
-const ANNOTATION_VERSION: &str = "org.opencontainers.image.version";
+pub(crate) const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
+pub(crate) const ANNOTATION_VERSION: &str = "org.opencontainers.image.version";
 /// Annotation of the `index.json` that isomer wrote: the format of the release.
 pub(crate) const ANNOTATION_RELEASE: &str = "dev.isomer.release";
 

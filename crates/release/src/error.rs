@@ -122,6 +122,14 @@ pub enum LayoutError {
         /// What it may be.
         references: Vec<String>,
     },
+    /// No name was given, and there are several modules.
+    #[error("`{}` holds several modules: {}", .dir.display(), .references.join(", "))]
+    SeveralModules {
+        /// The release.
+        dir: PathBuf,
+        /// All of them.
+        references: Vec<String>,
+    },
     /// Two entries of an index claim the same name.
     #[error("`{}` lists {what} twice", .file.display())]
     Duplicate {
@@ -187,6 +195,9 @@ impl Hinted for LayoutError {
             LayoutError::LayoutVersion { .. } => "it may be made by a later isomer or another tool".to_owned(),
             LayoutError::Variant { source: ManifestError::Newer { .. }, .. } => "update isomer".to_owned(),
             LayoutError::UnknownModule { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
+            LayoutError::SeveralModules { references, .. } => {
+                format!("name one of them, for example `{}`", references.first()?)
+            }
             LayoutError::AmbiguousModule { references, .. } => {
                 format!("name the version too, for example `{}`", references.first()?)
             }

@@ -1,6 +1,6 @@
 //! In: an artifact, or the layer that holds it. Out: the layer, or the artifact. Never here: more bytes than promised.
 
-use crate::blob::{CHUNK_SIZE_BYTES, Regular, Root, io_error};
+use crate::blob::{CHUNK_SIZE_BYTES, Content, Regular, Root, io_error, read_whole};
 use crate::{ARTIFACT_SIZE_BYTES_MAX, LayoutError};
 use isomer_contract::Digest;
 use isomer_contract::manifest::{Blob, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE};
@@ -151,8 +151,27 @@ pub struct ArtifactReader {
 }
 
 enum Source {
-    Plain { file: File, hasher: Sha256, expected: Digest },
+    Plain { file: Content, hasher: Sha256, expected: Digest },
     Zstd(Box<zstd::Decoder<'static, Cursor<Vec<u8>>>>),
+}
+
+impl Source {
+    /// A frame whose bytes were checked, and which says the right size if it says any.
+    fn zstd(compressed: Vec<u8>, size_bytes: u64, file: &Path) -> Result<Source, LayoutError> {
+        let error =
+            |reason: String| LayoutError::Decompress { file: file.to_owned(), expected_bytes: size_bytes, reason };
+        match zstd::zstd_safe::get_frame_content_size(&compressed) {
+            Ok(None) => {}
+            Ok(Some(found)) if found == size_bytes => {}
+            Ok(Some(found)) => return Err(error(format!("its frame holds {found}"))),
+            Err(_) => return Err(error("it is no zstd frame".to_owned())),
+        }
+        let decoder = zstd::Decoder::with_buffer(Cursor::new(compressed)).and_then(|mut decoder| {
+            decoder.window_log_max(WINDOW_LOG_MAX)?;
+            Ok(decoder.single_frame())
+        });
+        Ok(Source::Zstd(Box::new(decoder.map_err(|source| io_error(file, source))?)))
+    }
 }
 
 impl fmt::Debug for ArtifactReader {
@@ -183,22 +202,31 @@ impl ArtifactReader {
             }
             Compression::Zstd => {
                 let compressed = root.read_blob(layer.blob, limit_bytes, named_by)?;
-                let error =
-                    |reason: String| LayoutError::Decompress { file: file.clone(), expected_bytes: size_bytes, reason };
-                match zstd::zstd_safe::get_frame_content_size(&compressed) {
-                    Ok(None) => {}
-                    Ok(Some(found)) if found == size_bytes => {}
-                    Ok(Some(found)) => return Err(error(format!("its frame holds {found}"))),
-                    Err(_) => return Err(error("it is no zstd frame".to_owned())),
-                }
-                let decoder = zstd::Decoder::with_buffer(Cursor::new(compressed)).and_then(|mut decoder| {
-                    decoder.window_log_max(WINDOW_LOG_MAX)?;
-                    Ok(decoder.single_frame())
-                });
-                Source::Zstd(Box::new(decoder.map_err(|source| io_error(&file, source))?))
+                Source::zstd(compressed, size_bytes, &file)?
             }
         };
         Ok(ArtifactReader { source, file, size_bytes, left_bytes: size_bytes, checked: false })
+    }
+
+    /// Reads the artifact of `size_bytes` out of `file`, which holds `layer` from its first byte on and is `path` in
+    /// messages.
+    ///
+    /// # Errors
+    /// When the file can't be read or is not that layer; one that is not compressed is checked while it is read.
+    pub fn of_file(file: File, layer: Layer, size_bytes: u64, path: &Path) -> Result<ArtifactReader, LayoutError> {
+        let file = Content::whole(file);
+        let source = match layer.compression {
+            Compression::None => Source::Plain { file, hasher: Sha256::new(), expected: layer.blob.digest },
+            Compression::Zstd => {
+                let compressed = read_whole(file, layer.blob.size_bytes, ARTIFACT_SIZE_BYTES_MAX, path)?;
+                let (found, expected) = (Digest::of(&compressed), layer.blob.digest);
+                if found != expected {
+                    return Err(LayoutError::Digest { file: path.to_owned(), found, expected });
+                }
+                Source::zstd(compressed, size_bytes, path)?
+            }
+        };
+        Ok(ArtifactReader { source, file: path.to_owned(), size_bytes, left_bytes: size_bytes, checked: false })
     }
 
     /// The artifact's size in bytes.

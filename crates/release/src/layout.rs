@@ -24,7 +24,7 @@ pub const ARTIFACT_SIZE_BYTES_MAX: u64 = 4 << 30;
 /// The largest WebAssembly that is read: the limit that wasmparser sets to a module.
 pub const WASM_SIZE_BYTES_MAX: u64 = 1 << 30;
 
-/// A release in a directory, open for reading.
+/// A release in a directory or an archive, open for reading.
 ///
 /// It sees the directory's files as they are when it reads them, each checked against the digest that named it. When
 /// the release is replaced meanwhile, what the newer one no longer holds is [`LayoutError::MissingBlob`].
@@ -99,7 +99,17 @@ pub struct Manifest {
 impl Layout {
     /// Reads `oci-layout` and `index.json` of the layout in `dir`.
     pub fn open(dir: &Path) -> Result<Layout, LayoutError> {
-        let root = Root::open(dir)?;
+        Layout::of(Root::open(dir)?)
+    }
+
+    /// Reads `oci-layout` and `index.json` of the layout in the tar file `archive`. Nothing is unpacked: what is asked
+    /// for is read where it lies.
+    pub fn open_archive(archive: &Path) -> Result<Layout, LayoutError> {
+        Layout::of(Root::open_archive(archive)?)
+    }
+
+    fn of(root: Root) -> Result<Layout, LayoutError> {
+        let dir = root.path().to_owned();
         let read = |name, found| {
             let bytes = root.read_top(name, DOCUMENT_SIZE_BYTES_MAX)?;
             bytes.ok_or_else(|| LayoutError::NotALayout { dir: dir.to_owned(), found })
@@ -117,7 +127,7 @@ impl Layout {
         Ok(Layout { root, index, modules, referrers: Mutex::default(), described: Mutex::default() })
     }
 
-    /// The directory, as it was given to [`Layout::open`].
+    /// The directory or archive, as it was given to [`Layout::open`] or [`Layout::open_archive`].
     pub fn dir(&self) -> &Path {
         self.root.path()
     }
@@ -167,7 +177,24 @@ impl Layout {
         Ok(module)
     }
 
-    fn entry(&self, name: &str) -> Result<&ModuleEntry, LayoutError> {
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The module of a layout that has one.
+    pub(crate) fn only_entry(&self) -> Result<&ModuleEntry, LayoutError> {
+        let dir = self.root.path().to_owned();
+        match &self.modules[..] {
+            [entry] => Ok(entry),
+            [] => Err(LayoutError::NotALayout { dir, found: "its `index.json` names no module" }),
+            several => {
+                let references = several.iter().map(|entry| entry.reference.clone()).collect();
+                Err(LayoutError::SeveralModules { dir, references })
+            }
+        }
+    }
+
+    pub(crate) fn entry(&self, name: &str) -> Result<&ModuleEntry, LayoutError> {
         if let Some(entry) = self.modules.iter().find(|entry| entry.reference == name) {
             return Ok(entry);
         }
@@ -209,6 +236,17 @@ impl Layout {
         described.insert(digest, Described { size_bytes, named_by: index.to_owned(), module: module.to_owned() });
         variants.push(variant);
         Ok(())
+    }
+
+    /// The blob that is the manifest of `variant`, which [`Layout::module`] of this layout returned.
+    pub fn manifest_blob(&self, variant: &Variant) -> Option<Blob> {
+        let described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
+        described.get(&variant.manifest).map(|it| Blob { digest: variant.manifest, size_bytes: it.size_bytes })
+    }
+
+    /// Whether the manifest of `variant` is there: a sparse layout has those of the variants that are wanted.
+    pub fn has_manifest(&self, variant: &Variant) -> bool {
+        self.root.has_blob(variant.manifest)
     }
 
     /// Reads the manifest and config of `variant`, and checks that they say of it what the index said.
@@ -285,33 +323,34 @@ impl Layout {
     ///
     /// [`SIGNATURES_MAX`]: crate::SIGNATURES_MAX
     pub fn signatures(&self, module: &Module) -> Result<Vec<Vec<u8>>, LayoutError> {
-        Ok(self.signature_parts(module)?.into_iter().map(|it| it.bundle).collect())
+        Ok(self.signature_documents(module.digest)?.into_iter().map(|it| it.bundle).collect())
     }
 
     /// The same with the documents that hold them.
-    pub(crate) fn signature_parts(&self, module: &Module) -> Result<Vec<Signature>, LayoutError> {
-        let found = self.referrers_of(module.digest)?;
+    /// The signatures that refer to the index `index`, with the documents that hold them.
+    ///
+    /// # Errors
+    /// As [`Layout::signatures`].
+    pub fn signature_documents(&self, index: Digest) -> Result<Vec<Signature>, LayoutError> {
+        let found = self.referrers_of(index)?;
+        let file = self.root.path().join("index.json");
         if found.len() > SIGNATURES_MAX {
+            let entry = self.modules.iter().find(|entry| entry.digest == index);
+            let module = entry.map_or_else(|| index.to_string(), |entry| entry.name.clone());
             let reason =
-                format!("it lists {} signatures of `{}`, expected at most {SIGNATURES_MAX}", found.len(), module.name);
-            return Err(LayoutError::Malformed { file: self.root.path().join("index.json"), reason });
+                format!("it lists {} signatures of `{module}`, expected at most {SIGNATURES_MAX}", found.len());
+            return Err(LayoutError::Malformed { file, reason });
         }
-        let read = |it: &Referrer| {
-            let manifest = self.root.blob_path(it.manifest.digest);
-            Ok(Signature {
-                manifest: self.root.read_blob(
-                    it.manifest,
-                    DOCUMENT_SIZE_BYTES_MAX,
-                    &self.root.path().join("index.json"),
-                )?,
-                config: self.root.read_blob(it.config, DOCUMENT_SIZE_BYTES_MAX, &manifest)?,
-                bundle: self.root.read_blob(it.bundle, DOCUMENT_SIZE_BYTES_MAX, &manifest)?,
-            })
+        let read = |blob, named_by: &Path| self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, named_by);
+        let documents = |it: &Referrer| {
+            let path = self.root.blob_path(it.manifest.digest);
+            let (config, bundle) = (read(it.config, &path)?, read(it.bundle, &path)?);
+            Ok(Signature { manifest: read(it.manifest, &file)?, config, bundle })
         };
-        found.iter().map(read).collect()
+        found.iter().map(documents).collect()
     }
 
-    fn referrers_of(&self, subject: Digest) -> Result<Vec<Referrer>, LayoutError> {
+    pub(crate) fn referrers_of(&self, subject: Digest) -> Result<Vec<Referrer>, LayoutError> {
         let mut known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
         let all = match &*known {
             Some(all) => all,

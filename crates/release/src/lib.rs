@@ -6,7 +6,9 @@
 //! The data's path: [`Writer`] (`writer`, with its lock and temporary files in `staging`) compresses artifacts into
 //! layers (`layer`), checks that all fits together (`consistency`) and states it in OCI documents (`document`, `wasm`);
 //! [`Layout`] (`layout`) reads the documents back through verified blobs (`blob`), and [`ArtifactReader`] (`layer`)
-//! yields an artifact; whoever carries a module elsewhere gets all its [`Parts`] (`parts`). Signatures (`signature`) are bytes here: who made them, and whether they are right, is for others.
+//! yields an artifact. Whoever carries a module elsewhere gets all its [`Parts`] (`parts`). A [`Source`] (`source`) offers
+//! one module from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
+//! (`sparse`). Signatures (`signature`) are bytes here: who made them, and whether they are right, is for others.
 
 mod error;
 
@@ -16,11 +18,15 @@ mod staging;
 mod wasm;
 mod writer;
 
+mod archive;
 mod blob;
 mod layer;
 mod layout;
 mod parts;
 mod signature;
+mod sparse;
+
+mod local;
 mod source;
 
 pub use document::Identity;
@@ -30,9 +36,11 @@ pub use layout::{
     ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, Layout, Manifest, Module, ModuleEntry, WASM_SIZE_BYTES_MAX,
     WasmEntry,
 };
+pub use local::LocalSource;
 pub use parts::{BlobReader, Document, Parts};
 pub use signature::SIGNATURES_MAX;
 pub use source::{Signature, Source, SourceError};
+pub use sparse::{SparseLayout, blob_name, config_of, is_module_name};
 pub use staging::{check_writable, write_atomically};
 pub use wasm::Wasm;
 pub use writer::{Count, ReleasedModule, Signatures, Summary, SummaryModule, Writer};

@@ -1,7 +1,7 @@
 //! In: a module of a layout. Out: all that belongs to it, as whoever carries it elsewhere needs it. Never here: where to,
 //! a byte that does not have the digest it is named by.
 
-use crate::blob::{CHUNK_SIZE_BYTES, Regular, io_error};
+use crate::blob::{CHUNK_SIZE_BYTES, Content, Regular, io_error};
 use crate::layout::{blob_of, media_type, parse_index, parse_manifest};
 use crate::{DOCUMENT_SIZE_BYTES_MAX, Layout, LayoutError, Signature};
 use isomer_contract::Digest;
@@ -9,7 +9,6 @@ use isomer_contract::manifest::Blob;
 use oci_spec::image::MediaType;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
@@ -72,7 +71,7 @@ impl Layout {
             wasm: module.wasm.and_then(|wasm| manifests.get(&wasm.manifest).cloned()),
             manifests: manifests.into_values().collect(),
             blobs: blobs.into_values().collect(),
-            signatures: self.signature_parts(&module)?,
+            signatures: self.signature_documents(module.digest)?,
         })
     }
 
@@ -88,7 +87,7 @@ impl Layout {
 /// sends them on never sends a whole blob that was altered.
 #[derive(Debug)]
 pub struct BlobReader {
-    file: File,
+    file: Content,
     path: PathBuf,
     hasher: Sha256,
     blob: Blob,
@@ -106,7 +105,8 @@ impl BlobReader {
         self.file.read_exact(&mut piece).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => LayoutError::Size {
                 file: self.path.clone(),
-                found_bytes: self.file.metadata().map_or(0, |it| it.len()),
+                // It had its size when it was opened, and was cut since.
+                found_bytes: self.blob.size_bytes - self.left_bytes,
                 expected_bytes: self.blob.size_bytes,
                 named_by: self.path.clone(),
             },

@@ -4,8 +4,9 @@ use crate::sealed::{SealError, SealedBytes};
 use crate::trust::{Excluded, TrustedModule};
 use crate::verify::{Expected, VerifiedArtifact, VerifyError, verify};
 use isomer_contract::{Digest, Hinted, Host, Mismatch, Rejected, Selection, Variant, profile, select};
-use isomer_release::{Layout, LayoutError};
+use isomer_release::{Layout, LayoutError, Manifest};
 use isomer_trust::Refusal;
+use std::path::PathBuf;
 
 /// A variant that runs on the host it was chosen for.
 #[derive(Debug)]
@@ -28,6 +29,16 @@ pub enum SelectError {
         rejected: Vec<(String, Vec<Mismatch>)>,
         /// Each variant that the policy excludes.
         excluded: Vec<Excluded>,
+    },
+    /// There is none for a target, or it is excluded.
+    #[error("no variant of `{module}` is for {target}")]
+    NoVariant {
+        /// The module.
+        module: String,
+        /// The target that was asked for.
+        target: String,
+        /// Why there is none.
+        why: WhyNot,
     },
     /// The best that runs is not the required one.
     #[error("`{module}` is required as {required}; the best that runs on this machine is {chosen}")]
@@ -62,6 +73,16 @@ pub enum FetchError {
     /// The release is damaged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// An installed artifact can't be opened.
+    #[error("cannot open `{}`, the variant for {target}", .path.display())]
+    Open {
+        /// The variant's target.
+        target: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The policy excludes a part of it.
     #[error("the variant for {target} is not trusted: {}", .refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Refused {
@@ -92,6 +113,7 @@ impl Hinted for FetchError {
     fn hint(&self) -> Option<String> {
         match self {
             FetchError::Layout(error) => error.hint(),
+            FetchError::Open { .. } => Some("pull it again".to_owned()),
             FetchError::Refused { refusals, .. } => refusals.iter().find_map(Hinted::hint),
             FetchError::Seal { source, .. } => source.hint(),
             FetchError::Verify { source, .. } => source.hint(),
@@ -128,6 +150,21 @@ impl TrustedModule {
         }
         let steps_down = selection.steps_down().map(|(better, reasons)| (better, reasons.to_vec())).collect();
         Ok(Chosen { module: self, variant, steps_down })
+    }
+
+    /// The variant for `target`, on whatever host it runs.
+    ///
+    /// # Errors
+    /// When there is none, or a policy excludes it.
+    pub fn variant_for(&self, target: &str) -> Result<Chosen<'_>, SelectError> {
+        let module = self.module();
+        let wanted = canonical(target, &module.variants);
+        let found = module.variants.iter().find(|variant| serves(variant, &wanted));
+        found.map(|variant| Chosen { module: self, variant, steps_down: Vec::new() }).ok_or_else(|| {
+            let targets = || module.variants.iter().flat_map(|variant| variant.serves.clone()).collect();
+            let why = self.why_excluded(target).unwrap_or_else(|| WhyNot::NotInRelease(targets()));
+            SelectError::NoVariant { module: module.name.clone(), target: target.to_owned(), why }
+        })
     }
 
     /// Every variant that no policy excludes, on whatever host it runs.
@@ -168,17 +205,26 @@ impl<'a> Chosen<'a> {
         &self.steps_down
     }
 
+    /// What `release` says of the variant, if no policy excludes what it names.
+    ///
+    /// # Errors
+    /// When the release is damaged, or the policy excludes a part of it.
+    pub fn manifest(&self, release: &Layout) -> Result<Manifest, FetchError> {
+        let manifest = release.manifest(self.variant)?;
+        let refusals = self.module.refusals(&[manifest.config.artifact.digest, manifest.config.wasm.digest]);
+        if refusals.is_empty() {
+            return Ok(manifest);
+        }
+        Err(FetchError::Refused { target: self.variant.target.clone(), refusals })
+    }
+
     /// Reads the variant's bytes out of `release` into memory that cannot change, and verifies them there.
     ///
     /// # Errors
     /// When the release is damaged or any of its parts is not what the index promises.
     pub fn fetch(&self, release: &Layout) -> Result<VerifiedArtifact, FetchError> {
         let target = &self.variant.target;
-        let manifest = release.manifest(self.variant)?;
-        let refusals = self.module.refusals(&[manifest.config.artifact.digest, manifest.config.wasm.digest]);
-        if !refusals.is_empty() {
-            return Err(FetchError::Refused { target: target.clone(), refusals });
-        }
+        let manifest = self.manifest(release)?;
         let reader = release.open_artifact(&manifest)?;
         let bytes =
             SealedBytes::copy(reader, manifest.config.artifact.size_bytes).map_err(|error| seal(target, error))?;

@@ -5,12 +5,19 @@
 
 mod input;
 mod signers;
+mod source;
+mod store;
 
 mod check;
 mod host;
 mod run;
 mod select;
 mod verify;
+
+mod activate;
+mod gc;
+mod list;
+mod pull;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use isomer_contract::ENGINE_VERSION;
@@ -41,6 +48,11 @@ enum Command {
     Check(check::Arguments),
     Verify(verify::Arguments),
     Run(run::Arguments),
+    Pull(pull::Arguments),
+    Activate(activate::Arguments),
+    Rollback(activate::RollbackArguments),
+    List(list::Arguments),
+    Gc(gc::Arguments),
     /// Print a script that completes isomer-run's commands in a shell
     #[command(after_help = "Example:\n  isomer-run completions bash > /etc/bash_completion.d/isomer-run")]
     Completions {
@@ -58,6 +70,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Select(arguments) => select::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Pull(arguments) => pull::run(&arguments),
+        Command::Activate(arguments) => activate::run(&arguments),
+        Command::Rollback(arguments) => activate::rollback(&arguments),
+        Command::List(arguments) => list::run(&arguments),
+        Command::Gc(arguments) => gc::run(&arguments),
         Command::Run(arguments) => {
             let typed = matches.subcommand_matches("run").expect("the command that was parsed");
             run::check_order(typed, &arguments).and_then(|()| run::run(arguments))

@@ -49,16 +49,25 @@ pub mod host;
 mod choose;
 mod trust;
 
+mod map;
+mod protected;
 mod sealed;
 
 mod load;
 mod verify;
+
+mod store;
 
 pub mod guest;
 
 pub use choose::{Chosen, FetchError, SelectError, WhyNot};
 pub use load::{Code, LoadError, Loaded, load};
 pub use probe::ProbeError;
+pub use protected::{Owners, Weakness};
 pub use sealed::{ARTIFACT_SIZE_BYTES_MAX, SealError, SealedBytes};
+pub use store::{
+    DEFAULT_STORE, Garbage, GarbageKind, Installed, Progress, Pulled, Record, STORE_SCHEMA, Store, StoreError, Wanted,
+    Word,
+};
 pub use trust::{Excluded, Signers, Trust, TrustError, TrustedModule, trust};
-pub use verify::{Expected, VerifiedArtifact, VerifyError, verify};
+pub use verify::{Expected, VerifiedArtifact, VerifyError, Way, verify};

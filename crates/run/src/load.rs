@@ -5,8 +5,7 @@
 
 use crate::host;
 use crate::probe::ProbeError;
-use crate::sealed::SealedBytes;
-use crate::verify::VerifiedArtifact;
+use crate::verify::{Bytes, VerifiedArtifact};
 use isomer_contract::{EngineConfigError, Hinted, Kind, Mismatch, Requirements, check, engine_config};
 use std::os::fd::AsRawFd;
 use wasmtime::component::Component;
@@ -73,7 +72,7 @@ impl Hinted for LoadError {
 /// # Errors
 /// When this machine lacks anything that the artifact needs, or wasmtime does not take it.
 pub fn load(artifact: VerifiedArtifact) -> Result<Loaded, LoadError> {
-    let VerifiedArtifact { bytes, requirements, target } = artifact;
+    let VerifiedArtifact { bytes, requirements, target, way: _ } = artifact;
     let mismatches = check(&requirements, &host::here()?);
     if !mismatches.is_empty() {
         return Err(LoadError::Mismatch(mismatches));
@@ -85,17 +84,18 @@ pub fn load(artifact: VerifiedArtifact) -> Result<Loaded, LoadError> {
 }
 
 #[allow(unsafe_code)]
-fn map(engine: &Engine, bytes: &SealedBytes, kind: Kind) -> wasmtime::Result<Code> {
+fn map(engine: &Engine, bytes: &Bytes, kind: Kind) -> wasmtime::Result<Code> {
     Ok(match kind {
         Kind::Module => {
             let file = bytes.file().try_clone()?;
             // SAFETY: the caller holds a `VerifiedArtifact`: these bytes are wasmtime's own output, on the word of a
-            // digest or of the user. The file is sealed: what is mapped is what was hashed, now and later.
+            // digest or of the user. The file is sealed, or one that only those can change who are believed: what is
+            // mapped is what was hashed, now and later.
             Code::Module(unsafe { Module::deserialize_open_file(engine, file) }?)
         }
         Kind::Component => {
             let path = format!("/proc/self/fd/{}", bytes.file().as_raw_fd());
-            // SAFETY: as above. The path is another name of the same sealed file for as long as `bytes` lives.
+            // SAFETY: as above. The path is another name of the same file for as long as `bytes` lives.
             Code::Component(unsafe { Component::deserialize_file(engine, path) }?)
         }
     })

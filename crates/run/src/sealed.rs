@@ -3,14 +3,13 @@
 //!
 //! A file on disk could be overwritten between its check and its use, or while it runs; a truncated one is a SIGBUS.
 
+use crate::map::Map;
 use isomer_contract::{Digest, Hinted};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use std::ffi::c_void;
+use rustix::mm::MapFlags;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::ptr::NonNull;
 
 /// No artifact is larger, in bytes: its code must lie within reach of 32-bit relocations.
 pub const ARTIFACT_SIZE_BYTES_MAX: u64 = 4 << 30;
@@ -78,7 +77,7 @@ impl SealedBytes {
         let size_bytes = copy(from, &mut file, size_bytes_max.min(ARTIFACT_SIZE_BYTES_MAX))?;
         fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .map_err(|error| SealError::Seal(error.into()))?;
-        let map = Map::of(&file, size_bytes).map_err(|error| SealError::Map(error.into()))?;
+        let map = Map::of(&file, size_bytes, MapFlags::POPULATE).map_err(|error| SealError::Map(error.into()))?;
         Ok(SealedBytes { file, map })
     }
 
@@ -125,54 +124,6 @@ fn copy(mut from: impl Read, to: &mut File, size_bytes_max: u64) -> Result<u64, 
             return Err(SealError::TooLarge { max: size_bytes_max });
         }
         to.write_all(&buffer[..read]).map_err(SealError::Write)?;
-    }
-}
-
-/// A read-only mapping of a sealed file.
-#[derive(Debug)]
-struct Map {
-    start: NonNull<c_void>,
-    size_bytes: usize,
-}
-
-// SAFETY: the mapping is read-only and its file sealed, so the memory is constant for as long as it is mapped, and
-// `munmap` may be called from any thread.
-#[allow(unsafe_code)]
-unsafe impl Send for Map {}
-// SAFETY: as above; shared reads of constant memory are no race.
-#[allow(unsafe_code)]
-unsafe impl Sync for Map {}
-
-impl Map {
-    /// Maps the `size_bytes` of `file`, which must be sealed.
-    #[allow(unsafe_code)]
-    fn of(file: &File, size_bytes: u64) -> Result<Map, Errno> {
-        let size_bytes = usize::try_from(size_bytes).map_err(|_| Errno::FBIG)?;
-        if size_bytes == 0 {
-            return Ok(Map { start: NonNull::dangling(), size_bytes });
-        }
-        let flags = MapFlags::SHARED | MapFlags::POPULATE;
-        // SAFETY: without a wished address the kernel puts the mapping where nothing else is.
-        let start = unsafe { mmap(std::ptr::null_mut(), size_bytes, ProtFlags::READ, flags, file, 0) }?;
-        NonNull::new(start).map(|start| Map { start, size_bytes }).ok_or(Errno::INVAL)
-    }
-
-    #[allow(unsafe_code)]
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: `start` is dangling and `size_bytes` 0, or they are a live mapping of a file that can neither shrink
-        // nor change, which `drop` alone unmaps.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.size_bytes) }
-    }
-}
-
-impl Drop for Map {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        if self.size_bytes > 0 {
-            // SAFETY: the mapping is this value's own, and `bytes` lends it no longer than it lives. An error would
-            // leave it mapped, which harms nobody.
-            let _ = unsafe { munmap(self.start.as_ptr(), self.size_bytes) };
-        }
     }
 }
 

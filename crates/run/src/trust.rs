@@ -26,8 +26,9 @@ pub struct Signers {
     pub policy: Policy,
     /// The time by which keys are valid.
     pub now: Timestamp,
-    /// The last counter seen of the releases of each name. A directory has no memory of what was run from it before:
-    /// `isomer-run` leaves this empty, and only the policy's `[minimum-counter]` keeps older releases out.
+    /// The last counter seen of the releases of each name. [`crate::Store::pull`] adds
+    /// what its store has seen. A directory has no memory of what was run from it before: there `isomer-run` leaves this
+    /// empty, and only the policy's `[minimum-counter]` keeps older releases out.
     pub last_counters: BTreeMap<String, u64>,
     /// Whether a release older than the last one seen is taken.
     pub allow_rollback: bool,
@@ -144,6 +145,13 @@ impl TrustedModule {
     /// The module as the release describes it, without the variants that a policy excludes.
     pub fn module(&self) -> &Module {
         &self.module
+    }
+
+    /// The same module with those of its variants alone that are `wanted`.
+    pub(crate) fn only(mut self, wanted: impl Fn(&Variant) -> bool) -> TrustedModule {
+        self.module.variants.retain(&wanted);
+        self.excluded.retain(|excluded| wanted(&excluded.variant));
+        self
     }
 
     /// The variants that a policy excludes.

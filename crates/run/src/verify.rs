@@ -1,9 +1,12 @@
-//! In: sealed bytes and what they must be. Out: a [`VerifiedArtifact`], the only thing that [`crate::load`] takes.
+//! In: bytes that cannot change and what they must be. Out: a [`VerifiedArtifact`], the only thing that [`crate::load`] takes.
 
+use crate::protected::{ProtectedBytes, Weakness};
 use crate::sealed::SealedBytes;
 use isomer_contract::artifact::ArtifactError;
 use isomer_contract::manifest::VariantConfig;
 use isomer_contract::{Digest, Hinted, Requirements};
+use std::fmt;
+use std::fs::File;
 
 /// What bytes must be to be executed.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,14 @@ pub enum VerifyError {
         /// The one that was promised.
         expected: Digest,
     },
+    /// More or fewer bytes.
+    #[error("the artifact has {found_bytes} bytes; expected are {expected_bytes}")]
+    OtherSize {
+        /// How many there are.
+        found_bytes: u64,
+        /// How many were promised.
+        expected_bytes: u64,
+    },
     /// No artifact.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
@@ -38,7 +49,7 @@ pub enum VerifyError {
 impl Hinted for VerifyError {
     fn hint(&self) -> Option<String> {
         match self {
-            VerifyError::OtherDigest { .. } => {
+            VerifyError::OtherDigest { .. } | VerifyError::OtherSize { .. } => {
                 Some("it was altered or cut since it was made: fetch or make it again".to_owned())
             }
             VerifyError::Artifact(error) => error.hint(),
@@ -47,18 +58,70 @@ impl Hinted for VerifyError {
     }
 }
 
-/// An artifact in memory that cannot change, which is what was expected.
+/// An artifact that cannot change, which is what was expected.
 #[derive(Debug)]
 pub struct VerifiedArtifact {
-    pub(crate) bytes: SealedBytes,
+    pub(crate) bytes: Bytes,
     pub(crate) requirements: Requirements,
     pub(crate) target: Option<String>,
+    pub(crate) way: Way,
+}
+
+/// Where its bytes are.
+#[derive(Debug)]
+pub(crate) enum Bytes {
+    Sealed(SealedBytes),
+    Protected(ProtectedBytes),
+}
+
+impl Bytes {
+    pub(crate) fn file(&self) -> &File {
+        match self {
+            Bytes::Sealed(sealed) => sealed.file(),
+            Bytes::Protected(protected) => protected.file(),
+        }
+    }
+}
+
+/// How an artifact came to be in memory that cannot change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Copied there, as everything is that is not installed.
+    Copied,
+    /// Mapped where it is installed: it was hashed then, and nobody can have changed it since.
+    Mapped,
+    /// Installed, and copied nevertheless: somebody could change it. Every reason.
+    CopiedFor(Vec<Weakness>),
+}
+
+/// Follows "the artifact is".
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Copied => f.write_str("copied into sealed memory and hashed there"),
+            Way::Mapped => f.write_str("mapped from the store, where nobody can change it since it was hashed"),
+            Way::CopiedFor(weaknesses) => {
+                write!(f, "copied into sealed memory and hashed there, because it could be changed in the store:")?;
+                weaknesses.iter().try_for_each(|weakness| write!(f, "\n  {weakness}"))
+            }
+        }
+    }
 }
 
 impl VerifiedArtifact {
     /// What it needs, as it says itself.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements
+    }
+
+    /// The profile that it was compiled for, where a release says so.
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_deref()
+    }
+
+    /// How it was read.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 }
 
@@ -78,15 +141,32 @@ pub fn verify(bytes: SealedBytes, expected: Expected<'_>) -> Result<VerifiedArti
             return Err(VerifyError::OtherDigest { found, expected });
         }
     }
-    let requirements = Requirements::of_artifact(bytes.bytes())?;
-    let target = match expected {
-        Expected::Variant(config) if config.requirements != requirements => {
-            return Err(VerifyError::OtherRequirements(differences(&config.requirements, &requirements)));
-        }
-        Expected::Variant(config) => Some(config.target.clone()),
-        Expected::Digest(_) | Expected::AnyArtifact => None,
+    let (requirements, target) = match expected {
+        Expected::Variant(config) => (verify_requirements(bytes.bytes(), config)?, Some(config.target.clone())),
+        Expected::Digest(_) | Expected::AnyArtifact => (Requirements::of_artifact(bytes.bytes())?, None),
     };
-    Ok(VerifiedArtifact { bytes, requirements, target })
+    Ok(VerifiedArtifact { bytes: Bytes::Sealed(bytes), requirements, target, way: Way::Copied })
+}
+
+/// Holds what is installed under the digest that `config` names against the rest of what `config` says. That it has
+/// the digest was seen when it was installed.
+pub(crate) fn verify_installed(bytes: ProtectedBytes, config: &VariantConfig) -> Result<VerifiedArtifact, VerifyError> {
+    let (found_bytes, expected_bytes) = (bytes.bytes().len() as u64, config.artifact.size_bytes);
+    if found_bytes != expected_bytes {
+        return Err(VerifyError::OtherSize { found_bytes, expected_bytes });
+    }
+    let requirements = verify_requirements(bytes.bytes(), config)?;
+    let target = Some(config.target.clone());
+    Ok(VerifiedArtifact { bytes: Bytes::Protected(bytes), requirements, target, way: Way::Mapped })
+}
+
+/// What the artifact needs, if the release says the same.
+pub(crate) fn verify_requirements(bytes: &[u8], config: &VariantConfig) -> Result<Requirements, VerifyError> {
+    let requirements = Requirements::of_artifact(bytes)?;
+    if requirements == config.requirements {
+        return Ok(requirements);
+    }
+    Err(VerifyError::OtherRequirements(differences(&config.requirements, &requirements)))
 }
 
 /// Each field that differs, with both values.

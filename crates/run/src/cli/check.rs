@@ -1,8 +1,9 @@
 //! `isomer-run check`: would an artifact load?
 
-use super::input;
 use super::select::Reason;
-use isomer_contract::{Hinted, Requirements, check};
+use super::{input, store};
+use isomer_contract::{Hinted, Host, Requirements, check};
+use isomer_run::Trust;
 use isomer_terminal::Failure;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -13,13 +14,16 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:
   isomer-run check resize.x86-64-v3.cwasm
   isomer-run check resize.cwasm --host edge-box.json     # from `isomer-run host --json` there
+  isomer-run check resize                                # what is installed
 
 Artifacts that `wasmtime compile` made are read, too. The answer is about what the artifact needs; that
 its bytes are whole is what `isomer-run run --digest` checks.")]
 pub(crate) struct Arguments {
-    /// The artifact
-    #[arg(value_name = "FILE")]
+    /// An artifact, or an installed module
+    #[arg(value_name = "FILE | MODULE")]
     artifact: PathBuf,
+    #[command(flatten)]
+    store: store::Location,
     /// Answer for the machine that this file describes (see `isomer-run host --json`)
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
@@ -38,9 +42,14 @@ struct Report<'a> {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let file = arguments.artifact.display();
     let host = input::host(arguments.host.as_deref())?;
-    let bytes = input::read(&arguments.artifact, isomer_run::ARTIFACT_SIZE_BYTES_MAX)?;
-    let requirements = Requirements::of_artifact(&bytes)
-        .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?;
+    let requirements = match arguments.store.module(arguments.artifact.as_os_str()) {
+        Some(name) => installed(arguments, name, &host)?,
+        None => {
+            let bytes = input::read(&arguments.artifact, isomer_run::ARTIFACT_SIZE_BYTES_MAX)?;
+            Requirements::of_artifact(&bytes)
+                .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?
+        }
+    };
     let mismatches = check(&requirements, &host);
     let on = input::on(arguments.host.as_deref());
     if arguments.json {
@@ -60,4 +69,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let with = if isa.is_empty() { String::new() } else { format!(" with {}", isa.join(", ")) };
     isomer_terminal::print(&format!("`{file}` loads {on}: {kind} for {arch}{with}, wasmtime {engine}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the installed artifact needs that the host would run; where it would run none, what the first one needs.
+fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<Requirements, Failure> {
+    let installed = arguments.store.find(name)?;
+    let on = input::on(arguments.host.as_deref());
+    // Nothing is run, and the artifact is hashed.
+    let trusted = installed.trust(Some(&Trust::Unsigned)).map_err(|error| store::failure(error, name, &on))?;
+    let chosen = match trusted.choose(host, None) {
+        Ok(chosen) => chosen,
+        Err(error) => trusted.variants().next().ok_or_else(|| store::not_chosen(&error, &on, &installed))?,
+    };
+    Ok(installed.check(&chosen)?.requirements().clone())
 }

@@ -3,27 +3,31 @@
 use super::input;
 use super::select;
 use super::signers;
+use super::store;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use isomer_contract::{Digest, Hinted};
 use isomer_run::guest::{self, Call, Directory, Guest, Outcome};
-use isomer_run::{Expected, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_run::{Expected, Installed, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_terminal::Failure;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What a process that aborts exits with, 128 + SIGABRT; `wasmtime run` says so of traps.
 const EXIT_TRAP: u8 = 134;
 
-/// Run a module of a release, in the best form for this machine, or an artifact
+/// Run an installed module, or one of a release in the best form for this machine, or an artifact
 ///
 /// The guest gets standard input, output and error, its arguments, and nothing else of this machine but what the
 /// options give it.
 #[derive(clap::Args)]
 #[command(
-    override_usage = "isomer-run run [OPTIONS] <DIR MODULE | FILE> [ARGS]... [-- ARGS...]",
+    override_usage = "isomer-run run [OPTIONS] <MODULE | DIR MODULE | FILE> [ARGS]... [-- ARGS...]",
     after_help = "Examples:
+  isomer-run run resize --dir photos::/in -- /in/cat.jpg            # installed by `isomer-run pull`
+  isomer-run run resize:1.4.0 --trust trust.toml                    # … and its signatures looked at again
   isomer-run run dist resize --trust trust.toml --dir photos::/in -- /in/cat.jpg
   isomer-run run dist resize --key farm.pub                         # no policy, one key
   isomer-run run dist resize --digest sha256:9f86d0…
@@ -34,8 +38,9 @@ const EXIT_TRAP: u8 = 134;
 Exit code: the guest's own; 134 when it traps; 1 for an error."
 )]
 pub(crate) struct Arguments {
-    /// A release and the name of a module in it, or a compiled artifact (.cwasm); then the guest's arguments
-    #[arg(value_name = "DIR MODULE | FILE", required = true, num_args = 1.., allow_negative_numbers = true)]
+    /// An installed module, or a release and the name of a module in it, or a compiled artifact (.cwasm); then the
+    /// guest's arguments
+    #[arg(value_name = "MODULE | DIR MODULE | FILE", required = true, num_args = 1.., allow_negative_numbers = true)]
     operands: Vec<OsString>,
     /// The guest's arguments, also such as start with a hyphen
     #[arg(value_name = "ARGS", last = true)]
@@ -48,6 +53,11 @@ pub(crate) struct Arguments {
     allow_unsigned: bool,
     #[command(flatten)]
     signers: signers::Believed,
+    #[command(flatten)]
+    store: store::Location,
+    /// Say which variant it is, how it was read and why, to standard error
+    #[arg(long)]
+    explain: bool,
     /// Give the guest a directory, to read and write
     #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = directory)]
     directories: Vec<Directory>,
@@ -72,6 +82,9 @@ fn directory(text: &str) -> Result<Directory, String> {
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let (name, artifact, words) = artifact(&arguments)?;
+    if arguments.explain {
+        explain(&name, &artifact);
+    }
     let words = words.iter().chain(&arguments.arguments).map(text).collect::<Result<Vec<_>, _>>()?;
     let loaded = isomer_run::load(artifact).map_err(|error| load_failure(&name, &error))?;
     let guest = guest(&arguments, &name, words)?;
@@ -81,7 +94,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 /// Refuses options behind the guest's first argument. Whoever fills in the guest's arguments in a script must not be
 /// able to give the guest a directory, and `wasmtime run` would hand such words to the guest.
 pub(crate) fn check_order(typed: &ArgMatches, arguments: &Arguments) -> Result<(), Failure> {
-    let own = if arguments.operands.first().is_some_and(|path| Path::new(path).is_dir()) { 2 } else { 1 };
+    let is_release = |path: &OsString| arguments.store.module(path).is_none() && Path::new(path).is_dir();
+    let own = if arguments.operands.first().is_some_and(is_release) { 2 } else { 1 };
     let Some(first) = typed.indices_of("operands").and_then(|mut indices| indices.nth(own)) else { return Ok(()) };
     let typed_behind = |id: &&clap::Id| {
         let by_user = typed.value_source(id.as_str()) == Some(ValueSource::CommandLine);
@@ -100,9 +114,13 @@ pub(crate) fn check_order(typed: &ArgMatches, arguments: &Arguments) -> Result<(
 /// The guest's name, its verified artifact, and the operands that are its arguments.
 fn artifact(arguments: &Arguments) -> Result<(String, VerifiedArtifact, &[OsString]), Failure> {
     let (path, rest) = arguments.operands.split_first().ok_or_else(|| Failure::new("nothing to run"))?;
+    if let Some(name) = arguments.store.module(path) {
+        let installed = arguments.store.find(name)?;
+        return Ok((installed.module().name.clone(), of_store(arguments, name, &installed)?, rest));
+    }
     let path = Path::new(path);
     if path.is_dir() {
-        let Some((module, rest)) = rest.split_first() else { return Err(which_module(path)) };
+        let Some((module, rest)) = rest.split_first() else { return Err(select::which_module(path, "run")) };
         let module = text(module)?;
         Ok((module.clone(), of_release(arguments, path, &module)?, rest))
     } else {
@@ -111,14 +129,18 @@ fn artifact(arguments: &Arguments) -> Result<(String, VerifiedArtifact, &[OsStri
     }
 }
 
-fn which_module(release: &Path) -> Failure {
-    let layout = match isomer_release::Layout::open(release) {
-        Ok(layout) => layout,
-        Err(error) => return Failure::from(error),
+/// A variant of an installed module: on the word on which it was installed, unless an option says on whose.
+fn of_store(arguments: &Arguments, name: &str, installed: &Installed) -> Result<VerifiedArtifact, Failure> {
+    let trust = match trust(arguments) {
+        Some(trust) => Some(trust),
+        None => arguments.signers.read()?,
     };
-    let names: Vec<_> = layout.modules().iter().map(|module| module.reference.as_str()).collect();
-    let failure = Failure::new(format!("which module of `{}`? it holds {}", release.display(), names.join(", ")));
-    failure.hint(names.first().map(|name| format!("name it: `isomer-run run {} {name} …`", release.display())))
+    let trusted = installed.trust(trust.as_ref()).map_err(|error| store::failure(error, name, "on this machine"))?;
+    let chosen = trusted
+        .choose(&input::this_machine()?, arguments.require.as_deref())
+        .map_err(|error| store::not_chosen(&error, "on this machine", installed))?;
+    select::log_steps_down(name, chosen.variant(), chosen.steps_down());
+    Ok(installed.open(&chosen, trust.as_ref())?)
 }
 
 fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<VerifiedArtifact, Failure> {
@@ -127,7 +149,7 @@ fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<Ver
         Some(trust) => trust,
         None => arguments.signers.read()?.ok_or_else(|| {
             let what = format!("`{}` of `{}`", module.name, release.display());
-            untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
+            signers::untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
         })?,
     };
     let trusted = isomer_run::trust(&layout, module, &trust).map_err(|error| signers::failure(release, error))?;
@@ -154,9 +176,16 @@ fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failu
     let expected = match trust(arguments) {
         Some(Trust::Digest(digest)) => Expected::Digest(digest),
         Some(_) => Expected::AnyArtifact,
-        None => return Err(untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest())),
+        None => return Err(signers::untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest())),
     };
     isomer_run::verify(bytes, expected).map_err(|error: VerifyError| because(&error).hint(error.hint()))
+}
+
+fn explain(name: &str, artifact: &VerifiedArtifact) {
+    let form = artifact.target().map(|target| format!(" as {target}")).unwrap_or_default();
+    let engine = &artifact.requirements().engine;
+    // Nobody is left to be told when standard error is closed.
+    let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {}", artifact.way());
 }
 
 /// What is trusted without a signature.
@@ -165,12 +194,6 @@ fn trust(arguments: &Arguments) -> Option<Trust> {
         Some(digest) => Some(Trust::Digest(digest)),
         None => arguments.allow_unsigned.then_some(Trust::Unsigned),
     }
-}
-
-fn untrusted(what: &str, options: &str, whose: &str, digest: Digest) -> Failure {
-    Failure::new(format!("nothing says that {what} may be trusted"))
-        .caused_by(format!("expected {options} or `--allow-unsigned`; {whose} has the digest {digest}"))
-        .hint(format!("if that is the digest you were told, pass `--digest {digest}`"))
 }
 
 fn load_failure(name: &str, error: &LoadError) -> Failure {

@@ -2,6 +2,7 @@
 
 use super::input;
 use super::signers;
+use super::store;
 use isomer_contract::{Digest, Hinted, Mismatch, Rejected, Selection, Variant, select};
 use isomer_release::{Layout, Module};
 use isomer_run::{Excluded, SelectError, Trust, TrustedModule, WhyNot};
@@ -18,14 +19,17 @@ use std::process::ExitCode;
   isomer-run select dist resize --explain                   # why none of the others
   isomer-run select dist resize --host edge-box.json        # as another machine would choose
   isomer-run select dist resize --trust trust.toml          # as `run --trust` would choose
-  isomer-run select dist resize --require x86-64-v3         # an error if it would be another")]
+  isomer-run select dist resize --require x86-64-v3         # an error if it would be another
+  isomer-run select resize                                  # among what is installed")]
 pub(crate) struct Arguments {
-    /// The release: a directory that `isomer release` made
-    #[arg(value_name = "DIR")]
+    /// A release, a directory that `isomer release` made; or an installed module
+    #[arg(value_name = "DIR | MODULE")]
     release: PathBuf,
-    /// The module's name in it
+    /// The module's name in the release
     #[arg(value_name = "MODULE")]
-    module: String,
+    module: Option<String>,
+    #[command(flatten)]
+    store: store::Location,
     /// Choose for the machine that this file describes (see `isomer-run host --json`)
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
@@ -45,11 +49,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let on = input::on(arguments.host.as_deref());
     let host = input::host(arguments.host.as_deref())?;
-    let (layout, module) = open(&arguments.release, &arguments.module)?;
-    // Whatever is chosen here is only looked at.
-    let trust = arguments.signers.read()?.unwrap_or(Trust::Unsigned);
-    let trusted =
-        isomer_run::trust(&layout, module, &trust).map_err(|error| signers::failure(&arguments.release, error))?;
+    let trusted = trusted(arguments)?;
     let module = trusted.module();
     let selection = select(&module.variants, &host);
     if arguments.json {
@@ -69,6 +69,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         isomer_terminal::print(&format!("{}\n", summary(chosen.variant())))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The module to choose from. Whatever is chosen here is only looked at, and need not be trusted.
+fn trusted(arguments: &Arguments) -> Result<TrustedModule, Failure> {
+    let Arguments { release, module, store, signers, .. } = arguments;
+    let trust = signers.read()?.unwrap_or(Trust::Unsigned);
+    let Some(module) = module else {
+        let Some(name) = store.module(release.as_os_str()) else { return Err(which_module(release, "select")) };
+        let installed = store.find(name)?;
+        return installed.trust(Some(&trust)).map_err(|error| store::failure(error, name, "on this machine"));
+    };
+    let (layout, module) = open(release, module)?;
+    isomer_run::trust(&layout, module, &trust).map_err(|error| signers::failure(release, error))
+}
+
+/// That a release was named and no module in it.
+pub(crate) fn which_module(release: &Path, command: &str) -> Failure {
+    let layout = match Layout::open(release) {
+        Ok(layout) => layout,
+        Err(error) => return Failure::from(error),
+    };
+    let names: Vec<_> = layout.modules().iter().map(|module| module.reference.as_str()).collect();
+    let failure = Failure::new(format!("which module of `{}`? it holds {}", release.display(), names.join(", ")));
+    let dir = release.display();
+    failure.hint(names.first().map(|name| format!("name it: `isomer-run {command} {dir} {name} …`")))
 }
 
 /// A release and a module in it.
@@ -129,20 +154,26 @@ pub(crate) fn failure(error: &SelectError, on: &str, brief_only: bool) -> Failur
                 helps.then(|| "release it for pulley64 too, which runs everywhere (pulley64be on s390x)".to_owned()),
             )
         }
+        SelectError::NoVariant { module, target, why } => {
+            not_chosen(Failure::new(format!("no variant of `{module}` is for {target}")), target, why)
+        }
         SelectError::NotRequired { module, required, chosen, why } => {
-            let failure =
-                Failure::new(format!("`{module}` is required as {required}; the best that runs {on} is {chosen}"));
-            match why {
-                WhyNot::Mismatches(mismatches) => failure.reasons(mismatches),
-                WhyNot::Excluded(refusals) => failure.reasons(refusals),
-                WhyNot::Outranked(why) => failure.caused_by(format!("{required} {why}")),
-                WhyNot::NotInRelease(targets) => {
-                    let nearest = isomer_contract::nearest(required, targets.iter().map(String::as_str));
-                    failure
-                        .caused_by(format!("the release holds it for {}", targets.join(", ")))
-                        .hint(nearest.map(|nearest| format!("did you mean `{nearest}`?")))
-                }
-            }
+            let message = format!("`{module}` is required as {required}; the best that runs {on} is {chosen}");
+            not_chosen(Failure::new(message), required, why)
+        }
+    }
+}
+
+fn not_chosen(failure: Failure, required: &str, why: &WhyNot) -> Failure {
+    match why {
+        WhyNot::Mismatches(mismatches) => failure.reasons(mismatches),
+        WhyNot::Excluded(refusals) => failure.reasons(refusals),
+        WhyNot::Outranked(why) => failure.caused_by(format!("{required} {why}")),
+        WhyNot::NotInRelease(targets) => {
+            let nearest = isomer_contract::nearest(required, targets.iter().map(String::as_str));
+            failure
+                .caused_by(format!("the release holds it for {}", targets.join(", ")))
+                .hint(nearest.map(|nearest| format!("did you mean `{nearest}`?")))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `--key` and `--trust`: whose signatures are believed, and how a person is told that they do not suffice.
 
-use isomer_contract::Hinted;
+use isomer_contract::{Digest, Hinted};
 use isomer_run::{Signers, Trust, TrustError};
 use isomer_terminal::Failure;
 use isomer_trust::{Policy, TrustedKey, read_policy, read_public};
@@ -52,4 +52,11 @@ pub(crate) fn failure(release: &Path, error: TrustError) -> Failure {
                 .reasons(&untrusted.rejected)
         }
     }
+}
+
+/// That nothing was said to be trusted.
+pub(crate) fn untrusted(what: &str, options: &str, whose: &str, digest: Digest) -> Failure {
+    Failure::new(format!("nothing says that {what} may be trusted"))
+        .caused_by(format!("expected {options} or `--allow-unsigned`; {whose} has the digest {digest}"))
+        .hint(format!("if that is the digest you were told, pass `--digest {digest}`"))
 }

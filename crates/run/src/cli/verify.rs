@@ -1,9 +1,9 @@
 //! `isomer-run verify`: who vouches for a release, and whether all of it is there as they signed it.
 
-use super::signers;
+use super::{signers, store};
 use isomer_contract::{Digest, Hinted};
 use isomer_release::Layout;
-use isomer_run::{Trust, TrustError, TrustedModule};
+use isomer_run::{FetchError, StoreError, Trust, TrustError, TrustedModule};
 use isomer_terminal::Failure;
 use isomer_trust::{Release, Trusted};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:
   isomer-run verify dist --key farm-2026.pub
   isomer-run verify dist resize --trust trust.toml
+  isomer-run verify resize --key farm-2026.pub              # as it is installed
 
 A policy:
   threshold      = 1               # so many keys must have signed the same release
@@ -38,12 +39,14 @@ Exit code: 0 when every module is vouched for and whole, else 1. All forms count
 this machine would not run.")]
 #[command(group(clap::ArgGroup::new("signers").args(["keys", "trust"]).required(true).multiple(true)))]
 pub(crate) struct Arguments {
-    /// The release: a directory that `isomer release` made
-    #[arg(value_name = "DIR")]
+    /// A release, a directory that `isomer release` made; or an installed module
+    #[arg(value_name = "DIR | MODULE")]
     release: PathBuf,
-    /// One module of it [default: all]
+    /// One module of the release [default: all]
     #[arg(value_name = "MODULE")]
     module: Option<String>,
+    #[command(flatten)]
+    store: store::Location,
     #[command(flatten)]
     signers: signers::Believed,
     /// Print who vouches for each module, and every reason against it, as JSON
@@ -106,6 +109,30 @@ impl Problem {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let trust = arguments.signers.read()?.ok_or_else(|| Failure::new("neither `--key` nor `--trust` is given"))?;
+    let Some(modules) = installed(arguments, &trust)? else { return of_release(arguments, &trust) };
+    report(arguments, modules)
+}
+
+/// What is installed under that name, or none when a release is meant.
+fn installed(arguments: &Arguments, trust: &Trust) -> Result<Option<Vec<ModuleReport>>, Failure> {
+    let Some(name) = arguments.store.module(arguments.release.as_os_str()).filter(|_| arguments.module.is_none())
+    else {
+        return Ok(None);
+    };
+    let installed = arguments.store.find(name)?;
+    let module = installed.module();
+    let trusted = match installed.trust(Some(trust)) {
+        Err(StoreError::Trust(error)) => Err(error),
+        other => Ok(other?),
+    };
+    let damages = |trusted: &TrustedModule| {
+        let fetched = trusted.variants().map(|variant| installed.check(&variant).map(drop));
+        damages(trusted, fetched)
+    };
+    Ok(Some(vec![module_report(module.reference.clone(), module.digest, trusted, damages)]))
+}
+
+fn of_release(arguments: &Arguments, trust: &Trust) -> Result<ExitCode, Failure> {
     let layout = Layout::open(&arguments.release)?;
     let names: Vec<&str> = match &arguments.module {
         Some(name) => vec![name],
@@ -114,7 +141,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if names.is_empty() {
         return Err(Failure::new(format!("`{}` holds no module", arguments.release.display())));
     }
-    let modules = names.iter().map(|name| verify(&layout, name, &trust)).collect::<Result<Vec<_>, _>>()?;
+    let modules = names.iter().map(|name| verify(&layout, name, trust)).collect::<Result<Vec<_>, _>>()?;
+    report(arguments, modules)
+}
+
+fn report(arguments: &Arguments, modules: Vec<ModuleReport>) -> Result<ExitCode, Failure> {
     let report = Report { trusted: modules.iter().all(|module| module.trusted), modules };
     if arguments.json {
         isomer_terminal::print_json(&report)?;
@@ -132,11 +163,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 fn verify(layout: &Layout, name: &str, trust: &Trust) -> Result<ModuleReport, Failure> {
     let module = layout.module(name)?;
     let (reference, digest) = (module.reference.clone(), module.digest);
-    let (problems, passed_over, by) = match isomer_run::trust(layout, module, trust) {
+    let damages = |trusted: &TrustedModule| {
+        let fetched = trusted.variants().map(|variant| variant.fetch(layout).map(drop));
+        damages(trusted, fetched.chain([trusted.wasm(layout).map(drop)]))
+    };
+    Ok(module_report(reference, digest, isomer_run::trust(layout, module, trust), damages))
+}
+
+fn module_report(
+    reference: String,
+    digest: Digest,
+    trusted: Result<TrustedModule, TrustError>,
+    damages: impl Fn(&TrustedModule) -> Vec<Problem>,
+) -> ModuleReport {
+    let (problems, passed_over, by) = match trusted {
         Ok(trusted) => {
             let by = trusted.signed_by().cloned();
             let passed_over = by.iter().flat_map(|by| &by.rejected).map(Problem::of).collect();
-            (damages(layout, &trusted), passed_over, by)
+            (damages(&trusted), passed_over, by)
         }
         Err(TrustError::Untrusted { untrusted, .. }) => {
             let refusals = untrusted.refusals.iter().map(Problem::of);
@@ -151,24 +195,16 @@ fn verify(layout: &Layout, name: &str, trust: &Trust) -> Result<ModuleReport, Fa
         }
         None => (Vec::new(), None, None),
     };
-    Ok(ModuleReport { reference, digest, trusted: problems.is_empty(), by, release, builder, problems, passed_over })
+    ModuleReport { reference, digest, trusted: problems.is_empty(), by, release, builder, problems, passed_over }
 }
 
 /// What of the module is excluded, or not what was signed.
-fn damages(layout: &Layout, trusted: &TrustedModule) -> Vec<Problem> {
+fn damages(trusted: &TrustedModule, fetched: impl Iterator<Item = Result<(), FetchError>>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for excluded in trusted.excluded() {
         problems.extend(excluded.refusals.iter().map(|refusal| Problem::about(&excluded.variant.target, refusal)));
     }
-    for variant in trusted.variants() {
-        if let Err(error) = variant.fetch(layout) {
-            problems.push(Problem::of(&error));
-        }
-    }
-    match trusted.wasm(layout) {
-        Ok(_) => {}
-        Err(error) => problems.push(Problem::of(&error)),
-    }
+    problems.extend(fetched.filter_map(Result::err).map(|error| Problem::of(&error)));
     // What several forms share is said once.
     let mut said = std::collections::BTreeSet::new();
     problems.retain(|problem| said.insert(problem.message.clone()));

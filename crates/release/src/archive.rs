@@ -1,0 +1,138 @@
+//! In: a tar file that holds an OCI image layout. Out: where each file of the layout lies in it. Never here: a file
+//! unpacked, a link followed, a size that was not held against the archive's own.
+//!
+//! What a member is called is all that is believed of it, and only where two readers of tar cannot disagree on it: no
+//! extension header that renames or resizes a member, no second member of a name. A member that is no file or directory
+//! makes the whole archive one that is not read, and so does a name that leads out of it. Other files than a layout's
+//! are passed over.
+
+use crate::LayoutError;
+use crate::blob::{Content, Regular, io_error};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use tar::{EntryType, PaxExtensions};
+
+/// The most members of an archive: a release of a thousand modules has fewer.
+pub(crate) const MEMBERS_MAX: usize = 1 << 16;
+
+/// The largest extension header.
+const EXTENSION_SIZE_BYTES_MAX: u64 = 64 << 10;
+
+/// An archive, held open.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    path: PathBuf,
+    file: File,
+    members: BTreeMap<String, Member>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    position: u64,
+    size_bytes: u64,
+}
+
+impl Archive {
+    /// Reads what the archive at `path` holds: headers, not what is between them.
+    pub(crate) fn open(path: &Path) -> Result<Archive, LayoutError> {
+        let error = |error| io_error(path, error);
+        let mut file = File::open(path).map_err(error)?;
+        let there = file.metadata().map_err(error)?;
+        if !there.is_file() {
+            let found = if there.is_dir() { "a directory" } else { "a device, socket or pipe" };
+            return Err(LayoutError::FileType { file: path.to_owned(), found, expected: "a tar file" });
+        }
+        file.seek(SeekFrom::Start(0)).map_err(error)?;
+        let members = members(path, &file, there.len())?;
+        Ok(Archive { path: path.to_owned(), file, members })
+    }
+
+    /// The member of the name that `names` make up, or none when there is none.
+    pub(crate) fn open_regular(&self, names: &[&str]) -> Result<Option<Regular>, LayoutError> {
+        let Some(Member { position, size_bytes }) = self.members.get(&names.join("/")).copied() else {
+            return Ok(None);
+        };
+        let file = self.file.try_clone().map_err(|error| io_error(&self.path, error))?;
+        Ok(Some(Regular { file: Content::part(file, position, size_bytes), size_bytes }))
+    }
+}
+
+fn members(path: &Path, file: &File, file_size_bytes: u64) -> Result<BTreeMap<String, Member>, LayoutError> {
+    let malformed = |reason: String| LayoutError::Malformed { file: path.to_owned(), reason };
+    let not_tar = |error: std::io::Error| malformed(format!("it is no tar file: {error}"));
+    let mut members = BTreeMap::new();
+    let mut archive = tar::Archive::new(file);
+    for (number, entry) in archive.entries_with_seek().map_err(not_tar)?.raw(true).enumerate() {
+        if number == MEMBERS_MAX {
+            return Err(malformed(format!("it has more than {MEMBERS_MAX} members")));
+        }
+        let mut entry = entry.map_err(not_tar)?;
+        let shown = String::from_utf8_lossy(&entry.path_bytes())
+            .chars()
+            .take(200)
+            .flat_map(char::escape_debug)
+            .collect::<String>();
+        let (position, size_bytes) = (entry.raw_file_position(), entry.size());
+        if position.checked_add(size_bytes).is_none_or(|end| end > file_size_bytes) {
+            return Err(malformed(format!("its member `{shown}` of {size_bytes} bytes ends behind its own end")));
+        }
+        let kind = entry.header().entry_type();
+        match kind {
+            EntryType::Regular | EntryType::Directory => {}
+            EntryType::XHeader | EntryType::XGlobalHeader => {
+                check_extensions(&mut entry, size_bytes).map_err(|reason| malformed(format!("`{shown}`: {reason}")))?;
+                continue;
+            }
+            other => {
+                return Err(malformed(format!("its member `{shown}` is {}, expected a file", kind_name(other))));
+            }
+        }
+        let name =
+            name(&entry.path_bytes()).ok_or_else(|| malformed(format!("its member `{shown}` leads out of it")))?;
+        if kind == EntryType::Regular && members.insert(name, Member { position, size_bytes }).is_some() {
+            return Err(LayoutError::Duplicate { file: path.to_owned(), what: format!("the member `{shown}`") });
+        }
+    }
+    Ok(members)
+}
+
+/// A member's name without the `./` that `tar .` writes, if it stays where it is.
+fn name(bytes: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(bytes).ok()?;
+    if name.starts_with('/') || name.contains('\0') {
+        return None;
+    }
+    let parts: Vec<_> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    (!parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+/// That an extension header says nothing of a name or size: times and owners, which nobody here asks for.
+fn check_extensions(entry: &mut impl Read, size_bytes: u64) -> Result<(), String> {
+    if size_bytes > EXTENSION_SIZE_BYTES_MAX {
+        return Err(format!("an extension header of {size_bytes} bytes, expected at most {EXTENSION_SIZE_BYTES_MAX}"));
+    }
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    for extension in PaxExtensions::new(&bytes) {
+        let extension = extension.map_err(|error| format!("an extension header that does not parse: {error}"))?;
+        let key = String::from_utf8_lossy(extension.key_bytes());
+        if ["path", "linkpath", "size"].contains(&&*key) || key.starts_with("GNU.sparse") {
+            return Err(format!("an extension header with `{}`, which isomer does not read", key.escape_debug()));
+        }
+    }
+    Ok(())
+}
+
+fn kind_name(kind: EntryType) -> &'static str {
+    match kind {
+        EntryType::Link => "a hard link",
+        EntryType::Symlink => "a symbolic link",
+        EntryType::Char | EntryType::Block => "a device",
+        EntryType::Fifo => "a pipe",
+        EntryType::GNUSparse => "a file with holes",
+        EntryType::GNULongName | EntryType::GNULongLink => "a header with a long name",
+        _ => "of an unknown kind",
+    }
+}

@@ -1,0 +1,135 @@
+//! In: a module's index and its signatures. Out: the files of a layout that holds them and nothing else yet: what a
+//! server keeps of a release. Never here: a file written, a name believed that could leave a directory.
+
+use crate::consistency::is_name;
+use crate::document::{self, ANNOTATION_TITLE, ANNOTATION_VERSION, LAYOUT_FILE};
+use crate::layout::{blob_of, parse_index, parse_manifest};
+use crate::{LayoutError, Signature};
+use isomer_contract::manifest::{ANNOTATION_MODULE, Blob};
+use oci_spec::image::{ImageIndexBuilder, MediaType, SCHEMA_VERSION};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A layout of one module, which [`crate::Layout`] reads. The manifests that its index names are not in it: those of
+/// the variants that are wanted are added as blobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SparseLayout {
+    /// The module's name, as its index says.
+    pub name: String,
+    /// Its name and version, `sort:0.1.0`.
+    pub reference: String,
+    /// Its index.
+    pub index: Blob,
+    /// The content of each file by its path in the layout.
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl SparseLayout {
+    /// The layout of the module with this `index`, signed by `signatures`. `at` is what messages call the index.
+    ///
+    /// # Errors
+    /// When the index is none, or does not say which module of which version it is, in a name that can stand in a
+    /// reference and hence be a file's.
+    pub fn of(index: &[u8], signatures: &[Signature], at: &Path) -> Result<SparseLayout, LayoutError> {
+        let (name, version) = name_and_version(index, at)?;
+        let reference = format!("{name}:{version}");
+        let blob = Blob::of(index);
+        let mut listed = vec![document::tagged(document::module_descriptor(blob), &reference, Some(&name))];
+        let mut files = BTreeMap::from([(blob_name(blob), index.to_vec())]);
+        for Signature { manifest, config, bundle } in signatures {
+            listed.push(document::signature_descriptor(Blob::of(manifest)));
+            files.extend([manifest, config, bundle].map(|bytes| (blob_name(Blob::of(bytes)), bytes.clone())));
+        }
+        listed[1..].sort_by_key(|descriptor| descriptor.digest().to_string());
+        listed.dedup();
+        let top = ImageIndexBuilder::default()
+            .schema_version(SCHEMA_VERSION)
+            .media_type(MediaType::ImageIndex)
+            .manifests(listed)
+            .build()
+            .expect("every required field is set");
+        files.insert(PathBuf::from("oci-layout"), LAYOUT_FILE.into());
+        files.insert(PathBuf::from("index.json"), isomer_contract::canonical_json(&top).into_bytes());
+        Ok(SparseLayout { name, reference, index: blob, files })
+    }
+}
+
+/// The path of a blob in every layout.
+pub fn blob_name(blob: Blob) -> PathBuf {
+    crate::blob::blob_path(Path::new(""), blob.digest)
+}
+
+/// The blob that a manifest names as its config. `at` is what messages call the manifest.
+///
+/// # Errors
+/// When it is no manifest.
+pub fn config_of(manifest: &[u8], at: &Path) -> Result<Blob, LayoutError> {
+    blob_of(at, parse_manifest(at, manifest)?.config())
+}
+
+/// What an index says of itself, whatever tag it was found under.
+fn name_and_version(index: &[u8], at: &Path) -> Result<(String, String), LayoutError> {
+    let index = parse_index(at, index)?;
+    let malformed = |reason: String| LayoutError::Malformed { file: at.to_owned(), reason };
+    let annotation = |key: &str| index.annotations().as_ref().and_then(|annotations| annotations.get(key));
+    let get = |key: &str, separators: &str| {
+        let text = annotation(key).ok_or_else(|| malformed(format!("it has no annotation `{key}`")))?;
+        if is_name(text, separators) {
+            return Ok(text.clone());
+        }
+        let shown: String = text.chars().take(100).flat_map(char::escape_debug).collect();
+        Err(malformed(format!("its annotation `{key}` is `{shown}`, which can't stand in a reference")))
+    };
+    let name = get(ANNOTATION_MODULE, MODULE_SEPARATORS)?;
+    let title = get(ANNOTATION_TITLE, MODULE_SEPARATORS)?;
+    if title != name {
+        return Err(malformed(format!("it calls the module `{name}` and `{title}`")));
+    }
+    Ok((name, get(ANNOTATION_VERSION, VERSION_SEPARATORS)?))
+}
+
+/// What may stand between the letters and digits of a module's name.
+pub(crate) const MODULE_SEPARATORS: &str = "-._";
+/// What may stand between those of a version.
+pub(crate) const VERSION_SEPARATORS: &str = "-._+";
+
+/// Whether `text` can be the name of a module: letters and digits with single separators between them, never a path.
+pub fn is_module_name(text: &str) -> bool {
+    is_name(text, MODULE_SEPARATORS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(name: &str, version: &str) -> String {
+        document::module_index(name, version, Vec::new())
+    }
+
+    #[test]
+    fn a_sparse_layout_is_one_that_a_layout_reads() {
+        let index = index("sort", "1.0.0");
+        let sparse = SparseLayout::of(index.as_bytes(), &[], Path::new("index")).expect("it is an index");
+        let dir = tempfile::tempdir().expect("there is room");
+        for (name, bytes) in &sparse.files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("it has one")).expect("there is room");
+            std::fs::write(path, bytes).expect("there is room");
+        }
+        let layout = crate::Layout::open(dir.path()).expect("it is a layout");
+        let module = layout.module("sort").expect("it is there");
+        assert_eq!((module.reference.as_str(), module.digest), ("sort:1.0.0", sparse.index.digest));
+        assert_eq!(layout.signatures(&module).expect("none is damaged"), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn names_that_leave_a_directory_are_refused() {
+        for (name, version) in
+            [("..", "1"), ("a/b", "1"), ("", "1"), (".a", "1"), ("a", "../1"), ("a", ""), ("a\n", "1")]
+        {
+            let error = SparseLayout::of(index(name, version).as_bytes(), &[], Path::new("x")).expect_err("no name");
+            assert!(matches!(error, LayoutError::Malformed { .. }), "{error}");
+        }
+        assert!(is_module_name("tfjs-backend_wasm.2") && !is_module_name("a:1") && !is_module_name(".."));
+    }
+}

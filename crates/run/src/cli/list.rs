@@ -1,0 +1,91 @@
+//! `isomer-run list`: what is installed.
+
+use super::store;
+use isomer_contract::Digest;
+use isomer_run::{Installed, Record};
+use isomer_terminal::Failure;
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// Show what is installed: each variant, whether it is active, on whose word it came and from where
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  isomer-run list --json | jq -r '.[] | select(.active) | .reference'")]
+pub(crate) struct Arguments {
+    /// Print everything that is known of each as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    store: store::Location,
+}
+
+/// An installed variant.
+#[derive(Serialize)]
+struct Row<'a> {
+    module: &'a str,
+    reference: &'a str,
+    digest: Digest,
+    target: String,
+    artifact: Digest,
+    size_bytes: u64,
+    active: bool,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let installed = arguments.store.open()?.installed()?;
+    let mut rows = Vec::new();
+    for installed in &installed {
+        rows.extend(rows_of(installed)?);
+    }
+    if arguments.json {
+        isomer_terminal::print_json(&rows)?;
+    } else if rows.is_empty() {
+        isomer_terminal::print(&format!("nothing is installed in `{}`\n", arguments.store.dir().display()))?;
+    } else {
+        isomer_terminal::print(&table(&rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rows_of(installed: &Installed) -> Result<Vec<Row<'_>>, Failure> {
+    let module = installed.module();
+    let row = |manifest: isomer_release::Manifest| Row {
+        module: &module.name,
+        reference: &module.reference,
+        digest: module.digest,
+        target: manifest.config.target,
+        artifact: manifest.config.artifact.digest,
+        size_bytes: manifest.config.artifact.size_bytes,
+        active: installed.is_active(),
+        record: installed.record(),
+    };
+    Ok(installed.variants()?.into_iter().map(row).collect())
+}
+
+fn table(rows: &[Row<'_>]) -> String {
+    let heading = ["MODULE", "TARGET", "BYTES", "ACTIVE", "WORD OF", "FROM"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let active = if row.active { "yes" } else { "" };
+        let Record { from, word, .. } = row.record;
+        [
+            row.reference.to_owned(),
+            row.target.clone(),
+            row.size_bytes.to_string(),
+            active.to_owned(),
+            word.to_string(),
+            from.clone(),
+        ]
+    });
+    let lines: Vec<_> = std::iter::once(heading).chain(cells).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..6).map(width).collect();
+    let line = |cells: &[String; 6]| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width));
+        // Names come from files nobody vouches for.
+        let line = padded.collect::<Vec<_>>().join("  ").replace(char::is_control, "\u{fffd}");
+        format!("{}\n", line.trim_end())
+    };
+    lines.iter().map(line).collect()
+}

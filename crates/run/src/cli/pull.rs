@@ -1,0 +1,150 @@
+//! `isomer-run pull`: install modules for this machine.
+
+use super::{input, signers, source, store};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use isomer_contract::{Digest, Host};
+use isomer_release::Source;
+use isomer_run::{Progress, Pulled, Store, Trust, Wanted};
+use isomer_terminal::Failure;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+/// Install modules: fetch the variant that this machine runs, if it is trusted, and check every byte of it
+///
+/// Signatures are looked at before anything large is fetched, and nothing is fetched twice. An older release than the
+/// last one of its name is refused, by the counter that its signature names.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  isomer-run pull registry.example/acme/resize:1.4.0 --key farm-2026.pub --activate
+  isomer-run pull registry.example/acme/resize@sha256:9f86d0… --trust trust.toml
+  isomer-run pull oci-dir:/media/usb/dist:resize:1.4.0 --trust trust.toml
+  isomer-run pull oci-archive:dist.tar:resize --key farm-2026.pub
+  isomer-run pull oci-dir:dist --digest sha256:9f86d0…        # the only module in there
+  isomer-run run resize")]
+pub(crate) struct Arguments {
+    /// Where from: REGISTRY/REPOSITORY[:TAG][@DIGEST], oci-dir:PATH[:NAME[:VERSION]] or
+    /// oci-archive:FILE.tar[:NAME[:VERSION]]
+    #[arg(value_name = "REF", required = true)]
+    references: Vec<String>,
+    /// Trust the module whose index has this digest
+    #[arg(long, value_name = "DIGEST", conflicts_with_all = ["allow_unsigned", "keys", "trust"])]
+    digest: Option<Digest>,
+    /// Trust whatever is there: you vouch for the place it is stored in
+    #[arg(long, conflicts_with_all = ["keys", "trust"])]
+    allow_unsigned: bool,
+    #[command(flatten)]
+    signers: signers::Believed,
+    /// Take a release that is older than the last one of its name; later ones are compared with it
+    #[arg(long, conflicts_with_all = ["digest", "allow_unsigned"])]
+    allow_rollback: bool,
+    /// Activate what was installed
+    #[arg(long)]
+    activate: bool,
+    /// Install the variant for this target, whether or not it runs here
+    #[arg(long, value_name = "TARGET", conflicts_with = "host")]
+    target: Option<String>,
+    /// Install for the machine that this file describes (see `isomer-run host --json`)
+    #[arg(long, value_name = "FILE")]
+    host: Option<PathBuf>,
+    #[command(flatten)]
+    connection: source::Connection,
+    #[command(flatten)]
+    store: store::Location,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let trust = trust(arguments)?;
+    let host = input::host(arguments.host.as_deref())?;
+    let sources = arguments
+        .references
+        .iter()
+        .map(|it| source::source(it, &arguments.connection))
+        .collect::<Result<Vec<_>, _>>()?;
+    let store = Store::create(&arguments.store.dir())?;
+    for source in sources {
+        let pulled = pull(arguments, &store, &*source, trust.as_ref(), &host)?;
+        isomer_terminal::print(&text(&pulled))?;
+        if arguments.activate {
+            let name = format!("{}@{}", pulled.module, pulled.index);
+            super::activate::activate(&store, &name)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn trust(arguments: &Arguments) -> Result<Option<Trust>, Failure> {
+    if let Some(digest) = arguments.digest {
+        return Ok(Some(Trust::Digest(digest)));
+    }
+    if arguments.allow_unsigned {
+        return Ok(Some(Trust::Unsigned));
+    }
+    let mut trust = arguments.signers.read()?;
+    if let Some(Trust::Signed(signers)) = &mut trust {
+        signers.allow_rollback = arguments.allow_rollback;
+    }
+    Ok(trust)
+}
+
+fn pull(
+    arguments: &Arguments,
+    store: &Store,
+    source: &dyn Source,
+    trust: Option<&Trust>,
+    host: &Host,
+) -> Result<Pulled, Failure> {
+    let Some(trust) = trust else {
+        let digest = Digest::of(&source.index()?);
+        return Err(signers::untrusted(&format!("`{source}`"), "`--key`, `--trust`, `--digest`", "its index", digest));
+    };
+    let bar = OnceLock::new();
+    let progress = |progress| match progress {
+        Progress::Layer { size_bytes } => {
+            let _ = bar.set(progress_bar(source, size_bytes));
+        }
+        Progress::Bytes(bytes) => {
+            if let Some(bar) = bar.get() {
+                bar.inc(bytes);
+            }
+        }
+    };
+    let wanted = Wanted { trust, host, target: arguments.target.as_deref() };
+    let pulled = store.pull(source, &wanted, &progress);
+    if let Some(bar) = bar.get() {
+        bar.finish_and_clear();
+    }
+    pulled.map_err(|error| store::failure(error, &source.to_string(), &input::on(arguments.host.as_deref())))
+}
+
+/// On a terminal alone.
+fn progress_bar(source: &dyn Source, size_bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(size_bytes), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(source.to_string());
+    bar
+}
+
+fn text(pulled: &Pulled) -> String {
+    let Pulled { reference, index, target, artifact, word, transferred_bytes, new, module: _ } = pulled;
+    let what = if *new { "installed" } else { "was installed already" };
+    let bytes = match transferred_bytes {
+        0 => "nothing was fetched".to_owned(),
+        fetched => format!("{fetched} bytes were fetched"),
+    };
+    format!(
+        "{reference} {index}\n  {what} for {target} on the word of {}: {} bytes, {bytes}\n",
+        said(word),
+        artifact.size_bytes
+    )
+}
+
+fn said(word: &isomer_run::Word) -> String {
+    use isomer_run::Word;
+    match word {
+        Word::Unsigned => "nobody (--allow-unsigned)".to_owned(),
+        Word::Digest => "its digest".to_owned(),
+        Word::Keys(names) => names.join(", "),
+    }
+}

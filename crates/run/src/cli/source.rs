@@ -1,0 +1,77 @@
+//! What a person pulls from. In: an operand. Out: a [`Source`]. Never here: what is done with it.
+
+use isomer_registry::{Options, Reference, RegistryError, Remote};
+use isomer_release::{Layout, LocalSource, Source};
+use isomer_terminal::Failure;
+use std::path::{Path, PathBuf};
+
+/// How a registry is reached.
+#[derive(clap::Args)]
+pub(crate) struct Connection {
+    /// Without TLS: only for a registry on this machine
+    #[arg(long)]
+    plain_http: bool,
+    /// A PEM file with CA certificates that are believed beside the system's; may be repeated
+    #[arg(long = "ca-cert", value_name = "FILE")]
+    ca_certificates: Vec<PathBuf>,
+}
+
+/// The source that `operand` names.
+pub(crate) fn source(operand: &str, connection: &Connection) -> Result<Box<dyn Source>, Failure> {
+    if let Some(rest) = operand.strip_prefix("oci-dir:") {
+        let (path, module) = split(rest, Path::is_dir);
+        return local(Layout::open(&path), module, operand);
+    }
+    if let Some(rest) = operand.strip_prefix("oci-archive:") {
+        let (path, module) = split(rest, Path::is_file);
+        return local(Layout::open_archive(&path), module, operand);
+    }
+    if Path::new(operand).exists() {
+        let kind = if Path::new(operand).is_dir() { "oci-dir" } else { "oci-archive" };
+        let failure = Failure::new(format!("`{operand}` names no registry"));
+        return Err(failure.hint(format!("a release on disk is `{kind}:{operand}:NAME:VERSION`")));
+    }
+    let reference: Reference = operand.parse().map_err(RegistryError::from)?;
+    let Connection { plain_http, ca_certificates } = connection;
+    let options = Options { plain_http: *plain_http, ca_certificates: ca_certificates.clone(), ..Options::default() };
+    Ok(Box::new(Remote::connect(&reference, &options)?))
+}
+
+fn local(
+    layout: Result<Layout, isomer_release::LayoutError>,
+    module: Option<&str>,
+    operand: &str,
+) -> Result<Box<dyn Source>, Failure> {
+    Ok(Box::new(LocalSource::new(layout?, module, operand.to_owned())?))
+}
+
+/// The path in `PATH[:NAME[:VERSION]]`, and the rest. A path may have colons in it: it is the longest beginning of the
+/// operand that `is_there`. Where none is, it ends at the first colon, as skopeo reads it, and the error is about that.
+fn split(text: &str, is_there: fn(&Path) -> bool) -> (PathBuf, Option<&str>) {
+    let colons = text.rmatch_indices(':').map(|(at, _)| at);
+    let ends = std::iter::once(text.len()).chain(colons);
+    let end = ends.clone().find(|end| is_there(Path::new(&text[..*end]))).or_else(|| ends.last());
+    let end = end.unwrap_or(text.len());
+    (PathBuf::from(&text[..end]), text.get(end + 1..).filter(|module| !module.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_have_colons() {
+        let there = |path: &Path| path == Path::new("dist") || path == Path::new("a:b");
+        let split = |text| {
+            let (path, module) = split(text, there);
+            (path.display().to_string(), module.map(str::to_owned))
+        };
+        let with = |path: &str, module: &str| (path.to_owned(), Some(module.to_owned()));
+        assert_eq!(split("dist"), ("dist".to_owned(), None));
+        assert_eq!(split("dist:"), ("dist".to_owned(), None));
+        assert_eq!(split("dist:sort"), with("dist", "sort"));
+        assert_eq!(split("dist:sha256:1.4.0"), with("dist", "sha256:1.4.0"));
+        assert_eq!(split("a:b:sort:1"), with("a:b", "sort:1"));
+        assert_eq!(split("nowhere:sort:1"), with("nowhere", "sort:1"));
+    }
+}

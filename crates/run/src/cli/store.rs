@@ -1,0 +1,77 @@
+//! `--store`: which store a command works on, and how a person is told what is wrong with it.
+
+use super::{select, signers};
+use isomer_contract::{Hinted, Mismatch};
+use isomer_run::{DEFAULT_STORE, Installed, SelectError, Store, StoreError};
+use isomer_terminal::Failure;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// Which store.
+#[derive(clap::Args)]
+pub(crate) struct Location {
+    /// The store, where modules are installed [default: the variable ISOMER_STORE, or /var/lib/isomer]
+    #[arg(long = "store", value_name = "DIR")]
+    given: Option<PathBuf>,
+}
+
+impl Location {
+    /// Its directory.
+    pub(crate) fn dir(&self) -> PathBuf {
+        let variable = || std::env::var_os("ISOMER_STORE").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        self.given.clone().or_else(variable).unwrap_or_else(|| PathBuf::from(DEFAULT_STORE))
+    }
+
+    /// The store that is there.
+    pub(crate) fn open(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.dir())?)
+    }
+
+    /// The module of the store that `operand` names, or none when it is a path: without `--store`, whatever is there
+    /// as a file or a directory, or looks like one.
+    pub(crate) fn module<'a>(&self, operand: &'a OsStr) -> Option<&'a str> {
+        let name = operand.to_str()?;
+        let path = Path::new(name);
+        let is_path = name.contains('/') || path.extension().is_some_and(|it| it == "cwasm") || path.exists();
+        (self.given.is_some() || !is_path).then_some(name)
+    }
+
+    /// The installed module called `name`.
+    pub(crate) fn find(&self, name: &str) -> Result<Installed, Failure> {
+        Store::open(&self.dir()).and_then(|store| store.find(name)).map_err(|error| match error {
+            StoreError::NoStore { .. } if self.given.is_none() => {
+                let failure = Failure::new(format!("`{name}` is neither a file or directory here nor installed"));
+                failure.caused_by(error.to_string()).hint(error.hint())
+            }
+            error => Failure::from(error),
+        })
+    }
+}
+
+/// Why `what`, a source or an installed module, is not to be had.
+pub(crate) fn failure(error: StoreError, what: &str, on: &str) -> Failure {
+    match error {
+        StoreError::Trust(error) => signers::failure(Path::new(what), error),
+        StoreError::Select(error) => select::failure(&error, on, false),
+        StoreError::Layout(error) => Failure::from(error),
+        StoreError::Fetch(error) => Failure::from(error),
+        StoreError::Source(error) => Failure::from(error),
+        error => Failure::from(error),
+    }
+}
+
+/// Why none of the installed variants will do, where another one of the same module may.
+pub(crate) fn not_chosen(error: &SelectError, on: &str, installed: &Installed) -> Failure {
+    match error {
+        SelectError::NoneRuns { module, rejected, excluded } if excluded.is_empty() => {
+            let failure = Failure::new(format!("no installed variant of `{module}` runs {on}"));
+            let add = |failure: Failure, (target, mismatches): &(String, Vec<Mismatch>)| {
+                let reasons: Vec<_> = mismatches.iter().map(|mismatch| format!("  {mismatch}")).collect();
+                failure.caused_by(format!("{target}\n{}", reasons.join("\n")))
+            };
+            let from = &installed.record().from;
+            rejected.iter().fold(failure, add).hint(format!("pull the one that does: `isomer-run pull {from}`"))
+        }
+        error => select::failure(error, on, false),
+    }
+}

@@ -1,0 +1,56 @@
+//! In: an open file that does not change. Out: its bytes, without a copy.
+
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::ffi::c_void;
+use std::fs::File;
+use std::ptr::NonNull;
+
+/// A read-only mapping of a file that does not change while it is mapped.
+#[derive(Debug)]
+pub(crate) struct Map {
+    start: NonNull<c_void>,
+    size_bytes: usize,
+}
+
+// SAFETY: the mapping is read-only and its file does not change (see `of`), so the memory is constant for as long as it
+// is mapped, and `munmap` may be called from any thread.
+#[allow(unsafe_code)]
+unsafe impl Send for Map {}
+// SAFETY: as above; shared reads of constant memory are no race.
+#[allow(unsafe_code)]
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// Maps the `size_bytes` of `file`, which must be sealed, or where only those can change it who are believed.
+    /// `how` may ask for all of its pages at once.
+    #[allow(unsafe_code)]
+    pub(crate) fn of(file: &File, size_bytes: u64, how: MapFlags) -> Result<Map, Errno> {
+        let size_bytes = usize::try_from(size_bytes).map_err(|_| Errno::FBIG)?;
+        if size_bytes == 0 {
+            return Ok(Map { start: NonNull::dangling(), size_bytes });
+        }
+        let flags = MapFlags::SHARED | how;
+        // SAFETY: without a wished address the kernel puts the mapping where nothing else is.
+        let start = unsafe { mmap(std::ptr::null_mut(), size_bytes, ProtFlags::READ, flags, file, 0) }?;
+        NonNull::new(start).map(|start| Map { start, size_bytes }).ok_or(Errno::INVAL)
+    }
+
+    #[allow(unsafe_code)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` is dangling and `size_bytes` 0, or they are a live mapping of a file that can neither shrink
+        // nor change, which `drop` alone unmaps.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.size_bytes) }
+    }
+}
+
+impl Drop for Map {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        if self.size_bytes > 0 {
+            // SAFETY: the mapping is this value's own, and `bytes` lends it no longer than it lives. An error would
+            // leave it mapped, which harms nobody.
+            let _ = unsafe { munmap(self.start.as_ptr(), self.size_bytes) };
+        }
+    }
+}

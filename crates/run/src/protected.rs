@@ -1,0 +1,271 @@
+//! In: where a server's store is, and the name of a file in it. Out: the open file, with every reason why somebody could
+//! change it: without one it can be mapped as it is. Never here: a path that is resolved twice.
+//!
+//! # When storage is protected
+//! Every directory from `/` to the file, and the file itself, is opened by its name in the directory before, without
+//! following a symbolic link, and what is asked is asked of the descriptor that is open: nothing can be exchanged between
+//! the question and the mapping. Each of them
+//! - belongs to root, or, where the caller leaves it at the word of whoever installs ([`Owners::AnyOther`]), to any user
+//!   but the one who runs this. For root only what is root's counts: no lesser user decides what root executes;
+//! - can be written by nobody but its owner. Permission bits answer for access control lists, too: whatever a list
+//!   grants to others than the owner is masked by the group's bits. A directory that everybody can write and that has
+//!   the sticky bit, `/tmp`, is an exception where it is root's and the next on the way is root's: others can neither
+//!   rename nor remove that.
+//!
+//! And the file lies on a file system of this machine that lets code be mapped. What root does to its own files is not
+//! guarded against; nor is a descriptor that was opened for writing before the file became protected, which nobody has
+//! of what [`crate::Store::pull`] wrote, and may have where a store is given to another owner later.
+//!
+//! fs-verity, where a kernel has it, would go here: a file whose measured digest is its name's needs no protection.
+
+use crate::map::Map;
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, StatVfsMountFlags, fstat, fstatfs, fstatvfs, openat, statat,
+};
+use rustix::io::Errno;
+use rustix::mm::MapFlags;
+use rustix::process::geteuid;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+/// Whose files are believed not to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// Root's alone.
+    Root,
+    /// Root's, and those of any other user but the one who runs this.
+    AnyOther,
+}
+
+/// Why somebody who is not believed could change a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weakness {
+    /// A symbolic link on the way.
+    Link(PathBuf),
+    /// It belongs to the user who runs this.
+    Own(PathBuf),
+    /// It belongs to a user who is not believed.
+    Owner {
+        /// The directory or file.
+        path: PathBuf,
+        /// Whose it is.
+        user: u32,
+    },
+    /// Others than its owner can write it.
+    Writable {
+        /// The directory or file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It lies in a directory that everybody can write.
+    Sticky(PathBuf),
+    /// Nothing on its file system can be executed.
+    NoExecution(PathBuf),
+    /// Its file system is another machine's, or a program's.
+    FileSystem {
+        /// The file.
+        path: PathBuf,
+        /// What it lies on.
+        kind: &'static str,
+    },
+}
+
+impl Weakness {
+    /// Whether anybody at all could change it.
+    pub fn is_open_to_all(&self) -> bool {
+        matches!(self, Weakness::Writable { mode, .. } if mode & 0o002 != 0)
+    }
+}
+
+impl fmt::Display for Weakness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Weakness::Link(path) => write!(f, "`{}` is a symbolic link", path.display()),
+            Weakness::Own(path) => write!(f, "`{}` belongs to the user who runs this", path.display()),
+            Weakness::Owner { path, user } => write!(f, "`{}` belongs to the user {user}, not to root", path.display()),
+            Weakness::Writable { path, mode } => {
+                let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
+                write!(f, "{who} can write `{}` (mode {:04o})", path.display(), mode & 0o7777)
+            }
+            Weakness::Sticky(path) => {
+                write!(f, "`{}` lies where everybody can write, and is not root's", path.display())
+            }
+            Weakness::NoExecution(path) => {
+                write!(f, "`{}` lies on a file system that is mounted noexec", path.display())
+            }
+            Weakness::FileSystem { path, kind } => write!(f, "`{}` lies on {kind}", path.display()),
+        }
+    }
+}
+
+/// A file of a store.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    pub(crate) size_bytes: u64,
+    /// None means that it is protected.
+    pub(crate) weaknesses: Vec<Weakness>,
+}
+
+/// A file that is mapped where it lies.
+#[derive(Debug)]
+pub(crate) struct ProtectedBytes {
+    file: File,
+    map: Map,
+}
+
+impl ProtectedBytes {
+    /// Maps `opened`, in which no weakness was found; it is given back where one was.
+    pub(crate) fn of(opened: Opened) -> Result<Result<ProtectedBytes, Opened>, io::Error> {
+        if !opened.weaknesses.is_empty() {
+            return Ok(Err(opened));
+        }
+        // No page is read before somebody looks at it.
+        let map = Map::of(&opened.file, opened.size_bytes, MapFlags::empty())?;
+        Ok(Ok(ProtectedBytes { file: opened.file, map }))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.map.bytes()
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// Opens the regular file at `names` below `dir`. A symbolic link on the way to `dir` is a weakness, one below it an
+/// error.
+pub(crate) fn open(dir: &Path, names: &[&str], owners: Owners) -> Result<Opened, (PathBuf, io::Error)> {
+    let mut way = Way::from_root(owners)?;
+    way.follow(&std::path::absolute(dir).map_err(|error| (dir.to_owned(), error))?)?;
+    let (name, dirs) = names.split_last().expect("a file has a name");
+    for dir in dirs {
+        way.enter(dir.as_ref(), false)?;
+    }
+    way.path.push(name);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = openat(&way.fd, *name, flags, Mode::empty()).map_err(|error| way.error(error))?;
+    let stat = fstat(&fd).map_err(|error| way.error(error))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err((way.path, io::Error::other("it is no regular file")));
+    }
+    way.judge(&stat);
+    way.judge_file_system(&fd)?;
+    let size_bytes = u64::try_from(stat.st_size).unwrap_or(0);
+    Ok(Opened { file: fd.into(), size_bytes, weaknesses: way.weaknesses })
+}
+
+/// Every reason why others could change what is in `dir`.
+pub(crate) fn weaknesses(dir: &Path) -> Result<Vec<Weakness>, (PathBuf, io::Error)> {
+    let mut way = Way::from_root(Owners::AnyOther)?;
+    way.follow(&std::path::absolute(dir).map_err(|error| (dir.to_owned(), error))?)?;
+    Ok(way.weaknesses)
+}
+
+/// The directories passed so far.
+struct Way {
+    owners: Owners,
+    user: u32,
+    path: PathBuf,
+    fd: OwnedFd,
+    /// Whether everybody may put something beside what comes next.
+    sticky: bool,
+    weaknesses: Vec<Weakness>,
+}
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Way {
+    fn from_root(owners: Owners) -> Result<Way, (PathBuf, io::Error)> {
+        let path = PathBuf::from("/");
+        let opened = openat(CWD, &path, DIRECTORY, Mode::empty()).and_then(|fd| Ok((fstat(&fd)?, fd)));
+        let (stat, fd) = opened.map_err(|error| (path.clone(), error.into()))?;
+        let user = geteuid().as_raw();
+        let mut way = Way { owners, user, path, fd, sticky: false, weaknesses: Vec::new() };
+        way.judge(&stat);
+        Ok(way)
+    }
+
+    fn follow(&mut self, dir: &Path) -> Result<(), (PathBuf, io::Error)> {
+        for component in dir.components() {
+            match component {
+                Component::Normal(name) => self.enter(name.as_ref(), true)?,
+                Component::ParentDir => self.enter("..".as_ref(), true)?,
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, name: &Path, links: bool) -> Result<(), (PathBuf, io::Error)> {
+        self.path.push(name);
+        let next = match openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP) if links && self.is_link(name) => {
+                self.weaknesses.push(Weakness::Link(self.path.clone()));
+                openat(&self.fd, name, DIRECTORY, Mode::empty())
+            }
+            other => other,
+        };
+        let next = next.and_then(|fd| Ok((fstat(&fd)?, fd)));
+        let (stat, fd) = next.map_err(|error| self.error(error))?;
+        self.judge(&stat);
+        self.fd = fd;
+        Ok(())
+    }
+
+    fn is_link(&self, name: &Path) -> bool {
+        let stat = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    }
+
+    /// Looks at who can change what is at the path now.
+    fn judge(&mut self, stat: &Stat) {
+        const ROOT: u32 = 0;
+        let path = || self.path.clone();
+        let mut found = Vec::new();
+        if stat.st_uid != ROOT {
+            if stat.st_uid == self.user {
+                found.push(Weakness::Own(path()));
+            } else if self.owners == Owners::Root || self.user == ROOT {
+                found.push(Weakness::Owner { path: path(), user: stat.st_uid });
+            } else if self.sticky {
+                found.push(Weakness::Sticky(path()));
+            }
+        }
+        let mode = stat.st_mode & 0o7777;
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let writable = mode & 0o022 != 0;
+        let sticky = directory && mode & 0o1000 != 0 && stat.st_uid == ROOT;
+        if writable && !sticky {
+            found.push(Weakness::Writable { path: path(), mode });
+        }
+        self.sticky = writable && sticky;
+        self.weaknesses.extend(found);
+    }
+
+    fn judge_file_system(&mut self, file: &OwnedFd) -> Result<(), (PathBuf, io::Error)> {
+        if fstatvfs(file).map_err(|error| self.error(error))?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+            self.weaknesses.push(Weakness::NoExecution(self.path.clone()));
+        }
+        // linux/magic.h; the type of `f_type` differs between architectures.
+        let kind = match fstatfs(file).map_err(|error| self.error(error))?.f_type as u32 {
+            0x6573_5546 => "a FUSE file system, which a program answers for",
+            0x6969 => "NFS, where another machine can change it",
+            0xff53_4d42 | 0xfe53_4d42 | 0x517b => "SMB, where another machine can change it",
+            0x0102_1997 => "9P, where another machine can change it",
+            0x00c3_6400 => "Ceph, where another machine can change it",
+            _ => return Ok(()),
+        };
+        self.weaknesses.push(Weakness::FileSystem { path: self.path.clone(), kind });
+        Ok(())
+    }
+
+    fn error(&self, error: Errno) -> (PathBuf, io::Error) {
+        (self.path.clone(), error.into())
+    }
+}

@@ -1,0 +1,231 @@
+//! A server's store: modules that were pulled and found right, each as the variant that this machine runs.
+//!
+//! In: a [`Source`], what is trusted, this machine. Out: installed modules, of which one version each is active. Never
+//! here: a file that is half-written under its final name, the store's lock held while something is transferred, a
+//! byte of code fetched before its index is trusted.
+//!
+//! ```text
+//! store.json              the format
+//! lock                    held by whoever changes what is installed or active
+//! artifacts/HEX.cwasm     an artifact, mode 0444, under the digest that it was seen to have when it was written
+//! installed/HEX/          a sparse OCI image layout of the index with that digest, and install.json: from where, when, on
+//!                         whose word
+//! active/MODULE.json      the index that runs, and those that ran before
+//! counters.json           the counter of each release's name that no later pull may fall below
+//! partial/HEX             a layer on its way
+//! tmp/                    what is not finished, a directory for each process
+//! ```
+//!
+//! Readers take no lock: everything they see took its name in one rename, after its bytes were on disk. Writers take it
+//! for the last step alone, when all bytes are there. A process that dies at any moment leaves a store that works, and
+//! what it left is removed by the next one.
+
+mod documents;
+mod error;
+mod files;
+
+mod pull;
+mod transfer;
+
+mod activate;
+mod collect;
+mod installed;
+
+pub use collect::{Garbage, GarbageKind};
+pub use documents::{Record, STORE_SCHEMA, Word};
+pub use error::StoreError;
+pub use installed::Installed;
+pub use pull::{Pulled, Wanted};
+pub use transfer::Progress;
+
+use crate::protected::{self, Weakness};
+use documents::{Counters, StoreDocument};
+use files::{entries, io_error, json, make_dir, read, rename, sync_dir, write_new};
+use isomer_contract::Digest;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where the store is, unless somebody says otherwise.
+pub const DEFAULT_STORE: &str = "/var/lib/isomer";
+
+/// What the temporary directories of a store hold beside what is written there: whoever has it locked is alive.
+const OWNER: &str = "owner";
+
+/// A directory with what was pulled.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// The store in `dir`, which is there.
+    ///
+    /// # Errors
+    /// When there is none, or one that this isomer does not know.
+    pub fn open(dir: &Path) -> Result<Store, StoreError> {
+        let store = Store { dir: dir.to_owned() };
+        let file = store.dir.join("store.json");
+        let Some(found) = read::<serde_json::Value>(&file)? else {
+            return Err(match entries(dir)?.first() {
+                None => StoreError::NoStore { dir: dir.to_owned() },
+                Some(_) => StoreError::NotAStore { dir: dir.to_owned(), found: "it has no `store.json`".to_owned() },
+            });
+        };
+        match found.get("schema").and_then(serde_json::Value::as_u64) {
+            Some(schema) if schema == u64::from(STORE_SCHEMA) => Ok(store),
+            Some(found) => Err(StoreError::Schema { file, found }),
+            None => Err(StoreError::Malformed { file, reason: "it has no `schema`".to_owned() }),
+        }
+    }
+
+    /// The store in `dir`; a new one where there is nothing.
+    ///
+    /// # Errors
+    /// When the directory holds other things, or everybody can write it.
+    pub fn create(dir: &Path) -> Result<Store, StoreError> {
+        match Store::open(dir) {
+            Ok(store) => return store.check_closed().map(|()| store),
+            Err(StoreError::NoStore { .. }) => {}
+            // Another process is making it now, or died before it was done.
+            Err(StoreError::NotAStore { .. })
+                if entries(dir)?.iter().all(|it| it.ends_with("lock") || it.ends_with("tmp")) => {}
+            Err(error) => return Err(error),
+        }
+        let store = Store { dir: dir.to_owned() };
+        DirBuilder::new().mode(0o755).recursive(true).create(dir).map_err(io_error("create", dir))?;
+        store.check_closed()?;
+        let locked = store.lock()?;
+        let file = store.dir.join("store.json");
+        if !file.exists() {
+            let staging = locked.stage()?;
+            locked.replace(&staging, &file, &json(&StoreDocument { schema: STORE_SCHEMA }))?;
+        }
+        drop(locked);
+        Ok(store)
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// That not everybody can change what is believed.
+    fn check_closed(&self) -> Result<(), StoreError> {
+        for name in ["", "active", "installed"] {
+            let dir = if name.is_empty() { self.dir.clone() } else { self.dir.join(name) };
+            let weaknesses = match protected::weaknesses(&dir) {
+                Ok(weaknesses) => weaknesses,
+                Err((_, error)) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err((path, error)) => return Err(io_error("read", &path)(error)),
+            };
+            if let Some(weakness) = weaknesses.into_iter().find(Weakness::is_open_to_all) {
+                return Err(StoreError::OpenToAll { dir: self.dir.clone(), weakness });
+            }
+        }
+        Ok(())
+    }
+
+    fn artifact_path(&self, artifact: Digest) -> PathBuf {
+        self.dir.join("artifacts").join(artifact_name(artifact))
+    }
+
+    fn installed_path(&self, index: Digest) -> PathBuf {
+        self.dir.join("installed").join(index.hex())
+    }
+
+    fn active_path(&self, module: &str) -> PathBuf {
+        self.dir.join("active").join(format!("{module}.json"))
+    }
+
+    fn counters(&self) -> Result<Counters, StoreError> {
+        Ok(read(&self.dir.join("counters.json"))?.unwrap_or_default())
+    }
+
+    /// Waits for whoever changes the store now. Held for moments.
+    fn lock(&self) -> Result<Locked<'_>, StoreError> {
+        let path = self.dir.join("lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).mode(0o644).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(&path).map_err(io_error("open", &path))?;
+        file.lock().map_err(io_error("lock", &path))?;
+        Ok(Locked { store: self, _file: file })
+    }
+}
+
+fn artifact_name(artifact: Digest) -> String {
+    format!("{}.cwasm", artifact.hex())
+}
+
+/// The right to change what is installed and active.
+struct Locked<'a> {
+    store: &'a Store,
+    _file: File,
+}
+
+impl Locked<'_> {
+    /// A place for what is not finished.
+    fn stage(&self) -> Result<Staging, StoreError> {
+        let tmp = self.store.dir.join("tmp");
+        make_dir(&tmp)?;
+        let dir = tempfile::Builder::new().tempdir_in(&tmp).map_err(io_error("create a directory in", &tmp))?;
+        let path = dir.path().join(OWNER);
+        let owner = File::create_new(&path).map_err(io_error("create", &path))?;
+        owner.lock().map_err(io_error("lock", &path))?;
+        Ok(Staging { dir, _owner: owner })
+    }
+
+    /// Gives the file at `path` new content in one step.
+    fn replace(&self, staging: &Staging, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+        let dir = path.parent().expect("a file of the store is in the store");
+        make_dir(dir)?;
+        let new = staging.path().join("new");
+        write_new(&new, content)?;
+        rename(&new, path)?;
+        sync_dir(dir)
+    }
+
+    /// The temporary directories whose owners are gone.
+    fn abandoned(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut abandoned = entries(&self.store.dir.join("tmp"))?;
+        abandoned.retain(|path| match File::open(path.join(OWNER)) {
+            Ok(owner) => owner.try_lock().is_ok(),
+            // Directories are made, and get their owner, under the lock that is held here.
+            Err(_) => true,
+        });
+        Ok(abandoned)
+    }
+
+    /// Removes what processes that are gone were not done with.
+    fn sweep(&self) -> Result<(), StoreError> {
+        for path in self.abandoned()? {
+            remove(&path)?;
+        }
+        Ok(())
+    }
+}
+
+/// A directory for what is not finished; it goes with this value.
+struct Staging {
+    dir: tempfile::TempDir,
+    _owner: File,
+}
+
+impl Staging {
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Removes a file or a directory, if it is there.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    let removed = match path.symlink_metadata() {
+        Ok(there) if there.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        _ => Ok(()),
+    }
+}

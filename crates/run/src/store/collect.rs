@@ -1,0 +1,168 @@
+//! In: how many earlier versions of each module to keep. Out: what else was there, removed. Never here: an active version
+//! removed, one that was pulled after it, or what another process is at work on.
+
+use super::documents::Active;
+use super::error::StoreError;
+use super::files::{entries, io_error, rename, sync_dir};
+use super::pull::RECORD;
+use super::{Installed, Locked, Store, remove};
+use isomer_contract::Digest;
+use isomer_trust::Timestamp;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Something that a store does not need any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Garbage {
+    /// What it is.
+    pub kind: GarbageKind,
+    /// Its path, with which it can be told from others.
+    pub path: PathBuf,
+    /// How many bytes its files have.
+    pub size_bytes: u64,
+}
+
+/// What something is that a store does not need any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GarbageKind {
+    /// A module, installed in a version that is neither active nor to be kept.
+    Module {
+        /// Its name and version.
+        reference: String,
+        /// The digest of its index.
+        index: Digest,
+    },
+    /// An artifact that no installed module names.
+    Artifact,
+    /// What a process that is gone was not done with.
+    Unfinished,
+}
+
+impl Store {
+    /// Removes everything but, for each module, its active version, the `keep` latest before that, and what was pulled
+    /// after it and may be activated yet; where no version is active, the `keep` latest, and one at least. With
+    /// `dry_run` it removes nothing.
+    ///
+    /// # Errors
+    /// When something installed is damaged, so that nobody knows what it needs: nothing is removed then.
+    pub fn collect(&self, keep: usize, dry_run: bool) -> Result<Vec<Garbage>, StoreError> {
+        let locked = self.lock()?;
+        let (mut garbage, mut needed) = (Vec::new(), BTreeSet::new());
+        let all = self.installed()?;
+        for versions in all.chunk_by(|a, b| a.module().name == b.module().name) {
+            let kept = self.kept(versions, keep)?;
+            for installed in versions {
+                let (reference, index) = (installed.module().reference.clone(), installed.module().digest);
+                if kept.contains(&index) {
+                    needed.extend(installed.variants()?.iter().map(|it| it.config.artifact.digest.hex()));
+                } else {
+                    garbage.push(self.garbage(GarbageKind::Module { reference, index }, self.installed_path(index))?);
+                }
+            }
+        }
+        for path in entries(&self.dir.join("artifacts"))? {
+            let named = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".cwasm"));
+            if named.is_some_and(|hex| is_digest(hex) && !needed.contains(hex)) {
+                garbage.push(self.garbage(GarbageKind::Artifact, path)?);
+            }
+        }
+        for path in locked.unfinished()? {
+            garbage.push(self.garbage(GarbageKind::Unfinished, path)?);
+        }
+        if !dry_run {
+            locked.remove(&garbage)?;
+        }
+        Ok(garbage)
+    }
+
+    /// The indexes to keep of the versions of one module.
+    fn kept(&self, versions: &[Installed], keep: usize) -> Result<BTreeSet<Digest>, StoreError> {
+        let mut by_time = Vec::new();
+        for installed in versions {
+            let index = installed.module().digest;
+            let malformed = |error: String| StoreError::Malformed {
+                file: self.installed_path(index).join(RECORD),
+                reason: format!("its time does not parse: {error}"),
+            };
+            let at: Timestamp = installed.record().at.parse().map_err(|error| malformed(format!("{error}")))?;
+            by_time.push((at, index));
+        }
+        by_time.sort_by(|a, b| b.cmp(a));
+        let installed = |index: &Digest| by_time.iter().any(|(_, it)| it == index);
+        let active = match versions.first() {
+            Some(first) => self.active(&first.module().name)?.filter(|active| installed(&active.index)),
+            None => None,
+        };
+        let Some(Active { index: active, earlier }) = active else {
+            return Ok(by_time.iter().take(keep.max(1)).map(|(_, index)| *index).collect());
+        };
+        let since = by_time.iter().find(|(_, index)| *index == active).map(|(at, _)| *at);
+        // Those that were active before in that order, then those that never were.
+        let mut before: Vec<_> = earlier.into_iter().filter(installed).collect();
+        let later: Vec<_> = by_time.iter().filter(|(at, index)| Some(*at) > since && !before.contains(index)).collect();
+        let mut kept: BTreeSet<_> = later.iter().map(|(_, index)| *index).collect();
+        let rest = by_time.iter().map(|(_, index)| *index);
+        let rest: Vec<_> =
+            rest.filter(|index| *index != active && !kept.contains(index) && !before.contains(index)).collect();
+        before.extend(rest);
+        kept.insert(active);
+        kept.extend(before.into_iter().take(keep));
+        Ok(kept)
+    }
+
+    fn garbage(&self, kind: GarbageKind, path: PathBuf) -> Result<Garbage, StoreError> {
+        Ok(Garbage { kind, size_bytes: size_bytes(&path)?, path })
+    }
+}
+
+impl Locked<'_> {
+    /// What processes that are gone were not done with: temporary directories, and layers that were on their way.
+    fn unfinished(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut unfinished = self.abandoned()?;
+        for path in entries(&self.store.dir.join("partial"))? {
+            let file = File::open(&path).map_err(io_error("open", &path))?;
+            // Whoever opened it a moment ago finds that it is gone, and makes it again.
+            if file.try_lock().is_ok() {
+                unfinished.push(path);
+            }
+        }
+        Ok(unfinished)
+    }
+
+    /// A module goes in one rename, before the artifacts that it names.
+    fn remove(&self, garbage: &[Garbage]) -> Result<(), StoreError> {
+        let staging = self.stage()?;
+        for (number, Garbage { kind, path, .. }) in garbage.iter().enumerate() {
+            match kind {
+                GarbageKind::Module { .. } => rename(path, &staging.path().join(number.to_string()))?,
+                GarbageKind::Artifact | GarbageKind::Unfinished => continue,
+            }
+        }
+        for dir in ["installed", "artifacts"] {
+            let dir = self.store.dir.join(dir);
+            if dir.exists() {
+                sync_dir(&dir)?;
+            }
+        }
+        for Garbage { kind, path, .. } in garbage {
+            if !matches!(kind, GarbageKind::Module { .. }) {
+                remove(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_digest(hex: &str) -> bool {
+    format!("sha256:{hex}").parse::<Digest>().is_ok()
+}
+
+/// The sizes of all files at or below `path`, together.
+fn size_bytes(path: &Path) -> Result<u64, StoreError> {
+    let there = path.symlink_metadata().map_err(io_error("read", path))?;
+    if !there.is_dir() {
+        return Ok(there.len());
+    }
+    entries(path)?.iter().try_fold(0, |sum, path| Ok(sum + size_bytes(path)?))
+}

@@ -1,0 +1,195 @@
+//! Why a store does not do what it was asked for. Each names the file, what was found and what was expected.
+
+use super::documents::STORE_SCHEMA;
+use crate::protected::Weakness;
+use crate::{FetchError, SelectError, TrustError, VerifyError};
+use isomer_contract::{Digest, Hinted};
+use isomer_release::{LayoutError, SourceError};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+/// What went wrong with a store. What was in it before is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is none.
+    #[error("there is no store in `{}`", .dir.display())]
+    NoStore {
+        /// Where.
+        dir: PathBuf,
+    },
+    /// The directory holds other things.
+    #[error("`{}` is no store: {found}", .dir.display())]
+    NotAStore {
+        /// The directory.
+        dir: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// A store of another isomer.
+    #[error("`{}` says schema {found}, expected {STORE_SCHEMA}", .file.display())]
+    Schema {
+        /// Its `store.json`.
+        file: PathBuf,
+        /// The schema in it.
+        found: u64,
+    },
+    /// A file of the store that does not parse.
+    #[error("`{}` is malformed: {reason}", .file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// What was found and expected.
+        reason: String,
+    },
+    /// Everybody can write where only who installs may.
+    #[error("nothing in `{}` is believed: {weakness}", .dir.display())]
+    OpenToAll {
+        /// The store.
+        dir: PathBuf,
+        /// Who can write what.
+        weakness: Weakness,
+    },
+    /// Nothing of that name is installed.
+    #[error("`{what}` is not installed in `{}`{}", .dir.display(), list("; installed are ", .installed))]
+    NotInstalled {
+        /// What was asked for.
+        what: String,
+        /// The store.
+        dir: PathBuf,
+        /// The name that it was probably meant to be.
+        nearest: Option<String>,
+        /// What is there.
+        installed: Vec<String>,
+    },
+    /// It is installed, and no version of it was activated.
+    #[error("no version of `{module}` is active in `{}`{}", .dir.display(), list("; installed are ", .installed))]
+    NotActive {
+        /// The module.
+        module: String,
+        /// The store.
+        dir: PathBuf,
+        /// Its versions that are there.
+        installed: Vec<String>,
+    },
+    /// Several are called so.
+    #[error("`{what}` may be {}", .choices.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        what: String,
+        /// What it may be.
+        choices: Vec<String>,
+    },
+    /// Nothing was active before.
+    #[error("no version of `{module}` that was active before is still installed")]
+    NothingEarlier {
+        /// The module.
+        module: String,
+    },
+    /// The disk is too small.
+    #[error(
+        "`{}` needs {needed_bytes} bytes of free space and has {available_bytes}: {} are missing",
+        .dir.display(), needed_bytes.saturating_sub(*.available_bytes)
+    )]
+    Space {
+        /// The store.
+        dir: PathBuf,
+        /// How many bytes are to be written yet.
+        needed_bytes: u64,
+        /// How many are free.
+        available_bytes: u64,
+    },
+    /// A layer does not hold the artifact that its config promises.
+    #[error("the layer for {target} holds an artifact with the digest {found}, expected {expected}")]
+    OtherArtifact {
+        /// The variant's target.
+        target: String,
+        /// Of what was in the layer.
+        found: Digest,
+        /// The one in the config.
+        expected: Digest,
+    },
+    /// An artifact is not what the release says of it.
+    #[error("the variant for {target} is not what the release promises")]
+    Verify {
+        /// The variant's target.
+        target: String,
+        /// Why.
+        source: VerifyError,
+    },
+    /// It was removed again and again while it was being installed.
+    #[error("`{reference}` was removed by another process while it was being installed")]
+    Removed {
+        /// The module.
+        reference: String,
+    },
+    /// The source does not give it.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// What it gives is no release, or what is installed is damaged.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// It is not trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// None of its variants is wanted here.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// Its bytes are not to be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The operating system refused.
+    #[error("cannot {action} `{}`", .path.display())]
+    Io {
+        /// What was tried, a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Its words.
+        source: io::Error,
+    },
+}
+
+fn list(words: &str, existing: &[String]) -> String {
+    if existing.is_empty() { String::new() } else { format!("{words}{}", existing.join(", ")) }
+}
+
+impl Hinted for StoreError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            StoreError::NoStore { .. } => {
+                "`isomer-run pull` makes it; `--store DIR` or ISOMER_STORE names another".to_owned()
+            }
+            StoreError::NotAStore { .. } => "name a new or empty directory".to_owned(),
+            StoreError::Schema { .. } => {
+                "it was made by another version of isomer-run: use that one, or another directory".to_owned()
+            }
+            StoreError::Malformed { .. } => "it was damaged or changed by hand: remove it and pull again".to_owned(),
+            StoreError::OpenToAll { .. } => {
+                "`chmod o-w` that, or say whom you trust with `--key`, `--trust` or `--digest`".to_owned()
+            }
+            StoreError::NotInstalled { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
+            StoreError::NotInstalled { .. } => "install it with `isomer-run pull`".to_owned(),
+            StoreError::NotActive { installed, .. } => format!("`isomer-run activate {}`", installed.first()?),
+            StoreError::Ambiguous { choices, .. } => format!("name one of them, for example `{}`", choices.first()?),
+            StoreError::NothingEarlier { .. } => {
+                "`isomer-run list` shows what is installed; `isomer-run activate` takes any of it".to_owned()
+            }
+            StoreError::Space { .. } => "nothing was changed; `isomer-run gc` removes what is not needed".to_owned(),
+            StoreError::OtherArtifact { .. } => "make the release again".to_owned(),
+            StoreError::Removed { .. } => "pull it again".to_owned(),
+            StoreError::Verify { source, .. } => return source.hint(),
+            StoreError::Source(error) => return error.hint(),
+            StoreError::Layout(error) => return error.hint(),
+            StoreError::Trust(error) => return error.hint(),
+            StoreError::Fetch(error) => return error.hint(),
+            StoreError::Select(_) => return None,
+            StoreError::Io { source, .. } => match source.kind() {
+                ErrorKind::StorageFull => "the disk is full; nothing was changed".to_owned(),
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                    "run it as the user who owns the store, or name another with `--store`".to_owned()
+                }
+                _ => return None,
+            },
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! In: what a person calls a module. Out: the installed module, and a variant of it, verified. Never here: a change to the
+//! store, its lock.
+
+use super::documents::{Active, Record};
+use super::error::StoreError;
+use super::files::{entries, read};
+use super::pull::record_of;
+use super::{Store, artifact_name};
+use crate::protected::{self, Owners, ProtectedBytes};
+use crate::sealed::SealedBytes;
+use crate::verify::{Expected, VerifiedArtifact, Way, verify, verify_installed};
+use crate::{Chosen, FetchError, SealError, Trust, TrustedModule, trust};
+use isomer_contract::{Digest, nearest};
+use isomer_release::{Layout, Manifest, Module, is_module_name};
+use std::path::PathBuf;
+
+/// A module in a store.
+#[derive(Debug)]
+pub struct Installed {
+    store: Store,
+    layout: Layout,
+    module: Module,
+    record: Record,
+    active: bool,
+}
+
+impl Store {
+    /// The module called `name`: `NAME` is its active version, `NAME:VERSION` and `NAME@sha256:…` any that is installed,
+    /// and so is its index's digest alone.
+    ///
+    /// # Errors
+    /// When it is not there, several are called so, or it is damaged.
+    pub fn find(&self, name: &str) -> Result<Installed, StoreError> {
+        if is_module_name(name) {
+            if let Some(active) = self.active(name)? {
+                return self.installed_as(active.index, true);
+            }
+            let installed = self.references()?;
+            let of_name = |(module, _, _): &&(String, String, Digest)| module == name;
+            let installed: Vec<_> =
+                installed.iter().filter(of_name).map(|(_, reference, _)| reference.clone()).collect();
+            if !installed.is_empty() {
+                return Err(StoreError::NotActive { module: name.to_owned(), dir: self.dir.clone(), installed });
+            }
+        }
+        self.find_any(name)
+    }
+
+    /// As [`Store::find`], and a name without a version is that of the only one there is, active or not.
+    pub(super) fn find_any(&self, name: &str) -> Result<Installed, StoreError> {
+        let all = self.references()?;
+        let (called, digest) = match name.rsplit_once('@') {
+            Some((called, digest)) => (Some(called), digest.parse::<Digest>().ok()),
+            None => (None, name.parse::<Digest>().ok()),
+        };
+        let matches = |(module, reference, index): &&(String, String, Digest)| match (called, digest) {
+            (Some(called), Some(digest)) => (called == module || called == reference) && *index == digest,
+            (None, Some(digest)) => *index == digest,
+            _ => reference == name || module == name,
+        };
+        let found: Vec<_> = all.iter().filter(matches).collect();
+        match found[..] {
+            [(module, _, index)] => {
+                let active = self.active(module)?.is_some_and(|active| active.index == *index);
+                self.installed_as(*index, active)
+            }
+            [] => {
+                let names = all.iter().flat_map(|(module, reference, _)| [module.as_str(), reference.as_str()]);
+                let nearest = nearest(name, names).map(str::to_owned);
+                let installed = all.iter().map(|(_, reference, _)| reference.clone()).collect();
+                let what = name.escape_debug().to_string();
+                Err(StoreError::NotInstalled { what, dir: self.dir.clone(), nearest, installed })
+            }
+            _ => {
+                let versions: Vec<_> = found.iter().map(|(_, reference, _)| reference).collect();
+                let alike = versions.iter().any(|it| versions.iter().filter(|other| it == *other).count() > 1);
+                let choice = |(module, reference, index): &&(String, String, Digest)| {
+                    if alike { format!("{module}@{index}") } else { reference.clone() }
+                };
+                let choices = found.iter().map(choice).collect();
+                Err(StoreError::Ambiguous { what: name.to_owned(), choices })
+            }
+        }
+    }
+
+    /// Everything that is installed, by name and then by the time of its pull.
+    ///
+    /// # Errors
+    /// When a part of it is damaged.
+    pub fn installed(&self) -> Result<Vec<Installed>, StoreError> {
+        let mut all = Vec::new();
+        for index in self.indexes()? {
+            let mut installed = self.installed_as(index, false)?;
+            installed.active = self.active(&installed.module.name)?.is_some_and(|active| active.index == index);
+            all.push(installed);
+        }
+        all.sort_by(|a, b| (&a.module.name, &a.record.at).cmp(&(&b.module.name, &b.record.at)));
+        Ok(all)
+    }
+
+    pub(super) fn active(&self, module: &str) -> Result<Option<Active>, StoreError> {
+        read(&self.active_path(module))
+    }
+
+    pub(super) fn indexes(&self) -> Result<Vec<Digest>, StoreError> {
+        let paths = entries(&self.dir.join("installed"))?;
+        let digest = |path: &PathBuf| format!("sha256:{}", path.file_name()?.to_str()?).parse().ok();
+        Ok(paths.iter().filter_map(digest).collect())
+    }
+
+    /// The name, reference and index of all that is installed.
+    fn references(&self) -> Result<Vec<(String, String, Digest)>, StoreError> {
+        let mut references = Vec::new();
+        for index in self.indexes()? {
+            let layout = Layout::open(&self.installed_path(index))?;
+            let entry = layout.modules().iter().find(|entry| entry.digest == index);
+            references.extend(entry.map(|entry| (entry.name.clone(), entry.reference.clone(), index)));
+        }
+        references.sort();
+        Ok(references)
+    }
+
+    fn installed_as(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
+        let dir = self.installed_path(index);
+        let layout = Layout::open(&dir)?;
+        let named = layout.modules().iter().find(|entry| entry.digest == index).map(|entry| entry.reference.clone());
+        let reference = named.ok_or_else(|| StoreError::Malformed {
+            file: dir.join("index.json"),
+            reason: format!("it does not name the index {index}"),
+        })?;
+        let module = layout.module(&reference)?;
+        Ok(Installed { store: self.clone(), record: record_of(&dir)?, layout, module, active })
+    }
+}
+
+impl Installed {
+    /// The module, with all variants that its index names.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// How it came here.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Whether its name alone means this version.
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// The manifests of the variants that are here.
+    ///
+    /// # Errors
+    /// When one is damaged.
+    pub fn variants(&self) -> Result<Vec<Manifest>, StoreError> {
+        let here = self.module.variants.iter().filter(|variant| self.layout.has_manifest(variant));
+        Ok(here.map(|variant| self.layout.manifest(variant)).collect::<Result<_, _>>()?)
+    }
+
+    /// The module with the variants that are here, if it is trusted: on the word on which it was installed, or on
+    /// `on`, for which its signatures are looked at again. The store's counters do not matter here: what is installed
+    /// may be run again after something newer, and a policy's `[minimum-counter]` says otherwise.
+    ///
+    /// # Errors
+    /// When it is not, or when its installation is no word, because everybody can write the store.
+    pub fn trust(&self, on: Option<&Trust>) -> Result<TrustedModule, StoreError> {
+        let as_installed = Trust::Digest(self.module.digest);
+        if on.is_none() {
+            self.store.check_closed()?;
+        }
+        let trusted = trust(&self.layout, self.module.clone(), on.unwrap_or(&as_installed))?;
+        Ok(trusted.only(|variant| self.layout.has_manifest(variant)))
+    }
+
+    /// A variant of this module, verified: mapped where it is when nobody could have changed it, else copied and hashed.
+    /// Who asks for more than the word on which it was installed believes root alone about where bytes are stored.
+    ///
+    /// # Errors
+    /// When it is gone, or not what was installed.
+    pub fn open(&self, chosen: &Chosen<'_>, on: Option<&Trust>) -> Result<VerifiedArtifact, FetchError> {
+        let owners = if on.is_some() { Owners::Root } else { Owners::AnyOther };
+        self.read(chosen, owners, false)
+    }
+
+    /// As [`Installed::open`], and every byte is hashed wherever it is.
+    ///
+    /// # Errors
+    /// As [`Installed::open`].
+    pub fn check(&self, chosen: &Chosen<'_>) -> Result<VerifiedArtifact, FetchError> {
+        self.read(chosen, Owners::Root, true)
+    }
+
+    fn read(&self, chosen: &Chosen<'_>, owners: Owners, copied: bool) -> Result<VerifiedArtifact, FetchError> {
+        let config = chosen.manifest(&self.layout)?.config;
+        let target = || config.target.clone();
+        let name = artifact_name(config.artifact.digest);
+        let opened = protected::open(&self.store.dir, &["artifacts", &name], owners)
+            .map_err(|(path, source)| FetchError::Open { target: target(), path, source })?;
+        let sealing = |source| FetchError::Seal { target: target(), source };
+        let verifying = |source| FetchError::Verify { target: target(), source };
+        let opened = if copied {
+            opened
+        } else {
+            match ProtectedBytes::of(opened).map_err(|error| sealing(SealError::Map(error)))? {
+                Ok(bytes) => return verify_installed(bytes, &config).map_err(verifying),
+                Err(opened) => opened,
+            }
+        };
+        let bytes = SealedBytes::copy(opened.file, config.artifact.size_bytes).map_err(sealing)?;
+        let mut artifact = verify(bytes, Expected::Variant(&config)).map_err(verifying)?;
+        if !copied {
+            artifact.way = Way::CopiedFor(opened.weaknesses);
+        }
+        Ok(artifact)
+    }
+}
