@@ -27,12 +27,15 @@ pub fn guest(name: &str) -> PathBuf {
     root().join("tests/guests").join(format!("{name}.wasm"))
 }
 
-/// One of the two binaries, as `cargo xtask test` built it.
-fn binary(name: &str) -> PathBuf {
+/// The directory with the two binaries, as `cargo xtask test` built them.
+pub fn binaries() -> PathBuf {
     let test = std::env::current_exe().expect("a test is a file");
     // target/debug/deps/TEST
-    let directory = test.parent().and_then(Path::parent).expect("cargo puts tests into deps");
-    let path = directory.join(name);
+    test.parent().and_then(Path::parent).expect("cargo puts tests into deps").to_owned()
+}
+
+fn binary(name: &str) -> PathBuf {
+    let path = binaries().join(name);
     assert!(
         path.is_file(),
         "{} is not built: run `cargo xtask test`, or build it with `cargo build -p`",
