@@ -198,7 +198,10 @@ fn a_registry_that_fails_for_a_while_and_one_that_fails_for_good() {
     proxy.fail(|_| Fault::status("503 Service Unavailable"));
     let ran = push().fails();
     settings().bind(|| assert_snapshot!("push-503", farm.shown(&ran)));
-    proxy.fail(|seen| if seen.before == 0 { Fault::status("503 Service Unavailable") } else { Fault::None });
+    proxy.fail(|seen| {
+        let again = seen.before > 0 || seen.path.contains("_state");
+        if again { Fault::None } else { Fault::status("503 Service Unavailable") }
+    });
     push().ok();
 }
 
@@ -223,7 +226,7 @@ fn passwords_come_from_dockers_configuration_and_its_helpers() {
     push().env("PATH", &path).ok();
     let asked = fs::read_to_string(farm.path().join("docker-credential-isomer-test.asked")).unwrap();
     assert_eq!(asked, farm.registry.host());
-    fs::write(&helper, "#!/bin/sh\necho a secret\nexit 1\n").unwrap();
+    fs::write(&helper, "#!/bin/sh\ncat > /dev/null\necho a secret\nexit 1\n").unwrap();
     let ran = push().env("PATH", &path).fails();
     assert!(!ran.stderr().contains("a secret"), "{ran}");
     settings().bind(|| assert_snapshot!("push-helper-fails", farm.shown(&ran)));

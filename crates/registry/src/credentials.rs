@@ -46,6 +46,9 @@ pub(crate) fn credential(host: &str, options: &Options) -> Result<Credential, Re
         }
         // What a helper printed may be a secret.
         Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(error(format!("`{helper}` failed"))),
+        Err(CredentialRetrievalError::HelperCommunicationError) => {
+            Err(error("the credential helper that it names can't be run".to_owned()))
+        }
         Err(CredentialRetrievalError::ConfigReadError) => Err(error("it is no JSON of docker's".to_owned())),
         Err(other) => Err(error(other.to_string())),
     }

@@ -142,10 +142,16 @@ fn warn_of_unsigned(layout: &Layout, modules: &[&ModuleEntry]) -> Result<(), Fai
 
 fn text_of(pushed: &Pushed) -> String {
     let Pushed { reference, wasm, sent, present, signatures } = pushed;
-    let count = |Count { blobs, size_bytes }: &Count| match blobs {
-        0 => "nothing".to_owned(),
-        1 => format!("1 blob of {}", bytes(*size_bytes)),
-        _ => format!("{blobs} blobs of {}", bytes(*size_bytes)),
+    let size = |count: &Count| bytes(count.size_bytes);
+    let sent = match sent.blobs {
+        0 => "nothing sent".to_owned(),
+        1 => format!("1 blob of {} sent", size(sent)),
+        several => format!("{several} blobs of {} sent", size(sent)),
+    };
+    let present = match present.blobs {
+        0 => String::new(),
+        1 => format!(", 1 blob of {} was there", size(present)),
+        several => format!(", {several} blobs of {} were there", size(present)),
     };
     let signatures = match signatures {
         0 => "no signature".to_owned(),
@@ -153,7 +159,7 @@ fn text_of(pushed: &Pushed) -> String {
         several => format!("{several} signatures"),
     };
     let wasm = wasm.as_ref().and_then(Reference::tag).map_or_else(String::new, |tag| format!(", also as {tag}"));
-    format!("{reference}\n  {} sent, {} was there; {signatures}{wasm}\n", count(sent), count(present))
+    format!("{reference}\n  {sent}{present}; {signatures}{wasm}\n")
 }
 
 fn json_of(module: &ModuleEntry, pushed: &Pushed) -> Value {

@@ -7,7 +7,10 @@ use crate::stage::{Stage, assert_shown, connect, quick, release, shown, stage_pu
 use isomer_registry::{Options, Remote, push};
 use isomer_release::{Layout, Source as _};
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -133,6 +136,40 @@ fn a_registry_without_tls_is_not_taken_for_one_with_it() {
     let Some(stage) = stage_pushed("a_registry_without_tls_is_not_taken_for_one_with_it") else { return };
     let remote = connect(&stage.direct(), &Options { plain_http: false, ..quick() }).unwrap();
     assert_shown("tls-registry-without", &stage.shown(&remote.index().unwrap_err()));
+}
+
+/// A server with TLS that answers every request for the index with a file, which may say anything.
+struct Redirecting(Child);
+
+impl Drop for Redirecting {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_redirect_out_of_tls_is_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    make_certificates(directory.path());
+    let elsewhere = Proxy::start("127.0.0.1:1");
+    let manifests = directory.path().join("v2/acme/noise/manifests");
+    fs::create_dir_all(&manifests).unwrap();
+    let location = format!("http://{}/v2/", elsewhere.host());
+    let answer = format!("HTTP/1.0 307 Temporary Redirect\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n");
+    fs::write(manifests.join("1.0.0"), answer).unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_server", "-quiet", "-HTTP", "-cert", "server.pem", "-key", "server.key", "-accept", &address]);
+    openssl.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _server = Redirecting(openssl.spawn().unwrap());
+    while TcpStream::connect(&address).is_err() {
+        sleep(Duration::from_millis(20));
+    }
+    let options = Options { plain_http: false, ca_certificates: vec![directory.path().join("ca.pem")], ..quick() };
+    let remote = connect(&format!("{address}/acme/noise:1.0.0"), &options).unwrap();
+    assert_shown("redirect-out-of-tls", &shown(&remote.index().unwrap_err()));
+    assert_eq!(elsewhere.lines(), [""; 0]);
 }
 
 /// A challenge that sends us to somewhere without TLS does not get the password.
