@@ -317,7 +317,7 @@ fn a_source_that_lies_installs_nothing() {
     let lies: [(&str, Change); 9] = [
         ("other_artifact", |_, _, _, config| config["artifact"]["digest"] = digest(b"other").into()),
         ("smaller_artifact", |_, _, _, config| config["artifact"]["size-bytes"] = 17.into()),
-        ("larger_artifact", |_, _, _, config| config["artifact"]["size-bytes"] = 4_000_000_000_u64.into()),
+        ("larger_artifact", |_, _, _, config| config["artifact"]["size-bytes"] = 400_000_000.into()),
         ("huge_artifact", |_, _, _, config| config["artifact"]["size-bytes"] = (1_u64 << 62).into()),
         ("larger_layer", |_, _, manifest, _| manifest["layers"][0]["size"] = 99_999_999_u64.into()),
         ("huge_layer", |_, _, manifest, _| manifest["layers"][0]["size"] = (1_u64 << 62).into()),
@@ -332,16 +332,15 @@ fn a_source_that_lies_installs_nothing() {
         });
         assert_snapshot!(format!("store_lie_{name}"), farm.refused("pull oci-dir:old:sha256 --allow-unsigned"));
     }
-    // The index, and the config with it, claim other needs than the artifact has.
+    // Index and config agree with each other, and the artifact asks for more than they say.
     let farm = Farm::new();
-    forge::native_variant(&farm.old(), |descriptor, _, config| {
-        let mut requirements = config["requirements"].clone();
-        requirements["isa"] = json!(["sse3"]);
-        let text = requirements.to_string();
-        descriptor["annotations"]["dev.isomer.requirements"] = text.clone().into();
-        descriptor["annotations"]["dev.isomer.compat"] = digest(text.as_bytes()).into();
-        config["requirements"] = requirements;
-        config["compat"] = digest(text.as_bytes()).into();
+    let v3 = farm.path().join("v3.cwasm");
+    isomer().arg("compile").arg(guest("sha256")).args(["-t", "x86-64-v3", "-o"]).arg(&v3).ok();
+    let bytes = fs::read(&v3).unwrap();
+    forge::native_variant(&farm.old(), |_, manifest, config| {
+        config["artifact"] = json!({"digest": digest(&bytes), "size-bytes": bytes.len()});
+        forge::put(&farm.old(), &bytes, &mut manifest["layers"][0]);
+        manifest["layers"][0]["mediaType"] = "application/vnd.isomer.cwasm.v1".into();
     });
     assert_snapshot!("store_lie_requirements", farm.refused("pull oci-dir:old:sha256 --allow-unsigned"));
     // The layer of another module.

@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(found(dir.path(), Owners::Root), []);
         chown(dir.path().join("artifacts/file"), Some(1234), None).expect("root may");
         let owner = Weakness::Owner { path: dir.path().join("artifacts/file"), user: 1234 };
-        assert_eq!(found(dir.path(), Owners::AnyOther), [owner.clone()]);
+        assert_eq!(found(dir.path(), Owners::AnyOther), std::slice::from_ref(&owner));
         assert_eq!(found(dir.path(), Owners::Root), [owner]);
     }
 }
