@@ -1,6 +1,7 @@
 //! The harness of the end-to-end tests: finds the two binaries, runs them as a person would, and shows their output
 //! with everything that changes between runs replaced by a word.
 
+pub mod forge;
 pub mod proxy;
 pub mod registry;
 mod skip;
@@ -122,6 +123,12 @@ impl Call {
         let output = child.wait_with_output().expect("the program can be waited for");
         writer.join().expect("writing does not panic");
         Ran { command: format!("{:?}", self.command), output }
+    }
+
+    /// Starts it, without input and with nobody who reads what it says.
+    pub fn start(mut self) -> std::process::Child {
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.command))
     }
 
     /// Runs it and takes its success for granted.

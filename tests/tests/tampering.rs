@@ -1,14 +1,10 @@
 //! Bytes that changed after they were made: a release or an artifact is either what its digest says, or refused.
 
+use isomer_tests::forge::{self, digest};
 use isomer_tests::{Ran, guest, isomer, isomer_run, scratch};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
-}
 
 /// A release of one module for this kind of machine and the interpreter, with a way to run it.
 struct Release {
@@ -51,32 +47,8 @@ impl Release {
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     }
 
-    /// Replaces a blob by other bytes under their right name, and makes `index.json` and what lies between name it:
-    /// an attacker without a key can do all of this.
     fn replace_manifest(&self, change: impl Fn(&mut Value, &mut Value, &mut Value)) {
-        let mut root = self.json(&self.path().join("index.json"));
-        let index_digest = root["manifests"][0]["digest"].as_str().unwrap().to_owned();
-        let mut index = self.json(&self.blob(&index_digest));
-        let native = index["manifests"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .position(|manifest| manifest["platform"]["architecture"] == "amd64");
-        let descriptor = &mut index["manifests"][native.unwrap()];
-        let mut manifest = self.json(&self.blob(descriptor["digest"].as_str().unwrap()));
-        let mut config = self.json(&self.blob(manifest["config"]["digest"].as_str().unwrap()));
-        change(descriptor, &mut manifest, &mut config);
-        self.put(&config, &mut manifest["config"]);
-        self.put(&manifest, descriptor);
-        self.put(&index, &mut root["manifests"][0]);
-        fs::write(self.path().join("index.json"), root.to_string()).unwrap();
-    }
-
-    fn put(&self, document: &Value, descriptor: &mut Value) {
-        let text = document.to_string();
-        descriptor["digest"] = digest(text.as_bytes()).into();
-        descriptor["size"] = text.len().into();
-        fs::write(self.blob(descriptor["digest"].as_str().unwrap()), text).unwrap();
+        forge::native_variant(&self.path(), change);
     }
 }
 

@@ -108,6 +108,19 @@ impl Bench {
                 }),
             ));
         }
+        let places = self.stores(label, wasm)?;
+        for (name, store) in &places {
+            let guest: Vec<_> = guest_args.iter().map(|arg| (*arg).to_owned()).collect();
+            let store = store.path().to_owned();
+            ways.push((
+                format!("{label}, installed, {name}"),
+                Box::new(move || {
+                    let mut command = Command::new(binary("isomer-run"));
+                    command.arg("run").arg("--store").arg(&store).args(["module", "--"]).args(&guest);
+                    command
+                }),
+            ));
+        }
         for (name, ours) in ways {
             let (mut here, mut there) = (Vec::new(), Vec::new());
             // Turn by turn, so that whatever else the machine does falls on both.
@@ -124,6 +137,32 @@ impl Bench {
             );
         }
         Ok(())
+    }
+
+    /// Two stores with the module: one where nobody can change it, which takes root and a path of root's, and one where
+    /// its group can, so that it is hashed each time.
+    fn stores(&self, label: &str, wasm: &Path) -> Result<Vec<(&'static str, tempfile::TempDir)>> {
+        let layout = self.layout(label, wasm, "zstd")?;
+        let mut places = vec![("unprotected", tempfile::tempdir_in(&self.directory)?)];
+        match tempfile::Builder::new().prefix("isomer-bench-").tempdir_in("/var/lib") {
+            Ok(place) => places.push(("protected", place)),
+            Err(error) => println!("{label}, installed, protected: skipped, it takes root: {error}"),
+        }
+        for (name, place) in &places {
+            let mut pull = Command::new(binary("isomer-run"));
+            pull.arg("pull").arg(format!("oci-dir:{}", layout.display())).args(["--allow-unsigned", "--activate"]);
+            crate::shell::run(pull.arg("--store").arg(place.path()).stdout(Stdio::null()))?;
+            if *name == "unprotected" {
+                let artifacts = place.path().join("artifacts");
+                fs::set_permissions(artifacts, std::os::unix::fs::PermissionsExt::from_mode(0o775))?;
+            }
+            let mut explain = Command::new(binary("isomer-run"));
+            explain.args(["run", "--explain", "--store"]).arg(place.path()).args(["module", "--", "--version"]);
+            let explained = explain.stdin(Stdio::null()).output()?.stderr;
+            let mapped = String::from_utf8_lossy(&explained).contains("is mapped from the store");
+            ensure!(mapped == (*name == "protected"), "{name}: {}", String::from_utf8_lossy(&explained));
+        }
+        Ok(places)
     }
 
     fn layout(&self, label: &str, wasm: &Path, compression: &str) -> Result<PathBuf> {

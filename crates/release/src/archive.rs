@@ -136,3 +136,108 @@ fn kind_name(kind: EntryType) -> &'static str {
         _ => "of an unknown kind",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Layout;
+    use tar::{Builder, Header};
+
+    fn member(archive: &mut Builder<Vec<u8>>, name: &[u8], kind: EntryType, bytes: &[u8]) {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_size(bytes.len() as u64);
+        // The crate's own setter refuses what is to be refused here.
+        header.as_old_mut().name[..name.len()].copy_from_slice(name);
+        header.set_cksum();
+        archive.append(&header, bytes).expect("vectors take all");
+    }
+
+    /// What is wrong with an archive that is a layout but for what `add` adds.
+    fn problem(add: impl FnOnce(&mut Builder<Vec<u8>>)) -> Option<String> {
+        let mut archive = Builder::new(Vec::new());
+        member(&mut archive, b"./", EntryType::Directory, b"");
+        member(&mut archive, b"./oci-layout", EntryType::Regular, crate::document::LAYOUT_FILE.as_bytes());
+        member(&mut archive, b"index.json", EntryType::Regular, br#"{"schemaVersion":2,"manifests":[]}"#);
+        add(&mut archive);
+        opened(&archive.into_inner().expect("vectors take all"))
+    }
+
+    fn opened(bytes: &[u8]) -> Option<String> {
+        let dir = tempfile::tempdir().expect("there is room");
+        let path = dir.path().join("a.tar");
+        std::fs::write(&path, bytes).expect("there is room");
+        Layout::open_archive(&path).err().map(|error| error.to_string())
+    }
+
+    fn extension(key: &str, value: &str) -> Vec<u8> {
+        // A record begins with its own length: here always two digits.
+        let rest = format!(" {key}={value}\n");
+        let record = format!("{}{rest}", rest.len() + 2);
+        assert!(record.len() < 100);
+        record.into_bytes()
+    }
+
+    #[test]
+    fn a_layout_in_an_archive_may_have_other_files_beside_it() {
+        assert_eq!(problem(|_| {}), None);
+        assert_eq!(problem(|it| member(it, b"SHA256SUMS", EntryType::Regular, b"text")), None);
+        assert_eq!(problem(|it| member(it, b"x", EntryType::XHeader, &extension("mtime", "1700000000.5"))), None);
+    }
+
+    #[test]
+    fn what_two_readers_could_disagree_on_is_refused() {
+        type Add = fn(&mut Builder<Vec<u8>>);
+        let cases: [(&str, Add); 16] = [
+            ("leads out of it", |it| member(it, b"../oci-layout", EntryType::Regular, b"")),
+            ("leads out of it", |it| member(it, b"blobs/../../x", EntryType::Regular, b"")),
+            ("leads out of it", |it| member(it, b"/etc/passwd", EntryType::Regular, b"")),
+            ("leads out of it", |it| member(it, b"a\xff", EntryType::Regular, b"")),
+            ("leads out of it", |it| member(it, b"..", EntryType::Directory, b"")),
+            ("a symbolic link", |it| member(it, b"blobs", EntryType::Symlink, b"")),
+            ("a hard link", |it| member(it, b"blobs/sha256/00", EntryType::Link, b"")),
+            ("a device", |it| member(it, b"null", EntryType::Char, b"")),
+            ("a pipe", |it| member(it, b"pipe", EntryType::Fifo, b"")),
+            ("a file with holes", |it| member(it, b"sparse", EntryType::GNUSparse, b"")),
+            ("a long name", |it| member(it, b"././@LongLink", EntryType::GNULongName, b"index.json\0")),
+            ("of an unknown kind", |it| member(it, b"odd", EntryType::new(b'Z'), b"")),
+            ("`path`", |it| member(it, b"x", EntryType::XHeader, &extension("path", "index.json"))),
+            ("`size`", |it| member(it, b"x", EntryType::XGlobalHeader, &extension("size", "1"))),
+            ("`GNU.sparse.major`", |it| member(it, b"x", EntryType::XHeader, &extension("GNU.sparse.major", "1"))),
+            ("does not parse", |it| member(it, b"x", EntryType::XHeader, b"nonsense")),
+        ];
+        for (words, add) in cases {
+            let problem = problem(add).unwrap_or_else(|| panic!("{words}: it was taken"));
+            assert!(problem.contains(words), "{words}: {problem}");
+        }
+        for name in [&b"oci-layout"[..], b"./index.json", b"blobs//../index.json", b".//oci-layout"] {
+            assert!(problem(|it| member(it, name, EntryType::Regular, b"{}")).is_some());
+        }
+        let long = vec![b' '; 1 << 17];
+        let problem = problem(|it| member(it, b"x", EntryType::XHeader, &long)).expect("it is too long");
+        assert!(problem.contains("expected at most 65536"), "{problem}");
+    }
+
+    #[test]
+    fn an_archive_that_is_cut_or_lies_about_sizes_is_refused() {
+        let mut archive = Builder::new(Vec::new());
+        member(&mut archive, b"oci-layout", EntryType::Regular, crate::document::LAYOUT_FILE.as_bytes());
+        member(&mut archive, b"index.json", EntryType::Regular, br#"{"schemaVersion":2,"manifests":[]}"#);
+        let whole = archive.into_inner().expect("vectors take all");
+        assert_eq!(opened(&whole), None);
+        for end in (0..=whole.len()).step_by(256) {
+            let all_there = end >= 3 * 512 + 34;
+            assert!(all_there || opened(&whole[..end]).is_some(), "{end}");
+        }
+        for size in [1 << 20, (1_u64 << 33) - 1, u64::MAX, u64::MAX - 511] {
+            let mut header = Header::new_gnu();
+            header.set_path("oci-layout").expect("it is a name");
+            header.set_size(size);
+            header.set_cksum();
+            let bytes = [header.as_bytes(), &whole[512..]].concat();
+            assert!(opened(&bytes).is_some(), "{size}");
+        }
+        assert!(opened(b"no tar file at all, and long enough to be taken for a part of a header").is_some());
+        assert!(Layout::open_archive(Path::new("/dev/null")).is_err());
+    }
+}

@@ -281,8 +281,8 @@ impl Layout {
         if let Some(Described { module, .. }) = &described {
             disagreement(&file, "module", &config.module, module)?;
         }
-        if config.artifact.size_bytes > ARTIFACT_SIZE_BYTES_MAX {
-            let found_bytes = config.artifact.size_bytes;
+        let found_bytes = config.artifact.size_bytes.max(layer.blob.size_bytes);
+        if found_bytes > ARTIFACT_SIZE_BYTES_MAX {
             return Err(LayoutError::TooLarge { file, found_bytes, limit_bytes: ARTIFACT_SIZE_BYTES_MAX });
         }
         if compression == Compression::None {

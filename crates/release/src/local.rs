@@ -4,8 +4,8 @@
 use crate::blob::CHUNK_SIZE_BYTES;
 use crate::layout::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, Layout, ModuleEntry};
 use crate::{LayoutError, Signature, Source, SourceError};
-use isomer_contract::Hinted;
 use isomer_contract::manifest::Blob;
+use isomer_contract::{Digest, Hinted};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::fs::File;
@@ -41,6 +41,35 @@ impl LocalSource {
         let named_by = self.layout.dir().join("index.json");
         Ok(self.layout.root().read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, &named_by)?)
     }
+
+    fn copy(&self, blob: Blob, file: &mut File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), SourceError> {
+        let root = self.layout.root();
+        let path = root.blob_path(blob.digest);
+        let mut from = root.open_blob(blob, ARTIFACT_SIZE_BYTES_MAX, &self.layout.dir().join("index.json"))?.file;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; CHUNK_SIZE_BYTES];
+        loop {
+            let read = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(source) => return Err(LayoutError::Io { file: path, source }.into()),
+            };
+            hasher.update(&buffer[..read]);
+            file.write_all(&buffer[..read]).map_err(not_kept)?;
+            on_bytes(read as u64);
+        }
+        Ok(root.check_digest(blob.digest, Digest::from_hasher(hasher))?)
+    }
+}
+
+/// What went wrong with the file that a layer is copied to.
+fn not_kept(error: std::io::Error) -> SourceError {
+    SourceError { message: "cannot keep what was read".to_owned(), hint: None, source: Some(error.into()) }
+}
+
+fn empty(file: &mut File) -> Result<(), SourceError> {
+    file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map(drop).map_err(not_kept)
 }
 
 impl fmt::Display for LocalSource {
@@ -68,31 +97,14 @@ impl Source for LocalSource {
         self.read(blob)
     }
 
-    /// Copies from the first byte: what is at hand need not be resumed.
+    /// Copies from the first byte, and leaves nothing where that fails: what is at hand need not be resumed.
     fn layer(&self, blob: Blob, file: &mut File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), SourceError> {
-        let path = self.layout.root().blob_path(blob.digest);
-        let named_by = self.layout.dir().join("index.json");
-        let mut from = self.layout.root().open_blob(blob, ARTIFACT_SIZE_BYTES_MAX, &named_by)?.file;
-        let writing = |error: std::io::Error| SourceError {
-            message: format!("cannot keep what was read of `{}`", path.display()),
-            hint: None,
-            source: Some(error.into()),
-        };
-        file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(writing)?;
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; CHUNK_SIZE_BYTES];
-        loop {
-            let read = match from.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(source) => return Err(LayoutError::Io { file: path, source }.into()),
-            };
-            hasher.update(&buffer[..read]);
-            file.write_all(&buffer[..read]).map_err(writing)?;
-            on_bytes(read as u64);
+        let copied = empty(file).and_then(|()| self.copy(blob, file, on_bytes));
+        if copied.is_err() {
+            // The first error is the one to tell.
+            let _ = empty(file);
         }
-        Ok(self.layout.root().check_digest(blob.digest, isomer_contract::Digest::from_hasher(hasher))?)
+        copied
     }
 
     fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError> {

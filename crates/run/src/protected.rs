@@ -266,6 +266,83 @@ impl Way {
     }
 
     fn error(&self, error: Errno) -> (PathBuf, io::Error) {
-        (self.path.clone(), error.into())
+        let error = match error {
+            // What a symbolic link is to O_NOFOLLOW.
+            Errno::LOOP => io::Error::other("it is a symbolic link, expected a file"),
+            other => other.into(),
+        };
+        (self.path.clone(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    /// The weaknesses of `file` below `dir` that are about what lies in `dir` itself.
+    fn found(dir: &Path, owners: Owners) -> Vec<Weakness> {
+        let opened = open(dir, &["artifacts", "file"], owners).expect("it is there");
+        let ours = |weakness: &Weakness| match weakness {
+            Weakness::Link(path) | Weakness::Own(path) | Weakness::Sticky(path) => path.starts_with(dir),
+            Weakness::Owner { path, .. } | Weakness::Writable { path, .. } => path.starts_with(dir),
+            Weakness::NoExecution(_) | Weakness::FileSystem { .. } => false,
+        };
+        opened.weaknesses.into_iter().filter(ours).collect()
+    }
+
+    fn store() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("there is room");
+        fs::create_dir(dir.path().join("artifacts")).expect("there is room");
+        fs::set_permissions(dir.path().join("artifacts"), Permissions::from_mode(0o755)).expect("it is ours");
+        fs::write(dir.path().join("artifacts/file"), b"bytes").expect("there is room");
+        fs::set_permissions(dir.path().join("artifacts/file"), Permissions::from_mode(0o444)).expect("it is ours");
+        dir
+    }
+
+    #[test]
+    fn whatever_others_can_write_is_found() {
+        let dir = store();
+        for (name, mode) in [("", 0o775), ("", 0o757), ("", 0o1777), ("artifacts", 0o770), ("artifacts/file", 0o464)] {
+            let path = dir.path().join(name);
+            let path = if name.is_empty() { dir.path() } else { &path };
+            let before = fs::metadata(path).expect("it is there").permissions();
+            fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+            let found = found(dir.path(), Owners::AnyOther);
+            let writable = |it: &Weakness| *it == Weakness::Writable { path: path.to_owned(), mode };
+            let excused = mode == 0o1777 && geteuid().is_root();
+            assert_eq!(found.iter().any(writable), !excused, "{mode:o}: {found:?}");
+            fs::set_permissions(path, before).expect("it is ours");
+        }
+    }
+
+    #[test]
+    fn a_link_is_found_on_the_way_and_refused_below() {
+        let dir = store();
+        let link = dir.path().join("link");
+        symlink(dir.path(), &link).expect("there is room");
+        let opened = open(&link, &["artifacts", "file"], Owners::Root).expect("it leads there");
+        assert!(opened.weaknesses.contains(&Weakness::Link(link)));
+        symlink("file", dir.path().join("artifacts/link")).expect("there is room");
+        assert!(open(dir.path(), &["artifacts", "link"], Owners::Root).is_err());
+        symlink("artifacts", dir.path().join("elsewhere")).expect("there is room");
+        assert!(open(dir.path(), &["elsewhere", "file"], Owners::Root).is_err());
+        assert!(open(dir.path(), &["artifacts"], Owners::Root).is_err());
+    }
+
+    #[test]
+    fn only_what_is_roots_is_protected_from_root() {
+        let dir = store();
+        let own = Weakness::Own(dir.path().join("artifacts/file"));
+        if !geteuid().is_root() {
+            assert!(found(dir.path(), Owners::AnyOther).contains(&own), "what is ours is ours to change");
+            return;
+        }
+        assert_eq!(found(dir.path(), Owners::Root), []);
+        chown(dir.path().join("artifacts/file"), Some(1234), None).expect("root may");
+        let owner = Weakness::Owner { path: dir.path().join("artifacts/file"), user: 1234 };
+        assert_eq!(found(dir.path(), Owners::AnyOther), std::slice::from_ref(&owner));
+        assert_eq!(found(dir.path(), Owners::Root), [owner]);
     }
 }

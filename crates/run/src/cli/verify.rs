@@ -102,6 +102,17 @@ impl Problem {
         Problem { message: error.to_string(), hint: error.hint() }
     }
 
+    /// With its cause, where the error does not say it itself.
+    fn of_fetch(error: &FetchError) -> Problem {
+        let mut problem = Problem::of(error);
+        if let Some(cause) = std::error::Error::source(error).map(ToString::to_string)
+            && !problem.message.contains(&cause)
+        {
+            problem.message += &format!(": {cause}");
+        }
+        problem
+    }
+
     fn about<E: Display + Hinted>(target: &str, error: &E) -> Problem {
         Problem { message: format!("the variant for {target}: {error}"), hint: error.hint() }
     }
@@ -204,7 +215,7 @@ fn damages(trusted: &TrustedModule, fetched: impl Iterator<Item = Result<(), Fet
     for excluded in trusted.excluded() {
         problems.extend(excluded.refusals.iter().map(|refusal| Problem::about(&excluded.variant.target, refusal)));
     }
-    problems.extend(fetched.filter_map(Result::err).map(|error| Problem::of(&error)));
+    problems.extend(fetched.filter_map(Result::err).map(|error| Problem::of_fetch(&error)));
     // What several forms share is said once.
     let mut said = std::collections::BTreeSet::new();
     problems.retain(|problem| said.insert(problem.message.clone()));

@@ -68,6 +68,10 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            let reason = "it is a symbolic link, expected a file".to_owned();
+            return Err(StoreError::Malformed { file: path.to_owned(), reason });
+        }
         Err(error) => return Err(io_error("read", path)(error)),
     };
     let mut bytes = Vec::new();

@@ -68,7 +68,7 @@ impl Store {
         progress(Progress::Layer { size_bytes: layer.size_bytes });
         source.layer(layer, &mut partial.file, &|read| progress(Progress::Bytes(read))).map_err(|error| {
             let full = is_full(&error);
-            partial.keep = !full;
+            partial.keep = !full && partial.file.metadata().is_ok_and(|there| there.len() > 0);
             if full { self.no_space(needed_bytes) } else { StoreError::Source(error) }
         })?;
         let file = staging.path().join(artifact_name(artifact.digest));

@@ -1,0 +1,569 @@
+//! The server's store: what is pulled, what is run from it, and what an attacker can do to a source or to the store.
+//! Snapshots show what a person sees (`INSTA_UPDATE=always cargo xtask test --no-lints store` rewrites them).
+
+use insta::assert_snapshot;
+use isomer_tests::forge::{self, digest};
+use isomer_tests::{Call, Ran, contents, guest, isomer, isomer_run, scratch, skip, snapshot_settings};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
+
+/// What the guest `sha256` says of `abc`.
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// Code for any machine that tests run on.
+const NATIVE: &str = "['x86-64-v1', 'aarch64', 'riscv64gc', 'z14']";
+
+/// A directory with two signed releases of the modules `sha256` and `sort`, `old` and `new`, the keys `one` and `two`, and
+/// room for a store.
+struct Farm {
+    directory: TempDir,
+}
+
+impl Farm {
+    fn new() -> Farm {
+        static MADE: OnceLock<TempDir> = OnceLock::new();
+        let made = MADE.get_or_init(|| {
+            let directory = scratch();
+            let path = directory.path();
+            for key in ["one", "two"] {
+                isomer().args(["keygen", "-o", key]).dir(path).ok();
+            }
+            for (name, counter, targets) in [("old", 1, NATIVE), ("new", 2, "['pulley64', 'pulley64be']")] {
+                let module = |name| format!("[[module]]\npath = '{}'\n", guest(name).display());
+                let modules = module("sha256") + &module("sort");
+                let text = format!(
+                    "[release]\nname = 'acme'\nversion = '1.{counter}.0'\ncounter = {counter}\ntargets = {targets}\n{modules}"
+                );
+                fs::write(path.join("isomer.toml"), text).unwrap();
+                isomer().args(["release", "--sign", "one.key", "-o", name]).dir(path).ok();
+            }
+            directory
+        });
+        let directory = scratch();
+        copy(made.path(), directory.path());
+        Farm { directory }
+    }
+
+    /// With `old` installed and active.
+    fn installed() -> Farm {
+        let farm = Farm::new();
+        farm.call("pull oci-dir:old:sha256 --key one.pub --activate").ok();
+        farm
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn store(&self) -> PathBuf {
+        self.path().join("store")
+    }
+
+    fn old(&self) -> PathBuf {
+        self.path().join("old")
+    }
+
+    fn call(&self, line: &str) -> Call {
+        isomer_run().line(line).dir(self.path()).env("ISOMER_STORE", self.store()).stdin("abc")
+    }
+
+    fn shown(&self, line: &str) -> String {
+        self.call(line).run().shown(self.path())
+    }
+
+    #[track_caller]
+    fn runs(&self, line: &str) -> Ran {
+        let ran = self.call(line).ok();
+        assert!(ran.stdout().starts_with(ABC), "{ran}");
+        ran
+    }
+
+    /// A pull that is refused, and leaves no trace.
+    #[track_caller]
+    fn refused(&self, line: &str) -> String {
+        let before = self.files();
+        let ran = self.call(line).run();
+        assert_eq!(ran.code(), 1, "{ran}");
+        assert!(ran.stdout().is_empty() && ran.stderr().starts_with("error:"), "{ran}");
+        assert_eq!(self.files(), before, "{ran}");
+        ran.shown(self.path())
+    }
+
+    /// What is in the store, but for what each command makes there.
+    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        if !self.store().exists() {
+            return Vec::new();
+        }
+        let own = |path: &Path| path == Path::new("lock") || path == Path::new("store.json");
+        contents(&self.store()).into_iter().filter(|(path, _)| !own(path)).collect()
+    }
+
+    fn policy(&self, key: &str, rest: &str) {
+        let text = format!("[[key]]\nname = 'farm one'\nfile = 'one.pub'\n{key}\n{rest}\n");
+        fs::write(self.path().join("trust.toml"), text).unwrap();
+    }
+
+    /// The only artifact in the store.
+    fn artifact(&self) -> PathBuf {
+        let mut artifacts: Vec<_> = fs::read_dir(self.store().join("artifacts")).unwrap().collect();
+        assert_eq!(artifacts.len(), 1);
+        artifacts.remove(0).unwrap().path()
+    }
+
+    fn index_of(&self, release: &str, module: &str) -> Value {
+        let index = forge::read(&self.path().join(release).join("index.json"));
+        let listed = index["manifests"].as_array().unwrap().iter();
+        listed.clone().find(|it| it["annotations"]["dev.isomer.module"] == module).unwrap().clone()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() { copy(&entry.path(), &to) } else { fs::copy(entry.path(), to).map(drop).unwrap() }
+    }
+}
+
+fn settings() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = snapshot_settings();
+    settings.add_filter(r"\b[0-9a-f]{64}\b", "[HEX]");
+    settings.add_filter(r"store/tmp/\.tmp\w+", "store/tmp/[TEMPORARY]");
+    settings.add_filter(r"it is \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "it is [NOW]");
+    settings.add_filter(r"(x86-64-v1|aarch64|riscv64gc|z14)\b", "[NATIVE]");
+    settings.add_filter(r"\b\d{5,} bytes", "[N] bytes");
+    settings.add_filter(r"\b\d{5,}\b  ", "[N]  ");
+    settings.add_filter(r"wasmtime 48[.\d]*", "wasmtime [ENGINE]");
+    settings.bind_to_scope()
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0)
+}
+
+#[test]
+fn a_release_is_pulled_activated_replaced_and_taken_back() {
+    let _settings = settings();
+    let farm = Farm::new();
+    let mut session = String::new();
+    for line in [
+        "list",
+        "run sha256",
+        "pull oci-dir:old:sha256 --key one.pub",
+        "list",
+        "run sha256",
+        "activate sha256",
+        "run sha256",
+        "pull oci-dir:old:sha256 --key one.pub",
+        "pull oci-dir:new:sha256 oci-dir:new:sort:1.2.0 --key one.pub --activate",
+        "list",
+        "run sha256",
+        "run sha256:1.1.0",
+        "rollback sha256",
+        "rollback sha256",
+        "rollback sort",
+        "run sha257",
+        "activate sha256:9",
+        "gc --keep 0 --dry-run",
+        "activate sha256:1.2.0",
+        "gc --keep 0",
+        "list",
+        "rollback sha256",
+        "select sha256",
+        "check sha256",
+        "verify sha256 --key one.pub",
+        "verify sha256 --key two.pub",
+    ] {
+        session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
+    }
+    assert_snapshot!("store_session", session);
+}
+
+#[test]
+fn a_second_pull_fetches_the_index_alone() {
+    let farm = Farm::installed();
+    // What is not there cannot be read: the index and its signatures stay.
+    let index = farm.index_of("old", "sha256");
+    let manifests = forge::read(&forge::blob(&farm.old(), &index["digest"]))["manifests"].clone();
+    let mut layers = 0;
+    for manifest in manifests.as_array().unwrap() {
+        let manifest = forge::read(&forge::blob(&farm.old(), &manifest["digest"]));
+        layers += usize::from(fs::remove_file(forge::blob(&farm.old(), &manifest["layers"][0]["digest"])).is_ok());
+    }
+    assert!(layers > 1);
+    let again = farm.call("pull oci-dir:old:sha256 --key one.pub").ok();
+    assert!(again.stdout().contains("nothing was fetched"), "{again}");
+    // An artifact that was damaged is one that is not there.
+    fs::remove_file(farm.artifact()).unwrap();
+    assert!(farm.refused("pull oci-dir:old:sha256 --key one.pub").contains("is missing"));
+}
+
+#[test]
+fn an_archive_is_a_layout() {
+    let farm = Farm::installed();
+    for (archive, options) in [("gnu.tar", "--format=gnu"), ("pax.tar", "--format=pax")] {
+        let tar =
+            Command::new("tar").args([options, "-C", "old", "-cf", archive, "."]).current_dir(farm.path()).status();
+        assert!(tar.unwrap().success());
+        let line = format!("pull oci-archive:{archive}:sha256:1.1.0 --key one.pub --store from-{archive} --activate");
+        farm.call(&line).ok();
+        let mut there = contents(&farm.path().join(format!("from-{archive}")));
+        let mut here = contents(&farm.store());
+        let differ = |path: &Path| path.ends_with("install.json");
+        there.retain(|path, _| !differ(path));
+        here.retain(|path, _| !differ(path));
+        assert_eq!(there, here);
+        farm.runs(&format!("run --store from-{archive} sha256"));
+    }
+    let _settings = settings();
+    assert_snapshot!("store_archive_no_file", farm.shown("pull oci-archive:no.tar:sha256 --key one.pub"));
+    assert_snapshot!("store_archive_no_tar", farm.shown("pull oci-archive:one.pub:sha256 --key one.pub"));
+    assert_snapshot!("store_no_source", farm.shown("pull dist --key one.pub"));
+    assert_snapshot!("store_which_module", farm.shown("pull oci-dir:old --key one.pub"));
+}
+
+#[test]
+fn nothing_is_fetched_that_no_believed_key_signed() {
+    let _settings = settings();
+    let farm = Farm::new();
+    // No layer is there to be fetched: what is refused is refused before one is asked for.
+    for entry in fs::read_dir(farm.old().join("blobs/sha256")).unwrap() {
+        let path = entry.unwrap().path();
+        if fs::read(&path).unwrap().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let pull = "pull oci-dir:old:sha256";
+    assert_snapshot!("store_pull_unsaid", farm.refused(pull));
+    assert_snapshot!("store_pull_wrong_key", farm.refused(&format!("{pull} --key two.pub")));
+    let other = digest(b"other");
+    assert_snapshot!("store_pull_wrong_digest", farm.refused(&format!("{pull} --digest {other}")));
+    farm.policy("not-after = 2001-12-31", "");
+    assert_snapshot!("store_pull_expired", farm.refused(&format!("{pull} --trust trust.toml")));
+    farm.policy("modules = ['sort']", "");
+    assert_snapshot!("store_pull_not_allowed", farm.refused(&format!("{pull} --trust trust.toml")));
+    let index = farm.index_of("old", "sha256")["digest"].clone();
+    farm.policy("", &format!("[revoked]\ndigests = [{index}]"));
+    assert_snapshot!("store_pull_revoked", farm.refused(&format!("{pull} --trust trust.toml")));
+    farm.policy("", "[minimum-counter]\nacme = 2");
+    assert_snapshot!("store_pull_minimum_counter", farm.refused(&format!("{pull} --trust trust.toml")));
+    let shown = farm.call("pull oci-dir:old:sha256 --key one.pub").run();
+    assert!(shown.code() == 1 && shown.stderr().contains("is missing"), "{shown}");
+    // The signatures of `sort`, pointed at this index.
+    let sha256 = farm.index_of("old", "sha256");
+    let mut root = forge::read(&farm.old().join("index.json"));
+    root["manifests"].as_array_mut().unwrap().retain(|it| it["artifactType"] != BUNDLE);
+    fs::write(farm.old().join("index.json"), root.to_string()).unwrap();
+    assert_snapshot!("store_pull_unsigned", farm.refused(&format!("{pull} --key one.pub")));
+    let new = forge::read(&farm.path().join("new/index.json"));
+    let theirs = new["manifests"].as_array().unwrap().iter().find(|it| it["artifactType"] == BUNDLE).unwrap();
+    let mut manifest = forge::read(&forge::blob(&farm.path().join("new"), &theirs["digest"]));
+    manifest["subject"]["digest"] = sha256["digest"].clone();
+    manifest["subject"]["size"] = sha256["size"].clone();
+    copy(&farm.path().join("new/blobs"), &farm.old().join("blobs"));
+    let mut descriptor = theirs.clone();
+    forge::put(&farm.old(), manifest.to_string().as_bytes(), &mut descriptor);
+    root["manifests"].as_array_mut().unwrap().push(descriptor);
+    fs::write(farm.old().join("index.json"), root.to_string()).unwrap();
+    assert_snapshot!("store_pull_other_index", farm.refused(&format!("{pull} --key one.pub")));
+}
+
+#[test]
+fn an_older_release_stays_out_until_an_operator_says_otherwise() {
+    let _settings = settings();
+    let farm = Farm::new();
+    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+    assert_snapshot!("store_replayed", farm.refused("pull oci-dir:old:sha256 --key one.pub"));
+    // A counter is of a release, not of a module.
+    assert!(farm.refused("pull oci-dir:old:sort --key one.pub").contains("was seen already"));
+    farm.call("pull oci-dir:old:sha256 --key one.pub --allow-rollback").ok();
+    farm.call("pull oci-dir:old:sort --key one.pub").ok();
+    farm.call("pull oci-dir:new:sort --key one.pub").ok();
+    assert!(farm.refused("pull oci-dir:old:sort --key one.pub").contains("was seen already"));
+    // What is installed may run again, unless a policy says otherwise.
+    farm.runs("run sha256:1.1.0 --key one.pub");
+    farm.policy("", "[minimum-counter]\nacme = 2");
+    assert_snapshot!("store_run_minimum_counter", farm.shown("run sha256:1.1.0 --trust trust.toml"));
+}
+
+#[test]
+fn what_is_revoked_after_it_was_installed_does_not_run() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    farm.policy("", "");
+    farm.runs("run sha256 --trust trust.toml");
+    let artifact = farm.artifact();
+    let hex = artifact.file_stem().unwrap().to_str().unwrap();
+    farm.policy("", &format!("[revoked]\ndigests = ['sha256:{hex}']"));
+    assert_snapshot!("store_run_revoked", farm.shown("run sha256 --trust trust.toml"));
+    assert_snapshot!("store_run_wrong_key", farm.shown("run sha256 --key two.pub"));
+    assert!(farm.call("verify sha256 --trust trust.toml").fails().stderr().contains("is revoked"));
+}
+
+#[test]
+fn a_source_that_lies_installs_nothing() {
+    if !cfg!(target_arch = "x86_64") {
+        return skip("a_source_that_lies_installs_nothing", "it forges the variant for amd64");
+    }
+    let _settings = settings();
+    type Change = fn(&Path, &mut Value, &mut Value, &mut Value);
+    let lies: [(&str, Change); 9] = [
+        ("other_artifact", |_, _, _, config| config["artifact"]["digest"] = digest(b"other").into()),
+        ("smaller_artifact", |_, _, _, config| config["artifact"]["size-bytes"] = 17.into()),
+        ("larger_artifact", |_, _, _, config| config["artifact"]["size-bytes"] = 400_000_000.into()),
+        ("huge_artifact", |_, _, _, config| config["artifact"]["size-bytes"] = (1_u64 << 62).into()),
+        ("larger_layer", |_, _, manifest, _| manifest["layers"][0]["size"] = 99_999_999_u64.into()),
+        ("huge_layer", |_, _, manifest, _| manifest["layers"][0]["size"] = (1_u64 << 62).into()),
+        ("other_module", |_, _, _, config| config["module"] = "sort".into()),
+        ("bomb", |dist, _, manifest, _| forge::put(dist, &bomb(0x68), &mut manifest["layers"][0])),
+        ("wide_bomb", |dist, _, manifest, _| forge::put(dist, &bomb(0x90), &mut manifest["layers"][0])),
+    ];
+    for (name, change) in lies {
+        let farm = Farm::new();
+        forge::native_variant(&farm.old(), |descriptor, manifest, config| {
+            change(&farm.old(), descriptor, manifest, config);
+        });
+        assert_snapshot!(format!("store_lie_{name}"), farm.refused("pull oci-dir:old:sha256 --allow-unsigned"));
+    }
+    // Index and config agree with each other, and the artifact asks for more than they say.
+    let farm = Farm::new();
+    let v3 = farm.path().join("v3.cwasm");
+    isomer().arg("compile").arg(guest("sha256")).args(["-t", "x86-64-v3", "-o"]).arg(&v3).ok();
+    let bytes = fs::read(&v3).unwrap();
+    forge::native_variant(&farm.old(), |_, manifest, config| {
+        config["artifact"] = json!({"digest": digest(&bytes), "size-bytes": bytes.len()});
+        forge::put(&farm.old(), &bytes, &mut manifest["layers"][0]);
+        manifest["layers"][0]["mediaType"] = "application/vnd.isomer.cwasm.v1".into();
+    });
+    assert_snapshot!("store_lie_requirements", farm.refused("pull oci-dir:old:sha256 --allow-unsigned"));
+    // The layer of another module.
+    let farm = Farm::new();
+    let sort = forge::read(&forge::blob(&farm.old(), &farm.index_of("old", "sort")["digest"]));
+    let native = sort["manifests"].as_array().unwrap().iter().find(|it| it["platform"]["architecture"] == "amd64");
+    let other = forge::read(&forge::blob(&farm.old(), &native.unwrap()["digest"]));
+    forge::native_variant(&farm.old(), |_, manifest, _| manifest["layers"] = other["layers"].clone());
+    assert!(farm.refused("pull oci-dir:old:sha256 --allow-unsigned").contains("does not decompress"));
+}
+
+/// A zstd frame of 40 KB that says nothing of its size, holds 1.2 GB of zeros, and asks for the window `window`.
+fn bomb(window: u8) -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, window];
+    // Blocks of one byte, repeated 128 KiB times.
+    frame.extend([0x02, 0x00, 0x10, 0x00].repeat(10_000));
+    frame.extend([0x03, 0x00, 0x10, 0x00]);
+    frame
+}
+
+#[test]
+fn every_byte_of_a_source_is_checked() {
+    let farm = Farm::new();
+    let index = farm.index_of("old", "sha256");
+    let chosen = farm.call("select old sha256 --json").ok().json();
+    let manifest = json!(chosen["chosen"]["manifest"]);
+    let documents = forge::read(&forge::blob(&farm.old(), &manifest));
+    for named in [&index["digest"], &manifest, &documents["config"]["digest"], &documents["layers"][0]["digest"]] {
+        let path = forge::blob(&farm.old(), named);
+        let original = fs::read(&path).unwrap();
+        let mut altered = original.clone();
+        altered[original.len() / 2] ^= 1;
+        for bytes in [&altered[..], &original[1..], &[], &[&original[..], b" "].concat()] {
+            fs::write(&path, bytes).unwrap();
+            farm.refused("pull oci-dir:old:sha256 --key one.pub");
+        }
+        fs::remove_file(&path).unwrap();
+        let elsewhere = farm.path().join("elsewhere");
+        fs::write(&elsewhere, &original).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        assert!(farm.refused("pull oci-dir:old:sha256 --key one.pub").contains("a symbolic link"));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, &original).unwrap();
+    }
+    farm.call("pull oci-dir:old:sha256 --key one.pub --activate").ok();
+    farm.runs("run sha256");
+}
+
+#[test]
+fn what_somebody_could_have_changed_is_hashed() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    if is_root() {
+        assert_snapshot!("store_explain_protected", farm.runs("run --explain sha256").shown(farm.path()));
+    } else {
+        skip("what_somebody_could_have_changed_is_hashed (protected)", "only root can protect files from itself");
+    }
+    let artifact = farm.artifact();
+    fs::set_permissions(farm.store().join("artifacts"), fs::Permissions::from_mode(0o775)).unwrap();
+    let explained = farm.runs("run --explain sha256").stderr();
+    assert!(explained.contains("its group can write `"), "{explained}");
+    assert!(explained.contains("copied into sealed memory and hashed there"), "{explained}");
+    // By way of a link, too.
+    symlink("store", farm.path().join("link")).unwrap();
+    let explained = farm.runs("run --explain --store link sha256").stderr();
+    assert!(explained.contains("link` is a symbolic link"), "{explained}");
+
+    let original = fs::read(&artifact).unwrap();
+    let mut altered = original.clone();
+    altered[original.len() / 2] ^= 1;
+    replace(&artifact, &altered);
+    assert_snapshot!("store_altered", farm.shown("run sha256"));
+    assert!(farm.call("verify sha256 --key one.pub").fails().stderr().contains("the artifact has the digest"));
+    replace(&artifact, &original[..100]);
+    assert_eq!(farm.call("run sha256").run().code(), 1);
+    // A pull mends it.
+    farm.call("pull oci-dir:old:sha256 --key one.pub").ok();
+    assert_eq!(fs::read(&artifact).unwrap(), original);
+    farm.runs("run sha256");
+    fs::remove_file(&artifact).unwrap();
+    assert_snapshot!("store_artifact_gone", farm.shown("run sha256"));
+    symlink("/etc/passwd", &artifact).unwrap();
+    assert_snapshot!("store_artifact_link", farm.shown("run sha256"));
+}
+
+fn replace(path: &Path, bytes: &[u8]) {
+    let new = path.with_extension("new");
+    fs::write(&new, bytes).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+#[test]
+fn a_file_replaced_while_it_is_read_is_the_one_or_the_other() {
+    let farm = Farm::installed();
+    fs::set_permissions(farm.store().join("artifacts"), fs::Permissions::from_mode(0o775)).unwrap();
+    let artifact = farm.artifact();
+    let original = fs::read(&artifact).unwrap();
+    let mut altered = original.clone();
+    // The guest's own code: what it would print is another digest.
+    altered[original.len() / 2..].fill(0x90);
+    let (stop, swapped) = (AtomicBool::new(false), artifact.with_extension("swap"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for bytes in [&altered, &original] {
+                    fs::write(&swapped, bytes).unwrap();
+                    fs::rename(&swapped, &artifact).unwrap();
+                }
+            }
+        });
+        for _ in 0..40 {
+            let ran = farm.call("run sha256").run();
+            assert!(ran.stdout().starts_with(ABC) || ran.code() == 1 && ran.stdout().is_empty(), "{ran}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_store_that_everybody_can_write_is_no_word() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    fs::set_permissions(farm.store(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert_snapshot!("store_open_to_all", farm.shown("run sha256"));
+    assert_snapshot!("store_open_to_all_pull", farm.shown("pull oci-dir:new:sha256 --key one.pub"));
+    // The signatures say so, whoever can write there.
+    let explained = farm.runs("run --explain sha256 --key one.pub").stderr();
+    assert!(explained.contains("everybody can write `"), "{explained}");
+}
+
+#[test]
+fn what_is_no_store_is_left_alone() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    let pull = "pull oci-dir:new:sha256 --key one.pub";
+    assert_snapshot!("store_foreign", farm.shown(&format!("{pull} --store old")));
+    assert_snapshot!("store_foreign_list", farm.shown("list --store old"));
+    for (name, text) in [("newer", "{\"schema\":2}"), ("no_schema", "{}"), ("no_json", "store")] {
+        fs::write(farm.store().join("store.json"), text).unwrap();
+        for line in [pull, "list", "activate sha256", "rollback sha256", "gc --keep 1", "run sha256"] {
+            assert_eq!(farm.call(line).run().code(), 1, "{line}");
+        }
+        assert_snapshot!(format!("store_schema_{name}"), farm.refused(pull));
+    }
+    let farm = Farm::installed();
+    let installed = fs::read_dir(farm.store().join("installed")).unwrap().next().unwrap().unwrap().path();
+    fs::rename(&installed, farm.path().join("moved")).unwrap();
+    symlink(farm.path().join("moved"), &installed).unwrap();
+    let active = farm.store().join("active/sha256.json");
+    fs::rename(&active, farm.path().join("active.json")).unwrap();
+    symlink(farm.path().join("active.json"), &active).unwrap();
+    assert_snapshot!("store_link", farm.shown("run sha256"));
+    for name in ["../store", "sha256/../..", "", ".", "@", "sha256@", "a:b:c", "sha256:"] {
+        let ran = isomer_run().args(["run", "--store"]).arg(farm.store()).arg(name).run();
+        assert_eq!(ran.code(), 1, "{ran}");
+    }
+}
+
+#[test]
+fn another_host_is_told_to_pull_again() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    let mut host = isomer_tests::host();
+    host["arch"] = (if cfg!(target_arch = "x86_64") { "aarch64" } else { "x86_64" }).into();
+    host["isa"] = json!([]);
+    fs::write(farm.path().join("other.json"), host.to_string()).unwrap();
+    let shown = farm.shown("check sha256 --host other.json");
+    assert!(shown.contains("does not load on the host of"), "{shown}");
+    assert!(farm.call("select sha256 --host other.json").fails().stderr().contains("no variant of `sha256` runs"));
+    // As if this machine were another one than that for which it was pulled.
+    let target = if cfg!(target_arch = "x86_64") { "aarch64" } else { "x86-64-v1" };
+    farm.call("gc --keep 0").ok();
+    fs::remove_dir_all(farm.store()).unwrap();
+    farm.call(&format!("pull oci-dir:old:sha256 --key one.pub --activate --target {target}")).ok();
+    let ran = farm.call("run sha256").fails();
+    let hint = "hint: pull the one that does: `isomer-run pull oci-dir:old:sha256`";
+    assert!(ran.stderr().contains("no installed variant of `sha256` runs on this machine"), "{ran}");
+    assert!(ran.stderr().contains(hint), "{ran}");
+    farm.call("pull oci-dir:old:sha256 --key one.pub").ok();
+    farm.runs("run sha256");
+    assert_snapshot!("store_no_target", farm.refused("pull oci-dir:old:sha256 --key one.pub --target neoverse-n"));
+}
+
+#[test]
+fn another_user_reads_and_cannot_write() {
+    let test = "another_user_reads_and_cannot_write";
+    let farm = Farm::installed();
+    let binary = Command::new("cp").arg(isomer_run_path()).arg(farm.path().join("isomer-run")).status().unwrap();
+    assert!(binary.success());
+    fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = |line: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(farm.path().join("isomer-run"));
+        command.args(line.split(' ')).current_dir(farm.path()).env("ISOMER_STORE", farm.store());
+        command.output().unwrap()
+    };
+    if !is_root() || !isomer_tests::has_program("setpriv") || !nobody("list").status.success() {
+        return skip(test, "it takes root, and setpriv, to become somebody else");
+    }
+    let run = nobody("run --explain sha256");
+    let explained = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && explained.contains("is mapped from the store"), "{explained}");
+    for line in ["pull oci-dir:new:sha256 --key one.pub", "activate sha256", "rollback sha256", "gc --keep 0"] {
+        let refused = nobody(line);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains("Permission denied"), "{line}: {said}");
+        assert!(said.contains("hint: run it as the user who owns the store"), "{line}: {said}");
+    }
+    // The store of somebody who is not root: believed as far as its own word goes, no further.
+    let chown = |owner: &str| Command::new("chown").args(["-R", owner]).arg(farm.store()).status().unwrap();
+    assert!(chown("1234:1234").success());
+    let mapped = |line: &str| String::from_utf8_lossy(&nobody(line).stderr).contains("is mapped from the store");
+    assert!(mapped("run --explain sha256"));
+    assert!(!mapped("run --explain sha256 --key one.pub"));
+    // Root executes nothing that a lesser user could have changed without looking.
+    let explained = farm.runs("run --explain sha256").stderr();
+    assert!(explained.contains("belongs to the user 1234, not to root"), "{explained}");
+    assert!(chown("65534:65534").success());
+    let explained = nobody("run --explain sha256");
+    assert!(String::from_utf8_lossy(&explained.stderr).contains("belongs to the user who runs this"));
+}
+
+fn isomer_run_path() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().join("isomer-run")
+}

@@ -1,0 +1,238 @@
+//! The server's store under bad luck: processes killed at any moment, a disk that is full, many processes at once. After
+//! each of it the store is whole: everything under a final name is what its name says, and what was active runs.
+
+use isomer_tests::{Call, contents, guest, isomer, isomer_run, scratch, skip};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// What the guest `sha256` says of `abc`.
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+/// How many commands are killed.
+const KILLS: usize = 200;
+
+/// A directory with two releases of the module `sha256` whose artifacts differ, and room for a store.
+struct Farm {
+    directory: TempDir,
+}
+
+impl Farm {
+    fn new() -> Farm {
+        let directory = scratch();
+        let path = directory.path();
+        isomer().args(["keygen", "-o", "one"]).dir(path).ok();
+        for (name, counter, targets) in
+            [("old", 1, "['x86-64-v1', 'aarch64', 'riscv64gc', 'z14']"), ("new", 2, "['pulley64', 'pulley64be']")]
+        {
+            let module = format!("[[module]]\npath = '{}'\n", guest("sha256").display());
+            let text = format!(
+                "[release]\nname = 'acme'\nversion = '1.{counter}.0'\ncounter = {counter}\ntargets = {targets}\n{module}"
+            );
+            fs::write(path.join("isomer.toml"), text).unwrap();
+            isomer().args(["release", "--sign", "one.key", "-o", name]).dir(path).ok();
+        }
+        Farm { directory }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
+    fn call(&self, line: &str) -> Call {
+        isomer_run().line(line).dir(self.directory.path()).env("ISOMER_STORE", self.store()).stdin("abc")
+    }
+
+    /// That everything is what it is called, and what is active runs.
+    fn check(&self) {
+        whole(&self.store());
+        self.call("list").ok();
+        let ran = self.call("run sha256").ok();
+        assert!(ran.stdout().starts_with(ABC), "{ran}");
+    }
+}
+
+/// Every file under a final name has the digest that it is called by, or is JSON.
+fn whole(store: &Path) {
+    for (path, bytes) in contents(store) {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let unfinished = path.starts_with("tmp") || path.starts_with("partial");
+        if unfinished || path == Path::new("lock") {
+            continue;
+        }
+        if path.starts_with("artifacts") || path.parent().is_some_and(|parent| parent.ends_with("blobs/sha256")) {
+            assert_eq!(hex::encode(Sha256::digest(&bytes)), name, "{}", path.display());
+        } else {
+            serde_json::from_slice::<serde_json::Value>(&bytes).unwrap_or_else(|_| panic!("{}", path.display()));
+        }
+    }
+}
+
+/// No temporary directory, no layer on its way, no artifact that nothing names.
+fn tidy(store: &Path, artifacts: usize) {
+    let count = |name: &str| fs::read_dir(store.join(name)).map_or(0, Iterator::count);
+    assert_eq!((count("tmp"), count("partial"), count("artifacts")), (0, 0, artifacts));
+}
+
+#[test]
+fn a_store_survives_two_hundred_kills() {
+    let farm = Farm::new();
+    let pull = |release: &str| format!("pull oci-dir:{release}:sha256 --key one.pub --allow-rollback");
+    farm.call(&pull("old")).ok();
+    farm.call("activate sha256:1.1.0").ok();
+    let lines = [
+        pull("new") + " --activate",
+        "gc --keep 0".to_owned(),
+        pull("old"),
+        "activate sha256:1.1.0".to_owned(),
+        pull("new"),
+        "rollback sha256".to_owned(),
+        "gc --keep 1".to_owned(),
+    ];
+    // The shortest time that each took to its end.
+    let mut took: Vec<Duration> = vec![Duration::from_millis(40); lines.len()];
+    let (mut killed, mut chance) = (0, 0x9e37_79b9_7f4a_7c15_u64);
+    for attempt in 0..KILLS * 10 {
+        if killed == KILLS {
+            break;
+        }
+        let command = attempt % lines.len();
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let wait = took[command].mul_f64((chance >> 40) as f64 / f64::from(1 << 24));
+        let begun = Instant::now();
+        let mut child = farm.call(&lines[command]).start();
+        thread::sleep(wait);
+        let ended = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if ended {
+            took[command] = took[command].min(begun.elapsed());
+        } else {
+            killed += 1;
+            took[command] = took[command].mul_f64(1.02);
+        }
+        farm.check();
+    }
+    assert_eq!(killed, KILLS, "most commands ended before they could be killed");
+    farm.call(&(pull("new") + " --activate")).ok();
+    farm.call("gc --keep 0").ok();
+    farm.check();
+    tidy(&farm.store(), 1);
+}
+
+#[test]
+fn many_processes_at_once_do_not_disturb_each_other() {
+    let farm = Farm::new();
+    let pull = |release: &str| format!("pull oci-dir:{release}:sha256 --key one.pub --allow-rollback");
+    // Two at once make the store, and fetch the same.
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| farm.call(&pull("old")).ok());
+        }
+    });
+    tidy(&farm.store(), 1);
+    farm.call("activate sha256").ok();
+    thread::scope(|scope| {
+        for release in ["old", "new", "new"] {
+            let farm = &farm;
+            scope.spawn(move || (0..6).for_each(|_| drop(farm.call(&pull(release)).ok())));
+        }
+        scope.spawn(|| (0..8).for_each(|_| drop(farm.call("gc --keep 0").ok())));
+        scope.spawn(|| {
+            (0..8).for_each(|_| {
+                let ran = farm.call("run sha256").ok();
+                assert!(ran.stdout().starts_with(ABC), "{ran}");
+            });
+        });
+    });
+    farm.check();
+    farm.call("gc --keep 9").ok();
+    tidy(&farm.store(), 2);
+}
+
+/// A file system of its own in `path`, gone with this value.
+struct Disk<'a>(&'a Path);
+
+impl Disk<'_> {
+    fn mount(path: &Path, options: &str) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path);
+        mount.output().is_ok_and(|output| output.status.success())
+    }
+
+    fn mount_again(&self, options: &str) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{options}")]).arg(self.0);
+        mount.output().is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).output();
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_store_as_it_was() {
+    let farm = Farm::new();
+    let store = farm.store();
+    fs::create_dir(&store).unwrap();
+    let options = |kib: usize| format!("mode=0755,size={kib}k");
+    let pull = "pull oci-dir:old:sha256 --key one.pub --activate";
+    let (mut refused, mut said_how_much) = (0, 0);
+    for kib in (8..=240).step_by(8) {
+        if !Disk::mount(&store, &options(kib)) {
+            return skip("a_full_disk_leaves_the_store_as_it_was", "it takes root and tmpfs to make a small disk");
+        }
+        let disk = Disk(&store);
+        let ran = farm.call(pull).run();
+        whole(&store);
+        if ran.code() != 0 {
+            refused += 1;
+            let said = ran.stderr();
+            assert!(ran.code() == 1 && said.starts_with("error:"), "{kib} KiB: {ran}");
+            assert!(said.contains("are missing") || said.contains("No space left on device"), "{kib} KiB: {ran}");
+            assert!(said.contains("nothing was changed"), "{kib} KiB: {ran}");
+            said_how_much += usize::from(said.contains("are missing"));
+            if !ran.stdout().contains("installed") {
+                tidy(&store, 0);
+                let installed = fs::read_dir(store.join("installed")).map_or(0, Iterator::count);
+                assert_eq!(installed, 0, "{kib} KiB: {ran}");
+            }
+            // With more room it goes on as if nothing had been.
+            assert!(disk.mount_again(&options(4096)));
+            farm.call(pull).ok();
+        }
+        farm.check();
+        farm.call("gc --keep 0").ok();
+        tidy(&store, 1);
+    }
+    assert!(refused >= 10 && said_how_much >= 3, "{refused} refusals, {said_how_much} with a number");
+}
+
+#[test]
+fn a_read_only_disk_runs_what_is_installed() {
+    let farm = Farm::new();
+    let store = farm.store();
+    fs::create_dir(&store).unwrap();
+    if !Disk::mount(&store, "mode=0755,size=4096k") {
+        return skip("a_read_only_disk_runs_what_is_installed", "it takes root and tmpfs to make a small disk");
+    }
+    let disk = Disk(&store);
+    farm.call("pull oci-dir:old:sha256 --key one.pub --activate").ok();
+    assert!(disk.mount_again("ro"));
+    farm.check();
+    for line in ["pull oci-dir:new:sha256 --key one.pub", "activate sha256", "rollback sha256", "gc --keep 0"] {
+        let ran = farm.call(line).fails();
+        assert!(ran.stderr().contains("Read-only file system"), "{ran}");
+        assert!(ran.stderr().contains("hint: run it as the user who owns the store"), "{ran}");
+    }
+    // Where nothing may be executed, it is copied to where it may.
+    assert!(disk.mount_again("rw,noexec"));
+    let explained = farm.call("run --explain sha256").ok().stderr();
+    assert!(explained.contains("is mounted noexec"), "{explained}");
+}
