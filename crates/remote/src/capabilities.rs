@@ -67,6 +67,9 @@ async fn ask(endpoint: &Endpoint, instance: &str) -> Result<reapi::ServerCapabil
             RemoteError::TooManyRetries { .. } if is_unconnected(&status) => {
                 RemoteError::Unreachable { url, reason: words(&status) }
             }
+            RemoteError::TooManyRetries { .. } if is_unanswered(&status) => {
+                RemoteError::HangsUp { url, reason: words(&status) }
+            }
             other => other,
         })?;
     }
@@ -86,6 +89,11 @@ fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 
 fn is_unconnected(status: &Status) -> bool {
     causes(status).any(|cause| cause.is::<tonic::ConnectError>())
+}
+
+/// A server that misses our certificate, or that isn't spoken to in TLS, just hangs up.
+fn is_unanswered(status: &Status) -> bool {
+    causes(status).any(|cause| cause.is::<tonic::transport::Error>())
 }
 
 /// No retry changes a certificate.

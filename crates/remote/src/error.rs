@@ -37,6 +37,14 @@ pub enum RemoteError {
         /// The TLS library's words.
         reason: String,
     },
+    /// A connection that ends without an answer, each time.
+    #[error("{url}: hangs up before it answers: {reason}")]
+    HangsUp {
+        /// The address.
+        url: String,
+        /// The words of the layers below.
+        reason: String,
+    },
     /// It speaks another version of the API.
     #[error("{url}: speaks Remote Execution API {found}, expected a range with a version in {expected}")]
     Version {
@@ -243,6 +251,9 @@ impl RemoteError {
             RemoteError::Tls { .. } => {
                 "give the authority of the remote's certificate as a CA file, and a client certificate with its key \
                  if the remote asks for one"
+            }
+            RemoteError::HangsUp { .. } => {
+                "does it want TLS (`grpcs://`), or a client certificate, or does it speak another protocol?"
             }
             RemoteError::Version { .. } => "update the remote, or use one that speaks version 2",
             RemoteError::NoService { .. } => {

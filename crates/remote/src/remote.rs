@@ -95,17 +95,19 @@ impl Drop for Remote {
 }
 
 async fn open(options: &Options) -> Result<(Cas, Results, Option<Execution>), RemoteError> {
-    let mut urls: BTreeMap<&str, Vec<Use>> = BTreeMap::new();
-    urls.entry(&options.cas).or_default().push(Use::Blobs);
-    urls.entry(&options.action_cache).or_default().push(Use::Results);
+    let mut uses: BTreeMap<&str, Vec<Use>> = BTreeMap::new();
+    uses.entry(&options.cas).or_default().push(Use::Blobs);
+    uses.entry(&options.action_cache).or_default().push(Use::Results);
     if let Some(url) = &options.execution {
-        urls.entry(url).or_default().push(Use::Execution);
+        uses.entry(url).or_default().push(Use::Execution);
     }
     let instance = &options.instance_name;
-    // Services at one address share a connection.
+    // Services at one address share a connection. No address is asked before all options are known to be right.
+    let endpoints =
+        uses.into_iter().map(|(url, uses)| Endpoint::new(url, options).map(|endpoint| (url, uses, endpoint)));
+    let endpoints: Vec<_> = endpoints.collect::<Result<_, RemoteError>>()?;
     let mut checked = BTreeMap::new();
-    for (url, uses) in urls {
-        let endpoint = Endpoint::new(url, options)?;
+    for (url, uses, endpoint) in endpoints {
         let limits = check(&endpoint, instance, &uses).await?;
         checked.insert(url, (endpoint, limits));
     }

@@ -1,6 +1,6 @@
 //! In: a server. Out: the same over a line that breaks as a test wishes. Never here: a look at what the bytes mean.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,6 +28,8 @@ pub(crate) struct TcpProxy {
     /// Bytes from the server that were handed on.
     pub(crate) down_bytes: Arc<AtomicUsize>,
     pub(crate) connections: Arc<AtomicUsize>,
+    /// Connections with a lower number are frozen.
+    frozen: Arc<AtomicUsize>,
 }
 
 impl TcpProxy {
@@ -38,16 +40,22 @@ impl TcpProxy {
             open: Arc::default(),
             down_bytes: Arc::default(),
             connections: Arc::default(),
+            frozen: Arc::default(),
         };
         let (accepting, plan) = (proxy.clone(), plan.to_vec());
         // It ends with the test's process.
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let number = accepting.connections.fetch_add(1, Ordering::SeqCst);
-                accepting.serve(client, server, plan.get(number).copied().unwrap_or(Line::Pass));
+                accepting.serve(client, server, number, plan.get(number).copied().unwrap_or(Line::Pass));
             }
         });
         proxy
+    }
+
+    /// From now on, the connections that are open carry nothing and stay open.
+    pub(crate) fn freeze(&self) {
+        self.frozen.store(self.connections.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// Hangs up on everybody.
@@ -57,10 +65,10 @@ impl TcpProxy {
         }
     }
 
-    fn serve(&self, client: TcpStream, server: SocketAddr, line: Line) {
+    fn serve(&self, client: TcpStream, server: SocketAddr, number: usize, line: Line) {
         self.open.lock().unwrap().push(client.try_clone().unwrap());
         if matches!(line, Line::BlackHole) {
-            thread::spawn(move || (&client).bytes().count());
+            thread::spawn(move || io::copy(&mut &client, &mut io::sink()));
             return;
         }
         let Ok(server) = TcpStream::connect(server) else { return };
@@ -72,6 +80,8 @@ impl TcpProxy {
             to: server.try_clone().unwrap(),
             left: if let Line::CutUp(bytes) = line { bytes } else { usize::MAX },
             delay,
+            number,
+            frozen: Arc::clone(&self.frozen),
             counter: Arc::default(),
         };
         let down = Way {
@@ -79,6 +89,8 @@ impl TcpProxy {
             to: client,
             left: if let Line::CutDown(bytes) = line { bytes } else { usize::MAX },
             delay,
+            number,
+            frozen: Arc::clone(&self.frozen),
             counter: Arc::clone(&self.down_bytes),
         };
         thread::spawn(move || up.copy());
@@ -91,6 +103,8 @@ struct Way {
     to: TcpStream,
     left: usize,
     delay: Duration,
+    number: usize,
+    frozen: Arc<AtomicUsize>,
     counter: Arc<AtomicUsize>,
 }
 
@@ -99,6 +113,9 @@ impl Way {
         let mut buffer = [0; 16 << 10];
         while let Ok(count @ 1..) = self.from.read(&mut buffer) {
             thread::sleep(self.delay);
+            if self.number < self.frozen.load(Ordering::SeqCst) {
+                continue;
+            }
             let count = count.min(self.left);
             self.left -= count;
             self.counter.fetch_add(count, Ordering::SeqCst);
