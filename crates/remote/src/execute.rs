@@ -122,15 +122,17 @@ impl Execution {
                     continue;
                 }
             };
-            match self.judge(cas, action, &response).await {
-                Err(RemoteError::Failed { .. } | RemoteError::Missing { .. } | RemoteError::MissingOutput { .. })
-                    if response.cached_result && !skip_cache_lookup =>
-                {
-                    skip_cache_lookup = true;
-                    on_stage(Stage::PassingCache);
-                }
-                result => return result,
+            let result = self.judge(cas, action, &response).await;
+            let stale = match &result {
+                Err(RemoteError::Failed { .. } | RemoteError::MissingOutput { .. }) => response.cached_result,
+                Err(RemoteError::Missing { .. }) => true,
+                _ => false,
+            };
+            if !stale || skip_cache_lookup {
+                return result;
             }
+            skip_cache_lookup = true;
+            on_stage(Stage::PassingCache);
         }
     }
 

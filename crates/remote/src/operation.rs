@@ -14,7 +14,7 @@ use reapi::execution_client::ExecutionClient;
 use reapi::execution_stage::Value as Reported;
 use std::cell::RefCell;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
 /// A stream that lived this long was no failure of the remote: connections through load balancers don't last.
@@ -135,7 +135,7 @@ impl Operation<'_, '_> {
     /// Waits for the next message as long as the stage allows.
     async fn in_time<T>(&self, watch: &Watch, next: impl Future<Output = Result<T, Status>>) -> Result<T, Broken> {
         let (deadline, limit) = self.limit(watch.stage);
-        match timeout_at(watch.since + limit, next).await {
+        match timeout(limit.saturating_sub(watch.since.elapsed()), next).await {
             Ok(next) => next.map_err(Broken::Stream),
             Err(_) => Err(Broken::For(self.execution.too_late(deadline, limit))),
         }

@@ -11,8 +11,9 @@ use crate::error::RemoteError;
 use crate::execute::{Execution, Stage};
 use crate::options::Options;
 use crate::results::{Outcome, Results};
+use crate::retry::printable;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tokio::runtime::{Builder, Runtime};
 
 /// A connection to a remote. Its calls block; don't make them on a thread of an async runtime.
@@ -145,11 +146,15 @@ fn block<T>(
     })
 }
 
-/// tonic panics on a status whose details are no base64: no remote may take the caller down with that.
+/// tonic panics on a status whose details are no base64: no remote may take the caller down with that. Every other
+/// panic is a bug, and goes on.
 fn run<T>(runtime: &Runtime, url: &str, work: impl Future<Output = Result<T, RemoteError>>) -> Result<T, RemoteError> {
     catch_unwind(AssertUnwindSafe(|| runtime.block_on(work))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let reason = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(RemoteError::Nonsense { url: url.to_owned(), call: "a call", reason })
+        match panic.downcast_ref::<String>().filter(|text| text.starts_with("Invalid status header")) {
+            Some(text) => {
+                Err(RemoteError::Nonsense { url: url.to_owned(), call: "a call", reason: printable(text, 200) })
+            }
+            None => resume_unwind(panic),
+        }
     })
 }

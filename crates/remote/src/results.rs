@@ -79,7 +79,6 @@ impl Results {
         let message = reapi::GetActionResultRequest {
             instance_name: self.instance.clone(),
             action_digest: Some(action.digest.to_message()),
-            inline_output_files: action.outputs.iter().cloned().collect(),
             digest_function: reapi::digest_function::Value::Sha256 as i32,
             ..reapi::GetActionResultRequest::default()
         };

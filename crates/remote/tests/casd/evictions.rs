@@ -4,7 +4,7 @@ use crate::grpc_proxy::{GrpcProxy, Verdict, say};
 use crate::server::{Casd, connect, options};
 use crate::tool::{action, file, tool};
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
-use isomer_remote::{BlobDigest, RemoteError, Stage};
+use isomer_remote::{Blob, BlobDigest, RemoteError, Stage};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -103,13 +103,10 @@ fn an_output_is_gone_before_its_download() {
     let Some(casd) = Casd::start() else { return };
     let casd = Arc::new(casd);
     let server = Arc::clone(&casd);
-    let remote = connect(&casd.options());
-    let action = action("upper in result", &["result"]);
-    let output = isomer_remote::Blob::new(&b"EVICTED"[..]).digest();
-    let mut action = action;
+    let output = Blob::new(&b"EVICTED"[..]).digest();
+    let mut action = action("upper in result", &["result"]);
     action.inputs.insert("in".to_owned(), file("evicted"));
     let action = action.build().unwrap();
-    remote.execute(&action, |_| ()).unwrap();
     let proxy = GrpcProxy::start(casd.address, move |call| {
         if call.method == "BatchReadBlobs" && call.before == 0 {
             server.evict(output);

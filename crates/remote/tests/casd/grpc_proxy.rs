@@ -41,6 +41,8 @@ pub(crate) enum Verdict {
     SayAndHang(Vec<Vec<u8>>),
     /// Forward, with these messages before the server's.
     SayFirst(Vec<Vec<u8>>),
+    /// Read the call to its end, keep its bytes, and answer with this message.
+    Keep(Arc<Mutex<Vec<u8>>>, Vec<u8>),
     /// Never answer.
     Hang,
     /// Forward, and change the last byte of every piece of the answer.
@@ -112,6 +114,11 @@ async fn answer(
         Verdict::Hang => return std::future::pending().await,
         Verdict::Say(messages) => return spoken(messages, false),
         Verdict::SayAndHang(messages) => return spoken(messages, true),
+        Verdict::Keep(kept, message) => {
+            let bytes = request.into_body().collect().await.unwrap().to_bytes();
+            kept.lock().unwrap().extend_from_slice(&bytes);
+            return spoken(vec![message], false);
+        }
         Verdict::Headers(headers) => {
             let mut response = http::Response::new(axum::body::Body::empty());
             response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
@@ -174,4 +181,15 @@ fn spoken(messages: Vec<Vec<u8>>, hang: bool) -> Response {
 /// The message as bytes for a verdict.
 pub(crate) fn say(message: &impl Message) -> Vec<u8> {
     message.encode_to_vec()
+}
+
+/// The messages in the bytes of a call.
+pub(crate) fn messages<T: Message + Default>(mut bytes: &[u8]) -> Vec<T> {
+    let mut found = Vec::new();
+    while let [_compressed, a, b, c, d, rest @ ..] = bytes {
+        let (message, rest) = rest.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+        found.push(T::decode(message).unwrap());
+        bytes = rest;
+    }
+    found
 }

@@ -108,20 +108,12 @@ fn the_queue_has_a_deadline_of_its_own() {
 /// Some engines ignore an action's timeout.
 #[test]
 fn an_action_that_the_worker_does_not_stop() {
-    let executing = || Verdict::SayAndHang(vec![at(Value::Executing)]);
-    let short = |options: &mut Options| {
-        options.deadlines.queue = Duration::ZERO;
-        options.deadlines.transfer = Duration::ZERO;
-    };
     let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(
-        casd.address,
-        move |call| {
-            if call.method == "Execute" { executing() } else { Verdict::Forward }
-        },
-    );
+    let proxy = GrpcProxy::start(casd.address, move |call| {
+        if call.method == "Execute" { Verdict::SayAndHang(vec![at(Value::Executing)]) } else { Verdict::Forward }
+    });
     let mut options = options(proxy.address);
-    short(&mut options);
+    options.deadlines.transfer = Duration::ZERO;
     let mut action = action("time result", &["result"]);
     action.timeout = Duration::from_millis(900);
     let error = connect(&options).execute(&action.build().unwrap(), |_| ()).unwrap_err();
@@ -212,6 +204,32 @@ fn what_will_not_pass_is_said() {
         assert!(error.to_string().ends_with("InvalidArgument: no platform property `cores`"), "{error}");
         assert_eq!(proxy.calls("Execute"), 1);
     }
+}
+
+/// The code alone is ambiguous; where details say what the precondition was, they decide.
+#[test]
+fn details_say_whether_blobs_are_missing() {
+    fn precondition(kind: &str) -> Verdict {
+        let violation = tonic_types::pb::precondition_failure::Violation {
+            r#type: kind.to_owned(),
+            subject: "blobs/0/0".to_owned(),
+            description: String::new(),
+        };
+        let failure = tonic_types::pb::PreconditionFailure { violations: vec![violation] };
+        let mut status = failed(tonic::Code::FailedPrecondition, "no");
+        let type_url = "type.googleapis.com/google.rpc.PreconditionFailure".to_owned();
+        status.details = vec![protobuf::Any { type_url, value: failure.encode_to_vec() }];
+        Verdict::Say(vec![say(&refused(status))])
+    }
+    let Some((result, stages, proxy)) = with_first(|| precondition("MISSING"), |_| ()) else { return };
+    result.unwrap();
+    assert_eq!(proxy.calls("Execute"), 2);
+    assert!(matches!(stages[..], [Stage::Uploaded { .. }, Stage::UploadingAgain { .. }]), "{stages:?}");
+
+    let Some((result, stages, proxy)) = with_first(|| precondition("QUOTA"), |_| ()) else { return };
+    let error = result.unwrap_err();
+    assert!(matches!(error, RemoteError::Refused { .. }), "{error}");
+    assert_eq!((proxy.calls("Execute"), stages.len()), (1, 1));
 }
 
 #[test]

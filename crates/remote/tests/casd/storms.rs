@@ -1,6 +1,6 @@
 //! Failures that pass, failures that don't, and how long each is borne.
 
-use crate::grpc_proxy::{GrpcProxy, Verdict, say};
+use crate::grpc_proxy::{GrpcProxy, Verdict, messages, say};
 use crate::server::{Casd, blob, connect, options};
 use crate::tool::{action, tool};
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
@@ -8,6 +8,7 @@ use bazel_remote_apis::google::bytestream;
 use bazel_remote_apis::google::rpc;
 use isomer_remote::{Cancel, Input, Remote, RemoteError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -213,15 +214,22 @@ fn what_a_stream_says_that_it_kept() {
 #[test]
 fn an_upload_goes_on_where_it_broke() {
     let Some(casd) = Casd::start() else { return };
-    let size = 5 << 20;
+    let large = blob(5 << 20);
     let kept = say(&bytestream::QueryWriteStatusResponse { committed_size: 4 << 20, complete: false });
-    let whole = say(&bytestream::WriteResponse { committed_size: size });
+    let whole = say(&bytestream::WriteResponse { committed_size: 5 << 20 });
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let writing = Arc::clone(&written);
     let proxy = GrpcProxy::start(casd.address, move |call| match (call.method.as_str(), call.before) {
         ("Write", 0) => Verdict::Refuse(Status::unavailable("restarting")),
-        ("Write", 1) => Verdict::Say(vec![whole.clone()]),
+        ("Write", 1) => Verdict::Keep(Arc::clone(&writing), whole.clone()),
         ("QueryWriteStatus", _) => Verdict::Say(vec![kept.clone()]),
         _ => Verdict::Forward,
     });
-    connect(&options(proxy.address)).upload(&[blob(size as usize)]).unwrap();
+    connect(&options(proxy.address)).upload(std::slice::from_ref(&large)).unwrap();
     assert_eq!((proxy.calls("Write"), proxy.calls("QueryWriteStatus")), (2, 1));
+    let pieces = messages::<bytestream::WriteRequest>(&written.lock().unwrap());
+    assert_eq!(pieces[0].write_offset, 4 << 20);
+    assert!(pieces.last().unwrap().finish_write);
+    let data: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.data).collect();
+    assert_eq!(data, large.bytes()[4 << 20..]);
 }
