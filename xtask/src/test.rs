@@ -21,7 +21,7 @@ pub(crate) struct Args {
 /// Packages that are tested together share one set of wasmtime's features; `isomer-compile` adds the compiler.
 const UNITS: [&[&str]; 3] = [
     &["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust", "isomer-registry", "isomer-run"],
-    &["isomer-compile"],
+    &["isomer-compile", "isomer-remote"],
     &["isomer-tests", "xtask"],
 ];
 
@@ -50,6 +50,9 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
         test.args(["test", "--locked", "--no-fail-fast"]).env("ISOMER_SKIP_LOG", &skips);
         if let Ok(wasmtime) = setup::wasmtime() {
             test.env("ISOMER_UPSTREAM_WASMTIME", wasmtime);
+        }
+        if let Ok(casd) = setup::casd() {
+            test.env("ISOMER_CASD", casd);
         }
         packages.iter().for_each(|package| {
             test.args(["--package", package]);
@@ -81,14 +84,17 @@ fn lints() -> Result<()> {
         });
         run(clippy.args(["--", "--deny", "warnings"]))?;
     }
-    let documented =
-        ["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust", "isomer-registry", "isomer-run"];
-    let mut doc = cargo();
-    doc.args(["doc", "--locked", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings");
-    documented.iter().for_each(|package| {
-        doc.args(["--package", package]);
-    });
-    run(&mut doc)
+    // In groups for the same reason as the tests.
+    let documented: [&[&str]; 2] = [UNITS[0], &["isomer-remote"]];
+    for packages in documented {
+        let mut doc = cargo();
+        doc.args(["doc", "--locked", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings");
+        packages.iter().for_each(|package| {
+            doc.args(["--package", package]);
+        });
+        run(&mut doc)?;
+    }
+    Ok(())
 }
 
 fn cargo() -> Command {

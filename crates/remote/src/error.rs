@@ -1,0 +1,294 @@
+//! In: everything that can go wrong with a remote. Out: one sentence of what was found where, and a hint what to do.
+//! Never here: a secret (headers, tokens, keys).
+
+use crate::action::ActionError;
+use crate::digest::BlobDigest;
+use std::fmt;
+use std::time::Duration;
+
+/// Why a remote did not do what was asked. `url` is the address as the user wrote it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// An option that can't be used: an address, a header, a file.
+    #[error("{what}: {reason}")]
+    Options {
+        /// Which one.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An action that can't be described to any remote.
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    /// No connection.
+    #[error("{url}: cannot be reached: {reason}")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// A connection, but one side doesn't believe the other's certificate.
+    #[error("{url}: no agreement on TLS: {reason}")]
+    Tls {
+        /// The address.
+        url: String,
+        /// The TLS library's words.
+        reason: String,
+    },
+    /// A connection that ends without an answer, each time.
+    #[error("{url}: hangs up before it answers: {reason}")]
+    HangsUp {
+        /// The address.
+        url: String,
+        /// The words of the layers below.
+        reason: String,
+    },
+    /// It speaks another version of the API.
+    #[error("{url}: speaks Remote Execution API {found}, expected a range with a version in {expected}")]
+    Version {
+        /// The address.
+        url: String,
+        /// `LOW to HIGH`.
+        found: String,
+        /// What we speak.
+        expected: String,
+    },
+    /// A service that the address doesn't have.
+    #[error("{url}: has no {call}: {message}")]
+    NoService {
+        /// The address.
+        url: String,
+        /// The method that was called.
+        call: &'static str,
+        /// The remote's words.
+        message: String,
+    },
+    /// It hashes with something else.
+    #[error("{url}: offers no SHA-256, but {found}")]
+    DigestFunction {
+        /// The address.
+        url: String,
+        /// What it offers.
+        found: String,
+    },
+    /// It doesn't know who we are.
+    #[error("{url}: asks who is there: {message}")]
+    Unauthenticated {
+        /// The address.
+        url: String,
+        /// The remote's words.
+        message: String,
+    },
+    /// It knows and doesn't let us.
+    #[error("{url}: does not permit {call}: {message}")]
+    Permission {
+        /// The address.
+        url: String,
+        /// The method that was called.
+        call: &'static str,
+        /// The remote's words.
+        message: String,
+    },
+    /// No such instance.
+    #[error("{url}: has no instance `{instance}`: {message}")]
+    Instance {
+        /// The address.
+        url: String,
+        /// The name that we gave.
+        instance: String,
+        /// The remote's words.
+        message: String,
+    },
+    /// Execution was asked for and isn't offered.
+    #[error("{url}: does not execute actions")]
+    NoExecution {
+        /// The address.
+        url: String,
+    },
+    /// The cache can only be read.
+    #[error("{url}: takes no results of ours")]
+    ReadOnly {
+        /// The address.
+        url: String,
+    },
+    /// Other bytes than those of the digest that we asked for.
+    #[error("{url}: sent other bytes than asked for: found {found}, expected {expected}")]
+    HashMismatch {
+        /// The address.
+        url: String,
+        /// What was asked for.
+        expected: BlobDigest,
+        /// What came.
+        found: String,
+    },
+    /// A blob that was there is gone.
+    #[error("{url}: no longer has the blob {digest}")]
+    Missing {
+        /// The address.
+        url: String,
+        /// The blob.
+        digest: BlobDigest,
+    },
+    /// A blob that is larger than one side takes.
+    #[error("{url}: the blob {digest} is too large, expected at most {size_bytes_max} bytes")]
+    TooLarge {
+        /// The address.
+        url: String,
+        /// The blob.
+        digest: BlobDigest,
+        /// The limit.
+        size_bytes_max: u64,
+    },
+    /// The action succeeded without making what it was to make.
+    #[error("{url}: the action exited with 0 but left no `{path}`{}", quoted(.stderr))]
+    MissingOutput {
+        /// The address.
+        url: String,
+        /// The output that was declared.
+        path: String,
+        /// What it printed.
+        stderr: String,
+    },
+    /// The action ran and failed.
+    #[error("{url}: the action exited with {exit_code}{}", quoted(.stderr))]
+    Failed {
+        /// The address.
+        url: String,
+        /// Its exit code.
+        exit_code: i32,
+        /// The end of what it printed on standard error.
+        stderr: String,
+    },
+    /// It took too long.
+    #[error("{url}: {deadline}, expected at most {} s", .limit.as_secs_f32())]
+    Deadline {
+        /// The address.
+        url: String,
+        /// What did.
+        deadline: Deadline,
+        /// How long it was given.
+        limit: Duration,
+    },
+    /// It failed again and again.
+    #[error("{url}: {call} failed {attempts} times in {:.1} s, the last time with {last}", .elapsed.as_secs_f32())]
+    TooManyRetries {
+        /// The address.
+        url: String,
+        /// The method that was called.
+        call: &'static str,
+        /// How often.
+        attempts: u32,
+        /// For how long.
+        elapsed: Duration,
+        /// The last failure.
+        last: String,
+    },
+    /// Any other answer that says no.
+    #[error("{url}: refuses {call}: {reason}")]
+    Refused {
+        /// The address.
+        url: String,
+        /// The method that was called.
+        call: &'static str,
+        /// The code and the remote's words.
+        reason: String,
+    },
+    /// An answer that makes no sense.
+    #[error("{url}: answers {call} with nonsense: {reason}")]
+    Nonsense {
+        /// The address.
+        url: String,
+        /// The method that was called.
+        call: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// [`Cancel`](crate::Cancel) was pulled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Which of the waits was too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// The action ran for longer than its timeout.
+    Action,
+    /// No worker took it.
+    Queue,
+    /// Queue and action together: the remote doesn't say in which of both it is.
+    QueueAndAction,
+    /// Everything together.
+    Total,
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Deadline::Action => "the action ran too long",
+            Deadline::Queue => "no worker took the action",
+            Deadline::QueueAndAction => "the action neither ended nor was its stage reported",
+            Deadline::Total => "the execution took too long in all",
+        })
+    }
+}
+
+fn quoted(stderr: &str) -> String {
+    let text = stderr.trim_end();
+    if text.is_empty() { String::new() } else { format!(", and printed:\n{text}") }
+}
+
+impl RemoteError {
+    /// What the reader can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            RemoteError::Options { .. } => return None,
+            RemoteError::Action(error) => return error.hint(),
+            RemoteError::Unreachable { .. } => {
+                "is the address right, and does the remote run? `grpcs://` is for TLS, `grpc://` for none"
+            }
+            RemoteError::Tls { .. } => {
+                "give the authority of the remote's certificate as a CA file, and a client certificate with its key \
+                 if the remote asks for one"
+            }
+            RemoteError::HangsUp { .. } => {
+                "does it want TLS (`grpcs://`), or a client certificate, or does it speak another protocol?"
+            }
+            RemoteError::Version { .. } => "update the remote, or use one that speaks version 2",
+            RemoteError::NoService { .. } => {
+                "is this the address of that service? CAS, action cache and execution may have one each"
+            }
+            RemoteError::DigestFunction { .. } => "enable SHA-256 on the remote",
+            RemoteError::Unauthenticated { .. } => "give a bearer token, a header or a client certificate",
+            RemoteError::Permission { .. } => {
+                "ask for the right to do so; reading a cache and writing to it may differ"
+            }
+            RemoteError::Instance { .. } => "give the instance name that the remote was set up with",
+            RemoteError::NoExecution { .. } => "use it as a cache only, or give another address for execution",
+            RemoteError::ReadOnly { .. } => "use this cache for reading only",
+            RemoteError::HashMismatch { .. } => {
+                "nothing of it was used; the remote or something on the way to it damages data"
+            }
+            RemoteError::Missing { .. } => "the remote deletes blobs that are still in use: give it more space",
+            RemoteError::TooLarge { .. } => "raise the limit, or leave this one to the local machine",
+            RemoteError::MissingOutput { .. } => {
+                "was the tool told to write there? Remotes of API 2.0 ignore outputs that are no files"
+            }
+            RemoteError::Failed { .. } => "run the same command on this machine to see more",
+            RemoteError::Deadline { deadline: Deadline::Action, .. } => "give the action a longer timeout",
+            RemoteError::Deadline { deadline: Deadline::Queue, .. } => {
+                "are there workers with the action's platform properties? A remote may queue for ever without one"
+            }
+            RemoteError::Deadline { deadline: Deadline::QueueAndAction, .. } => {
+                "does the remote still run? If so, give queue and action more time"
+            }
+            RemoteError::Deadline { deadline: Deadline::Total, .. } => "give the execution more time in all",
+            RemoteError::TooManyRetries { .. } => "the remote or the way to it is not well: look at its log",
+            RemoteError::Refused { .. } => "the words after the code are the remote's own: look at its log",
+            RemoteError::Nonsense { .. } => "is this a Remote Execution API server?",
+            RemoteError::Cancelled => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

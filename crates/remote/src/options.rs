@@ -1,0 +1,163 @@
+//! In: what a user said about a remote. Out: the same as one value, with the defaults. Never here: a connection.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a remote is, who we are, and how patient.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where blobs are: `grpc://`, `grpcs://`, `http://` or `https://` with host and port.
+    pub cas: String,
+    /// Where results of actions are.
+    pub action_cache: String,
+    /// Where actions are executed; `None` when only the cache is wanted.
+    pub execution: Option<String>,
+    /// The tenant on the remote. Many have one without a name.
+    pub instance_name: String,
+    /// How the remote and we prove who we are.
+    pub tls: Tls,
+    /// Headers sent with every call.
+    pub headers: Vec<Header>,
+    /// What the remote's logs call us.
+    pub tool: Tool,
+    /// How long an idle connection with calls under way may be silent before it is asked whether it is alive.
+    /// Servers hang up on clients that ask more often than they like; such a call is taken up again.
+    pub keepalive: Option<Duration>,
+    /// How long to wait for what.
+    pub deadlines: Deadlines,
+    /// How often to try again.
+    pub retry: Retry,
+    /// Execute also what the cache has. The result replaces the cached one.
+    pub skip_cache_lookup: bool,
+    /// The largest blob that is downloaded.
+    pub blob_size_bytes_max: u64,
+}
+
+impl Options {
+    /// One address for everything, execution included.
+    pub fn new(url: impl Into<String>) -> Options {
+        let url = url.into();
+        Options {
+            cas: url.clone(),
+            action_cache: url.clone(),
+            execution: Some(url),
+            instance_name: String::new(),
+            tls: Tls::default(),
+            headers: Vec::new(),
+            tool: Tool::default(),
+            keepalive: Some(Duration::from_secs(60)),
+            deadlines: Deadlines::default(),
+            retry: Retry::default(),
+            skip_cache_lookup: false,
+            blob_size_bytes_max: 2 << 30,
+        }
+    }
+}
+
+/// Certificates, all PEM. Used for `grpcs://` and `https://` only.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Authorities to trust instead of the system's.
+    pub ca_files: Vec<PathBuf>,
+    /// Our certificate and its key, for remotes that ask for one (mTLS).
+    pub client: Option<ClientCertificate>,
+    /// The name that the remote's certificate must have, when it isn't the host of the address.
+    pub server_name: Option<String>,
+}
+
+/// A certificate with its private key.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// The certificate, and those between it and the authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// A header. Its value may be a secret and is never printed.
+#[derive(Clone)]
+pub struct Header {
+    /// Its name, in any case.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Header {
+    /// `authorization: Bearer TOKEN`
+    pub fn bearer(token: &str) -> Header {
+        Header { name: "authorization".to_owned(), value: format!("Bearer {token}") }
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: …", self.name)
+    }
+}
+
+/// What calls carry as `requestmetadata-bin`.
+#[derive(Clone, Debug, Default)]
+pub struct Tool {
+    /// The program's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What all calls of one run have in common.
+    pub invocation_id: String,
+}
+
+/// How long to wait. A queue's time is never counted as an action's: a busy farm is not a slow action.
+#[derive(Clone, Debug)]
+pub struct Deadlines {
+    /// Until a connection is made and the remote has said what it can do.
+    pub connect: Duration,
+    /// Until a call is answered, or until the next bytes of a blob arrive. Then it is tried again.
+    pub call: Duration,
+    /// How long an action may wait for a worker, from each time that it is queued.
+    pub queue: Duration,
+    /// What a worker may need for fetching inputs and storing outputs, beyond the action's own timeout.
+    pub transfer: Duration,
+    /// How long one execution may take in all: uploads, queue, retries and downloads.
+    pub total: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Deadlines {
+        Deadlines {
+            connect: Duration::from_secs(10),
+            call: Duration::from_secs(60),
+            queue: Duration::from_secs(15 * 60),
+            transfer: Duration::from_secs(2 * 60),
+            total: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// How often to try again what may well work the next time.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// How many times in a row something may fail before it is given up, the first included.
+    pub attempts_max: u32,
+    /// For how long it may go on failing.
+    pub time_max: Duration,
+    /// The first pause. Each is twice the last, and a random part of that is waited.
+    pub pause_first: Duration,
+    /// The longest pause, unless the remote itself asks for more.
+    pub pause_max: Duration,
+    /// How many times all inputs are uploaded again because the remote says that some are missing.
+    pub uploads_max: u32,
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry {
+            attempts_max: 6,
+            time_max: Duration::from_secs(2 * 60),
+            pause_first: Duration::from_millis(200),
+            pause_max: Duration::from_secs(10),
+            uploads_max: 3,
+        }
+    }
+}

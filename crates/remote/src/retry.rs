@@ -1,0 +1,165 @@
+//! In: a failed call. Out: a pause, or the decision that it is enough. Never here: a retry without a cap in number and
+//! in time, or of something that fails the same way every time.
+
+use crate::error::RemoteError;
+use crate::options::Retry;
+use std::collections::hash_map::RandomState;
+use std::error::Error;
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Duration, Instant};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// How many times one operation is taken up again in all, however much each attempt brings. A load balancer that hangs
+/// up once a minute is survived for hours.
+const ATTEMPTS_MAX: u32 = 250;
+
+/// What is left of the patience for one operation.
+pub(crate) struct Budget<'a> {
+    limits: &'a Retry,
+    /// Failures since something was achieved, and since when.
+    fruitless: u32,
+    since: Instant,
+    failures: u32,
+}
+
+impl Budget<'_> {
+    pub(crate) fn new(limits: &Retry) -> Budget<'_> {
+        Budget { limits, fruitless: 0, since: Instant::now(), failures: 0 }
+    }
+
+    /// The last attempt got somewhere: what fails next is another failure.
+    pub(crate) fn progress(&mut self) {
+        self.fruitless = 0;
+        self.since = Instant::now();
+    }
+
+    /// Waits before the next attempt, or says why there is none.
+    pub(crate) async fn after(&mut self, url: &str, call: &'static str, status: &Status) -> Result<(), RemoteError> {
+        if !may_pass(status.code()) {
+            return Err(refusal(url, call, status));
+        }
+        self.fruitless += 1;
+        self.failures += 1;
+        let elapsed = self.since.elapsed();
+        let pause = self.pause().max(asked_for(status));
+        let enough = self.fruitless >= self.limits.attempts_max
+            || self.failures >= ATTEMPTS_MAX
+            || elapsed + pause > self.limits.time_max;
+        if enough {
+            let last = describe(status);
+            return Err(RemoteError::TooManyRetries {
+                url: url.to_owned(),
+                call,
+                attempts: self.fruitless,
+                elapsed,
+                last,
+            });
+        }
+        tracing::debug!(url, call, attempt = self.fruitless, ?pause, last = describe(status), "trying again");
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// Between a half and the whole of twice the last: many clients must not come back at the same moment.
+    fn pause(&self) -> Duration {
+        let doubled = self.limits.pause_first.saturating_mul(1 << (self.fruitless - 1).min(20));
+        let longest = doubled.min(self.limits.pause_max);
+        // The hasher's keys are random: that is all the randomness that this needs.
+        let random = RandomState::new().build_hasher().finish();
+        longest.mul_f64(0.5 + (random >> 11) as f64 / (1u64 << 54) as f64)
+    }
+}
+
+/// Failures that may be gone at the next attempt.
+pub(crate) fn may_pass(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable | Code::Aborted | Code::Internal | Code::Unknown | Code::Cancelled | Code::ResourceExhausted
+    )
+}
+
+/// The pause that the remote asks for (`google.rpc.RetryInfo`).
+fn asked_for(status: &Status) -> Duration {
+    status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or_default()
+}
+
+/// The error for a status that no retry will change.
+pub(crate) fn refusal(url: &str, call: &'static str, status: &Status) -> RemoteError {
+    let url = url.to_owned();
+    let message = words(status);
+    match status.code() {
+        Code::Unauthenticated => RemoteError::Unauthenticated { url, message },
+        Code::PermissionDenied => RemoteError::Permission { url, call, message },
+        Code::Unimplemented => RemoteError::NoService { url, call, message },
+        _ => RemoteError::Refused { url, call, reason: describe(status) },
+    }
+}
+
+/// The code in the standard's spelling, and the remote's words.
+pub(crate) fn describe(status: &Status) -> String {
+    format!("{:?}: {}", status.code(), words(status))
+}
+
+/// The remote's words, or those of the layers below when no remote answered. Both are cut to a readable length, and
+/// nothing in them can move a terminal's cursor.
+pub(crate) fn words(status: &Status) -> String {
+    let mut parts = vec![status.message().to_owned()];
+    let mut source = status.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !parts.contains(&text) {
+            parts.push(text);
+        }
+        source = error.source();
+    }
+    parts.retain(|part| !part.is_empty());
+    if parts.is_empty() {
+        return "it gives no reason".to_owned();
+    }
+    printable(&parts.join(": "), 1000)
+}
+
+/// Without control characters other than line ends, and not longer than that many characters.
+pub(crate) fn printable(text: &str, characters_max: usize) -> String {
+    let mut kept: String = text
+        .chars()
+        .map(
+            |character| {
+                if character.is_control() && !matches!(character, '\n' | '\t') { '\u{fffd}' } else { character }
+            },
+        )
+        .take(characters_max)
+        .collect();
+    if text.chars().nth(characters_max).is_some() {
+        kept.push('…');
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_differ() {
+        let limits = Retry::default();
+        let mut budget = Budget::new(&limits);
+        let mut longest = Duration::ZERO;
+        for fruitless in 1..=40 {
+            budget.fruitless = fruitless;
+            let pauses: Vec<_> = (0..20).map(|_| budget.pause()).collect();
+            assert!(pauses.iter().all(|pause| *pause <= limits.pause_max), "{pauses:?}");
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "no jitter in {pauses:?}");
+            longest = longest.max(pauses[0]);
+        }
+        assert!(longest >= limits.pause_max / 2);
+    }
+
+    #[test]
+    fn hostile_words_stay_on_their_line() {
+        assert_eq!(words(&Status::internal("\u{1b}[2Jgone\r")), "\u{fffd}[2Jgone\u{fffd}");
+        assert_eq!(words(&Status::internal("")), "it gives no reason");
+        assert_eq!(words(&Status::internal("x".repeat(5000))).chars().count(), 1001);
+    }
+}

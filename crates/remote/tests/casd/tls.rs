@@ -1,0 +1,242 @@
+//! Certificates in both directions, tokens, and what every call carries.
+
+use crate::grpc_proxy::{Call, GrpcProxy, Verdict};
+use crate::server::{Casd, connect, options};
+use crate::tool::action;
+use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
+use isomer_remote::{Cancel, ClientCertificate, Header, Options, Remote, RemoteError};
+use prost::Message;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+
+/// An authority with a server and a client, made by openssl.
+struct Certificates(TempDir);
+
+impl Certificates {
+    fn new() -> Certificates {
+        let certificates = Certificates(tempfile::tempdir().unwrap());
+        let ca = ["-x509", "-subj", "/CN=authority", "-addext", "basicConstraints=critical,CA:TRUE"];
+        certificates.openssl(&["req", "-keyout", "ca.key", "-out", "ca.pem"], &ca);
+        for (name, extension) in
+            [("server", "subjectAltName=IP:127.0.0.1,DNS:farm.example"), ("client", "keyUsage=digitalSignature")]
+        {
+            let (key, pem) = (format!("{name}.key"), format!("{name}.pem"));
+            let subject = format!("/CN={name}");
+            certificates.openssl(
+                &["req", "-keyout", &key, "-out", &pem],
+                &[
+                    "-x509",
+                    "-subj",
+                    &subject,
+                    "-addext",
+                    extension,
+                    "-addext",
+                    "basicConstraints=critical,CA:FALSE",
+                    "-CA",
+                    "ca.pem",
+                    "-CAkey",
+                    "ca.key",
+                ],
+            );
+        }
+        certificates
+    }
+
+    fn openssl(&self, begin: &[&str], rest: &[&str]) {
+        let status = Command::new("openssl")
+            .args(begin)
+            .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"])
+            .args(rest)
+            .current_dir(self.0.path())
+            .stderr(Stdio::null())
+            .status()
+            .expect("openssl is installed");
+        assert!(status.success(), "openssl {begin:?} {rest:?}");
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn server(&self) -> ServerTlsConfig {
+        let read = |name: &str| fs::read(self.path(name)).unwrap();
+        ServerTlsConfig::new().identity(Identity::from_pem(read("server.pem"), read("server.key")))
+    }
+
+    fn asking_clients(&self) -> ServerTlsConfig {
+        self.server().client_ca_root(Certificate::from_pem(fs::read(self.path("ca.pem")).unwrap()))
+    }
+}
+
+fn secure(proxy: &GrpcProxy, ca: &Path) -> Options {
+    let mut options = options(proxy.address);
+    let url = format!("grpcs://{}", proxy.address);
+    (options.cas, options.action_cache, options.execution) = (url.clone(), url.clone(), Some(url));
+    options.tls.ca_files = vec![ca.to_owned()];
+    options.retry.attempts_max = 3;
+    options
+}
+
+fn refusal(options: &Options) -> RemoteError {
+    match Remote::connect(options, &Cancel::new()) {
+        Ok(_) => panic!("it connected"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn a_certificate_is_checked() {
+    let Some(casd) = Casd::start() else { return };
+    let (ours, theirs) = (Certificates::new(), Certificates::new());
+    let proxy = GrpcProxy::with_tls(casd.address, Some(ours.server()), |_| Verdict::Forward);
+    let good = secure(&proxy, &ours.path("ca.pem"));
+    connect(&good).execute(&action("time result", &["result"]).build().unwrap(), |_| ()).unwrap();
+
+    let error = refusal(&secure(&proxy, &theirs.path("ca.pem")));
+    assert!(matches!(error, RemoteError::Tls { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("CA file"));
+
+    let mut named = good.clone();
+    named.tls.server_name = Some("farm.example".to_owned());
+    connect(&named);
+    named.tls.server_name = Some("other.example".to_owned());
+    let error = refusal(&named);
+    assert!(matches!(error, RemoteError::Tls { .. }), "{error}");
+
+    let mut systems = good.clone();
+    systems.tls.ca_files.clear();
+    let error = refusal(&systems);
+    assert!(matches!(error, RemoteError::Tls { .. } | RemoteError::Options { .. }), "{error}");
+}
+
+#[test]
+fn plain_and_tls_do_not_mix() {
+    let Some(casd) = Casd::start() else { return };
+    let certificates = Certificates::new();
+    let proxy = GrpcProxy::with_tls(casd.address, Some(certificates.server()), |_| Verdict::Forward);
+    let mut plain = options(proxy.address);
+    plain.retry.attempts_max = 2;
+    let error = refusal(&plain);
+    assert!(matches!(error, RemoteError::HangsUp { .. }), "{error}");
+    let mut secured = secure(&proxy, &certificates.path("ca.pem"));
+    let url = format!("grpcs://{}", casd.address);
+    (secured.cas, secured.action_cache, secured.execution) = (url.clone(), url.clone(), Some(url));
+    let error = refusal(&secured);
+    assert!(matches!(error, RemoteError::Tls { .. } | RemoteError::Unreachable { .. }), "{error}");
+}
+
+#[test]
+fn a_remote_may_ask_for_our_certificate() {
+    let Some(casd) = Casd::start() else { return };
+    let (ours, theirs) = (Certificates::new(), Certificates::new());
+    let proxy = GrpcProxy::with_tls(casd.address, Some(ours.asking_clients()), |_| Verdict::Forward);
+    let mut options = secure(&proxy, &ours.path("ca.pem"));
+    let error = refusal(&options);
+    assert!(matches!(error, RemoteError::Tls { .. } | RemoteError::HangsUp { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("client certificate"), "{error}");
+
+    let client = |certificates: &Certificates| {
+        Some(ClientCertificate { certificate: certificates.path("client.pem"), key: certificates.path("client.key") })
+    };
+    options.tls.client = client(&ours);
+    let remote = connect(&options);
+    remote.execute(&action("time result", &["result"]).build().unwrap(), |_| ()).unwrap();
+
+    options.tls.client = client(&theirs);
+    let error = refusal(&options);
+    assert!(matches!(error, RemoteError::Tls { .. } | RemoteError::HangsUp { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("client certificate"), "{error}");
+}
+
+#[test]
+fn files_that_are_no_certificates() {
+    let certificates = Certificates::new();
+    let nowhere = options("127.0.0.1:1".parse().unwrap());
+    let with = |name: &str, text: Option<&str>| {
+        let path = certificates.path(name);
+        if let Some(text) = text {
+            fs::write(&path, text).unwrap();
+        }
+        let mut options = nowhere.clone();
+        options.cas = "grpcs://127.0.0.1:1".to_owned();
+        options.tls.ca_files = vec![path];
+        refusal(&options).to_string()
+    };
+    assert!(with("absent", None).contains("absent: No such file"), "{}", with("absent", None));
+    assert!(with("empty", Some("")).ends_with("empty: expected PEM, found no `-----BEGIN`"));
+    let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    let text = with("broken", Some(broken));
+    assert!(text.contains("certificates: "), "{text}");
+}
+
+/// A rule that lets in who has the token.
+fn with_token(call: &Call) -> Verdict {
+    match call.headers.get("authorization").map(|value| value.as_bytes()) {
+        Some(b"Bearer s3cret") => Verdict::Forward,
+        Some(_) => Verdict::Refuse(Status::permission_denied("this token is for others")),
+        None => Verdict::Refuse(Status::unauthenticated("no token")),
+    }
+}
+
+#[test]
+fn a_token_lets_us_in() {
+    let Some(casd) = Casd::start() else { return };
+    let certificates = Certificates::new();
+    let proxy = GrpcProxy::with_tls(casd.address, Some(certificates.server()), with_token);
+    let mut options = secure(&proxy, &certificates.path("ca.pem"));
+    let error = refusal(&options);
+    assert!(matches!(error, RemoteError::Unauthenticated { .. }), "{error}");
+
+    options.headers = vec![Header::bearer("wrong")];
+    let error = refusal(&options);
+    assert!(matches!(error, RemoteError::Permission { .. }), "{error}");
+    assert!(!format!("{options:?} {error:?}").contains("wrong"), "a secret is printed");
+
+    options.headers = vec![Header::bearer("s3cret")];
+    connect(&options).execute(&action("time result", &["result"]).build().unwrap(), |_| ()).unwrap();
+
+    options.headers = vec![Header::bearer("s3cret\n")];
+    let error = refusal(&options);
+    let expected = "the header `authorization`: the value has characters that a header can't have";
+    assert_eq!(error.to_string(), expected);
+    options.headers = vec![Header { name: "grpc-timeout".to_owned(), value: "1S".to_owned() }];
+    assert!(matches!(refusal(&options), RemoteError::Options { .. }));
+}
+
+#[test]
+fn every_call_says_who_we_are() {
+    let Some(casd) = Casd::start() else { return };
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let seeing = Arc::clone(&seen);
+    let proxy = GrpcProxy::start(casd.address, move |call| {
+        let headers = MetadataMap::from_headers(call.headers.clone());
+        let metadata = headers.get_bin("build.bazel.remote.execution.v2.requestmetadata-bin").unwrap();
+        let metadata = reapi::RequestMetadata::decode(metadata.to_bytes().unwrap()).unwrap();
+        let tenant = headers.get("x-tenant").map(|value| value.to_str().unwrap().to_owned());
+        seeing.lock().unwrap().push((call.method.clone(), metadata, tenant));
+        Verdict::Forward
+    });
+    let mut options = options(proxy.address);
+    options.tool.name = "isomer".to_owned();
+    options.tool.version = "1.2.3".to_owned();
+    options.tool.invocation_id = "run 7".to_owned();
+    options.headers = vec![Header { name: "X-Tenant".to_owned(), value: "acme".to_owned() }];
+    let action = action("time result", &["result"]).build().unwrap();
+    connect(&options).execute(&action, |_| ()).unwrap();
+    let seen = seen.lock().unwrap();
+    for (method, metadata, tenant) in seen.iter() {
+        let tool = metadata.tool_details.clone().unwrap();
+        assert_eq!((tool.tool_name.as_str(), tool.tool_version.as_str()), ("isomer", "1.2.3"), "{method}");
+        assert_eq!(metadata.tool_invocation_id, "run 7", "{method}");
+        assert_eq!(tenant.as_deref(), Some("acme"), "{method}");
+        let expected = if method == "Execute" { action.digest().hash() } else { String::new() };
+        assert_eq!(metadata.action_id, expected, "{method}");
+    }
+    assert!(seen.iter().any(|(method, ..)| method == "Execute"));
+}
