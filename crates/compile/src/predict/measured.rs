@@ -1,9 +1,10 @@
 //! The measurement behind `measured.toml`: every operator, alone and in the combinations that code generators know, is
 //! compiled with each extension on and off, and the code of each function is compared. `BLESS=1` writes the file.
 //!
-//! An extension is switched on top of two kinds of sets: the least that it implies, and each set on the way from one
-//! shipped profile to the next, one extension at a time. So the step between two shipped profiles is a chain of steps
-//! that were all measured. Vector registers of 256 bits and more, which no shipped profile asks for, have no rows.
+//! An extension is switched on top of three kinds of sets: the least that it implies; everything that does not imply
+//! it; and each set on the way from one shipped profile to the next, one extension at a time. So the step between two
+//! shipped profiles is a chain of steps that were all measured. Vector registers of 256 bits and more, which no shipped
+//! profile asks for, have no rows.
 
 #[allow(dead_code, reason = "the sweep in `tests/operators.rs` uses the rest")]
 #[path = "../../tests/operators/cases.rs"]
@@ -134,13 +135,15 @@ fn shipped_steps(settings: &'static str) -> BTreeSet<Step> {
     steps
 }
 
-/// Each extension alone.
+/// Each extension alone, and on top of all that do not imply it: many rules ask for two at once.
 fn single_steps() -> BTreeSet<Step> {
     let mut steps = BTreeSet::new();
     for (arch, extension) in Arch::ALL.into_iter().flat_map(|arch| extensions(arch).map(move |name| (arch, name))) {
         let mut least = closure(arch, extension);
         least.remove(extension);
         steps.insert(step(arch, &least, extension, PLAIN));
+        let others = extensions(arch).filter(|other| !closure(arch, other).contains(extension));
+        steps.insert(step(arch, &others.collect(), extension, PLAIN));
     }
     steps
 }
@@ -217,9 +220,6 @@ fn measure(steps: &BTreeSet<Step>, samples: &[Sample]) -> BTreeMap<(Arch, &'stat
             let (Some(without), Some(with)) = pair else { continue };
             let symbols: BTreeSet<_> = without.keys().chain(with.keys()).collect();
             for symbol in symbols.into_iter().filter(|symbol| without.get(*symbol) != with.get(*symbol)) {
-                if std::env::var("TRACE").is_ok() {
-                    println!("{} {} {} {symbol}", step.arch, step.extension, sample.input.name);
-                }
                 let suspects = suspects(sample, symbol);
                 found.insert((suspects.iter().count(), suspects));
             }

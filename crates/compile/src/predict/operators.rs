@@ -154,12 +154,14 @@ pub(super) fn ingredients(body: &FunctionBody<'_>) -> wasmparser::Result<Ingredi
     Ok(found)
 }
 
-/// The bits of a floating-point or vector constant; `before` is the integer constant that comes just before it.
+/// The bits of a constant that is no integer; `before` is the integer constant that comes just before it.
 fn constant(operator: &Operator<'_>, before: Option<u64>) -> Option<u128> {
     match operator {
         Operator::F32Const { value } => Some(value.bits().into()),
         Operator::F64Const { value } => Some(value.bits().into()),
         Operator::V128Const { value } => Some(u128::from_le_bytes(*value.bytes())),
+        // Machines that shuffle by a table load the lanes as a vector.
+        Operator::I8x16Shuffle { lanes } => Some(u128::from_le_bytes(*lanes)),
         Operator::F32ReinterpretI32 | Operator::F64ReinterpretI64 => before.map(u128::from),
         _ => None,
     }

@@ -218,6 +218,7 @@ const FLOATS: &[&str] = &[
     "(F.const 1e30)",
     "(F.const 0x1p-126)",
     "(F.const 65504)",
+    "(F.const 0x3c00p-149)",
     "(F.add $a (F.const 1))",
     "(F.mul $a (F.const 2))",
     "(F.div $a (F.const 2))",
@@ -238,6 +239,7 @@ const CONVERSIONS: &[&str] = &[
     "(f64.const 1.4012984643248171e-45)",
     "(f64.promote_f32 (f32.const 0x1p-149))",
     "(f64.const 0x1p-1074)",
+    "(f64.const 0x3c00p-1074)",
     "(f64.const 0x1.23456789abcp+300)",
 ];
 
@@ -293,6 +295,11 @@ const VECTORS: &[&str] = &[
     "(i32x4.add $c (i32x4.extadd_pairwise_i16x8_s (i16x8.extmul_low_i8x16_s $a $b)))",
     "(i32x4.add $c (i32x4.extadd_pairwise_i16x8_u $a))",
     "(i16x8.add $c (i16x8.extadd_pairwise_i8x16_u $a))",
+    "(i32x4.add $c (i32x4.extadd_pairwise_i16x8_s
+        (i16x8.mul (i16x8.extend_low_i8x16_s $a) (i16x8.extend_low_i8x16_u $b))))",
+    "(i32x4.add $c (i32x4.add
+        (i32x4.extadd_pairwise_i16x8_s (i16x8.mul (i16x8.extend_low_i8x16_s $a) (i16x8.extend_low_i8x16_u $b)))
+        (i32x4.extadd_pairwise_i16x8_s (i16x8.mul (i16x8.extend_high_i8x16_s $a) (i16x8.extend_high_i8x16_u $b)))))",
     "(i32x4.add (i32x4.relaxed_dot_i8x16_i7x16_add_s $a $b $c) $a)",
     "(i32x4.add $a (i32x4.mul $b $c))",
     "(i32x4.sub $a (i32x4.mul $b $c))",
@@ -374,6 +381,9 @@ const SHUFFLES: &[&str] = &[
     "0 17 2 19 4 21 6 23 8 25 10 27 12 29 14 31",
     "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15",
     "5 31 7 2 16 0 9 9 30 1 22 13 4 18 3 11",
+    // Compilers leave zeros for the lanes that they do not need.
+    "2 3 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
+    "1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
 ];
 
 pub(super) fn scalars() -> String {

@@ -42,7 +42,7 @@ fn function(outer: &Instruction, place: usize, inner: &Instruction) -> String {
 #[test]
 #[ignore = "compiles a hundred thousand functions for each step between shipped profiles"]
 fn no_pair_of_operators_is_missing() {
-    let names = std::env::var("ISOMER_PAIRS").unwrap_or_default();
+    let names = std::env::var("ISOMER_ARCHITECTURES").unwrap_or_default();
     let chosen = |arch: &Arch| names.is_empty() || names.split(',').any(|name| name == arch.name());
     let samples = samples(&|_| true);
     let count: usize = samples.iter().map(|sample| sample.functions.len()).sum();
