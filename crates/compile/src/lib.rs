@@ -20,6 +20,7 @@ pub mod codegen;
 pub mod schedule;
 
 mod collapse;
+pub mod predict;
 pub mod release;
 pub mod release_manifest;
 

@@ -44,12 +44,29 @@ pub(super) fn all() -> impl Iterator<Item = &'static str> {
 
 const TYPES: [&str; 5] = ["i32", "i64", "f32", "f64", "v128"];
 
-pub(super) fn cases() -> Vec<Case> {
-    ROWS.par_iter().filter_map(case).collect()
+/// An instruction whose operands and results are numbers or vectors.
+pub(super) struct Instruction {
+    /// The operator's name.
+    pub(super) name: &'static str,
+    /// As it is written, immediates and all.
+    pub(super) text: String,
+    /// The types that it takes.
+    pub(super) operands: Types,
+    /// The types that it gives.
+    pub(super) results: Types,
 }
 
-/// A module for the operator, if it is simple.
-fn case(row: &Row) -> Option<Case> {
+pub(super) fn instructions() -> Vec<Instruction> {
+    ROWS.par_iter().filter_map(instruction).collect()
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let case = |instruction: Instruction| Case { name: instruction.name.to_owned(), text: module(&instruction) };
+    instructions().into_iter().map(case).collect()
+}
+
+/// The operator as an instruction, if it is simple.
+fn instruction(row: &Row) -> Option<Instruction> {
     let immediates = match row.immediates {
         [] | ["memarg"] => "",
         ["lane"] | ["memarg", "lane"] => " 1",
@@ -61,9 +78,9 @@ fn case(row: &Row) -> Option<Case> {
     if operands + results == 0 {
         return None;
     }
-    let instruction = format!("{}{immediates}", mnemonic(row.method.strip_prefix("visit_")?));
-    let (operands, results) = signature(&instruction, operands, results)?;
-    Some(Case { name: row.name.to_owned(), text: module(&instruction, &operands, &results) })
+    let text = format!("{}{immediates}", mnemonic(row.method.strip_prefix("visit_")?));
+    let (operands, results) = signature(&text, operands, results)?;
+    Some(Instruction { name: row.name, text, operands, results })
 }
 
 /// `i32_atomic_rmw8_add_u` is written `i32.atomic.rmw8.add_u`, `i8x16_add` is `i8x16.add`.
@@ -76,7 +93,7 @@ fn mnemonic(method: &str) -> String {
     text
 }
 
-type Types = Vec<&'static str>;
+pub(super) type Types = Vec<&'static str>;
 
 fn signature(instruction: &str, operands: usize, results: usize) -> Option<(Types, Types)> {
     let drops = "drop ".repeat(results);
@@ -108,17 +125,24 @@ fn is_valid(text: &str) -> bool {
     Validator::new_with_features(WasmFeatures::all()).validate_all(&wasm).is_ok()
 }
 
+fn module(instruction: &Instruction) -> String {
+    let atomic = instruction.text.contains("atomic");
+    let memory = if atomic { "(memory 1 2 shared)" } else { "(memory 1)" };
+    let exports = (0..).map(|number| format!("(export \"{number}\" (func {number}))"));
+    let functions = functions(instruction);
+    let exports: String = exports.take(functions.len()).collect();
+    format!("(module {memory} {exports} {})", functions.concat())
+}
+
 /// The operator with operands that nobody knows, with the last one constant, and with constants only: code generators
 /// have rules of their own for each.
-fn module(instruction: &str, operands: &[&str], results: &[&str]) -> String {
-    let atomic = instruction.contains("atomic");
-    let memory = if atomic { "(memory 1 2 shared)" } else { "(memory 1)" };
+pub(super) fn functions(Instruction { text, operands, results, .. }: &Instruction) -> Vec<String> {
     let constant = |of: &str| match of {
         "v128" => "v128.const i64x2 0x0123456789abcdef 0x7f80000000000001".to_owned(),
         // A multiple of 8, as atomic accesses need.
         other => format!("{other}.const 8"),
     };
-    let mut functions = String::new();
+    let mut functions = Vec::new();
     for constants in [0, 1, operands.len()] {
         let unknown = operands.len().saturating_sub(constants);
         let pushes: Vec<_> = operands
@@ -126,15 +150,11 @@ fn module(instruction: &str, operands: &[&str], results: &[&str]) -> String {
             .enumerate()
             .map(|(index, of)| if index < unknown { format!("local.get {index}") } else { constant(of) })
             .collect();
-        functions += &format!(
-            "(func (export \"{constants}\") (param {}) (result {}) {} {instruction})\n",
-            operands.join(" "),
-            results.join(" "),
-            pushes.join(" "),
-        );
+        let (operands, results) = (operands.join(" "), results.join(" "));
+        functions.push(format!("(func (param {operands}) (result {results}) {} {text})", pushes.join(" ")));
         if operands.is_empty() || operands.len() == 1 && constants == 1 {
             break;
         }
     }
-    format!("(module {memory}\n{functions})")
+    functions
 }
