@@ -228,7 +228,11 @@ impl Cache {
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-        let error = |source| CacheError::Io { action: "write", path: path.to_owned(), source };
+        // Without the temporary file's name.
+        let error = |error: io::Error| {
+            let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            CacheError::Io { action: "write", path: path.to_owned(), source }
+        };
         let directory = path.parent().expect("every file is in one of the cache's directories");
         let mut file = tempfile::Builder::new().prefix(collect::TEMPORARY).tempfile_in(directory).map_err(error)?;
         file.write_all(bytes).map_err(error)?;
@@ -337,7 +341,7 @@ mod tests {
     #[test]
     fn a_cache_that_others_write_to_is_not_used() {
         let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let error = Cache::open(directory.path()).unwrap_err();
         assert!(error.to_string().contains("can be written by everybody"), "{error}");
     }

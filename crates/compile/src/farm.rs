@@ -18,7 +18,7 @@ use crate::Job;
 use crate::codegen::{Compiled, read_back};
 use crate::schedule::{Event, run_jobs, threads_of};
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Does jobs, some at once, each on the thread that asks for it.
 pub trait Executor: Sync {
@@ -49,26 +49,26 @@ impl Farm<'_> {
         mut on_event: impl FnMut(Event<Result<T, JobFailure>>),
     ) {
         let sizes: Vec<_> = jobs.iter().map(|job| job.input.wasm.len()).collect();
+        let stop = AtomicBool::new(false);
         let work = |index: usize| {
             let job = &jobs[index];
-            let artifact = self.executor.execute(job, threads_of(&sizes, index, self.parallelism))?;
-            Ok(keep(index, read_back(job, artifact)?))
+            let artifact = self.executor.execute(job, threads_of(&sizes, index, self.parallelism));
+            let compiled = artifact.and_then(|artifact| Ok(read_back(job, artifact)?));
+            if compiled.as_ref().is_err_and(|failure| self.fail_fast || *failure == JobFailure::Interrupted) {
+                stop.store(true, Ordering::Relaxed);
+            }
+            Ok(keep(index, compiled?))
         };
         let mut ended = vec![false; jobs.len()];
-        let mut stopped = None;
-        run_jobs(jobs.len(), self.parallelism, work, |event| {
+        let mut interrupted = false;
+        run_jobs(jobs.len(), self.parallelism, &stop, work, |event| {
             if let Event::Finished(index, result) = &event {
                 ended[*index] = true;
-                stopped = match result {
-                    Err(JobFailure::Interrupted) => Some(JobFailure::Interrupted),
-                    Err(_) if self.fail_fast => stopped.take().or(Some(JobFailure::NotTried)),
-                    _ => stopped.take(),
-                };
+                interrupted |= matches!(result, Err(JobFailure::Interrupted));
             }
             on_event(event);
-            if stopped.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        let failure = stopped.unwrap_or(JobFailure::NotTried);
+        let failure = if interrupted { JobFailure::Interrupted } else { JobFailure::NotTried };
         for index in (0..jobs.len()).filter(|index| !ended[*index]) {
             on_event(Event::Finished(index, Err(failure.clone())));
         }

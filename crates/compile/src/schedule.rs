@@ -6,8 +6,7 @@
 //! a job get several threads: its share of the work that is left.
 
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
@@ -45,26 +44,29 @@ pub fn threads_of(sizes: &[usize], index: usize, parallelism: NonZeroUsize) -> u
     share.clamp(1, parallelism.get())
 }
 
-/// Does `work` for each of `0..count`, in that order of beginning, on `parallelism` threads. When `on_event` breaks,
-/// nothing more begins, and what has begun is waited for.
+/// Does `work` for each of `0..count`, in that order of beginning, on `parallelism` threads. Once `stop` is set, by the
+/// work itself perhaps, nothing more begins, and what has begun is waited for.
 pub fn run_jobs<T: Send>(
     count: usize,
     parallelism: NonZeroUsize,
+    stop: &AtomicBool,
     work: impl Fn(usize) -> T + Sync,
-    mut on_event: impl FnMut(Event<T>) -> ControlFlow<()>,
+    on_event: impl FnMut(Event<T>),
 ) {
     let next = AtomicUsize::new(0);
     let (sender, events) = mpsc::channel();
     thread::scope(|scope| {
         for index in 0..parallelism.get().min(count) {
             let (sender, next, work) = (sender.clone(), &next, &work);
-            let worker = move || loop {
-                let job = next.fetch_add(1, Ordering::Relaxed);
-                if job >= count || sender.send(Event::Started(job)).is_err() {
-                    return;
-                }
-                if sender.send(Event::Finished(job, work(job))).is_err() {
-                    return;
+            let worker = move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let job = next.fetch_add(1, Ordering::Relaxed);
+                    if job >= count || sender.send(Event::Started(job)).is_err() {
+                        return;
+                    }
+                    if sender.send(Event::Finished(job, work(job))).is_err() {
+                        return;
+                    }
                 }
             };
             let spawned = thread::Builder::new().name(format!("isomer-job-{index}")).spawn_scoped(scope, worker);
@@ -75,11 +77,7 @@ pub fn run_jobs<T: Send>(
             }
         }
         drop(sender);
-        for event in events {
-            if on_event(event).is_break() {
-                next.store(count, Ordering::Relaxed);
-            }
-        }
+        events.into_iter().for_each(on_event);
     });
 }
 
@@ -102,24 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_begins_after_a_break() {
-        let (mut begun, mut ended) = (0, 0);
-        run_jobs(
-            100,
-            NonZeroUsize::MIN,
-            |index| index,
-            |event| match event {
-                Event::Started(_) => {
-                    begun += 1;
-                    ControlFlow::Continue(())
-                }
-                Event::Finished(..) => {
-                    ended += 1;
-                    ControlFlow::Break(())
-                }
-            },
-        );
-        assert!(begun < 100, "{begun}");
-        assert_eq!(begun, ended);
+    fn nothing_begins_after_a_stop() {
+        let (stop, mut begun, mut ended) = (AtomicBool::new(false), 0, 0);
+        let work = |index| stop.store(index == 2, Ordering::Relaxed);
+        run_jobs(100, NonZeroUsize::MIN, &stop, work, |event| match event {
+            Event::Started(_) => begun += 1,
+            Event::Finished(..) => ended += 1,
+        });
+        assert_eq!((begun, ended), (3, 3));
     }
 }

@@ -154,7 +154,9 @@ mod tests {
             cache.put(job(name), &entry, &layer).unwrap();
             age(&cache.action(job(name)), seconds);
         };
-        let noise: Vec<u8> = (0..100_000_u64).flat_map(|n| (n * n * 2_654_435_761).to_le_bytes()).collect();
+        let noise: Vec<u8> = (0..100_000_u64)
+            .flat_map(|n| n.wrapping_mul(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+            .collect();
         put("oldest", &noise[..200_000], 300);
         put("old, same artifact as the oldest", &noise[..200_000], 200);
         put("new", &noise[200_000..400_000], 100);

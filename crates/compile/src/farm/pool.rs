@@ -21,6 +21,9 @@ const STOP_INTERVAL: Duration = Duration::from_millis(100);
 /// How much of a worker's last words is kept.
 const LAST_WORDS_SIZE_BYTES_MAX: usize = 2048;
 
+/// What the compiler says of an allocation that failed where it looks: Cranelift panics, wasmtime gives an error.
+const NO_MEMORY: [&str; 2] = ["out of memory", "Cannot allocate memory"];
+
 /// What one job may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -64,6 +67,13 @@ impl Pool {
             Ok((Answer::Done, artifact)) => {
                 self.give_back(worker);
                 Attempt::of(Ok(artifact))
+            }
+            Ok((Answer::Failed(CodegenError::Panicked(text) | CodegenError::Compile(text)), _))
+                if self.limits.memory.is_some() && NO_MEMORY.iter().any(|words| text.contains(words)) =>
+            {
+                let limit = self.limits.memory.expect("the guard has seen it");
+                // The worker goes: what earlier jobs left in it may have been too much.
+                Attempt { result: Err(JobFailure::Memory { limit }), again: others_before }
             }
             Ok((Answer::Failed(error), _)) => {
                 // After a panic nobody knows what the process is like inside.

@@ -216,7 +216,7 @@ mod tests {
         let totals = Totals { compiled: 1, failed: 1, ..Totals::default() };
         let page = page("acme", 2, Duration::from_secs(2), &jobs, &[sample], totals);
         assert!(page.contains("&lt;b&gt; &amp; &quot;c&quot; x86-64-v3, 1.50 s"), "{page}");
-        assert!(!page.contains("<b>") && page.contains("not finished") && page.contains("1.0 MiB"), "{page}");
+        assert!(!page.contains("<b>") && page.contains("not finished") && page.contains("1.00 MiB"), "{page}");
         // Nothing happened at all.
         let empty = super::page("acme", 2, Duration::ZERO, &[], &[], Totals::default());
         assert!(!empty.contains("NaN") && !empty.contains("inf"), "{empty}");
