@@ -14,9 +14,10 @@ use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// The root of the checkout.
 pub fn root() -> &'static Path {
@@ -49,6 +50,8 @@ fn binary(name: &str) -> PathBuf {
 pub struct Call {
     command: Command,
     stdin: Vec<u8>,
+    /// Empty, unless the test names another: what one test has compiled is nothing to the next.
+    _cache: tempfile::TempDir,
 }
 
 /// `isomer`
@@ -74,7 +77,9 @@ impl Call {
         {
             command.env_remove(name);
         }
-        Call { command, stdin: Vec::new() }
+        let cache = scratch();
+        command.env("ISOMER_CACHE", cache.path());
+        Call { command, stdin: Vec::new(), _cache: cache }
     }
 
     /// Adds an argument.
@@ -113,16 +118,19 @@ impl Call {
     }
 
     /// Runs it to its end.
-    pub fn run(mut self) -> Ran {
+    pub fn run(self) -> Ran {
+        self.start().wait()
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
         let mut stdin = child.stdin.take().expect("it was piped");
         let bytes = self.stdin;
         // A program may end without reading: that is its business.
         let writer = thread::spawn(move || drop(stdin.write_all(&bytes)));
-        let output = child.wait_with_output().expect("the program can be waited for");
-        writer.join().expect("writing does not panic");
-        Ran { command: format!("{:?}", self.command), output }
+        Running { command: format!("{:?}", self.command), child, writer, _cache: self._cache }
     }
 
     /// Starts it, without input and with nobody who reads what it says.
@@ -145,6 +153,62 @@ impl Call {
         let ran = self.run();
         assert!(ran.output.status.code().is_some_and(|code| code != 0), "{ran}");
         ran
+    }
+}
+
+/// A call that runs.
+pub struct Running {
+    command: String,
+    child: Child,
+    writer: thread::JoinHandle<()>,
+    _cache: tempfile::TempDir,
+}
+
+impl Running {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its processes' children, which may be none yet or any more.
+    pub fn children(&self) -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        lists.flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<u32>>()).collect()
+    }
+
+    /// Sends it a signal, as `kill -NAME` does.
+    pub fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// Waits for its end.
+    pub fn wait(self) -> Ran {
+        let output = self.child.wait_with_output().expect("the program can be waited for");
+        self.writer.join().expect("writing does not panic");
+        Ran { command: self.command, output }
+    }
+}
+
+/// Sends a process a signal, as `kill -NAME` does.
+pub fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), process.to_string()]).stderr(Stdio::null()).status();
+    assert!(sent.is_ok(), "{sent:?}");
+}
+
+/// Whether a process is there and not only its entry, which its parent has not asked for yet.
+pub fn is_alive(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+}
+
+/// Waits until something is so, and fails when it takes too long.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -73,7 +73,7 @@ impl Bench {
             Command::new(binary("isomer"))
                 .arg("compile")
                 .arg(wasm)
-                .args(["-t", "x86-64-v2", "-o"])
+                .args(["-t", "x86-64-v2", "--no-cache", "-o"])
                 .arg(&artifact)
                 .stdout(Stdio::null()),
         )?;
@@ -174,7 +174,11 @@ impl Bench {
         );
         fs::write(&manifest, text)?;
         let mut command = Command::new(binary("isomer"));
-        command.arg("release").arg("-f").arg(manifest).arg("-o").arg(&output).args(["--compression", compression]);
+        command.arg("release").arg("-f").arg(manifest).arg("-o").arg(&output).args([
+            "--no-cache",
+            "--compression",
+            compression,
+        ]);
         crate::shell::run(command.stdout(Stdio::null()))?;
         Ok(output)
     }
@@ -187,7 +191,7 @@ impl Bench {
         command
             .arg("compile")
             .args(&modules)
-            .args(["-t", "all", "--json", "--out-dir"])
+            .args(["-t", "all", "--no-cache", "--json", "--out-dir"])
             .arg(&output)
             .stderr(Stdio::null());
         let json = self.directory.join("cells.json");

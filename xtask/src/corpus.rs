@@ -322,7 +322,7 @@ fn compile(args: &Args, modules: &[&Module]) -> Result<()> {
     };
     let out = args.out.clone().unwrap_or_else(|| directory().join("out"));
     let mut command = Command::new(&isomer);
-    command.arg("compile").args(modules.iter().map(|module| file_of(module)));
+    command.args(["compile", "--no-cache"]).args(modules.iter().map(|module| file_of(module)));
     command.args(args.targets.iter().flat_map(|target| ["--target", target]));
     command.arg("--json").arg("--out-dir").arg(&out).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("could not start {}", isomer.display()))?;

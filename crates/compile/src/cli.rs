@@ -1,19 +1,24 @@
 //! The command line of `isomer`, as clap derives it. What was typed ends here; the commands get what was meant.
 
+mod cache;
 mod compile;
 mod completions;
+mod farming;
 mod inspect;
 mod keygen;
+mod merge;
+mod plan;
 mod push;
 mod release;
 mod run;
 mod sign;
 mod targets;
+mod worker;
+
+pub(crate) use farming::was_interrupted;
 
 use clap::{Parser, Subcommand};
-use isomer_compile::schedule;
-use isomer_terminal::{Failure, Failures};
-use std::num::NonZeroUsize;
+use isomer_terminal::Failures;
 
 /// Compiles WebAssembly ahead of time, one native form for every kind of server.
 #[derive(Parser)]
@@ -29,6 +34,7 @@ Examples:
   isomer compile app.wasm --target x86-64-v3             app.x86-64-v3.cwasm
   isomer compile *.wasm --target all --out-dir out/      every module for every profile
   isomer release -f isomer.toml -o dist/                 all of a manifest as one OCI image layout
+  isomer plan -o dist/ --why                             what that would compile, and why
   isomer keygen -o farm                                  farm.key, farm.pub
   isomer sign dist/ --key farm.key                       what servers believe
   isomer push dist/ registry.example/acme                where servers find it
@@ -42,6 +48,12 @@ enum Command {
     Compile(compile::Args),
     /// Compile everything that a manifest names, into an OCI image layout.
     Release(release::Args),
+    /// Join the parts of a release, or releases that different versions made.
+    Merge(merge::Args),
+    /// Print what a release would compile, and why.
+    Plan(plan::Args),
+    /// Show and trim the cache of finished work.
+    Cache(cache::Args),
     /// Make a pair of keys to sign releases with.
     Keygen(keygen::Args),
     /// Sign a release.
@@ -55,6 +67,9 @@ enum Command {
     /// Hand over to `isomer-run run`.
     #[command(disable_help_flag = true)]
     Run(run::Args),
+    /// Do jobs for the process that called this one.
+    #[command(hide = true)]
+    Worker(worker::Args),
 }
 
 impl Cli {
@@ -63,34 +78,16 @@ impl Cli {
             Command::Targets(args) => targets::run(&args),
             Command::Compile(args) => compile::run(&args),
             Command::Release(args) => release::run(&args),
+            Command::Merge(args) => merge::run(&args),
+            Command::Plan(args) => plan::run(&args),
+            Command::Cache(args) => cache::run(&args),
             Command::Keygen(args) => keygen::run(&args),
             Command::Sign(args) => sign::run(&args),
             Command::Push(args) => push::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Run(args) => run::run(&args),
+            Command::Worker(args) => worker::run(&args),
         }
-    }
-}
-
-/// How many jobs run at once.
-#[derive(clap::Args)]
-struct Jobs {
-    /// How many jobs run at once, up to 1024 [default: one a core]
-    // Each takes a thread and its stack: a number far beyond the cores would only keep the system busy.
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    jobs: Option<u16>,
-}
-
-impl Jobs {
-    /// Sets the process up to compile, and says how many jobs run at once.
-    fn prepare(&self) -> Result<NonZeroUsize, Failure> {
-        let parallelism =
-            self.jobs.map(usize::from).and_then(NonZeroUsize::new).unwrap_or_else(schedule::default_parallelism);
-        schedule::prepare(parallelism).map_err(|error| {
-            let failure = Failure::because(format!("cannot start {parallelism} threads"), &error);
-            failure.hint("the system's limits on threads or memory are in the way: fewer --jobs need less".to_owned())
-        })?;
-        Ok(parallelism)
     }
 }

@@ -1,9 +1,10 @@
-//! In: a [`Job`]. Out: the bytes of its artifact, or why there are none. The artifact is read back and must ask for
-//! exactly what the profile promised; a panic in the code generator is an error of this one job.
+//! In: a [`Job`]. Out: the bytes of its artifact, or why there are none. An artifact, wherever it was made, is read
+//! back and must ask for exactly what the profile promised; a panic in the code generator is an error of this one job.
 
 use crate::{Input, Job, passes};
 use isomer_contract::settings::{OptLevel, RegallocAlgorithm, Settings, Strategy};
 use isomer_contract::{Hinted, Kind, Profile, Requirements, artifact::Artifact, engine_config, isa};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -11,7 +12,7 @@ use std::{any, panic, thread};
 use wasmtime::{Config, Engine};
 
 /// Why a job has no artifact.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CodegenError {
     /// wasmtime takes no such configuration.
     #[error("wasmtime refuses the configuration of {target}: {reason}")]
@@ -55,14 +56,6 @@ pub struct Compiled {
     pub artifact: Artifact,
 }
 
-/// Does one job.
-///
-/// Each has an engine of its own. An engine keeps the memory that its largest functions took, once a thread, for as
-/// long as it lives: with one for each of 20 profiles, two modules of 20 MB held 9 GB. A new one takes a fifth of a millisecond.
-pub fn compile(job: &Job<'_>) -> Result<Compiled, CodegenError> {
-    Compiler::new(job.profile)?.compile(job.input)
-}
-
 /// Whether wasmtime takes the configurations of all these profiles, before any work is begun.
 pub fn check_configurations<'a>(profiles: impl Iterator<Item = &'a Profile>) -> Result<(), CodegenError> {
     let profiles: BTreeMap<_, _> = profiles.map(|profile| (profile.digest(), profile)).collect();
@@ -70,9 +63,11 @@ pub fn check_configurations<'a>(profiles: impl Iterator<Item = &'a Profile>) -> 
 }
 
 /// wasmtime, set up for one profile. One can serve many jobs of the profile, on any thread.
+///
+/// An engine keeps the memory that its largest functions took, once a thread, for as long as it lives: with one for
+/// each of 20 profiles, two modules of 20 MB held 9 GB. A new one for each job takes a fifth of a millisecond.
 pub struct Compiler {
     profile: Profile,
-    promised: BTreeMap<Kind, Requirements>,
     engine: Engine,
 }
 
@@ -80,35 +75,43 @@ impl Compiler {
     /// Sets wasmtime up to generate code for `profile` and nothing else: no setting comes from this machine.
     pub fn new(profile: &Profile) -> Result<Compiler, CodegenError> {
         let refuse = |reason: String| CodegenError::Configuration { target: profile.name.clone(), reason };
-        let promised = [Kind::Module, Kind::Component].map(|kind| (kind, Requirements::of_profile(profile, kind)));
-        let mut config = engine_config(&promised[0].1).map_err(|error| refuse(error.to_string()))?;
+        // Modules and components are told the same.
+        let promised = Requirements::of_profile(profile, Kind::Module);
+        let mut config = engine_config(&promised).map_err(|error| refuse(error.to_string()))?;
         // An explicit target, even this machine's own, keeps the machine's CPU out of the artifact.
         config.target(&profile.triple.to_string()).map_err(|error| refuse(format!("{error:#}")))?;
         set_code_generation(&mut config, profile);
         let engine = Engine::new(&config).map_err(|error| refuse(format!("{error:#}")))?;
-        Ok(Compiler { profile: profile.clone(), promised: promised.into(), engine })
+        Ok(Compiler { profile: profile.clone(), engine })
     }
 
-    /// Compiles `input`. The caller has seen that the profile can express it.
+    /// Compiles `input` and reads the result back. The caller has seen that the profile can express it.
     pub fn compile(&self, input: &Input) -> Result<Compiled, CodegenError> {
+        read_back(&Job { input, profile: &self.profile }, self.generate(input)?)
+    }
+
+    /// Compiles `input` to bytes that nobody has looked at.
+    pub fn generate(&self, input: &Input) -> Result<Vec<u8>, CodegenError> {
         let wasm =
             passes::apply(&input.wasm, &self.profile).map_err(|error| CodegenError::Compile(error.to_string()))?;
         let precompile = || match input.kind {
             Kind::Module => self.engine.precompile_module(&wasm),
             Kind::Component => self.engine.precompile_component(&wasm),
         };
-        let bytes = without_panic(precompile)?.map_err(|error| CodegenError::Compile(format!("{error:#}")))?;
-        let artifact = Artifact::read(&bytes).map_err(|error| self.differs(error.to_string()))?;
-        let promised = &self.promised[&input.kind];
-        if artifact.requirements != *promised {
-            return Err(self.differs(first_difference(promised, &artifact.requirements)));
-        }
-        Ok(Compiled { bytes, artifact })
+        without_panic(precompile)?.map_err(|error| CodegenError::Compile(format!("{error:#}")))
     }
+}
 
-    fn differs(&self, difference: String) -> CodegenError {
-        CodegenError::Differs { target: self.profile.name.clone(), difference }
+/// Takes `bytes` for the artifact of `job`, if that is what they say of themselves.
+pub fn read_back(job: &Job<'_>, bytes: Vec<u8>) -> Result<Compiled, CodegenError> {
+    let Job { input, profile } = job;
+    let differs = |difference| CodegenError::Differs { target: profile.name.clone(), difference };
+    let artifact = Artifact::read(&bytes).map_err(|error| differs(error.to_string()))?;
+    let promised = Requirements::of_profile(profile, input.kind);
+    if artifact.requirements != promised {
+        return Err(differs(first_difference(&promised, &artifact.requirements)));
     }
+    Ok(Compiled { bytes, artifact })
 }
 
 /// The settings that only the code generator sees, and the ISA flags.

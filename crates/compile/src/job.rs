@@ -1,16 +1,18 @@
-//! A job is one module for one profile. Its digest says whether work done earlier is the same work.
+//! A job is one module for one profile. Its digest says whether work done earlier is the same work: it is the sha256 of
+//! the canonical JSON of a [`Key`].
 //!
-//! | enters the digest | never enters it |
-//! |---|---|
-//! | the digest of the binary WebAssembly | the file's path, name and time |
-//! | module or component | the profile's name, file, description and aliases |
-//! | the profile's triple, extensions, settings and proposals, in effect | how they are inherited |
-//! | the passes that the module goes through first | |
-//! | the exact version of wasmtime | the machine, its CPU, the number of threads |
-//! | the version of isomer | the other modules and targets of the release |
+//! | field of the key | holds | never enters it |
+//! |---|---|---|
+//! | `wasm` | the digest of the binary WebAssembly | the file's path, name and time |
+//! | `kind` | module or component | the other modules and targets of the release |
+//! | `profile` | the digest of every key of the profile, in effect | its name, file, description, aliases, and how it inherits |
+//! | `passes` | the passes that the module goes through first | the number of threads, of workers, their limits |
+//! | `engine` | the exact version of wasmtime | the machine, its CPU and its clock |
+//! | `isomer` | the version of isomer | how the artifact is stored afterwards |
 
 use crate::{Input, VERSION, passes};
-use isomer_contract::{Digest, ENGINE_VERSION, Profile};
+use isomer_contract::{Digest, ENGINE_VERSION, Kind, Profile};
+use serde::Serialize;
 
 /// One module for one profile.
 #[derive(Clone, Copy)]
@@ -21,12 +23,48 @@ pub struct Job<'a> {
     pub profile: &'a Profile,
 }
 
+/// All that decides what a job's artifact is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Key {
+    /// The digest of the WebAssembly.
+    pub wasm: Digest,
+    /// Module or component.
+    pub kind: Kind,
+    /// The digest of what is in effect in the profile.
+    pub profile: Digest,
+    /// What the module goes through first.
+    pub passes: &'static [&'static str],
+    /// The exact version of wasmtime.
+    pub engine: &'static str,
+    /// The version of isomer.
+    pub isomer: &'static str,
+}
+
 impl Job<'_> {
+    /// What decides the artifact.
+    pub fn key(&self) -> Key {
+        let Job { input, profile } = self;
+        Key {
+            wasm: input.blob.digest,
+            kind: input.kind,
+            profile: profile.digest(),
+            passes: passes::passes(profile),
+            engine: ENGINE_VERSION,
+            isomer: VERSION,
+        }
+    }
+
     /// Equal digests mean equal artifacts.
     pub fn digest(&self) -> Digest {
-        let Job { input, profile } = self;
-        let passes = passes::passes(profile);
-        Digest::of_json(&(input.blob.digest, input.kind, profile.digest(), passes, ENGINE_VERSION, VERSION))
+        self.key().digest()
+    }
+}
+
+impl Key {
+    /// The job's digest.
+    pub fn digest(&self) -> Digest {
+        Digest::of_json(self)
     }
 }
 
@@ -68,6 +106,24 @@ mod tests {
         ] {
             assert_ne!(base, digest(&base_input, &profile("p", text)), "{text}");
         }
+    }
+
+    #[test]
+    fn every_field_of_the_key_enters_it() {
+        let base = Job { input: &input("a", "(module)"), profile: &profile("p", "inherits = 'x86-64-v3'") }.key();
+        let other = Digest::of(b"other");
+        let changed = [
+            Key { wasm: other, ..base.clone() },
+            Key { kind: Kind::Component, ..base.clone() },
+            Key { profile: other, ..base.clone() },
+            Key { passes: &[passes::OPAQUE_COPY_LENGTHS], ..base.clone() },
+            Key { engine: "48.0.9", ..base.clone() },
+            Key { isomer: "0.0.0", ..base.clone() },
+        ];
+        let digests: std::collections::BTreeSet<_> = changed.iter().chain([&base]).map(Key::digest).collect();
+        assert_eq!(digests.len(), changed.len() + 1);
+        let named = "{\"engine\":\"48.0.8\",\"isomer\":";
+        assert!(isomer_contract::canonical_json(&base).starts_with(named), "the key is named fields, sorted");
     }
 
     #[test]

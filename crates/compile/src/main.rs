@@ -4,6 +4,8 @@ mod cell_failures;
 mod cli;
 mod progress;
 mod table;
+mod timings;
+mod transfer;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -14,7 +16,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {
             failures.print();
-            ExitCode::FAILURE
+            // What a shell says of a program that Ctrl-C ended.
+            if cli::was_interrupted() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
 }

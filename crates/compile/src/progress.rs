@@ -1,73 +1,79 @@
-//! A bar for many jobs, or for many bytes, on a terminal, and nothing where standard error is none.
+//! What a person sees while jobs run: on a terminal a bar for all of them and a line for each that runs; elsewhere, for
+//! logs, a line now and then once it takes long.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::timings::Timings;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The bar, with the jobs that run now behind it.
-pub(crate) struct Progress {
-    bar: ProgressBar,
-    running: BTreeMap<usize, String>,
+/// How often a log hears of it.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// More lines than this would push the bar off the screen.
+const LINES_MAX: usize = 16;
+
+/// What is shown, and written down.
+pub(crate) struct Progress<'a> {
+    verb: &'static str,
+    bars: MultiProgress,
+    all: ProgressBar,
+    running: BTreeMap<usize, (String, Option<ProgressBar>)>,
+    begun: Instant,
+    logged: Instant,
+    timings: Option<&'a Timings>,
 }
 
-impl Progress {
-    pub(crate) fn new(jobs: usize, verb: &str) -> Progress {
+impl<'a> Progress<'a> {
+    pub(crate) fn new(jobs: usize, verb: &'static str, timings: Option<&'a Timings>) -> Progress<'a> {
         // indicatif draws on standard error, and draws nothing when that is no terminal.
-        let bar = ProgressBar::new(jobs as u64);
-        let template = format!("{verb:>12} [{{bar:24}}] {{pos}}/{{len}} {{elapsed}} {{wide_msg}}");
-        bar.set_style(ProgressStyle::with_template(&template).expect("a constant").progress_chars("=> "));
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Progress { bar, running: BTreeMap::new() }
+        let bars = MultiProgress::new();
+        let all = bars.add(ProgressBar::new(jobs as u64));
+        let template = format!("{verb:>12} [{{bar:24}}] {{pos}}/{{len}} {{elapsed}}");
+        all.set_style(ProgressStyle::with_template(&template).expect("a constant").progress_chars("=> "));
+        all.enable_steady_tick(Duration::from_millis(200));
+        let now = Instant::now();
+        Progress { verb, bars, all, running: BTreeMap::new(), begun: now, logged: now, timings }
     }
 
     pub(crate) fn started(&mut self, job: usize, name: String) {
-        self.running.insert(job, name);
-        self.show();
+        self.timings.iter().for_each(|timings| timings.started(job, &name));
+        let line = (self.running.len() < LINES_MAX).then(|| {
+            let line = self.bars.add(ProgressBar::new_spinner());
+            let style = ProgressStyle::with_template("             {elapsed:>4} {wide_msg}").expect("a constant");
+            line.set_style(style);
+            line.set_message(name.clone());
+            line.enable_steady_tick(Duration::from_millis(500));
+            line
+        });
+        self.running.insert(job, (name, line));
+        self.log();
     }
 
-    pub(crate) fn finished(&mut self, job: usize) {
-        self.running.remove(&job);
-        self.bar.inc(1);
-        self.show();
+    pub(crate) fn finished(&mut self, job: usize, failed: bool) {
+        self.timings.iter().for_each(|timings| timings.finished(job, failed));
+        if let Some((_, Some(line))) = self.running.remove(&job) {
+            line.finish_and_clear();
+        }
+        self.all.inc(1);
+        self.log();
     }
 
-    fn show(&self) {
-        self.bar.set_message(self.running.values().cloned().collect::<Vec<_>>().join(", "));
+    fn log(&mut self) {
+        if !self.all.is_hidden() || self.logged.elapsed() < LOG_INTERVAL {
+            return;
+        }
+        self.logged = Instant::now();
+        let running: Vec<_> = self.running.values().map(|(name, _)| name.as_str()).collect();
+        let (done, all) = (self.all.position(), self.all.length().unwrap_or_default());
+        let seconds = self.begun.elapsed().as_secs();
+        anstream::eprintln!("{} {done}/{all} after {seconds} s; now {}", self.verb, running.join(", "));
     }
 }
 
-impl Drop for Progress {
+impl Drop for Progress<'_> {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-/// The bar of a module on its way to a registry.
-pub(crate) struct Transfer {
-    bar: ProgressBar,
-}
-
-impl Transfer {
-    pub(crate) fn new(module: &str) -> Transfer {
-        let bar = ProgressBar::new(0);
-        let template = "     pushing [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {wide_msg}";
-        bar.set_style(ProgressStyle::with_template(template).expect("a constant").progress_chars("=> "));
-        bar.set_message(module.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Transfer { bar }
-    }
-
-    pub(crate) fn planned(&self, size_bytes: u64) {
-        self.bar.set_length(size_bytes);
-    }
-
-    pub(crate) fn done(&self, size_bytes: u64) {
-        self.bar.inc(size_bytes);
-    }
-}
-
-impl Drop for Transfer {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        for (_, line) in self.running.values() {
+            line.iter().for_each(ProgressBar::finish_and_clear);
+        }
+        self.all.finish_and_clear();
     }
 }

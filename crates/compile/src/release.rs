@@ -1,24 +1,35 @@
 //! In: a manifest's text and a directory. Out: a release in that directory, and a report of every cell of the matrix.
 //!
-//! A release that is in the directory already is also the memory of the work done: a variant records the digest of
-//! its job, so what is unchanged is kept and not compiled again.
+//! A release that is in the directory already is also a memory of the work done: a variant records the digest of its
+//! job, so what is unchanged is kept and not compiled again. The cells (`matrix`) learn what an earlier release
+//! (`previous`) and the cache know of them; what is left is planned and carried out (`build`).
 
+mod build;
 mod matrix;
+mod merge;
 mod previous;
 mod report;
+mod reproducible;
+mod shard;
 
+pub use merge::{MergeError, merge};
 pub use report::{CellReport, Outcome, ReleaseReport};
+pub use reproducible::{Difference, differences};
+pub use shard::Shard;
 
-use crate::Input;
+use crate::cache::{Cache, CacheError};
 use crate::codegen::CodegenError;
+use crate::express::{Inexpressible, Refused};
 use crate::input::InputError;
+use crate::plan::{Decision, Plan};
 use crate::release_manifest::{ReleaseManifest, ReleaseManifestError, ReleaseSection};
 use crate::targets::{self, TargetError};
-use isomer_contract::{Hinted, Profile};
-use isomer_release::{Compression, Identity, LayoutError, WriteError, Writer};
-use matrix::Matrix;
+use crate::{Farm, Input};
+use build::Build;
+use isomer_contract::{Digest, Hinted, Profile};
+use isomer_release::{Compression, Identity, Layout, LayoutError, Manifest, Part, WriteError, Writer, measure};
+use matrix::{Matrix, State};
 use previous::Previous;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Why there is no release.
@@ -85,10 +96,10 @@ pub struct Release {
 pub struct Options {
     /// How artifacts are stored.
     pub compression: Compression,
-    /// How many jobs run at once.
-    pub parallelism: NonZeroUsize,
     /// Instead of the manifest's.
     pub counter: Option<u64>,
+    /// The part of the release that is made, when it is not the whole.
+    pub shard: Option<Shard>,
 }
 
 /// What happens while a release is made.
@@ -97,10 +108,42 @@ pub enum Step<'a> {
     Planned(usize),
     /// A job began.
     Started(usize, &'a str, &'a str),
-    /// A job ended.
-    Finished(usize),
-    /// Something of the former release could not be used and is made again.
+    /// A job ended, and has failed where that is true. One that was not tried never began.
+    Finished(usize, bool),
+    /// Something of the former release or of the cache could not be used and is made again.
     Damaged(String),
+    /// The cache could not keep something, and is asked to keep no more.
+    CacheTrouble(CacheError),
+}
+
+/// What a release would do.
+pub struct ReleasePlan {
+    /// Every module for every profile, in the manifest's order.
+    pub cells: Vec<PlannedCell>,
+    /// The places of those that would be compiled, in that order.
+    pub jobs: Vec<usize>,
+}
+
+/// One module for one profile.
+pub struct PlannedCell {
+    /// The module.
+    pub module: String,
+    /// The profile.
+    pub target: String,
+    /// The digest of its job.
+    pub job: Digest,
+    /// What would be done.
+    pub decision: Decision,
+    /// Why nothing can be, where that is so.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why a cell cannot be compiled.
+pub enum Obstacle {
+    /// The profile cannot express the module.
+    NotExpressible(Inexpressible),
+    /// The module can be compiled for nothing.
+    Refused(Refused),
 }
 
 impl Release {
@@ -128,12 +171,44 @@ impl Release {
         Ok(Release { manifest, modules })
     }
 
-    fn identity(&self, options: Options) -> Identity {
+    fn identity(&self, options: Options, part: Option<Part>) -> Identity {
         let ReleaseSection { name, version, counter, .. } = &self.manifest.release;
-        Identity { name: name.clone(), version: version.clone(), counter: options.counter.unwrap_or(*counter) }
+        let counter = options.counter.unwrap_or(*counter);
+        Identity { name: name.clone(), version: version.clone(), counter, part }
     }
 
-    /// Compiles what is not in `directory` yet and writes the release there.
+    /// What [`Release::write`] would do in `directory`, which need not be there. Nothing is written.
+    pub fn plan(
+        &self,
+        directory: &Path,
+        cache: Option<&Cache>,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<ReleasePlan, ReleaseError> {
+        let mut matrix = Matrix::of(self);
+        let unchanged = |layout: &Layout, manifest: &Manifest| {
+            let found = layout.open_layer(manifest).map(measure).map_err(|error| error.to_string())?;
+            match found.map_err(|error| error.to_string())? {
+                found if found == manifest.layer.blob => Ok(manifest.layer),
+                found => Err(format!("a layer has digest {}, expected {}", found.digest, manifest.layer.blob.digest)),
+            }
+        };
+        matrix.recall(&Previous::read(directory, on_step), cache, unchanged, on_step);
+        let Plan { cells, jobs } = matrix.plan();
+        let cells = matrix.cells.into_iter().zip(cells).map(|(cell, decision)| PlannedCell {
+            module: self.modules[cell.module].name.clone(),
+            target: cell.profile.name.clone(),
+            job: cell.job,
+            decision,
+            obstacle: match cell.state {
+                State::Inexpressible(reason) => Some(Obstacle::NotExpressible(reason)),
+                State::Refused(reason) => Some(Obstacle::Refused(reason)),
+                _ => None,
+            },
+        });
+        Ok(ReleasePlan { cells: cells.collect(), jobs })
+    }
+
+    /// Compiles what neither `directory` nor the cache holds and writes the release there.
     ///
     /// A cell that fails keeps the release from being written; the others are compiled all the same, so that one
     /// call names every failure. `Err` is for what concerns the release as a whole.
@@ -141,22 +216,22 @@ impl Release {
         &self,
         directory: &Path,
         options: Options,
+        farm: &Farm<'_>,
+        cache: Option<&Cache>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleaseReport, ReleaseError> {
         let writer = Writer::open(directory)?;
-        let mut matrix = Matrix::plan(self, options, &writer);
-        matrix.recall(&Previous::read(directory, on_step), on_step);
-        // The first round compiles what was never compiled; the second what was, but is now shipped itself because
-        // the variant that stood for it has left the release.
-        for _ in 0..2 {
-            matrix.compile_missing(on_step)?;
-        }
+        let mut matrix = Matrix::of(self);
+        let part = options.shard.map(|shard| matrix.keep_share(shard));
+        let keep = |layout: &Layout, manifest: &Manifest| build::keep(&writer, options.compression, layout, manifest);
+        matrix.recall(&Previous::read(directory, on_step), cache, keep, on_step);
+        let build = Build { writer: &writer, options, farm, cache };
+        build.run(&mut matrix, on_step)?;
         let cells = matrix.report();
         if cells.iter().any(|cell| cell.outcome.is_failure()) {
             return Ok(ReleaseReport { cells, summary: None });
         }
-        let modules = matrix.modules()?;
-        drop(matrix);
-        Ok(ReleaseReport { cells, summary: Some(writer.finish(&self.identity(options), modules)?) })
+        let modules = build.modules(&matrix)?;
+        Ok(ReleaseReport { cells, summary: Some(writer.finish(&self.identity(options, part), modules)?) })
     }
 }

@@ -25,6 +25,9 @@ pub enum SignError {
     /// Its name and version are not known.
     #[error("`{}` does not say which release it is", .0.display())]
     NoIdentity(PathBuf),
+    /// It is not whole.
+    #[error("`{}` is one part of a release; expected the whole", .0.display())]
+    Part(PathBuf),
     /// More modules than a statement can name, or none.
     #[error("`{}` holds {found} modules; expected 1 to {SUBJECTS_MAX}, for all are signed at once", .dir.display())]
     ModuleCount {
@@ -44,6 +47,7 @@ impl Hinted for SignError {
                 "other tools copy the modules and leave out the release's name: sign it where `isomer release` wrote it"
                     .to_owned(),
             ),
+            SignError::Part(_) => Some("join all parts first, with `isomer merge`".to_owned()),
             SignError::ModuleCount { .. } => None,
         }
     }
@@ -81,7 +85,10 @@ pub fn sign(dir: &Path, key: &SigningKey, options: Options<'_>) -> Result<Signed
 /// What the release says of itself.
 fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignError> {
     let dir = || layout.dir().to_owned();
-    let Identity { name, version, counter } = layout.identity().ok_or_else(|| SignError::NoIdentity(dir()))?;
+    let Identity { name, version, counter, part } = layout.identity().ok_or_else(|| SignError::NoIdentity(dir()))?;
+    if part.is_some() {
+        return Err(SignError::Part(dir()));
+    }
     let found = layout.modules().len();
     if found == 0 || found > SUBJECTS_MAX {
         return Err(SignError::ModuleCount { dir: dir(), found });

@@ -1,11 +1,13 @@
 //! In: the text of a profile file and a way to find the one it inherits from. Out: a [`Profile`], in which every
 //! effective setting has a value and an origin. Nothing is inferred from the machine that this runs on.
 
+mod effective;
 mod error;
 mod lint;
 mod parse;
 mod shipped;
 
+pub use effective::{Change, Effective};
 pub use error::{Problem, ProfileError};
 pub use lint::{Remark, lint};
 pub use parse::ProfileText;
@@ -221,14 +223,4 @@ fn inheritance_chain(
         chain.push((text, parsed));
     }
     Ok(chain)
-}
-
-impl Profile {
-    /// The digest of what is in effect: profiles with equal digests generate equal code, whatever they are called.
-    pub fn digest(&self) -> crate::Digest {
-        let settings: BTreeMap<_, _> = self.settings.values().map(|(row, value)| (row.key, value)).collect();
-        let isa: Vec<_> = self.isa.keys().collect();
-        let features: Vec<_> = proposals::feature_names(self.features).collect();
-        crate::Digest::of_json(&(self.triple.to_string(), isa, settings, features))
-    }
 }

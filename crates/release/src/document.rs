@@ -18,6 +18,7 @@ use oci_spec::image::{
 };
 use serde::Serialize;
 use std::collections::HashMap;
+use std::fmt;
 use target_lexicon::Triple;
 
 /// The only version of the image layout so far.
@@ -35,6 +36,8 @@ pub(crate) const ANNOTATION_RELEASE: &str = "dev.isomer.release";
 
 /// Annotation of the `index.json` that isomer wrote: the release's counter.
 const ANNOTATION_COUNTER: &str = "dev.isomer.counter";
+/// Annotation of the `index.json` that isomer wrote: which part of a release it is, when it is not the whole.
+const ANNOTATION_PART: &str = "dev.isomer.part";
 /// The config of what has none, by the OCI image specification.
 pub(crate) const EMPTY_CONFIG: &str = "{}";
 
@@ -47,6 +50,35 @@ pub struct Identity {
     pub version: String,
     /// Larger in each release than in all before, where somebody counts; else 0.
     pub counter: u64,
+    /// Which part of the release it is, when it is not the whole.
+    pub part: Option<Part>,
+}
+
+/// One of several directories that make a release together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which one, from 1.
+    pub number: u32,
+    /// How many there are.
+    pub count: u32,
+    /// The digest of what they are to make: equal for all of them.
+    pub plan: Digest,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} {}", self.number, self.count, self.plan)
+    }
+}
+
+impl Part {
+    /// Reads what [`Part`]'s `Display` writes.
+    fn parse(text: &str) -> Option<Part> {
+        let (place, plan) = text.split_once(' ')?;
+        let (number, count) = place.split_once('/')?;
+        let part = Part { number: number.parse().ok()?, count: count.parse().ok()?, plan: plan.parse().ok()? };
+        (1..=part.count).contains(&part.number).then_some(part)
+    }
 }
 
 /// The config of a plain Wasm artifact, as the CNCF's Wasm OCI artifact layout has it.
@@ -153,21 +185,28 @@ pub(crate) fn signature_descriptor(manifest: Blob) -> Descriptor {
 
 /// `index.json`.
 pub(crate) fn release_index(release: &Identity, manifests: Vec<Descriptor>) -> String {
-    let Identity { name, version, counter } = release;
-    let counter = counter.to_string();
-    let annotations = [
+    let Identity { name, version, counter, part } = release;
+    let (counter, part) = (counter.to_string(), part.map(|part| part.to_string()));
+    let mut annotations = vec![
         (ANNOTATION_RELEASE, "1"),
         (ANNOTATION_TITLE, name.as_str()),
         (ANNOTATION_VERSION, version.as_str()),
         (ANNOTATION_COUNTER, counter.as_str()),
     ];
+    annotations.extend(part.as_ref().map(|part| (ANNOTATION_PART, part.as_str())));
     canonical_json(&index(manifests, &annotations))
 }
 
 /// What an `index.json` that [`release_index`] made says of the release.
 pub(crate) fn identity(index: &ImageIndex) -> Option<Identity> {
     let annotations = index.annotations().as_ref().filter(|_| is_release_index(index))?;
+    // A part that this isomer cannot read is no whole either.
+    let part = match annotations.get(ANNOTATION_PART) {
+        None => None,
+        Some(text) => Some(Part::parse(text)?),
+    };
     Some(Identity {
+        part,
         name: annotations.get(ANNOTATION_TITLE)?.clone(),
         version: annotations.get(ANNOTATION_VERSION)?.clone(),
         counter: annotations.get(ANNOTATION_COUNTER)?.parse().ok()?,

@@ -255,6 +255,17 @@ pub enum WriteError {
         /// What it should be.
         expected: Blob,
     },
+    /// A packed layer is not the one that its description promises.
+    #[error(
+        "a packed layer has digest {} and {} bytes or more, expected {} and {}",
+        .found.digest, .found.size_bytes, .expected.digest, .expected.size_bytes
+    )]
+    PackedLayer {
+        /// What was read.
+        found: Blob,
+        /// What it should be.
+        expected: Blob,
+    },
     /// A name or version that can't stand in an OCI reference.
     #[error(
         "the {what} `{found}` can't stand in an OCI reference: \

@@ -110,8 +110,46 @@ pub(crate) fn write_layer(
     }
 }
 
+/// The layer for `artifact`, with its bytes.
+pub fn pack(artifact: &[u8], compression: Compression) -> io::Result<(Layer, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    write_layer(artifact, artifact.len() as u64, compression, &mut bytes)?;
+    Ok((Layer { blob: Blob::of(&bytes), compression }, bytes))
+}
+
+/// The artifact in `layer`, the bytes of a layer from a place that nobody vouches for.
+///
+/// # Errors
+/// When it does not hold exactly the `expected` artifact.
+pub fn unpack(layer: &[u8], compression: Compression, expected: Blob) -> io::Result<Vec<u8>> {
+    let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let mut artifact = Vec::new();
+    match compression {
+        Compression::None => artifact.extend_from_slice(layer),
+        Compression::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(layer)?.single_frame();
+            decoder.window_log_max(WINDOW_LOG_MAX)?;
+            // One byte more than expected is enough to see that there are more.
+            decoder.take(expected.size_bytes.min(ARTIFACT_SIZE_BYTES_MAX) + 1).read_to_end(&mut artifact)?;
+        }
+    }
+    let found = Blob::of(&artifact);
+    if found != expected {
+        return Err(invalid(format!(
+            "it holds {} of {} bytes, expected {}",
+            found.digest, found.size_bytes, expected.digest
+        )));
+    }
+    Ok(artifact)
+}
+
+/// The blob that all bytes of `from` make.
+pub fn measure(mut from: impl Read) -> io::Result<Blob> {
+    copy_hashing(&mut from, u64::MAX, &mut io::sink())
+}
+
 /// Copies at most `limit_bytes` and counts one byte more when there is one.
-fn copy_hashing(from: &mut dyn Read, limit_bytes: u64, into: &mut dyn Write) -> io::Result<Blob> {
+pub(crate) fn copy_hashing(from: &mut dyn Read, limit_bytes: u64, into: &mut dyn Write) -> io::Result<Blob> {
     let mut hasher = Sha256::new();
     let mut size_bytes = 0;
     let mut buffer = vec![0; CHUNK_SIZE_BYTES];

@@ -14,6 +14,7 @@ use isomer_contract::{Digest, Variant, canonical_json, major, nearest};
 use oci_spec::image::{Arch, Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -297,6 +298,12 @@ impl Layout {
     pub fn open_artifact(&self, manifest: &Manifest) -> Result<ArtifactReader, LayoutError> {
         let named_by = self.root.blob_path(manifest.digest);
         ArtifactReader::open(&self.root, manifest.layer, manifest.config.artifact.size_bytes, &named_by)
+    }
+
+    /// Opens the layer of a variant as it is packed. Its bytes are not checked: whoever takes them over hashes them.
+    pub fn open_layer(&self, manifest: &Manifest) -> Result<impl Read + use<>, LayoutError> {
+        let named_by = self.root.blob_path(manifest.digest);
+        Ok(self.root.open_blob(manifest.layer.blob, ARTIFACT_SIZE_BYTES_MAX, &named_by)?.file)
     }
 
     /// The WebAssembly that `module` was compiled from, or none when the release was made without it.

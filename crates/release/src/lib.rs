@@ -29,9 +29,11 @@ mod sparse;
 mod local;
 mod source;
 
-pub use document::Identity;
+pub use document::{Identity, Part};
 pub use error::{LayoutError, WriteError};
-pub use layer::{ArtifactReader, COMPRESSION_LEVEL, Compression, Layer, UnknownCompression, WINDOW_LOG_MAX};
+pub use layer::{
+    ArtifactReader, COMPRESSION_LEVEL, Compression, Layer, UnknownCompression, WINDOW_LOG_MAX, measure, pack, unpack,
+};
 pub use layout::{
     ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, Layout, Manifest, Module, ModuleEntry, WASM_SIZE_BYTES_MAX,
     WasmEntry,

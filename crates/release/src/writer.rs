@@ -17,7 +17,7 @@ pub use signatures::Signatures;
 use crate::blob::{Root, blob_path};
 use crate::consistency::check_modules;
 use crate::document::{self, Identity};
-use crate::layer::{Compression, Layer, write_layer};
+use crate::layer::{Compression, Layer, copy_hashing, write_layer};
 use crate::layout::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, parse_index};
 use crate::signature::Referrer;
 use crate::staging::{STAGING, Staging, io_error, persist, sync_dir};
@@ -194,6 +194,23 @@ impl Writer {
             self.install(file, blob)?;
         }
         Ok(Layer { blob, compression })
+    }
+
+    /// Adds a layer that was packed before, here or elsewhere: `bytes` yields it.
+    ///
+    /// # Errors
+    /// [`WriteError::PackedLayer`] when it is another one.
+    pub fn add_packed(&self, mut bytes: impl Read, layer: Layer) -> Result<(), WriteError> {
+        if self.has(layer.blob) {
+            return Ok(());
+        }
+        let mut file = self.staging.file()?;
+        let found = copy_hashing(&mut bytes, layer.blob.size_bytes, &mut file)
+            .map_err(|error| io_error("write a layer to", file.path(), error))?;
+        if found != layer.blob {
+            return Err(WriteError::PackedLayer { found, expected: layer.blob });
+        }
+        self.install(file, layer.blob)
     }
 
     /// Keeps a layer of the release that is in the directory.

@@ -1,23 +1,20 @@
 //! `isomer compile INPUT… --target NAME`.
 
-use super::Jobs;
+mod work;
+
+use super::farming::Farming;
 use crate::cell_failures::CellFailures;
-use crate::progress::Progress;
 use crate::table::{aligned, bytes};
-use isomer_compile::codegen::{CodegenError, check_configurations, compile};
-use isomer_compile::express::{Inexpressible, Refused, express};
-use isomer_compile::schedule::{Event, run_jobs};
-use isomer_compile::{Analysis, Input, Job, targets};
-use isomer_contract::{Digest, Hinted, Profile};
-use isomer_release::{WriteError, check_writable, write_atomically};
+use isomer_compile::{Input, targets};
+use isomer_contract::{Hinted, Profile};
+use isomer_release::check_writable;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use work::{Cell, Failed, Outcome, Time, Written, compile_cells};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -39,66 +36,12 @@ pub(super) struct Args {
     /// The directory to write INPUT-STEM.TARGET.cwasm into [default: the current one]
     #[arg(long, value_name = "DIR")]
     out_dir: Option<PathBuf>,
-    #[command(flatten)]
-    jobs: Jobs,
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    farming: Farming,
 }
-
-struct Cell<'a> {
-    input: &'a Input,
-    profile: &'a Profile,
-    output: PathBuf,
-}
-
-/// A written artifact.
-struct Written {
-    size_bytes: u64,
-    digest: Digest,
-    time: Time,
-}
-
-/// What an artifact cost.
-enum Time {
-    /// This long.
-    Took(Duration),
-    /// Nothing: this target's artifact for the same module is the same.
-    SameAs(String),
-}
-
-/// Why a cell has no artifact.
-enum Failed {
-    Inexpressible(Inexpressible),
-    Refused(Refused),
-    Codegen(CodegenError),
-    Write(WriteError),
-}
-
-impl Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failed::Inexpressible(reason) => reason.fmt(f),
-            Failed::Refused(reason) => reason.fmt(f),
-            Failed::Codegen(error) => error.fmt(f),
-            Failed::Write(error) => error.fmt(f),
-        }
-    }
-}
-
-impl Hinted for Failed {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Failed::Inexpressible(reason) => reason.fix.clone(),
-            Failed::Refused(reason) => reason.hint(),
-            Failed::Codegen(error) => error.hint(),
-            Failed::Write(error) => error.hint(),
-        }
-    }
-}
-
-/// What became of a cell. The cells of one job share the reason why it failed.
-type Outcome = Result<Written, Arc<Failed>>;
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let profiles = targets::resolve(&args.targets, Path::new(""))?;
@@ -110,9 +53,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
         }
     }
     check_outputs(args, &cells)?;
-    // The largest first, so that no long job is left for the end.
-    cells.sort_by_key(|cell| std::cmp::Reverse(cell.input.wasm.len()));
-    let results = compile_cells(args, &cells, &inputs)?;
+    let results = compile_cells(&args.farming, &cells, &inputs)?;
     if args.json {
         let unread = failures.iter().map(|failure| json!({"status": "unreadable", "reason": failure.to_string()}));
         let cells = cells.iter().zip(&results).map(|(cell, result)| json_of(cell, result));
@@ -183,67 +124,6 @@ fn check_outputs(args: &Args, cells: &[Cell<'_>]) -> Result<(), Failures> {
     Ok(check_writable(cells.iter().map(|cell| cell.output.as_path()))?)
 }
 
-fn compile_cells(args: &Args, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Vec<Outcome>, Failures> {
-    let parallelism = args.jobs.prepare()?;
-    let analyses: BTreeMap<_, _> = inputs.iter().map(|input| (input.blob.digest, Analysis::of(&input.wasm))).collect();
-    check_configurations(cells.iter().map(|cell| cell.profile))?;
-    let jobs = jobs_of(cells);
-    let work = |index: usize| -> Result<Vec<Result<Written, Failed>>, Failed> {
-        let (first, begun) = (&cells[jobs[index][0]], Instant::now());
-        let artifact = || {
-            let expressible = express(&analyses[&first.input.blob.digest], first.profile).map_err(Failed::Refused)?;
-            expressible.map_err(Failed::Inexpressible)?;
-            compile(&Job { input: first.input, profile: first.profile }).map_err(Failed::Codegen)
-        };
-        let compiled = artifact()?;
-        let digest = Digest::of(&compiled.bytes);
-        let write = |cell: &usize| {
-            write_atomically(&cells[*cell].output, |file| file.write_all(&compiled.bytes)).map_err(Failed::Write)?;
-            let is_first = *cell == jobs[index][0];
-            let time = if is_first { Time::Took(begun.elapsed()) } else { Time::SameAs(first.profile.name.clone()) };
-            Ok(Written { size_bytes: compiled.bytes.len() as u64, digest, time })
-        };
-        Ok(jobs[index].iter().map(write).collect())
-    };
-    let mut progress = Progress::new(jobs.len(), "compiling");
-    let mut results: Vec<Option<Outcome>> = cells.iter().map(|_| None).collect();
-    run_jobs(jobs.len(), parallelism, work, |event| match event {
-        Event::Started(job) => {
-            let Cell { input, profile, .. } = &cells[jobs[job][0]];
-            progress.started(job, format!("{} {}", input.name, profile.name));
-        }
-        Event::Finished(job, done) => {
-            progress.finished(job);
-            let done: Vec<Outcome> = match done {
-                Ok(written) => written.into_iter().map(|written| written.map_err(Arc::new)).collect(),
-                Err(failed) => {
-                    let failed = Arc::new(failed);
-                    jobs[job].iter().map(|_| Err(failed.clone())).collect()
-                }
-            };
-            for (cell, outcome) in jobs[job].iter().zip(done) {
-                results[*cell] = Some(outcome);
-            }
-        }
-    });
-    Ok(results.into_iter().map(|result| result.expect("every job ends")).collect())
-}
-
-/// The cells that one job serves, job by job, in the order of the first of each.
-fn jobs_of(cells: &[Cell<'_>]) -> Vec<Vec<usize>> {
-    let mut jobs: Vec<Vec<usize>> = Vec::new();
-    let mut places: BTreeMap<Digest, usize> = BTreeMap::new();
-    for (index, cell) in cells.iter().enumerate() {
-        let job = Job { input: cell.input, profile: cell.profile }.digest();
-        let place = *places.entry(job).or_insert(jobs.len());
-        match jobs.get_mut(place) {
-            Some(cells) => cells.push(index),
-            None => jobs.push(vec![index]),
-        }
-    }
-    jobs
-}
-
 fn rows(cells: &[Cell<'_>], results: &[Outcome]) -> Vec<Vec<String>> {
     let row = |(cell, result): (&Cell<'_>, &Outcome)| {
         let mut row = vec![cell.input.name.clone(), cell.profile.name.clone()];
@@ -252,6 +132,7 @@ fn rows(cells: &[Cell<'_>], results: &[Outcome]) -> Vec<Vec<String>> {
                 let time = match &written.time {
                     Time::Took(took) => format!("{:.2} s", took.as_secs_f64()),
                     Time::SameAs(target) => format!("= {target}"),
+                    Time::Cached => "cached".to_owned(),
                 };
                 row.extend([bytes(written.size_bytes), time]);
                 row.push(cell.output.display().to_string());
@@ -259,7 +140,7 @@ fn rows(cells: &[Cell<'_>], results: &[Outcome]) -> Vec<Vec<String>> {
             Err(failed) => row.push(match &**failed {
                 Failed::Inexpressible(reason) => format!("not expressible: uses {}", reason.uses),
                 Failed::Refused(_) => "refused".to_owned(),
-                Failed::Codegen(_) | Failed::Write(_) => "failed".to_owned(),
+                Failed::Job(_) | Failed::Write(_) => "failed".to_owned(),
             }),
         }
         row
@@ -284,13 +165,14 @@ fn json_of(cell: &Cell<'_>, result: &Outcome) -> serde_json::Value {
             match time {
                 Time::Took(took) => json["milliseconds"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
                 Time::SameAs(target) => json["same-as"] = json!(target),
+                Time::Cached => json["cached"] = json!(true),
             }
         }
         Err(failed) => {
             json["status"] = json!(match **failed {
                 Failed::Inexpressible(_) => "not-expressible",
                 Failed::Refused(_) => "refused",
-                Failed::Codegen(_) | Failed::Write(_) => "failed",
+                Failed::Job(_) | Failed::Write(_) => "failed",
             });
             json["reason"] = json!(failed.to_string());
             json["hint"] = json!(failed.hint());

@@ -1,7 +1,7 @@
 //! `isomer push DIR REGISTRY/REPOSITORY[:TAG]`.
 
-use crate::progress::Transfer;
 use crate::table::bytes;
+use crate::transfer::Transfer;
 use anstyle::{AnsiColor, Effects, Style};
 use isomer_registry::{Options, Pushed, Reference, RegistryError, Remote, Step, push};
 use isomer_release::{Count, Layout, ModuleEntry};

@@ -1,13 +1,16 @@
 //! `isomer release [-f isomer.toml] [-o DIR]`.
 
-use super::Jobs;
+mod reproducible;
+
+use super::farming::{Farming, Prepared, warn, warn_of_cache};
 use super::sign::{self, Signer};
 use crate::cell_failures::CellFailures;
 use crate::progress::Progress;
 use crate::table::{aligned, bytes};
-use anstyle::{AnsiColor, Effects, Style};
+use crate::timings::Totals;
 use isomer_compile::Release;
-use isomer_compile::release::{CellReport, Options, Outcome, ReleaseReport, Step};
+use isomer_compile::farm::JobFailure;
+use isomer_compile::release::{CellReport, Options, Outcome, ReleaseReport, Shard, Step};
 use isomer_compile::release_manifest::DEFAULT_NAME;
 use isomer_compile::signing::Signed;
 use isomer_contract::Hinted;
@@ -17,8 +20,6 @@ use isomer_trust::SigningKey;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-
-const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -43,19 +44,25 @@ pub(super) struct Args {
     /// How artifacts are stored
     #[arg(long, value_name = "HOW", default_value = "zstd", value_parser = ["zstd", "none"])]
     compression: String,
+    /// Build everything twice, apart and without the cache, and compare every byte
+    #[arg(long, conflicts_with = "shard")]
+    check_reproducible: bool,
     /// Sign the release with this private key, as `isomer sign` does
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
     /// The release's place among those of its name [default: the manifest's `counter`]
     #[arg(long, value_name = "N")]
     counter: Option<u64>,
+    /// Make only one of several parts, which `isomer merge` joins: 1/3, 2/3, 3/3
+    #[arg(long, value_name = "I/N", conflicts_with = "sign")]
+    shard: Option<Shard>,
     #[command(flatten)]
     signer: Signer,
-    #[command(flatten)]
-    jobs: Jobs,
     /// Print what became of every cell as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    farming: Farming,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
@@ -63,21 +70,19 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let key = args.sign.as_deref().map(|key| args.signer.read_key(key)).transpose()?;
     let release = Release::read(&args.file)?;
     let compression = if args.compression == "none" { Compression::None } else { Compression::Zstd };
-    let options = Options { compression, parallelism: args.jobs.prepare()?, counter: args.counter };
-    let mut progress: Option<Progress> = None;
-    let report = release.write(&args.output, options, &mut |step| match step {
-        Step::Planned(0) => {}
-        Step::Planned(jobs) => progress = Some(Progress::new(jobs, "compiling")),
-        Step::Started(job, module, target) => {
-            progress.iter_mut().for_each(|progress| progress.started(job, format!("{module} {target}")));
-        }
-        Step::Finished(job) => progress.iter_mut().for_each(|progress| progress.finished(job)),
-        Step::Damaged(what) => {
-            anstream::eprintln!("{WARNING}warning:{WARNING:#} {what}");
-            anstream::eprintln!("  it is made again");
-        }
-    })?;
-    drop(progress);
+    let options = Options { compression, counter: args.counter, shard: args.shard };
+    let prepared = args.farming.prepare()?;
+    let report = if args.check_reproducible {
+        reproducible::write(&release, &args.output, options, &prepared)?
+    } else {
+        let write = |on_step: &mut dyn FnMut(Step<'_>)| {
+            release.write(&args.output, options, &prepared.farm(), prepared.cache(), on_step)
+        };
+        watch(&prepared, "compiling", write)?
+    };
+    let name = &release.manifest.release.name;
+    prepared.write_timings(&format!("isomer release: {name}"), totals(&report))?;
+    prepared.finish()?;
     let key = key.filter(|_| report.summary.is_some());
     // Its counter is the release's by now.
     let signed = key.as_ref().map(|key| Ok((args.signer.sign(&args.output, key, None)?, key)));
@@ -99,6 +104,34 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     signed.transpose()?;
     let failures = failures_of(&release, &report);
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
+}
+
+/// Does `work` and shows how it goes.
+pub(super) fn watch<T>(prepared: &Prepared, verb: &'static str, work: impl FnOnce(&mut dyn FnMut(Step<'_>)) -> T) -> T {
+    let mut progress: Option<Progress<'_>> = None;
+    work(&mut |step| match step {
+        Step::Planned(jobs) => progress = Some(Progress::new(jobs, verb, prepared.timings())),
+        Step::Started(job, module, target) => {
+            progress.iter_mut().for_each(|progress| progress.started(job, format!("{module} {target}")));
+        }
+        Step::Finished(job, failed) => progress.iter_mut().for_each(|progress| progress.finished(job, failed)),
+        Step::Damaged(what) => warn(&what, "it is made again"),
+        Step::CacheTrouble(error) => warn_of_cache(&error),
+    })
+}
+
+fn totals(report: &ReleaseReport) -> Totals {
+    let mut totals = Totals::default();
+    for cell in &report.cells {
+        let count = match &cell.outcome {
+            Outcome::Shipped { took: Some(_), .. } | Outcome::ServedBy { took: Some(_), .. } => &mut totals.compiled,
+            Outcome::Shipped { .. } | Outcome::ServedBy { .. } => &mut totals.reused,
+            Outcome::NotExpressible(_) => &mut totals.not_expressible,
+            Outcome::Refused(_) | Outcome::Failed(_) => &mut totals.failed,
+        };
+        *count += 1;
+    }
+    totals
 }
 
 fn text_of(release: &Release, report: &ReleaseReport, args: &Args) -> String {
@@ -126,6 +159,7 @@ fn row(cell: &CellReport) -> Vec<String> {
         }
         Outcome::NotExpressible(reason) => row.push(format!("not expressible: uses {}", reason.uses)),
         Outcome::Refused(_) => row.push("refused".to_owned()),
+        Outcome::Failed(JobFailure::NotTried) => row.push("not tried".to_owned()),
         Outcome::Failed(_) => row.push("failed".to_owned()),
     }
     row
@@ -206,6 +240,7 @@ fn json_of(release: &Release, report: &ReleaseReport) -> Value {
             }
             Outcome::Failed(error) => {
                 json["status"] = json!("failed");
+                json["failure"] = json!(error.kind());
                 json["reason"] = json!(error.to_string());
                 json["hint"] = json!(error.hint());
             }
@@ -233,6 +268,7 @@ fn failures_of(release: &Release, report: &ReleaseReport) -> Vec<Failure> {
     for cell in &report.cells {
         let (reason, hint) = match &cell.outcome {
             Outcome::Refused(reason) => (reason.to_string(), reason.hint()),
+            Outcome::Failed(JobFailure::NotTried) => continue,
             Outcome::Failed(error) => (error.to_string(), error.hint()),
             _ => continue,
         };

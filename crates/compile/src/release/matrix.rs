@@ -1,196 +1,254 @@
-//! The cells of a release, modules times profiles, from plan to variants.
+//! The cells of a release, modules times profiles, and what is known of each, from nothing to a finished artifact.
+//! Never here: work. What is to be done is planned from this (`plan`) and carried out elsewhere (`build`).
 
 use super::previous::Previous;
 use super::report::{CellReport, Outcome};
-use super::{Module, Options, Release, ReleaseError, Step};
-use crate::codegen::{CodegenError, check_configurations, compile};
-use crate::collapse::{Form, collapse};
+use super::{Module, Release, Shard, Step};
+use crate::cache::{Cache, Entry};
 use crate::express::{Inexpressible, Refused, express};
-use crate::schedule::{Event, run_jobs};
-use crate::{Analysis, Job, VERSION, passes};
-use isomer_contract::manifest::{Blob, SCHEMA, Served, VariantConfig};
-use isomer_contract::{Digest, ENGINE_VERSION, Needs, Profile, Requirements};
-use isomer_release::{Compression, Layer, Layout, LayoutError, Manifest, ReleasedModule, WriteError, Writer};
+use crate::farm::JobFailure;
+use crate::job::Key;
+use crate::plan::{self, Decision, Known, Place, Plan, Why};
+use crate::{Analysis, Job};
+use isomer_contract::manifest::Blob;
+use isomer_contract::{Digest, Needs, Profile, Requirements};
+use isomer_release::{Layer, Layout, Manifest, Part};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A module for a profile, and what is known of it so far.
-struct Cell<'a> {
-    module: usize,
-    profile: &'a Profile,
-    requirements: Requirements,
-    job: Digest,
-    state: State,
+pub(super) struct Cell<'a> {
+    pub(super) module: usize,
+    pub(super) profile: &'a Profile,
+    pub(super) requirements: Requirements,
+    key: Key,
+    pub(super) job: Digest,
+    pub(super) state: State,
 }
 
-enum State {
+#[derive(Clone)]
+pub(super) enum State {
     Inexpressible(Inexpressible),
     Refused(Refused),
-    /// Nobody has compiled it yet.
-    New,
-    Failed(CodegenError),
+    /// Nobody has compiled it yet, or what came of it is lost.
+    New(Vec<Why>),
+    Failed(JobFailure),
     Compiled(Compiled),
 }
 
-/// What is known of an artifact. Where it is not stored, an earlier release had another stand for it.
+/// What is known of an artifact.
 #[derive(Clone, Copy)]
-struct Compiled {
-    code: Digest,
-    stored: Option<Stored>,
-    took: Option<Duration>,
+pub(super) struct Compiled {
+    pub(super) code: Digest,
+    pub(super) at: At,
+    /// How long it took to make; none when it was there.
+    pub(super) took: Option<Duration>,
+}
+
+/// Where an artifact is.
+#[derive(Clone, Copy)]
+pub(super) enum At {
+    Release(Stored),
+    Cache(Entry),
+    /// An earlier release had another stand for it.
+    Nowhere,
 }
 
 #[derive(Clone, Copy)]
-struct Stored {
-    artifact: Blob,
-    layer: Layer,
+pub(super) struct Stored {
+    pub(super) artifact: Blob,
+    pub(super) layer: Layer,
 }
 
 /// All cells of a release, module by module.
 pub(super) struct Matrix<'a> {
-    release: &'a Release,
-    options: Options,
-    writer: &'a Writer,
-    needs: Vec<Needs>,
-    cells: Vec<Cell<'a>>,
+    pub(super) release: &'a Release,
+    pub(super) needs: Vec<Needs>,
+    pub(super) cells: Vec<Cell<'a>>,
+    /// Whether forms of equal code are found here. Not among the cells of a shard: only all shards together know.
+    collapses: bool,
 }
 
 impl<'a> Matrix<'a> {
     /// The cells, each with the answer to whether it can be compiled at all.
-    pub(super) fn plan(release: &'a Release, options: Options, writer: &'a Writer) -> Matrix<'a> {
+    pub(super) fn of(release: &'a Release) -> Matrix<'a> {
         let mut needs = Vec::new();
         let mut cells = Vec::new();
         for (index, Module { input, profiles, .. }) in release.modules.iter().enumerate() {
             let analysis = Analysis::of(&input.wasm);
             needs.push(analysis.needs());
-            let cell = |profile: &'a Profile| Cell {
-                module: index,
-                profile,
-                requirements: Requirements::of_profile(profile, input.kind),
-                job: Job { input, profile }.digest(),
-                state: match express(&analysis, profile) {
-                    Ok(Ok(())) => State::New,
-                    Ok(Err(reason)) => State::Inexpressible(reason),
-                    Err(reason) => State::Refused(reason),
-                },
+            let cell = |profile: &'a Profile| {
+                let key = Job { input, profile }.key();
+                Cell {
+                    module: index,
+                    profile,
+                    requirements: Requirements::of_profile(profile, input.kind),
+                    job: key.digest(),
+                    key,
+                    state: match express(&analysis, profile) {
+                        Ok(Ok(())) => State::New(Vec::new()),
+                        Ok(Err(reason)) => State::Inexpressible(reason),
+                        Err(reason) => State::Refused(reason),
+                    },
+                }
             };
             cells.par_extend(profiles.par_iter().map(cell));
         }
-        Matrix { release, options, writer, needs, cells }
+        Matrix { release, needs, cells, collapses: true }
     }
 
-    /// Takes over what `previous` holds of the work.
-    pub(super) fn recall(&mut self, previous: &Previous, on_step: &mut dyn FnMut(Step<'_>)) {
-        for cell in &mut self.cells {
-            if !matches!(cell.state, State::New) {
+    /// Leaves the cells of one shard, and says which part of the whole that is. What no job is needed for is told by
+    /// the first shard alone.
+    pub(super) fn keep_share(&mut self, shard: Shard) -> Part {
+        let size = |cell: &Cell<'_>| self.release.modules[cell.module].input.wasm.len();
+        let is_job = |cell: &&Cell<'a>| matches!(cell.state, State::New(_));
+        let sizes = self.cells.iter().filter(is_job).map(|cell| (cell.job, size(cell))).collect();
+        let cells = self.cells.iter().filter(is_job);
+        let whole: BTreeSet<_> = cells
+            .map(|cell| (self.release.modules[cell.module].name.as_str(), cell.profile.name.as_str(), cell.job))
+            .collect();
+        let plan = Digest::of_json(&whole);
+        let share = shard.share(&sizes);
+        self.cells.retain(|cell| match cell.state {
+            State::New(_) => share.contains(&cell.job),
+            _ => shard.number == 1,
+        });
+        self.collapses = false;
+        Part { number: shard.number, count: shard.count, plan }
+    }
+
+    /// Takes over what `previous` and the cache know of the work. `keep` takes a layer of the former release over, or
+    /// says why it cannot be.
+    pub(super) fn recall(
+        &mut self,
+        previous: &Previous,
+        cache: Option<&Cache>,
+        keep: impl Fn(&Layout, &Manifest) -> Result<Layer, String> + Sync,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) {
+        let modules = &self.release.modules;
+        let recall = |cell: &mut Cell<'a>| -> Vec<String> {
+            if !matches!(cell.state, State::New(_)) {
+                return Vec::new();
+            }
+            let mut problems = Vec::new();
+            let known = previous.code(cell.job).map(|code| (code, previous.variant(cell.job)));
+            if let Some((code, variant)) = known {
+                let at = match variant.map(|(layout, manifest)| (manifest, keep(layout, manifest))) {
+                    None => Some(At::Nowhere),
+                    Some((manifest, Ok(layer))) => {
+                        Some(At::Release(Stored { artifact: manifest.config.artifact, layer }))
+                    }
+                    Some((_, Err(problem))) => {
+                        problems.push(problem);
+                        None
+                    }
+                };
+                if let Some(at) = at {
+                    cell.state = State::Compiled(Compiled { code, at, took: None });
+                    return problems;
+                }
+            }
+            match cache.map(|cache| cache.find(cell.job)).transpose() {
+                Ok(Some(Some(entry))) => {
+                    cell.state = State::Compiled(Compiled { code: entry.code, at: At::Cache(entry), took: None });
+                    return problems;
+                }
+                Ok(_) => {}
+                Err(error) => problems.push(error.to_string()),
+            }
+            cell.state = State::New(match problems.last() {
+                Some(problem) => vec![Why::Damaged { problem: problem.clone() }],
+                None => {
+                    let (module, target) = (&modules[cell.module].name, &cell.profile.name);
+                    previous.why(module, target, &cell.key, &cell.profile.effective(), cache)
+                }
+            });
+            problems
+        };
+        let problems: Vec<Vec<String>> = self.cells.par_iter_mut().map(recall).collect();
+        problems.into_iter().flatten().for_each(|problem| on_step(Step::Damaged(problem)));
+        self.recall_alone(cache, on_step);
+    }
+
+    /// Looks in the cache for what stands for itself now and was kept nowhere else.
+    pub(super) fn recall_alone(&mut self, cache: Option<&Cache>, on_step: &mut dyn FnMut(Step<'_>)) {
+        let Some(cache) = cache else { return };
+        let stands_for = self.stands_for();
+        for (index, cell) in self.cells.iter_mut().enumerate() {
+            let State::Compiled(Compiled { at: at @ At::Nowhere, .. }) = &mut cell.state else { continue };
+            if stands_for[index] != Some(index) {
                 continue;
             }
-            let Some(code) = previous.code(cell.job) else { continue };
-            let stored = match previous.variant(cell.job) {
-                None => None,
-                Some((layout, manifest)) => match keep(self.writer, self.options.compression, layout, manifest) {
-                    Ok(layer) => Some(Stored { artifact: manifest.config.artifact, layer }),
-                    Err(error) => {
-                        on_step(Step::Damaged(error));
-                        continue;
-                    }
-                },
-            };
-            cell.state = State::Compiled(Compiled { code, stored, took: None });
+            match cache.find(cell.job) {
+                Ok(Some(entry)) => *at = At::Cache(entry),
+                Ok(None) => {}
+                Err(error) => on_step(Step::Damaged(error.to_string())),
+            }
         }
     }
 
-    /// Compiles every cell that is new, and every one that must be shipped and is not stored.
-    pub(super) fn compile_missing(&mut self, on_step: &mut dyn FnMut(Step<'_>)) -> Result<(), ReleaseError> {
-        let jobs = self.missing();
-        check_configurations(jobs.iter().map(|cell| self.cells[*cell].profile))?;
-        on_step(Step::Planned(jobs.len()));
-        let work = |index: usize| {
-            let cell = &self.cells[jobs[index]];
-            let begun = Instant::now();
-            let input = &self.release.modules[cell.module].input;
-            let compiled = match compile(&Job { input, profile: cell.profile }) {
-                Ok(compiled) => compiled,
-                Err(error) => return Ok(State::Failed(error)),
-            };
-            let artifact = Blob::of(&compiled.bytes);
-            let layer = self.writer.add_layer(compiled.bytes.as_slice(), self.options.compression, artifact)?;
-            let (code, stored) = (compiled.artifact.code_digest(), Some(Stored { artifact, layer }));
-            Ok(State::Compiled(Compiled { code, stored, took: Some(begun.elapsed()) }))
-        };
-        let mut results: Vec<(usize, Result<State, WriteError>)> = Vec::new();
-        run_jobs(jobs.len(), self.options.parallelism, work, |event| match event {
-            Event::Started(index) => {
-                let cell = &self.cells[jobs[index]];
-                on_step(Step::Started(index, &self.release.modules[cell.module].name, &cell.profile.name));
-            }
-            Event::Finished(index, result) => {
-                on_step(Step::Finished(index));
-                results.push((jobs[index], result));
-            }
-        });
-        for (cell, state) in results {
-            self.finish(cell, state?);
-        }
-        Ok(())
-    }
-
-    /// The cells to compile: one for each job, the largest modules first so that no long job is left for the end.
-    fn missing(&self) -> Vec<usize> {
-        let stands_for = self.stands_for();
-        let mut jobs = BTreeMap::new();
-        for (index, cell) in self.cells.iter().enumerate() {
-            let missing = match &cell.state {
-                State::New => true,
-                State::Compiled(compiled) => compiled.stored.is_none() && stands_for[index] == Some(index),
-                State::Inexpressible(_) | State::Refused(_) | State::Failed(_) => false,
-            };
-            if missing {
-                jobs.entry(cell.job).or_insert(index);
-            }
-        }
-        let mut jobs: Vec<_> = jobs.into_values().collect();
-        let size = |index: &usize| self.release.modules[self.cells[*index].module].input.wasm.len();
-        jobs.sort_by_key(|index| (std::cmp::Reverse(size(index)), *index));
-        jobs
-    }
-
-    /// Gives the outcome of a job to all cells of that job: profiles of equal effect share one.
-    fn finish(&mut self, done: usize, state: State) {
-        let job = self.cells[done].job;
-        let sharing = (0..self.cells.len()).filter(|index| *index != done && self.cells[*index].job == job);
-        for index in sharing.collect::<Vec<_>>() {
-            self.cells[index].state = match &state {
-                State::Compiled(compiled) => State::Compiled(Compiled { took: None, ..*compiled }),
-                State::Failed(error) => State::Failed(error.clone()),
-                _ => continue,
-            };
-        }
-        self.cells[done].state = state;
+    /// What is to be done next.
+    pub(super) fn plan(&self) -> Plan {
+        plan::plan(&self.known())
     }
 
     /// For each compiled cell the one whose artifact is shipped for it.
-    fn stands_for(&self) -> Vec<Option<usize>> {
-        let mut stands_for = vec![None; self.cells.len()];
-        for module in 0..self.release.modules.len() {
-            let compiled: Vec<_> = (0..self.cells.len())
-                .filter(|index| self.cells[*index].module == module)
-                .filter_map(|index| match &self.cells[index].state {
-                    State::Compiled(compiled) => Some((index, compiled.code)),
-                    _ => None,
-                })
-                .collect();
-            let form = |&(index, code): &(usize, Digest)| {
-                let Cell { profile, requirements, .. } = &self.cells[index];
-                Form { target: &profile.name, requirements, code }
-            };
-            let forms: Vec<_> = compiled.iter().map(form).collect();
-            for (form, by) in collapse(&forms).into_iter().enumerate() {
-                stands_for[compiled[form].0] = Some(compiled[by].0);
+    pub(super) fn stands_for(&self) -> Vec<Option<usize>> {
+        plan::stands_for(&self.known())
+    }
+
+    fn known(&self) -> Vec<plan::Cell<'_>> {
+        let known = |cell: &Cell<'a>| match &cell.state {
+            State::Inexpressible(_) => Known::NotExpressible,
+            State::Refused(_) => Known::Refused,
+            State::New(why) => Known::Nothing(why.clone()),
+            State::Failed(_) => Known::Failed,
+            State::Compiled(Compiled { code, at, .. }) => Known::Code(
+                *code,
+                match at {
+                    At::Release(_) => Place::Release,
+                    At::Cache(_) => Place::Cache,
+                    At::Nowhere => Place::Nowhere,
+                },
+            ),
+        };
+        // In a shard only one job's own cells serve each other.
+        let jobs: BTreeMap<_, _> =
+            self.cells.iter().enumerate().map(|(index, cell)| ((cell.module, cell.job), index)).collect();
+        let mut planned = Vec::with_capacity(self.cells.len());
+        for cell in &self.cells {
+            let Cell { module, profile, requirements, job, .. } = cell;
+            planned.push(plan::Cell {
+                module: if self.collapses { *module } else { jobs[&(*module, *job)] },
+                size_bytes: self.release.modules[*module].input.wasm.len(),
+                target: &profile.name,
+                requirements,
+                job: *job,
+                known: known(cell),
+            });
+        }
+        planned
+    }
+
+    /// The job of a cell.
+    pub(super) fn job(&self, cell: usize) -> Job<'_> {
+        let Cell { module, profile, .. } = &self.cells[cell];
+        Job { input: &self.release.modules[*module].input, profile }
+    }
+
+    /// Gives the outcome of a job to all cells that `plan` found to share it.
+    pub(super) fn finish(&mut self, plan: &Plan, done: usize, state: State) {
+        for (index, decision) in plan.cells.iter().enumerate() {
+            if *decision == Decision::SameJob(done) {
+                self.cells[index].state = match &state {
+                    State::Compiled(compiled) => State::Compiled(Compiled { took: None, ..*compiled }),
+                    other => other.clone(),
+                };
             }
         }
-        stands_for
+        self.cells[done].state = state;
     }
 
     /// What became of each cell.
@@ -200,11 +258,11 @@ impl<'a> Matrix<'a> {
             State::Inexpressible(reason) => Outcome::NotExpressible(reason.clone()),
             State::Refused(reason) => Outcome::Refused(reason.clone()),
             State::Failed(error) => Outcome::Failed(error.clone()),
-            State::New => unreachable!("every new cell was compiled"),
-            State::Compiled(Compiled { stored, took, .. }) => {
+            State::New(_) => unreachable!("a plan without jobs leaves no new cell"),
+            State::Compiled(Compiled { at, took, .. }) => {
                 let by = stands_for[index].expect("a compiled cell has one that stands for it");
-                match stored {
-                    Some(Stored { artifact, layer }) if by == index => Outcome::Shipped {
+                match at {
+                    At::Release(Stored { artifact, layer }) if by == index => Outcome::Shipped {
                         size_bytes: artifact.size_bytes,
                         stored_bytes: layer.blob.size_bytes,
                         took: *took,
@@ -220,65 +278,4 @@ impl<'a> Matrix<'a> {
         };
         self.cells.iter().enumerate().map(report).collect()
     }
-
-    /// The modules with the variants that are shipped.
-    pub(super) fn modules(&self) -> Result<Vec<ReleasedModule>, WriteError> {
-        let stands_for = self.stands_for();
-        let module = |(index, module): (usize, &Module)| {
-            let shipped = (0..self.cells.len())
-                .filter(|cell| self.cells[*cell].module == index && stands_for[*cell] == Some(*cell));
-            let variants = shipped.map(|cell| self.variant(cell, &stands_for)).collect();
-            Ok(ReleasedModule {
-                name: module.name.clone(),
-                version: self.release.manifest.release.version.clone(),
-                wasm: self.writer.add_wasm(&module.input.wasm)?,
-                variants,
-            })
-        };
-        self.release.modules.iter().enumerate().map(module).collect()
-    }
-
-    fn variant(&self, index: usize, stands_for: &[Option<usize>]) -> (VariantConfig, Layer) {
-        let Cell { module, profile, requirements, state, .. } = &self.cells[index];
-        let State::Compiled(Compiled { code, stored: Some(Stored { artifact, layer }), .. }) = state else {
-            unreachable!("what is shipped was compiled and stored");
-        };
-        let served = (0..self.cells.len()).filter(|cell| stands_for[*cell] == Some(index)).map(|cell| {
-            let Cell { profile, job, .. } = &self.cells[cell];
-            Served { target: profile.name.clone(), profile: profile.digest(), job: *job }
-        });
-        let mut serves: Vec<_> = served.collect();
-        serves.sort_by(|a, b| a.target.cmp(&b.target));
-        let Module { name, input, .. } = &self.release.modules[*module];
-        let config = VariantConfig {
-            schema: SCHEMA,
-            module: name.clone(),
-            wasm: input.blob,
-            artifact: *artifact,
-            code: *code,
-            target: profile.name.clone(),
-            triple: profile.triple.to_string(),
-            serves,
-            passes: passes::passes(profile).iter().map(|pass| (*pass).to_owned()).collect(),
-            engine: ENGINE_VERSION.to_owned(),
-            isomer: VERSION.to_owned(),
-            requirements: requirements.clone(),
-            compat: requirements.compat(),
-            needs: self.needs[*module],
-        };
-        (config, *layer)
-    }
-}
-
-/// Keeps a layer of the former release, stored anew where another compression is asked for. The error is for people.
-fn keep(writer: &Writer, compression: Compression, layout: &Layout, manifest: &Manifest) -> Result<Layer, String> {
-    let again = || -> Result<Layer, WriteError> {
-        let artifact = layout.open_artifact(manifest)?;
-        writer.add_layer(artifact, compression, manifest.config.artifact)
-    };
-    if manifest.layer.compression == compression {
-        let kept: Result<(), LayoutError> = writer.keep(manifest.layer);
-        return kept.map(|()| manifest.layer).map_err(|error| error.to_string());
-    }
-    again().map_err(|error| error.to_string())
 }

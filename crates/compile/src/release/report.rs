@@ -1,7 +1,7 @@
 //! What became of each cell of a release's matrix.
 
-use crate::codegen::CodegenError;
 use crate::express::{Inexpressible, Refused};
+use crate::farm::JobFailure;
 use isomer_release::Summary;
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ pub enum Outcome {
     NotExpressible(Inexpressible),
     /// No profile has.
     Refused(Refused),
-    /// The compiler failed.
-    Failed(CodegenError),
+    /// Its job failed.
+    Failed(JobFailure),
 }
 
 impl Outcome {

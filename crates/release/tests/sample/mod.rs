@@ -120,7 +120,7 @@ pub(crate) fn released(writer: &Writer, compression: Compression) -> Vec<Release
 
 /// Which release it is.
 pub(crate) fn identity() -> Identity {
-    Identity { name: "acme".to_owned(), version: "0.1.0".to_owned(), counter: 7 }
+    Identity { name: "acme".to_owned(), version: "0.1.0".to_owned(), counter: 7, part: None }
 }
 
 /// Writes the release to `dir`.

@@ -1,0 +1,184 @@
+//! How much a cache holds, and what of it goes. In: a limit. Out: a cache within it, without what was used longest ago.
+//! Any process may read and write meanwhile: one that misses a file makes it again.
+
+use super::{Cache, CacheError, Sealed};
+use isomer_contract::Size;
+use std::collections::BTreeMap;
+use std::fs::{self, DirEntry};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+/// What the names of files begin with that are not finished.
+pub(super) const TEMPORARY: &str = ".tmp-";
+/// What is younger may be about to be named by an action, or is being written.
+const GRACE: Duration = Duration::from_secs(3600);
+
+/// What a cache holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Jobs.
+    pub jobs: u64,
+    /// All files, in bytes.
+    pub size_bytes: u64,
+}
+
+/// What a collection did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// What is left.
+    pub left: Usage,
+    /// What was removed.
+    pub removed: Usage,
+}
+
+struct Found {
+    path: PathBuf,
+    size_bytes: u64,
+    used: SystemTime,
+}
+
+impl Cache {
+    /// What it holds.
+    pub fn usage(&self) -> Result<Usage, CacheError> {
+        let mut usage = Usage::default();
+        for name in ["actions", "artifacts", "profiles"] {
+            for file in self.files(name)? {
+                usage.size_bytes += file.size_bytes;
+                usage.jobs += u64::from(name == "actions");
+            }
+        }
+        Ok(usage)
+    }
+
+    /// Removes the longest unused until no more than `size_max` is left. Profiles are small and stay.
+    pub fn collect(&self, size_max: Size) -> Result<Collected, CacheError> {
+        let now = SystemTime::now();
+        let old = |file: &Found| now.duration_since(file.used).is_ok_and(|age| age > GRACE);
+        let mut removed = Usage::default();
+        let mut artifacts = BTreeMap::new();
+        for file in self.files("artifacts")? {
+            artifacts.insert(file.path.clone(), (file, 0_u32));
+        }
+        let mut actions = Vec::new();
+        for file in self.files("actions")? {
+            let sealed = fs::read(&file.path).ok().and_then(|text| serde_json::from_slice::<Sealed>(&text).ok());
+            let artifact = sealed.map(|sealed| self.artifact(&sealed.entry));
+            if let Some((_, users)) = artifact.as_ref().and_then(|path| artifacts.get_mut(path)) {
+                *users += 1;
+            }
+            actions.push((file, artifact));
+        }
+        // What a killed process left, and what no job names.
+        for (file, _) in artifacts.values().filter(|(file, users)| *users == 0 && old(file)) {
+            remove(file, &mut removed)?;
+        }
+        artifacts.retain(|path, _| path.exists());
+        let sizes = actions.iter().map(|(file, _)| file.size_bytes);
+        let mut size_bytes: u64 = sizes.chain(artifacts.values().map(|(file, _)| file.size_bytes)).sum();
+        actions.sort_by_key(|(file, _)| file.used);
+        for (file, artifact) in actions {
+            if size_bytes <= size_max.0 {
+                break;
+            }
+            remove(&file, &mut removed)?;
+            removed.jobs += 1;
+            size_bytes -= file.size_bytes;
+            let Some((file, users)) = artifact.and_then(|path| artifacts.get_mut(&path)) else { continue };
+            *users -= 1;
+            if *users == 0 {
+                remove(file, &mut removed)?;
+                size_bytes -= file.size_bytes;
+            }
+        }
+        Ok(Collected { left: self.usage()?, removed })
+    }
+
+    /// Collects if anything was written through this very value.
+    pub fn collect_if_grown(&self, size_max: Size) -> Result<(), CacheError> {
+        if self.grown.load(Ordering::Relaxed) && self.usage()?.size_bytes > size_max.0 {
+            self.collect(size_max)?;
+        }
+        Ok(())
+    }
+
+    fn files(&self, name: &str) -> Result<Vec<Found>, CacheError> {
+        let directory = self.place(name);
+        let error = |source| CacheError::Io { action: "read", path: directory.clone(), source };
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(error)? {
+            files.extend(found(&entry.map_err(error)?));
+        }
+        Ok(files)
+    }
+}
+
+/// A file that is there still.
+fn found(entry: &DirEntry) -> Option<Found> {
+    let there = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+    Some(Found { path: entry.path(), size_bytes: there.len(), used: there.modified().ok()? })
+}
+
+fn remove(file: &Found, removed: &mut Usage) -> Result<(), CacheError> {
+    match fs::remove_file(&file.path) {
+        Ok(()) => {
+            removed.size_bytes += file.size_bytes;
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(CacheError::Io { action: "remove", path: file.path.clone(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pack_entry;
+    use super::*;
+    use isomer_contract::Digest;
+    use std::fs::File;
+    use std::path::Path;
+
+    fn age(path: &Path, seconds: u64) {
+        let time = SystemTime::now() - Duration::from_secs(seconds);
+        File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first_and_shared_artifacts_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let job = |name: &str| Digest::of(name.as_bytes());
+        let put = |name: &str, artifact: &[u8], seconds| {
+            let (entry, layer) = pack_entry(artifact, job("code")).unwrap();
+            cache.put(job(name), &entry, &layer).unwrap();
+            age(&cache.action(job(name)), seconds);
+        };
+        let noise: Vec<u8> = (0..100_000_u64)
+            .flat_map(|n| n.wrapping_mul(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+            .collect();
+        put("oldest", &noise[..200_000], 300);
+        put("old, same artifact as the oldest", &noise[..200_000], 200);
+        put("new", &noise[200_000..400_000], 100);
+        let before = cache.usage().unwrap();
+        assert_eq!(before.jobs, 3);
+        assert_eq!(cache.collect(Size(before.size_bytes)).unwrap().removed, Usage::default());
+
+        // Only the one that was used now is left.
+        assert!(cache.find(job("oldest")).unwrap().is_some());
+        let half = cache.collect(Size(before.size_bytes * 2 / 3)).unwrap();
+        assert_eq!(half.removed.jobs, 2, "{half:?}");
+        assert!(cache.find(job("oldest")).unwrap().is_some(), "its artifact was shared with one that went");
+        assert!(cache.find(job("new")).unwrap().is_none());
+
+        // What nobody names goes, unless it is so young that somebody may be about to.
+        let stray = cache.place("artifacts").join(format!("{TEMPORARY}stray"));
+        fs::write(&stray, "x").unwrap();
+        cache.collect(Size(u64::MAX)).unwrap();
+        assert!(stray.exists());
+        age(&stray, 7200);
+        cache.collect(Size(u64::MAX)).unwrap();
+        assert!(!stray.exists());
+        assert_eq!(cache.collect(Size(0)).unwrap().left, Usage { jobs: 0, size_bytes: 0 });
+    }
+}

@@ -1,0 +1,98 @@
+//! `isomer cache dir|info|gc`, and where the cache is.
+
+use super::farming::size;
+use crate::table::bytes;
+use etcetera::BaseStrategy as _;
+use isomer_compile::cache::{Cache, SIZE_MAX_DEFAULT, Usage, VARIABLE};
+use isomer_contract::Size;
+use isomer_terminal::{Failure, Failures, print, print_json};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Where the cache is.
+#[derive(clap::Args)]
+pub(super) struct CacheDir {
+    /// Where finished work is kept [default: ISOMER_CACHE, or isomer in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+impl CacheDir {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.cache {
+            return Ok(path.clone());
+        }
+        if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+            return Ok(path.into());
+        }
+        let base = etcetera::choose_base_strategy().map_err(|error| {
+            Failure::because("no place for a cache is known", &error)
+                .hint(format!("name one with --cache or {VARIABLE}"))
+        })?;
+        Ok(base.cache_dir().join("isomer"))
+    }
+
+    pub(super) fn open(&self) -> Result<Cache, Failure> {
+        Cache::open(&self.path()?).map_err(|error| Failure::of(&error))
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Print the cache's directory.
+    Dir(CacheDir),
+    /// Print what it holds.
+    Info {
+        #[command(flatten)]
+        dir: CacheDir,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what was not used for the longest time. `compile` and `release` do so above 10GiB.
+    Gc {
+        #[command(flatten)]
+        dir: CacheDir,
+        /// What may be left; 0 empties the cache
+        #[arg(long, value_name = "SIZE", value_parser = size_or_nothing, default_value_t = SIZE_MAX_DEFAULT)]
+        max_size: Size,
+    },
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    match &args.command {
+        Command::Dir(dir) => Ok(print(&format!("{}\n", dir.path()?.display()))?),
+        Command::Info { dir, json } => info(dir, *json),
+        Command::Gc { dir, max_size } => gc(dir, *max_size),
+    }
+}
+
+fn info(dir: &CacheDir, as_json: bool) -> Result<(), Failures> {
+    let cache = dir.open()?;
+    let Usage { jobs, size_bytes } = cache.usage().map_err(|error| Failure::of(&error))?;
+    if as_json {
+        let directory = cache.dir().display().to_string();
+        return Ok(print_json(&json!({"directory": directory, "jobs": jobs, "size-bytes": size_bytes}))?);
+    }
+    Ok(print(&format!("{}: {}, {}\n", cache.dir().display(), count(jobs), bytes(size_bytes)))?)
+}
+
+fn gc(dir: &CacheDir, max_size: Size) -> Result<(), Failures> {
+    let collected = dir.open()?.collect(max_size).map_err(|error| Failure::of(&error))?;
+    let show = |usage: Usage| format!("{}, {}", count(usage.jobs), bytes(usage.size_bytes));
+    Ok(print(&format!("removed {}; left {}\n", show(collected.removed), show(collected.left)))?)
+}
+
+fn count(jobs: u64) -> String {
+    if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") }
+}
+
+fn size_or_nothing(text: &str) -> Result<Size, String> {
+    if text == "0" { Ok(Size(0)) } else { size(text) }
+}

@@ -1,0 +1,249 @@
+//! The pool's side: worker processes that wait, work, or have died, and what the last ones died of.
+
+use super::protocol::{Answer, Request, read_frame, write_frame};
+use super::{Executor, JobFailure};
+use crate::Job;
+use crate::codegen::CodegenError;
+use crate::schedule::STACK_SIZE_BYTES;
+use isomer_contract::Size;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often a waiting thread looks whether somebody asked to stop.
+const STOP_INTERVAL: Duration = Duration::from_millis(100);
+/// How much of a worker's last words is kept.
+const LAST_WORDS_SIZE_BYTES_MAX: usize = 2048;
+
+/// What the compiler says of an allocation that failed where it looks: Cranelift panics, wasmtime gives an error.
+const NO_MEMORY: [&str; 2] = ["out of memory", "Cannot allocate memory"];
+
+/// What one job may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory beside the worker's own; none for what the system has.
+    pub memory: Option<Size>,
+    /// Time.
+    pub time: Duration,
+}
+
+/// Worker processes, as many as jobs were ever done at once.
+pub struct Pool {
+    limits: Limits,
+    /// Set when somebody asks to stop: every running job ends then.
+    stop: Arc<AtomicBool>,
+    idle: Mutex<Vec<Worker>>,
+}
+
+impl Pool {
+    /// A pool without workers yet. They are this program, so it must be `isomer`: its command `worker` is called.
+    pub fn new(limits: Limits, stop: Arc<AtomicBool>) -> Pool {
+        Pool { limits, stop, idle: Mutex::default() }
+    }
+
+    /// A worker that waits, or a new one.
+    fn take(&self) -> io::Result<Worker> {
+        let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        waiting.map_or_else(|| Worker::start(self.limits.memory), Ok)
+    }
+
+    fn give_back(&self, worker: Worker) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+    }
+
+    fn execute_once(&self, request: &Request, wasm: &[u8]) -> Attempt {
+        let mut worker = match self.take() {
+            Ok(worker) => worker,
+            Err(error) => return Attempt::of(Err(JobFailure::NoWorker(error.to_string()))),
+        };
+        let others_before = worker.jobs > 0;
+        match worker.ask(request, wasm, self.limits.time, &self.stop) {
+            Ok((Answer::Done, artifact)) => {
+                self.give_back(worker);
+                Attempt::of(Ok(artifact))
+            }
+            Ok((Answer::Failed(CodegenError::Panicked(text) | CodegenError::Compile(text)), _))
+                if self.limits.memory.is_some() && NO_MEMORY.iter().any(|words| text.contains(words)) =>
+            {
+                let limit = self.limits.memory.expect("the guard has seen it");
+                // The worker goes: what earlier jobs left in it may have been too much.
+                Attempt { result: Err(JobFailure::Memory { limit }), again: others_before }
+            }
+            Ok((Answer::Failed(error), _)) => {
+                // After a panic nobody knows what the process is like inside.
+                if !matches!(error, CodegenError::Panicked(_)) {
+                    self.give_back(worker);
+                }
+                Attempt::of(Err(error.into()))
+            }
+            Ok((Answer::Unable(reason), _)) => Attempt::of(Err(JobFailure::NoWorker(reason))),
+            Err(Lost::Stopped) => Attempt::of(Err(JobFailure::Interrupted)),
+            Err(Lost::Late) => Attempt::of(Err(JobFailure::Timeout { limit: self.limits.time })),
+            Err(Lost::Gone) => {
+                let failure = cause_of_death(worker, self.limits.memory);
+                // Another's signal says nothing of this job, and what earlier jobs left may be at fault.
+                let again = others_before || matches!(failure, JobFailure::Killed { .. });
+                Attempt { result: Err(failure), again }
+            }
+        }
+    }
+}
+
+struct Attempt {
+    result: Result<Vec<u8>, JobFailure>,
+    /// Whether a new worker may have better luck.
+    again: bool,
+}
+
+impl Attempt {
+    fn of(result: Result<Vec<u8>, JobFailure>) -> Attempt {
+        Attempt { result, again: false }
+    }
+}
+
+impl Executor for Pool {
+    /// Does the job in a worker. When the worker dies and that may not be the job's fault, a second one tries.
+    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Vec<u8>, JobFailure> {
+        let request = Request {
+            job: job.digest(),
+            module: job.input.name.clone(),
+            target: job.profile.name.clone(),
+            profile: job.profile.to_toml(),
+            threads,
+        };
+        let first = self.execute_once(&request, &job.input.wasm);
+        if !first.again || self.stop.load(Ordering::Relaxed) {
+            return first.result;
+        }
+        self.execute_once(&request, &job.input.wasm).result
+    }
+}
+
+/// A process that does one job at a time.
+struct Worker {
+    child: Child,
+    requests: ChildStdin,
+    answers: Receiver<(Answer, Vec<u8>)>,
+    last_words: Option<JoinHandle<String>>,
+    /// How many it was given.
+    jobs: u64,
+}
+
+/// Why no answer came.
+enum Lost {
+    /// Somebody asked to stop.
+    Stopped,
+    /// The time is up.
+    Late,
+    /// The process ended.
+    Gone,
+}
+
+impl Worker {
+    fn start(memory: Option<Size>) -> io::Result<Worker> {
+        // Not the program's path: the file may have been replaced since this process began.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("isomer").arg("worker");
+        command.args(memory.map(|size| OsString::from(format!("--memory={}", size.0))));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C is for the pool, which stops its workers itself.
+        command.process_group(0);
+        let mut child = command.spawn()?;
+        let (requests, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let mut stderr = child.stderr.take().expect("piped");
+        let (sender, answers) = sync_channel(1);
+        thread::Builder::new().spawn(move || {
+            while let Ok(Some(answer)) = read_frame(&mut stdout) {
+                if sender.send(answer).is_err() {
+                    break;
+                }
+            }
+        })?;
+        let last_words = thread::Builder::new().spawn(move || last_of(&mut stderr))?;
+        Ok(Worker { child, requests, answers, last_words: Some(last_words), jobs: 0 })
+    }
+
+    fn ask(
+        &mut self,
+        request: &Request,
+        wasm: &[u8],
+        limit: Duration,
+        stop: &AtomicBool,
+    ) -> Result<(Answer, Vec<u8>), Lost> {
+        self.jobs += 1;
+        let begun = Instant::now();
+        write_frame(&mut self.requests, request, wasm).map_err(|_| Lost::Gone)?;
+        loop {
+            let left = limit.saturating_sub(begun.elapsed());
+            match self.answers.recv_timeout(left.min(STOP_INTERVAL)) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Disconnected) => return Err(Lost::Gone),
+                Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => return Err(Lost::Stopped),
+                Err(RecvTimeoutError::Timeout) if begun.elapsed() >= limit => return Err(Lost::Late),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It has no state that a kinder end could save.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The end of what a process says, which may say any amount.
+fn last_of(from: &mut impl Read) -> String {
+    let (mut words, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        words.extend_from_slice(&buffer[..read]);
+        let surplus = words.len().saturating_sub(LAST_WORDS_SIZE_BYTES_MAX);
+        words.drain(..surplus);
+    }
+    String::from_utf8_lossy(&words).into_owned()
+}
+
+/// What the process died of, from its status and its last words: Rust's runtime aborts after both an overflow of the
+/// stack and a failed allocation, and only says which.
+fn cause_of_death(mut worker: Worker, memory: Option<Size>) -> JobFailure {
+    // Its standard output is closed, so it is at its end; if not, it has stopped to be of use.
+    let status = worker.wait_or_kill();
+    let stderr = worker.last_words.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+    match (status.as_ref().ok().and_then(ExitStatus::signal), memory) {
+        (Some(libc::SIGABRT), Some(limit)) if stderr.contains("memory allocation of ") => JobFailure::Memory { limit },
+        (Some(libc::SIGABRT | libc::SIGSEGV), _) if stderr.contains("has overflowed its stack") => {
+            JobFailure::StackOverflow { limit: Size(STACK_SIZE_BYTES as u64) }
+        }
+        (Some(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP)), _) => {
+            JobFailure::Killed { signal }
+        }
+        _ => {
+            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            JobFailure::Crashed { how, stderr }
+        }
+    }
+}
+
+impl Worker {
+    /// The status of a process that has closed its output.
+    fn wait_or_kill(&mut self) -> io::Result<ExitStatus> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(10) {
+            // A core of gigabytes takes the system a while to write.
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.child.kill()?;
+        self.child.wait()
+    }
+}

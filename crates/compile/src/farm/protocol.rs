@@ -1,0 +1,92 @@
+//! The frames between a pool and its workers: the size of a header, the header as JSON, the size of a body, the body.
+//! Both ends are the same program, and nothing of it is ever stored.
+
+use crate::codegen::CodegenError;
+use isomer_contract::Digest;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{self, ErrorKind, Read, Write};
+
+/// A job for a worker; the body is the WebAssembly.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// What both ends must make of the rest.
+    pub(super) job: Digest,
+    /// The module's name, for messages.
+    pub(super) module: String,
+    /// The profile's name.
+    pub(super) target: String,
+    /// The profile as one file.
+    pub(super) profile: String,
+    /// How many threads generate code.
+    pub(super) threads: usize,
+}
+
+/// What became of it; the body is the artifact.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// The artifact follows.
+    Done,
+    /// There is none.
+    Failed(CodegenError),
+    /// The worker could not begin.
+    Unable(String),
+}
+
+/// The longest header: a profile and some names.
+const HEADER_SIZE_BYTES_MAX: u32 = 1 << 20;
+
+pub(super) fn write_frame(to: &mut impl Write, header: &impl Serialize, body: &[u8]) -> io::Result<()> {
+    let header = serde_json::to_vec(header)?;
+    let size = u32::try_from(header.len()).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+    to.write_all(&size.to_le_bytes())?;
+    to.write_all(&header)?;
+    to.write_all(&(body.len() as u64).to_le_bytes())?;
+    to.write_all(body)?;
+    to.flush()
+}
+
+/// The next frame, or none when the other end is gone between two.
+pub(super) fn read_frame<H: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<(H, Vec<u8>)>> {
+    let mut size = [0; 4];
+    match from.read_exact(&mut size) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        result => result?,
+    }
+    let size = u32::from_le_bytes(size);
+    if size > HEADER_SIZE_BYTES_MAX {
+        return Err(io::Error::new(ErrorKind::InvalidData, format!("a header of {size} bytes")));
+    }
+    let mut header = vec![0; size as usize];
+    from.read_exact(&mut header)?;
+    let header = serde_json::from_slice(&header)?;
+    let mut size = [0; 8];
+    from.read_exact(&mut size)?;
+    let size = u64::from_le_bytes(size);
+    // Not `vec![0; size]`: what was promised need not come.
+    let mut body = Vec::new();
+    if from.take(size).read_to_end(&mut body)? as u64 != size {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Some((header, body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_a_cut_is_an_error() {
+        let mut stream = Vec::new();
+        write_frame(&mut stream, &Answer::Done, b"artifact").unwrap();
+        write_frame(&mut stream, &Answer::Failed(CodegenError::Compile("no".to_owned())), b"").unwrap();
+        let mut from = stream.as_slice();
+        assert!(matches!(read_frame(&mut from), Ok(Some((Answer::Done, body))) if body == b"artifact"));
+        assert!(matches!(read_frame(&mut from), Ok(Some((Answer::Failed(_), _)))));
+        assert!(matches!(read_frame::<Answer>(&mut from), Ok(None)));
+        for length in 4..20 {
+            assert!(read_frame::<Answer>(&mut &stream[..length]).is_err(), "{length}");
+        }
+        assert!(read_frame::<Answer>(&mut [255; 64].as_slice()).is_err());
+    }
+}

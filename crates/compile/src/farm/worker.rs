@@ -1,0 +1,90 @@
+//! The worker's side. In: jobs, frame by frame on standard input. Out: artifacts on standard output. It ends when its
+//! input does, in the middle of a job too: the kernel closes the pipe of a parent that was killed, so no worker
+//! outlives it. (`PR_SET_PDEATHSIG` would follow the thread that started the worker, not the process.)
+
+use super::protocol::{Answer, Request, read_frame, write_frame};
+use crate::codegen::{self, CodegenError, THREAD_NAME};
+use crate::schedule::STACK_SIZE_BYTES;
+use crate::{Compiler, Input, Job};
+use isomer_contract::profile::{Profile, ProfileText};
+use isomer_contract::{Digest, Size};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::Path;
+use std::sync::mpsc;
+use std::{fs, io, process, thread};
+
+/// Does jobs until nobody sends more. `memory` is what one job may take beside the worker itself.
+///
+/// The system keeps the limit (`RLIMIT_DATA`, which counts what a process can write to and nobody else sees): an
+/// allocation beyond it fails, and the worker aborts.
+pub fn serve(memory: Option<Size>) -> io::Result<()> {
+    codegen::catch_panics();
+    // When memory runs out, the system shall take a worker, not the pool. Where it may not be said, so be it.
+    let _ = fs::write("/proc/self/oom_score_adj", "500");
+    // What a crash leaves for a debugger would be gigabytes, once a job.
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum })?;
+    let (sender, requests) = mpsc::sync_channel(1);
+    thread::Builder::new().spawn(move || {
+        let mut input = io::stdin().lock();
+        while let Ok(Some(request)) = read_frame::<Request>(&mut input) {
+            if sender.send(request).is_err() {
+                break;
+            }
+        }
+        process::exit(0);
+    })?;
+    let own_bytes = data_bytes()?;
+    for (request, wasm) in requests {
+        if let Some(memory) = memory {
+            let stacks = request.threads as u64 * STACK_SIZE_BYTES as u64;
+            limit_data(own_bytes + stacks + memory.0)?;
+        }
+        let (answer, artifact) = match work(&request, wasm) {
+            Ok(artifact) => (Answer::Done, artifact),
+            Err(answer) => (answer, Vec::new()),
+        };
+        write_frame(&mut io::stdout().lock(), &answer, &artifact)?;
+    }
+    Ok(())
+}
+
+/// What of this process `RLIMIT_DATA` counts now.
+fn data_bytes() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kibibytes.map(|number| number << 10).ok_or_else(|| io::Error::other("/proc/self/status has no VmData"))
+}
+
+fn limit_data(bytes: u64) -> io::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Data);
+    let current = Some(maximum.map_or(bytes, |maximum| maximum.min(bytes)));
+    Ok(setrlimit(Resource::Data, Rlimit { current, maximum })?)
+}
+
+fn work(request: &Request, wasm: Vec<u8>) -> Result<Vec<u8>, Answer> {
+    let Request { job, module, target, profile, threads } = request;
+    let unable = |error: &dyn std::fmt::Display| Answer::Unable(error.to_string());
+    let input = Input::from_bytes(Path::new(module), module, wasm).map_err(|error| unable(&error))?;
+    let text = ProfileText { name: target.clone(), path: target.clone(), text: profile.clone() };
+    let profile = Profile::resolve(&text, &|_| None).map_err(|error| unable(&error))?;
+    let found = Job { input: &input, profile: &profile }.digest();
+    same_job(found, *job)?;
+    // wasmtime compiles on the pool that it is called from.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(*threads)
+        .stack_size(STACK_SIZE_BYTES)
+        .thread_name(|index| format!("{THREAD_NAME}-{index}"))
+        .build()
+        .map_err(|error| unable(&error))?;
+    let generate = || -> Result<Vec<u8>, CodegenError> { Compiler::new(&profile)?.generate(&input) };
+    pool.install(generate).map_err(Answer::Failed)
+}
+
+/// That both ends mean the same job: they are one program, so anything else is a bug in how a profile travels.
+fn same_job(found: Digest, expected: Digest) -> Result<(), Answer> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Answer::Unable(format!("the worker got the job {found}, and should have got {expected}")))
+}

@@ -1,0 +1,257 @@
+//! In: directories with releases, or with parts of one. Out: one release of all their variants. Never here: a compiler,
+//! a module or an artifact that was not in one of them.
+//!
+//! Parts of one release join to the bytes that one machine would have made: what is equal is found again, from the
+//! digests of code that each variant records. Releases that different versions of isomer or wasmtime made keep all
+//! their forms, so that each server finds the one for its engine.
+
+use crate::collapse::{Form, collapse};
+use isomer_contract::{Digest, Hinted};
+use isomer_release::{Identity, Layout, LayoutError, Manifest, Part, ReleasedModule, Summary, WriteError, Writer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Why releases were not joined. Nothing is written.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// One cannot be read.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The result cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Another tool made it.
+    #[error("`{}` does not say which release it is", .0.display())]
+    NoIdentity(PathBuf),
+    /// They are not of one release.
+    #[error("`{}` is {found}, expected {expected} as in `{}`", .dir.display(), .first.display())]
+    OtherRelease {
+        /// The one.
+        dir: PathBuf,
+        /// Its name and version.
+        found: String,
+        /// The other.
+        first: PathBuf,
+        /// Its name and version.
+        expected: String,
+    },
+    /// Some parts are not there.
+    #[error("of {count} parts {} missing", missing_list(.missing))]
+    MissingParts {
+        /// How many there should be.
+        count: u32,
+        /// The numbers of those that are not there.
+        missing: Vec<u32>,
+    },
+    /// The parts do not fit together.
+    #[error("`{}` and `{}` are parts of different builds", .0.display(), .1.display())]
+    OtherPlan(PathBuf, PathBuf),
+    /// Two say different things of the same.
+    #[error("`{}` and `{}` hold different {what}", .first.display(), .second.display())]
+    Conflict {
+        /// The one.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+        /// Of what.
+        what: String,
+    },
+    /// The WebAssembly is not there.
+    #[error("`{}` has no WebAssembly of `{module}`", .dir.display())]
+    NoWasm {
+        /// The release.
+        dir: PathBuf,
+        /// The module.
+        module: String,
+    },
+}
+
+fn missing_list(missing: &[u32]) -> String {
+    let numbers: Vec<_> = missing.iter().map(u32::to_string).collect();
+    let verb = if missing.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", numbers.join(", "))
+}
+
+impl Hinted for MergeError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            MergeError::Layout(error) => error.hint(),
+            MergeError::Write(error) => error.hint(),
+            MergeError::NoIdentity(_) => Some("merge what `isomer release` wrote, not a copy of it".to_owned()),
+            MergeError::OtherRelease { .. } => Some("only releases of one name and version are joined".to_owned()),
+            MergeError::MissingParts { missing, count } => {
+                Some(format!("make it with `isomer release --shard {}/{count}`", missing.first()?))
+            }
+            MergeError::OtherPlan(..) => {
+                Some("every shard needs the same manifest, modules, profiles and version of isomer".to_owned())
+            }
+            MergeError::Conflict { .. } => {
+                Some("compile both from the same sources, with one isomer for each engine".to_owned())
+            }
+            MergeError::NoWasm { .. } => None,
+        }
+    }
+}
+
+/// A release to join.
+struct Source {
+    layout: Layout,
+    identity: Identity,
+}
+
+/// A variant, and where it is.
+struct Found<'a> {
+    source: &'a Source,
+    manifest: Manifest,
+}
+
+/// Joins the releases in `directories` to one in `output`.
+pub fn merge(directories: &[PathBuf], output: &Path) -> Result<Summary, MergeError> {
+    let sources = directories.iter().map(|dir| open(dir)).collect::<Result<Vec<_>, _>>()?;
+    let identity = identity_of(&sources)?;
+    check_parts(&sources)?;
+    let mut references = BTreeSet::new();
+    for source in &sources {
+        references.extend(source.layout.modules().iter().map(|entry| entry.reference.clone()));
+    }
+    let writer = Writer::open(output)?;
+    let modules = references.iter().map(|reference| module(&sources, reference, &identity.version, &writer));
+    let modules = modules.collect::<Result<Vec<_>, _>>()?;
+    Ok(writer.finish(&identity, modules)?)
+}
+
+fn open(dir: &Path) -> Result<Source, MergeError> {
+    let layout = Layout::open(dir)?;
+    let identity = layout.identity().ok_or_else(|| MergeError::NoIdentity(dir.to_owned()))?;
+    Ok(Source { layout, identity })
+}
+
+/// The name and version that all have, and the largest counter.
+fn identity_of(sources: &[Source]) -> Result<Identity, MergeError> {
+    let show = |identity: &Identity| format!("{} {}", identity.name, identity.version);
+    let first = &sources[0];
+    for source in sources {
+        if show(&source.identity) != show(&first.identity) {
+            return Err(MergeError::OtherRelease {
+                dir: source.layout.dir().to_owned(),
+                found: show(&source.identity),
+                first: first.layout.dir().to_owned(),
+                expected: show(&first.identity),
+            });
+        }
+    }
+    let counter = sources.iter().map(|source| source.identity.counter).max().unwrap_or_default();
+    Ok(Identity { counter, part: None, ..first.identity.clone() })
+}
+
+/// That the parts among them are all parts of what they belong to.
+fn check_parts(sources: &[Source]) -> Result<(), MergeError> {
+    let parts: Vec<(&Source, Part)> =
+        sources.iter().filter_map(|source| Some((source, source.identity.part?))).collect();
+    let Some((first, Part { count, plan, .. })) = parts.first().copied() else { return Ok(()) };
+    if let Some((other, _)) = parts.iter().find(|(_, part)| part.plan != plan || part.count != count) {
+        return Err(MergeError::OtherPlan(first.layout.dir().to_owned(), other.layout.dir().to_owned()));
+    }
+    let there: BTreeSet<_> = parts.iter().map(|(_, part)| part.number).collect();
+    let missing: Vec<_> = (1..=count).filter(|number| !there.contains(number)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(MergeError::MissingParts { count, missing }) }
+}
+
+fn module(sources: &[Source], reference: &str, version: &str, writer: &Writer) -> Result<ReleasedModule, MergeError> {
+    let mut wasm: Option<(Vec<u8>, &Path)> = None;
+    let mut found: Vec<Found<'_>> = Vec::new();
+    let mut name = String::new();
+    for source in sources {
+        let layout = &source.layout;
+        if !layout.modules().iter().any(|entry| entry.reference == reference) {
+            continue;
+        }
+        let module = layout.module(reference)?;
+        let no_wasm = || MergeError::NoWasm { dir: layout.dir().to_owned(), module: module.name.clone() };
+        let bytes = layout.wasm(&module)?.ok_or_else(no_wasm)?;
+        match &wasm {
+            None => wasm = Some((bytes, layout.dir())),
+            Some((first, _)) if *first == bytes => {}
+            Some((_, first)) => {
+                return Err(conflict(first, layout.dir(), format!("WebAssembly of `{}`", module.name)));
+            }
+        }
+        for variant in &module.variants {
+            add(&mut found, Found { source, manifest: layout.manifest(variant)? })?;
+        }
+        name = module.name;
+    }
+    let (wasm, _) = wasm.expect("a reference comes from a release that has it");
+    let variants = joined(&found)?.into_iter().map(|(from, config)| {
+        let layer = from.manifest.layer;
+        writer.add_packed(from.source.layout.open_layer(&from.manifest)?, layer)?;
+        Ok((config, layer))
+    });
+    let variants = variants.collect::<Result<_, MergeError>>()?;
+    Ok(ReleasedModule { name, version: version.to_owned(), wasm: writer.add_wasm(&wasm)?, variants })
+}
+
+/// Adds a variant, unless another release has the same.
+fn add<'a>(found: &mut Vec<Found<'a>>, new: Found<'a>) -> Result<(), MergeError> {
+    let config = &new.manifest.config;
+    let same = |other: &&mut Found<'a>| {
+        let other = &other.manifest.config;
+        (&other.target, &other.engine) == (&config.target, &config.engine)
+    };
+    let Some(there) = found.iter_mut().find(same) else {
+        found.push(new);
+        return Ok(());
+    };
+    if (there.manifest.config.artifact, &there.manifest.config.isomer) != (config.artifact, &config.isomer) {
+        let what = format!("artifacts of `{}` for {} and wasmtime {}", config.module, config.target, config.engine);
+        return Err(conflict(there.source.layout.dir(), new.source.layout.dir(), what));
+    }
+    there.manifest.config.serves.extend(new.manifest.config.serves);
+    Ok(())
+}
+
+fn conflict(first: &Path, second: &Path, what: String) -> MergeError {
+    MergeError::Conflict { first: first.to_owned(), second: second.to_owned(), what }
+}
+
+/// The variants that are shipped, each with all that it serves now.
+fn joined<'a, 'b>(
+    found: &'b [Found<'a>],
+) -> Result<Vec<(&'b Found<'a>, isomer_contract::manifest::VariantConfig)>, MergeError> {
+    let mut by_engine: BTreeMap<(&str, &str), Vec<&Found<'a>>> = BTreeMap::new();
+    for variant in found {
+        let config = &variant.manifest.config;
+        by_engine.entry((&config.engine, &config.isomer)).or_default().push(variant);
+    }
+    let mut joined = Vec::new();
+    for variants in by_engine.into_values() {
+        let forms: Vec<_> = variants
+            .iter()
+            .map(|variant| {
+                let config = &variant.manifest.config;
+                Form { target: &config.target, requirements: &config.requirements, code: config.code }
+            })
+            .collect();
+        let stands_for = collapse(&forms);
+        let mut served: BTreeMap<&str, (Digest, &Found<'a>)> = BTreeMap::new();
+        for (index, variant) in variants.iter().enumerate().filter(|(index, _)| stands_for[*index] == *index) {
+            let mut config = variant.manifest.config.clone();
+            let others = variants.iter().enumerate().filter(|(other, _)| stands_for[*other] == index);
+            config.serves = others.flat_map(|(_, other)| other.manifest.config.serves.clone()).collect();
+            config.serves.sort_by(|a, b| (&a.target, a.job).cmp(&(&b.target, b.job)));
+            config.serves.dedup();
+            joined.push((*variant, config));
+        }
+        // What two variants serve, or one serves twice, must have been the same job.
+        for variant in &variants {
+            for it in &variant.manifest.config.serves {
+                let (job, first) = served.entry(&it.target).or_insert((it.job, variant));
+                if *job != it.job {
+                    let what = format!("jobs of `{}` for {}", variant.manifest.config.module, it.target);
+                    return Err(conflict(first.source.layout.dir(), variant.source.layout.dir(), what));
+                }
+            }
+        }
+    }
+    Ok(joined)
+}

@@ -1,0 +1,83 @@
+//! One part of a release's jobs, for one of several machines that share the work. In: all jobs, each with its size.
+//! Out: those of one shard. Never here: what any machine has in its cache, so that all agree without a word.
+
+use isomer_contract::Digest;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+/// More parts than anybody has machines.
+const COUNT_MAX: u32 = 10_000;
+
+/// Which of how many, `2/3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one, from 1.
+    pub number: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Shard, String> {
+        let expected =
+            || format!("expected a shard such as `1/4`: from 1 to the number of shards, at most {COUNT_MAX}");
+        let (number, count) = text.split_once('/').ok_or_else(expected)?;
+        let shard =
+            Shard { number: number.parse().map_err(|_| expected())?, count: count.parse().map_err(|_| expected())? };
+        let right = (1..=shard.count).contains(&shard.number) && shard.count <= COUNT_MAX;
+        right.then_some(shard).ok_or_else(expected)
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.count)
+    }
+}
+
+impl Shard {
+    /// The jobs of this shard. All shards together have every job once, and about the same sizes each: the largest job
+    /// goes first, to whoever has least.
+    pub fn share(self, sizes: &BTreeMap<Digest, usize>) -> BTreeSet<Digest> {
+        let mut jobs: Vec<_> = sizes.iter().collect();
+        jobs.sort_by_key(|(job, size)| (Reverse(**size), **job));
+        let mut loads = vec![0_usize; self.count as usize];
+        let mut share = BTreeSet::new();
+        for (job, size) in jobs {
+            let least = (0..loads.len()).min_by_key(|shard| loads[*shard]).expect("there is a shard");
+            // An empty module is work too.
+            loads[least] += size + 1;
+            if least + 1 == self.number as usize {
+                share.insert(*job);
+            }
+        }
+        share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_is_in_one_shard_and_the_sizes_are_even() {
+        let sizes: BTreeMap<_, _> = (0..100_usize).map(|n| (Digest::of(&n.to_le_bytes()), (n * 7919) % 1000)).collect();
+        let shares: Vec<_> = (1..=3).map(|number| Shard { number, count: 3 }.share(&sizes)).collect();
+        assert_eq!(shares.iter().map(BTreeSet::len).sum::<usize>(), 100);
+        assert_eq!(shares.iter().flatten().collect::<BTreeSet<_>>().len(), 100);
+        let loads: Vec<usize> = shares.iter().map(|share| share.iter().map(|job| sizes[job]).sum()).collect();
+        assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() < 1000, "{loads:?}");
+    }
+
+    #[test]
+    fn a_shard_is_one_of_some() {
+        assert_eq!("2/3".parse(), Ok(Shard { number: 2, count: 3 }));
+        for text in ["", "1", "0/3", "4/3", "1/0", "a/b", "1/3/5", "-1/3", "1/99999"] {
+            assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
+    }
+}
