@@ -10,23 +10,23 @@ pub(crate) struct Backoff {
     retry: Retry,
     /// Attempts since it last got further.
     tries: u32,
-    tries_in_all: u32,
+    attempts: u32,
     paused: Duration,
 }
 
 impl Backoff {
     pub(crate) fn new(retry: Retry) -> Backoff {
-        Backoff { retry, tries: 0, tries_in_all: 0, paused: Duration::ZERO }
+        Backoff { retry, tries: 0, attempts: 0, paused: Duration::ZERO }
     }
 
     /// How often it was tried.
-    pub(crate) fn tries(&self) -> u32 {
-        self.tries_in_all
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// An attempt failed, and the registry may have said when to come again: how long to wait, or none to give up.
     pub(crate) fn failed(&mut self, got_further: bool, retry_after: Option<Duration>) -> Option<Duration> {
-        self.tries_in_all = self.tries_in_all.saturating_add(1);
+        self.attempts = self.attempts.saturating_add(1);
         self.tries = if got_further { 1 } else { self.tries + 1 };
         if self.tries >= self.retry.tries_max {
             return None;
@@ -64,14 +64,14 @@ mod tests {
             assert!((full / 2..=full).contains(&pause), "{pause}");
         }
         assert_eq!(backoff.failed(false, None), None);
-        assert_eq!(backoff.tries(), 4);
+        assert_eq!(backoff.attempts(), 4);
     }
 
     #[test]
     fn what_gets_further_is_tried_on_until_the_pauses_are_used_up() {
         let mut backoff = Backoff::new(RETRY);
         let pauses: Duration = std::iter::from_fn(|| backoff.failed(true, None)).sum();
-        assert!(backoff.tries() > 90 && pauses <= RETRY.pauses_max, "{pauses:?}");
+        assert!(backoff.attempts() > 90 && pauses <= RETRY.pauses_max, "{pauses:?}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) async fn layer(
     on_bytes: &(dyn Fn(u64) + Sync),
 ) -> Result<(), RegistryError> {
     let doing = format!("get the layer {} of `{}`", blob.digest, remote.reference);
-    let error = |problem| RegistryError::Transfer { doing: doing.clone(), problem, tries: 1 };
+    let error = |problem| RegistryError::transfer(&doing, problem, 1);
     if blob.size_bytes > ARTIFACT_SIZE_BYTES_MAX {
         return Err(error(Problem::Claim { found_bytes: blob.size_bytes, limit_bytes: ARTIFACT_SIZE_BYTES_MAX }));
     }

@@ -45,13 +45,20 @@ pub enum RegistryError {
         /// What was to be done, a verb and its object.
         doing: String,
         /// What went wrong the last time.
-        problem: Problem,
+        problem: Box<Problem>,
         /// How often it was tried.
         tries: u32,
     },
     /// What was to be pushed is damaged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+}
+
+impl RegistryError {
+    /// That `problem` ended what was `doing`.
+    pub(crate) fn transfer(doing: impl Into<String>, problem: Problem, tries: u32) -> RegistryError {
+        RegistryError::Transfer { doing: doing.into(), problem: Box::new(problem), tries }
+    }
 }
 
 fn tried(tries: u32) -> String {

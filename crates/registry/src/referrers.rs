@@ -24,7 +24,7 @@ const UNKNOWN_MAX: usize = 64;
 /// The signatures that refer to the index with this digest.
 pub(crate) async fn signatures(remote: &Remote, index: Digest) -> Result<Vec<Signature>, RegistryError> {
     let doing = format!("get the signatures of `{}`", remote.reference.with_digest(index));
-    let error = |problem| RegistryError::Transfer { doing: doing.clone(), problem, tries: 1 };
+    let error = |problem| RegistryError::transfer(&doing, problem, 1);
     let listed = match remote.transport.retrying(&doing, async || listed_by_registry(remote, index).await).await? {
         Some(listed) => listed,
         None => remote.transport.retrying(&doing, async || listed_by_clients(remote, index).await).await?,

@@ -58,7 +58,7 @@ impl Remote {
         let found = Digest::of(&bytes);
         match self.reference.digest().or(said) {
             Some(expected) if expected != found => {
-                Err(RegistryError::Transfer { doing, problem: Problem::Digest { found, expected }, tries: 1 })
+                Err(RegistryError::transfer(doing, Problem::Digest { found, expected }, 1))
             }
             _ => Ok(bytes),
         }
@@ -79,7 +79,7 @@ impl Remote {
         let doing = format!("get {kind} {digest} of `{}`", self.reference);
         if size_bytes > limit_bytes {
             let problem = Problem::Claim { found_bytes: size_bytes, limit_bytes };
-            return Err(RegistryError::Transfer { doing, problem, tries: 1 });
+            return Err(RegistryError::transfer(doing, problem, 1));
         }
         let read = async || {
             let request = Request::new(Method::GET, self.transport.url(&format!("{}/{digest}", kind.path())));

@@ -197,8 +197,7 @@ impl Transport {
         doing: &str,
     ) -> Result<(), RegistryError> {
         if !problem.is_transient() {
-            let tries = backoff.tries() + 1;
-            return Err(RegistryError::Transfer { doing: doing.to_owned(), problem, tries });
+            return Err(RegistryError::transfer(doing, problem, backoff.attempts() + 1));
         }
         match backoff.failed(got_further, problem.retry_after()) {
             Some(pause) => {
@@ -206,7 +205,7 @@ impl Transport {
                 sleep(pause).await;
                 Ok(())
             }
-            None => Err(RegistryError::Transfer { doing: doing.to_owned(), problem, tries: backoff.tries() }),
+            None => Err(RegistryError::transfer(doing, problem, backoff.attempts())),
         }
     }
 }

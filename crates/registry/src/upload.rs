@@ -134,7 +134,7 @@ fn body(
 ) -> Body {
     let (sender, receiver) = mpsc::channel::<io::Result<Vec<u8>>>(PIECES_AHEAD);
     sent_bytes.store(0, Ordering::Relaxed);
-    let send_all = move || -> Result<(), LayoutError> {
+    let send_all = move |sender: &mpsc::Sender<_>| -> Result<(), LayoutError> {
         let mut reader = reader?;
         while let Some(piece) = reader.next_piece()? {
             let size_bytes = piece.len() as u64;
@@ -147,10 +147,12 @@ fn body(
         Ok(())
     };
     spawn_blocking(move || {
-        // Without the rest, the body is shorter than its length says, and no registry takes it.
-        if let Err(error) = send_all() {
+        // Said before the body ends with `sender`: without the rest it is shorter than its length says, and the request
+        // fails.
+        if let Err(error) = send_all(&sender) {
             *damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
+        drop(sender);
     });
     let next = async |mut receiver: mpsc::Receiver<_>| receiver.recv().await.map(|piece| (piece, receiver));
     Body::wrap_stream(stream::unfold(receiver, next))
