@@ -33,6 +33,22 @@ fn an_action_is_executed_and_then_cached() {
     assert_eq!(cached.outputs["result"].digest, outcome.outputs["result"].digest);
 }
 
+/// Names of streams begin with the instance's.
+#[test]
+fn an_instance_with_a_name() {
+    let Some(casd) = Casd::start_instance("main/farm") else { return };
+    let mut options = casd.options();
+    options.instance_name = "main/farm".to_owned();
+    let remote = connect(&options);
+    let action = action("zeros 5000000 result", &["result"]).build().unwrap();
+    let outcome = remote.execute(&action, |_| ()).unwrap();
+    assert_eq!(outcome.outputs["result"].bytes.len(), 5_000_000);
+    let large = blob(5 << 20);
+    remote.upload(std::slice::from_ref(&large)).unwrap();
+    assert_eq!(remote.download(&[large.digest()].into()).unwrap()[&large.digest()], large.bytes());
+    assert!(remote.get_result(&action).unwrap().is_some());
+}
+
 #[test]
 fn the_environment_is_what_was_given() {
     let Some(casd) = Casd::start() else { return };
