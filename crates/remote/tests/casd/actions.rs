@@ -5,6 +5,7 @@ use crate::server::{Casd, blob, connect, options};
 use crate::tool::{action, file};
 use isomer_remote::{Cancel, Deadline, Input, Remote, RemoteError, Stage};
 use std::collections::BTreeMap;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -178,14 +179,11 @@ fn cancelling_stops_the_worker_too() {
     let proxy = GrpcProxy::start(casd.address, |_| Verdict::Forward);
     let cancel = Cancel::new();
     let remote = Remote::connect(&options(proxy.address), &cancel).unwrap();
-    let action = action("sleep 20000 result", &["result"]).build().unwrap();
+    let action = action("sleep 20571 result", &["result"]).build().unwrap();
     let begun = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| {
-            while proxy.calls("Execute") == 0 {
-                thread::sleep(Duration::from_millis(20));
-            }
-            thread::sleep(Duration::from_millis(500));
+            wait_until(|| is_running("20571"));
             cancel.cancel();
         });
         let error = remote.execute(&action, |_| ()).unwrap_err();
@@ -193,8 +191,25 @@ fn cancelling_stops_the_worker_too() {
     });
     assert!(begun.elapsed() < Duration::from_secs(15));
     assert_eq!(proxy.calls("CancelOperation"), 1);
+    wait_until(|| !is_running("20571"));
     let error = remote.find_missing(&Default::default()).unwrap_err();
     assert!(matches!(error, RemoteError::Cancelled), "later calls end at once: {error}");
+}
+
+/// Whether a tool runs in some sandbox of this machine that has this among its arguments.
+fn is_running(argument: &str) -> bool {
+    fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        line.starts_with(b"./bin/tool\0") && line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+    })
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it does not come true");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
