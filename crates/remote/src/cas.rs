@@ -56,7 +56,7 @@ impl Cas {
                 })
                 .await?;
             for digest in &answer.missing_blob_digests {
-                let digest = BlobDigest::from_message(digest).filter(|digest| digests.contains(digest));
+                let digest = BlobDigest::from_message(digest).filter(|digest| digests.binary_search(digest).is_ok());
                 missing
                     .insert(digest.ok_or_else(|| self.endpoint.nonsense(CALL, "a digest that was not asked about"))?);
             }
@@ -85,6 +85,7 @@ impl Cas {
     pub(crate) async fn upload_again(&self, blobs: &[Blob]) -> Result<(), RemoteError> {
         let (small, large): (Vec<_>, Vec<_>) = blobs.iter().partition(|blob| self.is_small(blob.digest()));
         self.send_small(&small).await?;
+        let _turn = self.large.lock().await;
         for blob in large {
             self.write(blob).await?;
         }
@@ -136,18 +137,15 @@ impl Cas {
                 Err(status) => status,
                 Ok(answer) => {
                     let before = left.len();
-                    let failures =
-                        self.failures(CALL, answer.responses.into_iter().map(|part| (part.digest, part.status)))?;
-                    left.retain(|blob| failures.get(&blob.digest()).is_none_or(|status| status.code() != Code::Ok));
+                    let statuses =
+                        self.statuses(CALL, answer.responses.into_iter().map(|part| (part.digest, part.status)))?;
+                    left.retain(|blob| statuses.get(&blob.digest()).is_none_or(|status| status.code() != Code::Ok));
                     if left.len() < before {
                         budget.progress();
                     }
-                    let worst = left.first().map(|blob| failures.get(&blob.digest()));
-                    match worst {
-                        None => return Ok(()),
-                        Some(None) => Status::internal("it says nothing about some of the blobs"),
-                        Some(Some(status)) => status.clone(),
-                    }
+                    let Some(first) = left.first() else { return Ok(()) };
+                    let unmentioned = || Status::internal("it says nothing about some of the blobs");
+                    statuses.get(&first.digest()).cloned().unwrap_or_else(unmentioned)
                 }
             };
             budget.after(&self.endpoint.url, CALL, &failure).await?;
@@ -170,7 +168,7 @@ impl Cas {
     }
 
     /// The status of each blob in a batch.
-    fn failures(
+    fn statuses(
         &self,
         call: &'static str,
         parts: impl Iterator<Item = (Option<reapi::Digest>, Option<rpc::Status>)>,
@@ -212,6 +210,7 @@ impl Cas {
         Ok(found)
     }
 
+    /// `digests` are sorted.
     async fn receive_batch(
         &self,
         digests: Vec<BlobDigest>,
@@ -231,8 +230,11 @@ impl Cas {
             })
             .await?;
         for part in answer.responses {
-            let digest =
-                part.digest.as_ref().and_then(BlobDigest::from_message).filter(|digest| digests.contains(digest));
+            let digest = part
+                .digest
+                .as_ref()
+                .and_then(BlobDigest::from_message)
+                .filter(|digest| digests.binary_search(digest).is_ok());
             let digest = digest.ok_or_else(|| self.endpoint.nonsense(CALL, "a blob that was not asked for"))?;
             if part.compressor != reapi::compressor::Value::Identity as i32 {
                 return Err(self.endpoint.nonsense(CALL, "a compressed blob that was not asked for"));

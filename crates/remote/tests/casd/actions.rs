@@ -5,6 +5,7 @@ use crate::server::{Casd, blob, connect, options};
 use crate::tool::{action, file};
 use isomer_remote::{Cancel, Deadline, Input, Remote, RemoteError, Stage};
 use std::collections::BTreeMap;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,22 @@ fn an_action_is_executed_and_then_cached() {
     let cached = remote.get_result(&action).unwrap().unwrap();
     assert!(cached.cached);
     assert_eq!(cached.outputs["result"].digest, outcome.outputs["result"].digest);
+}
+
+/// Names of streams begin with the instance's.
+#[test]
+fn an_instance_with_a_name() {
+    let Some(casd) = Casd::start_instance("main/farm") else { return };
+    let mut options = casd.options();
+    options.instance_name = "main/farm".to_owned();
+    let remote = connect(&options);
+    let action = action("zeros 5000000 result", &["result"]).build().unwrap();
+    let outcome = remote.execute(&action, |_| ()).unwrap();
+    assert_eq!(outcome.outputs["result"].bytes.len(), 5_000_000);
+    let large = blob(5 << 20);
+    remote.upload(std::slice::from_ref(&large)).unwrap();
+    assert_eq!(remote.download(&[large.digest()].into()).unwrap()[&large.digest()], large.bytes());
+    assert!(remote.get_result(&action).unwrap().is_some());
 }
 
 #[test]
@@ -162,14 +179,11 @@ fn cancelling_stops_the_worker_too() {
     let proxy = GrpcProxy::start(casd.address, |_| Verdict::Forward);
     let cancel = Cancel::new();
     let remote = Remote::connect(&options(proxy.address), &cancel).unwrap();
-    let action = action("sleep 20000 result", &["result"]).build().unwrap();
+    let action = action("sleep 20571 result", &["result"]).build().unwrap();
     let begun = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| {
-            while proxy.calls("Execute") == 0 {
-                thread::sleep(Duration::from_millis(20));
-            }
-            thread::sleep(Duration::from_millis(500));
+            wait_until(|| is_running("20571"));
             cancel.cancel();
         });
         let error = remote.execute(&action, |_| ()).unwrap_err();
@@ -177,8 +191,25 @@ fn cancelling_stops_the_worker_too() {
     });
     assert!(begun.elapsed() < Duration::from_secs(15));
     assert_eq!(proxy.calls("CancelOperation"), 1);
+    wait_until(|| !is_running("20571"));
     let error = remote.find_missing(&Default::default()).unwrap_err();
     assert!(matches!(error, RemoteError::Cancelled), "later calls end at once: {error}");
+}
+
+/// Whether a tool runs in some sandbox of this machine that has this among its arguments.
+fn is_running(argument: &str) -> bool {
+    fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        line.starts_with(b"./bin/tool\0") && line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+    })
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it does not come true");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

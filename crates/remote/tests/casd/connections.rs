@@ -79,8 +79,11 @@ fn an_impatient_keepalive_does_no_harm() {
     let mut options = casd.options();
     options.keepalive = Some(Duration::from_millis(300));
     let action = action("sleep 4000 result", &["result"]).build().unwrap();
-    let outcome = connect(&options).execute(&action, |_| ()).unwrap();
+    let mut stages = Vec::new();
+    let outcome = connect(&options).execute(&action, |stage| stages.push(stage)).unwrap();
     assert_eq!(outcome.outputs["result"].bytes, b"awake");
+    let complained = |stage: &Stage| matches!(stage, Stage::Retrying { reason } if reason.contains("Too many pings"));
+    assert!(stages.iter().any(complained), "{stages:?}");
 }
 
 /// The peer is gone without a word, in the middle of an action: without keepalive nobody would ever notice.

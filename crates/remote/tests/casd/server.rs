@@ -26,9 +26,14 @@ pub(crate) struct Casd {
 impl Casd {
     /// Starts one, or says why this test is skipped.
     pub(crate) fn start() -> Option<Casd> {
+        Casd::start_instance("")
+    }
+
+    /// One whose only instance has this name.
+    pub(crate) fn start_instance(instance: &str) -> Option<Casd> {
         static PROGRAMS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
         match PROGRAMS.get_or_init(programs) {
-            Ok(programs) => Some(Casd::of(programs)),
+            Ok(programs) => Some(Casd::of(programs, instance)),
             Err(reason) => {
                 skip(thread::current().name().unwrap_or("remote"), reason);
                 None
@@ -36,13 +41,13 @@ impl Casd {
         }
     }
 
-    fn of(programs: &Path) -> Casd {
+    fn of(programs: &Path, instance: &str) -> Casd {
         let directory =
             tempfile::Builder::new().prefix("isomer-casd-").tempdir().expect("there is room for a directory");
         // A port that was free a moment ago may be taken now.
         for _ in 0..5 {
             let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
-            let mut child = spawn(programs, address, directory.path());
+            let mut child = spawn(programs, address, instance, directory.path());
             let deadline = Instant::now() + Duration::from_secs(20);
             while child.try_wait().expect("it can be asked").is_none() {
                 if TcpStream::connect(address).is_ok() {
@@ -75,13 +80,14 @@ impl Drop for Casd {
     }
 }
 
-fn spawn(programs: &Path, address: SocketAddr, directory: &Path) -> Child {
+fn spawn(programs: &Path, address: SocketAddr, instance: &str, directory: &Path) -> Child {
     let log = fs::File::create(directory.join("log")).expect("the log can be written");
     Command::new(programs.join("buildbox-casd"))
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .arg(format!("--bind={address}"))
         .arg(format!("--buildbox-run={}", programs.join("buildbox-run").display()))
+        .arg(format!("--local-server-instance={instance}"))
         .args(["--jobs=2", "--reserved=100M", "--quota-high=1G", "--log-level=info"])
         .arg(directory)
         .stdin(Stdio::null())

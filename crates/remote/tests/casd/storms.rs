@@ -2,7 +2,7 @@
 
 use crate::grpc_proxy::{GrpcProxy, Verdict, messages, say};
 use crate::server::{Casd, blob, connect, options};
-use crate::tool::{action, tool};
+use crate::tool::action;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::bytestream;
 use bazel_remote_apis::google::rpc;
@@ -67,7 +67,7 @@ fn a_storm_is_not_borne_for_long() {
     options.retry.attempts_max = u32::MAX;
     options.retry.time_max = Duration::from_secs(1);
     let begun = Instant::now();
-    let error = connect(&options).find_missing(&BTreeSet::from([tool().digest()])).unwrap_err();
+    let error = connect(&options).find_missing(&BTreeSet::from([blob(1).digest()])).unwrap_err();
     assert!(matches!(error, RemoteError::TooManyRetries { .. }), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
@@ -83,8 +83,9 @@ fn a_remote_may_ask_for_a_pause() {
         _ => Verdict::Forward,
     });
     let remote = connect(&options(proxy.address));
+    let digests = BTreeSet::from([blob(1).digest()]);
     let begun = Instant::now();
-    remote.find_missing(&BTreeSet::from([tool().digest()])).unwrap();
+    remote.find_missing(&digests).unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(1500));
 }
 
@@ -99,7 +100,7 @@ fn a_remote_may_not_ask_for_a_year() {
         }
         _ => Verdict::Forward,
     });
-    let error = connect(&options(proxy.address)).find_missing(&BTreeSet::from([tool().digest()])).unwrap_err();
+    let error = connect(&options(proxy.address)).find_missing(&BTreeSet::from([blob(1).digest()])).unwrap_err();
     assert!(matches!(error, RemoteError::TooManyRetries { attempts: 1, .. }), "{error}");
 }
 
