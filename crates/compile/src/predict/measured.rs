@@ -152,7 +152,8 @@ fn single_steps() -> BTreeSet<Step> {
 type Outcome = BTreeMap<String, Digest>;
 
 fn compile(points: &BTreeSet<&Point>, samples: &[Sample]) -> BTreeMap<Point, Vec<Option<Outcome>>> {
-    let shipped: BTreeSet<Point> = shipped_steps(PLAIN).into_iter().flat_map(|step| [step.without, step.with]).collect();
+    let shipped: BTreeSet<Point> =
+        shipped_steps(PLAIN).into_iter().flat_map(|step| [step.without, step.with]).collect();
     let compile = |point: &&Point| {
         let profile = point.profile();
         let compiler = Compiler::new(&profile).unwrap();

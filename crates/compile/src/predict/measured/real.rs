@@ -14,8 +14,20 @@ use std::time::{Duration, Instant};
 
 /// Modules of `tests/corpus.toml` that compile in seconds: every language and proposal in it, scalar and with vectors.
 const CORPUS: &[&str] = &[
-    "icepll", "preview1-adapter", "webp-dec", "tree-sitter", "lua", "gofmt", "tfjs", "webp-enc-simd", "icebram",
-    "tfjs-simd", "tfjs-threaded-simd", "quickjs", "dart-fmt", "sqlite",
+    "icepll",
+    "preview1-adapter",
+    "webp-dec",
+    "tree-sitter",
+    "lua",
+    "gofmt",
+    "tfjs",
+    "webp-enc-simd",
+    "icebram",
+    "tfjs-simd",
+    "tfjs-threaded-simd",
+    "quickjs",
+    "dart-fmt",
+    "sqlite",
 ];
 
 /// How predictions of one extension came out.
