@@ -79,6 +79,8 @@ fn compiled(json: &Value) -> usize {
 fn settings() -> insta::internals::SettingsBindDropGuard {
     let mut settings = snapshot_settings();
     settings.add_filter(r"\b\d+\.\d\d s\b", "[TIME]");
+    // Which file has no room first is chance.
+    settings.add_filter(r"v1/\w+/[0-9a-f]{64}(\.json)?", "v1/[FILE]");
     settings.add_filter(r"changed from [0-9a-f]{12} to [0-9a-f]{12}", "changed from [HEX] to [HEX]");
     settings.bind_to_scope()
 }

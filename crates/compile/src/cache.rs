@@ -167,10 +167,8 @@ impl Cache {
             return Ok(None);
         };
         check_bytes(file, artifact, entry.layer)?;
-        let now = SystemTime::now();
-        let touched = File::options().append(true).open(&path).and_then(|file| file.set_modified(now));
         // A cache that only may be read is of use too.
-        let _ = touched;
+        let _ = File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Ok(Some(entry))
     }
 
