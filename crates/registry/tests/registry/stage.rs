@@ -105,7 +105,7 @@ pub(crate) fn release(directory: &Path) {
     let writer = Writer::open(directory).unwrap();
     let wasm = writer.add_wasm(&noise).unwrap();
     let module = ReleasedModule { name: "noise".to_owned(), version: "1.0.0".to_owned(), wasm, variants: Vec::new() };
-    let identity = Identity { name: "r".to_owned(), version: "1.0.0".to_owned(), counter: 0 };
+    let identity = Identity { name: "r".to_owned(), version: "1.0.0".to_owned(), counter: 0, part: None };
     let summary = writer.finish(&identity, vec![module]).unwrap();
     Writer::open(directory).unwrap().sign(br#"{"a":"bundle"}"#, &[summary.modules[0].digest]).unwrap();
 }
