@@ -1,6 +1,11 @@
 //! The harness of the end-to-end tests: finds the two binaries, runs them as a person would, and shows their output
 //! with everything that changes between runs replaced by a word.
 
+pub mod foreign;
+pub mod guests;
+pub mod matrix;
+pub mod proof;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
@@ -21,12 +26,17 @@ pub fn guest(name: &str) -> PathBuf {
     root().join("tests/guests").join(format!("{name}.wasm"))
 }
 
-/// One of the two binaries, as `cargo xtask test` built it.
+/// Where cargo puts a program of the workspace.
 fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test is a file");
     // target/debug/deps/TEST
     let directory = test.parent().and_then(Path::parent).expect("cargo puts tests into deps");
-    let path = directory.join(name);
+    directory.join(name)
+}
+
+/// One of the two binaries, as `cargo xtask test` built it.
+fn built(name: &str) -> PathBuf {
+    let path = binary(name);
     assert!(
         path.is_file(),
         "{} is not built: run `cargo xtask test`, or build it with `cargo build -p`",
@@ -43,12 +53,12 @@ pub struct Call {
 
 /// `isomer`
 pub fn isomer() -> Call {
-    Call::new(binary("isomer"))
+    Call::new(built("isomer"))
 }
 
 /// `isomer-run`
 pub fn isomer_run() -> Call {
-    Call::new(binary("isomer-run"))
+    Call::new(built("isomer-run"))
 }
 
 /// Some other program, in the same environment.
