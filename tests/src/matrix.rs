@@ -74,6 +74,15 @@ pub fn rows() -> Vec<Row> {
     toml::from_str::<Table>(&text).unwrap_or_else(|error| panic!("tests/matrix.toml: {error}")).row
 }
 
+/// Those that are wanted: all, or the targets that the variable ISOMER_TARGETS names with commas.
+pub fn wanted_rows() -> Vec<Row> {
+    let Ok(wanted) = std::env::var("ISOMER_TARGETS") else { return rows() };
+    let wanted: Vec<_> = wanted.split(',').collect();
+    let found: Vec<_> = rows().into_iter().filter(|row| wanted.contains(&row.target.as_str())).collect();
+    assert_eq!(found.len(), wanted.len(), "ISOMER_TARGETS names {wanted:?}, and not each has a row");
+    found
+}
+
 impl Row {
     /// The CPU, and how it is called in reports; or why there is none.
     pub fn machine(&self, foreign: &Foreign) -> Result<(Machine, String), String> {

@@ -4,7 +4,7 @@
 
 use isomer_tests::foreign::{Foreign, Machine, Program};
 use isomer_tests::guests::{Guest, guests};
-use isomer_tests::matrix::{Control, Ends, Row, rows, table, target_extensions};
+use isomer_tests::matrix::{Control, Ends, Row, rows, table, target_extensions, wanted_rows};
 use isomer_tests::{Ran, guest, isomer, proof, root, scratch, skip};
 use serde::Serialize;
 use serde_json::Value;
@@ -57,12 +57,12 @@ fn artifacts() -> &'static Artifacts {
         let directory = scratch();
         let controls = fs::read_dir(root().join("tests/controls")).unwrap().map(|entry| entry.unwrap().path());
         let inputs = guests().iter().map(|entry| guest(&entry.name)).chain(controls).collect::<Vec<_>>();
-        let mut compile = isomer().arg("compile").args(inputs).args(["--json", "-t", "all"]);
-        for row in rows().iter().filter(|row| !row.is_shipped()) {
-            compile = compile.arg("-t").arg(row.profile());
+        let mut compile = isomer().arg("compile").args(inputs).arg("--json");
+        for row in wanted_rows() {
+            compile = compile.arg("-t").arg(if row.is_shipped() { row.target.into() } else { row.profile() });
         }
-        // Some cells are not expressible, so the call as a whole fails; the others are written.
-        let compiled = compile.arg("--out-dir").arg(directory.path()).fails().json();
+        // Where some cells are not expressible the call as a whole fails; the others are written.
+        let compiled = compile.arg("--out-dir").arg(directory.path()).run().json();
         let text = |cell: &Value, key: &str| cell[key].as_str().unwrap_or_default().to_owned();
         let mut inexpressible = BTreeMap::new();
         for cell in compiled.as_array().unwrap() {
@@ -101,13 +101,14 @@ fn every_guest_runs_on_every_target() {
     let (foreign, guests) = (Foreign::read(), guests());
     let cells = Mutex::new(Vec::new());
     let mut work = Vec::new();
-    for row in rows() {
+    for row in wanted_rows() {
         match row.machine(&foreign) {
             Ok((machine, on)) => {
                 has_just_the_extensions(&row, &machine);
                 work.extend(guests.iter().map(|guest| (row.clone(), machine.clone(), on.clone(), guest)));
             }
             Err(reason) => {
+                assert!(row.target != "pulley64", "the interpreter runs everywhere");
                 skip(&format!("every_guest_runs_on_every_target: {}", row.target), &reason);
                 let cell = |guest: &Guest| Cell {
                     target: row.target.clone(),
@@ -149,7 +150,7 @@ fn every_guest_runs_on_every_target() {
     let failed: Vec<_> = cells.iter().filter(|cell| cell.state == State::Failed).collect();
     let shown = failed.iter().map(|cell| format!("{} on {} ({}): {:?}", cell.guest, cell.target, cell.on, cell.reason));
     assert!(failed.is_empty(), "{}", shown.collect::<Vec<_>>().join("\n"));
-    assert!(count(State::Passed) > guests.len(), "nothing but this machine's own targets ran");
+    assert!(count(State::Passed) > 0, "nothing ran");
 }
 
 /// The emulated CPU shows what the row says: no extension of the target is missing, and none more is there.
@@ -223,7 +224,7 @@ struct Lack {
 fn a_cpu_that_lacks_an_extension_is_refused_by_its_name() {
     let foreign = Foreign::read();
     let mut lacks = Vec::new();
-    for row in rows() {
+    for row in wanted_rows() {
         for lacking in &row.lacking {
             let (target, cpu) = (row.target.clone(), lacking.cpu.clone());
             let machine = match row.lacking_machine(&foreign, lacking) {
@@ -265,7 +266,7 @@ fn first_lines(text: &str) -> String {
 fn without_the_check_the_process_dies_or_computes_nonsense() {
     let foreign = Foreign::read();
     let mut ended = Vec::new();
-    for row in rows() {
+    for row in wanted_rows() {
         let Some(control) = &row.control else { continue };
         let machines = (row.machine(&foreign), row.control_machine(&foreign, control));
         let ((Ok((able, _)), Ok(unable)), true) =

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Random modules to compare; CI compares 150
     #[arg(long, default_value_t = 1000, value_name = "N")]
     modules: u32,
+    /// Only these targets, with commas between them
+    #[arg(long, value_name = "NAMES")]
+    targets: Option<String>,
     /// Only make the report again, of what the last run left
     #[arg(long)]
     report_only: bool,
@@ -57,6 +60,9 @@ fn prove(args: &Args, parts: &PathBuf) -> Result<Vec<&'static str>> {
         cargo.args(["test", "--locked", "--no-fail-fast", "--package", package]).args(only);
         cargo.env("ISOMER_FOREIGN", &foreign).env("ISOMER_PROOF", parts);
         cargo.env("ISOMER_PROVE_ALL", "1").env("ISOMER_PROVE_MODULES", args.modules.to_string());
+        if let Some(targets) = &args.targets {
+            cargo.env("ISOMER_TARGETS", targets);
+        }
         if let Ok(wasmtime) = setup::wasmtime() {
             cargo.env("ISOMER_UPSTREAM_WASMTIME", wasmtime);
         }

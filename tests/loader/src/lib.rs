@@ -2,82 +2,18 @@
 //! at the CPU. In: a [`Script`], which names artifacts and what to call in them. Out: an [`Outcome`] a step, in words
 //! that are equal on every machine when the bits are. Never here: a compiler, a judgement of what came out.
 
+mod protocol;
 mod spectest;
 mod value;
 
-pub use value::Value;
+pub use protocol::{Outcome, Script, Step, Value};
 
 use isomer_contract::{Requirements, artifact::Artifact, engine_config};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use wasmtime::{AsContext, Engine, Error, Extern, FuncType, Instance, Linker, Module, Result, Store, Trap, Val, bail};
-
-/// What to do, one after the other, in one store.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Script {
-    /// The steps.
-    pub steps: Vec<Step>,
-}
-
-/// One step. Instances are known by name; without one, the latest is meant.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Step {
-    /// Load the artifact and instantiate it. Every artifact of a script has the requirements of the first.
-    Instantiate {
-        /// The file.
-        artifact: PathBuf,
-        /// What to call the instance, also for those that import from it.
-        name: Option<String>,
-    },
-    /// Give an instance another name to import from.
-    Register {
-        /// The instance.
-        instance: Option<String>,
-        /// The name.
-        name: String,
-    },
-    /// Call an exported function.
-    Invoke {
-        /// The instance.
-        instance: Option<String>,
-        /// The export.
-        function: String,
-        /// What to call it with.
-        arguments: Vec<Value>,
-    },
-    /// Read an exported global.
-    Get {
-        /// The instance.
-        instance: Option<String>,
-        /// The export.
-        global: String,
-    },
-    /// Hash what the instance exports of memories and globals.
-    State {
-        /// The instance.
-        instance: Option<String>,
-    },
-}
-
-/// What came of a step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Values.
-    Values(Vec<Value>),
-    /// It trapped: wasmtime's words for the trap.
-    Trap(String),
-    /// An exception that nothing caught.
-    Exception,
-    /// Anything else that went wrong: an import that is missing, a limit.
-    Error(String),
-    /// The digest of memories and globals.
-    State(String),
-}
+use std::path::Path;
+use wasmtime::{AsContext, Engine, Error, Extern, Instance, Linker, Module, Result, Store, Trap, Val, bail};
 
 /// Does what the script says.
 ///
@@ -92,14 +28,6 @@ pub fn run(script: &Script) -> Result<Vec<Outcome>> {
     let (engine, requirements) = engine_for(first)?;
     let mut runner = Runner::new(&engine, requirements.wasm_features.contains("threads"))?;
     Ok(script.steps.iter().map(|step| runner.step(step)).collect())
-}
-
-/// The functions that an artifact for this machine exports, with their types.
-pub fn functions(artifact: &Path) -> Result<Vec<(String, FuncType)>> {
-    let (engine, _) = engine_for(artifact)?;
-    let module = deserialize(&engine, artifact)?;
-    let functions = module.exports().filter_map(|export| Some((export.name().to_owned(), export.ty().func()?.clone())));
-    Ok(functions.collect())
 }
 
 fn engine_for(artifact: &Path) -> Result<(Engine, Requirements)> {
@@ -166,11 +94,11 @@ impl Runner {
                     bail!("no function `{function}`");
                 };
                 let arguments =
-                    arguments.iter().map(|value| value.to_val(&mut self.store)).collect::<Result<Vec<_>>>()?;
+                    arguments.iter().map(|value| value::to_val(value, &mut self.store)).collect::<Result<Vec<_>>>()?;
                 let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
                 function.call(&mut self.store, &arguments, &mut results)?;
                 Ok(Outcome::Values(
-                    results.iter().map(|value| Value::of(value, &mut self.store)).collect::<Result<_>>()?,
+                    results.iter().map(|value| value::of(value, &mut self.store)).collect::<Result<_>>()?,
                 ))
             }
             Step::Get { instance, global } => {
@@ -179,7 +107,7 @@ impl Runner {
                     bail!("no global `{global}`");
                 };
                 let value = global.get(&mut self.store);
-                Ok(Outcome::Values(vec![Value::of(&value, &mut self.store)?]))
+                Ok(Outcome::Values(vec![value::of(&value, &mut self.store)?]))
             }
             Step::State { instance } => {
                 let instance = self.instance(instance.as_deref())?;
@@ -218,7 +146,7 @@ impl Runner {
                 }
                 Extern::Global(global) => {
                     let value = global.get(&mut self.store);
-                    let value = Value::of(&value, &mut self.store)?;
+                    let value = value::of(&value, &mut self.store)?;
                     hash.update(format!("global {name} {}\n", serde_json::to_string(&value).map_err(Error::new)?));
                 }
                 _ => {}

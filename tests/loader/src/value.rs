@@ -1,83 +1,55 @@
-//! WebAssembly values as text that holds every bit of a number and of a reference what tests can see: which kind it
-//! is, whether it is null, and which external value.
+//! Values between scripts and wasmtime.
 
-use serde::{Deserialize, Serialize};
+use crate::Value;
 use wasmtime::{AnyRef, ExternRef, Result, Store, Val, bail};
 
-/// A value. Floats are their bits; a vector is its 128 bits, lane 0 lowest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Value {
-    /// `i32`
-    I32(i32),
-    /// `i64`
-    I64(i64),
-    /// `f32`
-    F32(u32),
-    /// `f64`
-    F64(u64),
-    /// `v128`, in hexadecimal
-    V128(String),
-    /// A null reference of some hierarchy: `func`, `extern`, `any`, `exn`
-    Null(String),
-    /// An external reference to a number that the test gave
-    Extern(u32),
-    /// A reference to a host's value in the hierarchy of `any`
-    Host(u32),
-    /// Some other reference, by its kind: `func`, `i31`, `struct`, `array`, `exn`, …
-    Reference(String),
+/// As wasmtime takes it.
+pub(crate) fn to_val(value: &Value, store: &mut Store<()>) -> Result<Val> {
+    Ok(match value {
+        Value::I32(value) => Val::I32(*value),
+        Value::I64(value) => Val::I64(*value),
+        Value::F32(bits) => Val::F32(*bits),
+        Value::F64(bits) => Val::F64(*bits),
+        Value::V128(text) => Val::V128(u128::from_str_radix(text, 16)?.into()),
+        Value::Null(kind) => match kind.as_str() {
+            "func" => Val::FuncRef(None),
+            "extern" => Val::ExternRef(None),
+            "any" => Val::AnyRef(None),
+            "exn" => Val::ExnRef(None),
+            _ => bail!("no null of the hierarchy `{kind}`"),
+        },
+        Value::Extern(number) => Val::ExternRef(Some(ExternRef::new(store, *number)?)),
+        Value::Host(number) => {
+            let external = ExternRef::new(&mut *store, *number)?;
+            Val::AnyRef(Some(AnyRef::convert_extern(store, external)?))
+        }
+        Value::Reference(kind) => bail!("a reference to {kind} cannot be passed in"),
+    })
 }
 
-impl Value {
-    /// As wasmtime takes it.
-    pub(crate) fn to_val(&self, store: &mut Store<()>) -> Result<Val> {
-        Ok(match self {
-            Value::I32(value) => Val::I32(*value),
-            Value::I64(value) => Val::I64(*value),
-            Value::F32(bits) => Val::F32(*bits),
-            Value::F64(bits) => Val::F64(*bits),
-            Value::V128(text) => Val::V128(u128::from_str_radix(text, 16)?.into()),
-            Value::Null(kind) => match kind.as_str() {
-                "func" => Val::FuncRef(None),
-                "extern" => Val::ExternRef(None),
-                "any" => Val::AnyRef(None),
-                "exn" => Val::ExnRef(None),
-                _ => bail!("no null of the hierarchy `{kind}`"),
-            },
-            Value::Extern(number) => Val::ExternRef(Some(ExternRef::new(store, *number)?)),
-            Value::Host(number) => {
-                let external = ExternRef::new(&mut *store, *number)?;
-                Val::AnyRef(Some(AnyRef::convert_extern(store, external)?))
-            }
-            Value::Reference(kind) => bail!("a reference to {kind} cannot be passed in"),
-        })
-    }
-
-    /// Of wasmtime's.
-    pub(crate) fn of(value: &Val, store: &mut Store<()>) -> Result<Value> {
-        let null = |kind: &str| Ok(Value::Null(kind.to_owned()));
-        let reference = |kind: &str| Ok(Value::Reference(kind.to_owned()));
-        match value {
-            Val::I32(value) => Ok(Value::I32(*value)),
-            Val::I64(value) => Ok(Value::I64(*value)),
-            Val::F32(bits) => Ok(Value::F32(*bits)),
-            Val::F64(bits) => Ok(Value::F64(*bits)),
-            Val::V128(value) => Ok(Value::V128(format!("{:032x}", value.as_u128()))),
-            Val::FuncRef(None) => null("func"),
-            Val::FuncRef(Some(_)) => reference("func"),
-            Val::ExternRef(None) => null("extern"),
-            Val::ExternRef(Some(external)) => match external.data(&*store)?.and_then(|data| data.downcast_ref::<u32>())
-            {
-                Some(number) => Ok(Value::Extern(*number)),
-                None => reference("extern"),
-            },
-            Val::AnyRef(None) => null("any"),
-            Val::AnyRef(Some(any)) => any_reference(any, store),
-            Val::ExnRef(None) => null("exn"),
-            Val::ExnRef(Some(_)) => reference("exn"),
-            Val::ContRef(None) => null("cont"),
-            Val::ContRef(Some(_)) => reference("cont"),
-        }
+/// Of wasmtime's.
+pub(crate) fn of(value: &Val, store: &mut Store<()>) -> Result<Value> {
+    let null = |kind: &str| Ok(Value::Null(kind.to_owned()));
+    let reference = |kind: &str| Ok(Value::Reference(kind.to_owned()));
+    match value {
+        Val::I32(value) => Ok(Value::I32(*value)),
+        Val::I64(value) => Ok(Value::I64(*value)),
+        Val::F32(bits) => Ok(Value::F32(*bits)),
+        Val::F64(bits) => Ok(Value::F64(*bits)),
+        Val::V128(value) => Ok(Value::V128(format!("{:032x}", value.as_u128()))),
+        Val::FuncRef(None) => null("func"),
+        Val::FuncRef(Some(_)) => reference("func"),
+        Val::ExternRef(None) => null("extern"),
+        Val::ExternRef(Some(external)) => match external.data(&*store)?.and_then(|data| data.downcast_ref::<u32>()) {
+            Some(number) => Ok(Value::Extern(*number)),
+            None => reference("extern"),
+        },
+        Val::AnyRef(None) => null("any"),
+        Val::AnyRef(Some(any)) => any_reference(any, store),
+        Val::ExnRef(None) => null("exn"),
+        Val::ExnRef(Some(_)) => reference("exn"),
+        Val::ContRef(None) => null("cont"),
+        Val::ContRef(Some(_)) => reference("cont"),
     }
 }
 
