@@ -51,7 +51,19 @@ impl Compiled {
         }
         let mut steps = Vec::new();
         let mut expected = Vec::new();
+        let mut definitions = BTreeMap::new();
         for command in &wast.commands {
+            if let Command::ModuleDefinition { name, file, .. } = command {
+                definitions.insert(name.as_deref(), file);
+            }
+            if let Command::ModuleInstance { instance, module, line } = command {
+                let Some(file) = definitions.get(&module.as_deref()) else { bail!("line {line}: no such definition") };
+                let artifact = self.artifacts.path(&file_name(file), profile);
+                let name = instance.as_ref().map(ToString::to_string);
+                steps.push(Step::Instantiate { artifact, name });
+                expected.push((*line, Expected::Done));
+                continue;
+            }
             if let Some((step, what)) = self.translate(command, profile)? {
                 steps.push(step);
                 expected.push((command.line(), what));
@@ -99,7 +111,9 @@ impl Compiled {
             Command::AssertUnlinkable { file, .. } => {
                 (Step::Instantiate { artifact: artifact(file), name: None }, Expected::Error)
             }
-            Command::AssertInvalid { .. } | Command::AssertMalformed { .. } => return Ok(None),
+            Command::ModuleDefinition { .. } | Command::AssertInvalid { .. } | Command::AssertMalformed { .. } => {
+                return Ok(None);
+            }
             other => bail!("line {}: the loader has no such step", other.line()),
         }))
     }
@@ -216,7 +230,7 @@ fn null(wanted: &CoreConst) -> Option<&'static str> {
         CoreConst::FuncRef { value: Some(FuncRef::Null) } | CoreConst::NullFuncRef => Some("func"),
         CoreConst::ExternRef { value: Some(ExternRef::Null) } | CoreConst::NullExternRef => Some("extern"),
         CoreConst::AnyRef { value: Some(AnyRef::Null) } | CoreConst::NullRef => Some("any"),
-        CoreConst::NullExnRef => Some("exn"),
+        CoreConst::ExnRef { .. } | CoreConst::NullExnRef => Some("exn"),
         _ => None,
     }
 }
