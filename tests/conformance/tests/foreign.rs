@@ -32,8 +32,8 @@ const SAMPLE: [&str; 24] = [
     "core/conversions.wast",
     "core/endianness.wast",
     "core/memory.wast",
-    "core/memory_copy.wast",
-    "core/memory_fill.wast",
+    "bulk-memory/memory_copy.wast",
+    "bulk-memory/memory_fill.wast",
     "core/memory_trap.wast",
     "core/address.wast",
     "core/br_table.wast",
@@ -41,12 +41,12 @@ const SAMPLE: [&str; 24] = [
     "core/global.wast",
     "core/int_exprs.wast",
     "core/select.wast",
-    "core/table_copy.wast",
+    "bulk-memory/table_copy.wast",
     "core/traps.wast",
     "exceptions/try_table.wast",
     "gc/struct.wast",
     "tail-call/return_call.wast",
-    "memory64/memory64.wast",
+    "memory64/memory_trap64.wast",
 ];
 /// Where the target has vectors.
 const VECTOR_SAMPLE: [&str; 6] = [
