@@ -17,8 +17,8 @@ pub(crate) struct Args {
     filter: Option<String>,
 }
 
-/// Packages that are tested together share one set of wasmtime's features; `isomer-compile` adds the compiler, and
-/// `isomer-conformance` the runner of scripts. What fails cheaply comes first.
+/// Packages that are tested together share one set of wasmtime's features; `isomer-compile` adds the compiler. The last
+/// two link neither and call the binaries. What fails cheaply comes first.
 const UNITS: [&[&str]; 4] = [
     &["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust", "isomer-run", "isomer-loader"],
     &["isomer-compile"],
