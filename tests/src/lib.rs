@@ -1,7 +1,11 @@
 //! The harness of the end-to-end tests: finds the two binaries, runs them as a person would, and shows their output
 //! with everything that changes between runs replaced by a word.
 
+pub mod foreign;
 pub mod forge;
+pub mod guests;
+pub mod matrix;
+pub mod proof;
 pub mod proxy;
 pub mod registry;
 mod skip;
@@ -36,8 +40,14 @@ pub fn binaries() -> PathBuf {
     test.parent().and_then(Path::parent).expect("cargo puts tests into deps").to_owned()
 }
 
+/// Where cargo puts a program of the workspace.
 fn binary(name: &str) -> PathBuf {
-    let path = binaries().join(name);
+    binaries().join(name)
+}
+
+/// One of the two binaries, as `cargo xtask test` built it.
+fn built(name: &str) -> PathBuf {
+    let path = binary(name);
     assert!(
         path.is_file(),
         "{} is not built: run `cargo xtask test`, or build it with `cargo build -p`",
@@ -56,12 +66,12 @@ pub struct Call {
 
 /// `isomer`
 pub fn isomer() -> Call {
-    Call::new(binary("isomer"))
+    Call::new(built("isomer"))
 }
 
 /// `isomer-run`
 pub fn isomer_run() -> Call {
-    Call::new(binary("isomer-run"))
+    Call::new(built("isomer-run"))
 }
 
 /// Some other program, in the same environment.

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 mod bench;
 mod corpus;
+mod foreign;
 mod guests;
+mod prove;
 mod release;
 mod setup;
 mod shell;
@@ -30,6 +32,10 @@ enum Command {
     Tidy,
     /// Measure isomer against upstream's wasmtime, as ratios.
     Bench(bench::Args),
+    /// Set up what it takes to run artifacts for aarch64, riscv64, s390x and lesser x86-64 CPUs.
+    Foreign(foreign::Args),
+    /// Prove on every CPU that can be had that every target runs right, and write target/proof/report.html.
+    Prove(prove::Args),
     /// Rebuild the guests in tests/guests from their sources and compare them with what is checked in.
     Guests(guests::Args),
     /// Download the pinned real-world modules and compile all of them for all targets.
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run_tests(&args),
         Command::Tidy => tidy::check(),
         Command::Bench(args) => bench::run(&args),
+        Command::Foreign(args) => foreign::run_foreign(&args),
+        Command::Prove(args) => prove::run_prove(&args),
         Command::Guests(args) => guests::run(args),
         Command::Corpus(args) => corpus::run(args),
     };

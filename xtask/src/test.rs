@@ -1,9 +1,8 @@
 //! `cargo xtask test`: everything that CI runs. Installs what tests need, checks the house's order, builds the two
 //! binaries one by one, runs every test, and counts what was skipped and why.
 
-use crate::setup;
 use crate::shell::{root, run, tools};
-use crate::tidy;
+use crate::{foreign, setup, tidy};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -18,11 +17,21 @@ pub(crate) struct Args {
     filter: Option<String>,
 }
 
-/// Packages that are tested together share one set of wasmtime's features; `isomer-compile` adds the compiler.
-const UNITS: [&[&str]; 3] = [
-    &["isomer-contract", "isomer-release", "isomer-terminal", "isomer-trust", "isomer-registry", "isomer-run"],
+/// Packages that are tested together share one set of wasmtime's features; `isomer-compile` adds the compiler. The last
+/// two link neither and call the binaries. What fails cheaply comes first.
+const UNITS: [&[&str]; 4] = [
+    &[
+        "isomer-contract",
+        "isomer-release",
+        "isomer-terminal",
+        "isomer-trust",
+        "isomer-registry",
+        "isomer-run",
+        "isomer-loader",
+    ],
     &["isomer-compile", "isomer-remote"],
     &["isomer-tests", "xtask"],
+    &["isomer-conformance"],
 ];
 
 #[derive(Default)]
@@ -40,14 +49,14 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
     fs::create_dir_all(tools())?;
     let skips = tools().join("skipped.txt");
     fs::write(&skips, "")?;
-    for package in ["isomer-compile", "isomer-run"] {
-        run(cargo().args(["build", "--locked", "--package", package]))?;
-    }
+    build_binaries()?;
+    let foreign = foreign::set_up_emulators()?;
     let mut counts = Counts::default();
     let mut failed = Vec::new();
     for packages in UNITS {
         let mut test = cargo();
         test.args(["test", "--locked", "--no-fail-fast"]).env("ISOMER_SKIP_LOG", &skips);
+        test.env("ISOMER_FOREIGN", &foreign);
         if let Ok(wasmtime) = setup::wasmtime() {
             test.env("ISOMER_UPSTREAM_WASMTIME", wasmtime);
         }
@@ -71,6 +80,20 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
     let passed = counts.passed.saturating_sub(skipped.len() as u64);
     println!("{passed} passed, {} failed, {} skipped", counts.failed, skipped.len() as u64 + counts.ignored);
     if failed.is_empty() { Ok(()) } else { bail!("tests failed in {}", failed.join("; ")) }
+}
+
+/// The programs that tests call. Packages are built one by one: together, cargo would unite their features and link
+/// the compiler into `isomer-run`. The loader has the features of `isomer-run`.
+pub(crate) fn build_binaries() -> Result<()> {
+    for packages in [&["isomer-compile"][..], &["isomer-run", "isomer-loader"]] {
+        let mut build = cargo();
+        build.args(["build", "--locked"]);
+        packages.iter().for_each(|package| {
+            build.args(["--package", package]);
+        });
+        run(&mut build)?;
+    }
+    Ok(())
 }
 
 fn lints() -> Result<()> {
@@ -97,7 +120,8 @@ fn lints() -> Result<()> {
     Ok(())
 }
 
-fn cargo() -> Command {
+/// cargo, in this checkout.
+pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root());
     cargo

@@ -31,7 +31,12 @@ pub(crate) fn source(operand: &str, connection: &Connection) -> Result<Box<dyn S
         let failure = Failure::new(format!("`{operand}` names no registry"));
         return Err(failure.hint(format!("a release on disk is `{kind}:{operand}:NAME:VERSION`")));
     }
-    let reference: Reference = operand.parse().map_err(RegistryError::from)?;
+    let reference: Reference = operand.parse().map_err(|error| {
+        Failure::because(format!("`{operand}` is nothing to pull from"), &RegistryError::from(error)).hint(Some(
+            "expected REGISTRY/REPOSITORY:TAG, oci-dir:PATH:NAME:VERSION or oci-archive:FILE.tar:NAME:VERSION"
+                .to_owned(),
+        ))
+    })?;
     let Connection { plain_http, ca_certificates } = connection;
     let options = Options { plain_http: *plain_http, ca_certificates: ca_certificates.clone(), ..Options::default() };
     Ok(Box::new(Remote::connect(&reference, &options)?))
