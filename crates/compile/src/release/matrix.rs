@@ -2,13 +2,14 @@
 //! Never here: work. What is to be done is planned from this (`plan`) and carried out elsewhere (`build`).
 
 use super::previous::Previous;
-use super::report::{CellReport, Outcome};
+use super::report::{CellReport, Outcome, Verified, WrongPrediction};
 use super::{Module, Release, Shard, Step};
 use crate::cache::{Cache, Entry};
 use crate::express::{Inexpressible, Refused, express};
 use crate::farm::JobFailure;
 use crate::job::Key;
 use crate::plan::{self, Decision, Known, Place, Plan, Why};
+use crate::predict::{self, Operators};
 use crate::{Analysis, Job};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Needs, Profile, Requirements};
@@ -24,6 +25,8 @@ pub(super) struct Cell<'a> {
     pub(super) requirements: Requirements,
     key: Key,
     pub(super) job: Digest,
+    /// The job of the cell of the same module that is predicted to come out the same; its own where none is.
+    representative: Digest,
     pub(super) state: State,
 }
 
@@ -44,6 +47,8 @@ pub(super) struct Compiled {
     pub(super) at: At,
     /// How long it took to make; none when it was there.
     pub(super) took: Option<Duration>,
+    /// Whether the code is a prediction's word, which no job has confirmed.
+    pub(super) predicted: bool,
 }
 
 /// Where an artifact is.
@@ -66,15 +71,18 @@ pub(super) struct Matrix<'a> {
     pub(super) release: &'a Release,
     pub(super) needs: Vec<Needs>,
     pub(super) cells: Vec<Cell<'a>>,
+    /// Whether predictions are believed. What they say depends on the release alone, never on what is cached or kept,
+    /// so that its bytes do not either.
+    predicts: bool,
     /// Whether forms of equal code are found here. Not among the cells of a shard: only all shards together know.
     collapses: bool,
 }
 
 impl<'a> Matrix<'a> {
     /// The cells, each with the answer to whether it can be compiled at all.
-    pub(super) fn of(release: &'a Release) -> Matrix<'a> {
+    pub(super) fn of(release: &'a Release, predicts: bool) -> Matrix<'a> {
         let mut needs = Vec::new();
-        let mut cells = Vec::new();
+        let mut cells: Vec<Cell<'a>> = Vec::new();
         for (index, Module { input, profiles, .. }) in release.modules.iter().enumerate() {
             let analysis = Analysis::of(&input.wasm);
             needs.push(analysis.needs());
@@ -85,6 +93,7 @@ impl<'a> Matrix<'a> {
                     profile,
                     requirements: Requirements::of_profile(profile, input.kind),
                     job: key.digest(),
+                    representative: key.digest(),
                     key,
                     state: match express(&analysis, profile) {
                         Ok(Ok(())) => State::New(Vec::new()),
@@ -93,9 +102,66 @@ impl<'a> Matrix<'a> {
                     },
                 }
             };
+            let begin = cells.len();
             cells.par_extend(profiles.par_iter().map(cell));
+            let mut own: Vec<_> =
+                cells[begin..].iter_mut().filter(|cell| matches!(cell.state, State::New(_))).collect();
+            let profiles: Vec<_> = own.iter().map(|cell| cell.profile).collect();
+            let representatives = predict::representatives(&Operators::of(&input.wasm), &profiles);
+            let jobs: Vec<_> = representatives.into_iter().map(|place| own[place].job).collect();
+            own.iter_mut().zip(jobs).for_each(|(cell, job)| cell.representative = job);
         }
-        Matrix { release, needs, cells, collapses: true }
+        Matrix { release, needs, cells, predicts, collapses: true }
+    }
+
+    /// For each cell that is predicted to come out as another, where that one is.
+    fn predicted_as(&self) -> Vec<Option<usize>> {
+        let cells = self.cells.iter().enumerate().rev();
+        let first: BTreeMap<_, _> = cells.map(|(index, cell)| ((cell.module, cell.job), index)).collect();
+        let other = |cell: &Cell<'a>| first.get(&(cell.module, cell.representative)).copied();
+        self.cells.iter().map(|cell| if cell.representative == cell.job { None } else { other(cell) }).collect()
+    }
+
+    /// Gives each cell that is predicted to come out as another the code of that one, once it is known.
+    pub(super) fn fill_in_predicted(&mut self) {
+        if !self.predicts {
+            return;
+        }
+        for (index, other) in self.predicted_as().into_iter().enumerate() {
+            let (State::New(_), Some(other)) = (&self.cells[index].state, other) else { continue };
+            let State::Compiled(Compiled { code, .. }) = &self.cells[other].state else { continue };
+            let compiled = Compiled { code: *code, at: At::Nowhere, took: None, predicted: true };
+            self.cells[index].state = State::Compiled(compiled);
+        }
+    }
+
+    /// Holds predictions against what was compiled. Those that came true are predictions again: the release is the same
+    /// as if they had been believed.
+    pub(super) fn verify(&mut self) -> Verified {
+        let stands_for = self.stands_for();
+        let mut verified = Verified { right: 0, wrong: Vec::new(), missed: 0 };
+        for (index, other) in self.predicted_as().into_iter().enumerate() {
+            let cell = &self.cells[index];
+            let State::Compiled(compiled) = cell.state else { continue };
+            let Some(representative) = other.map(|other| &self.cells[other]) else {
+                let by = stands_for[index].expect("a compiled cell has one that stands for it");
+                verified.missed += usize::from(self.cells[by].job != cell.job);
+                continue;
+            };
+            if matches!(representative.state, State::Compiled(of) if of.code == compiled.code) {
+                verified.right += 1;
+                self.cells[index].state = State::Compiled(Compiled { at: At::Nowhere, predicted: true, ..compiled });
+                continue;
+            }
+            let added = cell.profile.isa.keys().filter(|name| !representative.profile.isa.contains_key(*name));
+            verified.wrong.push(WrongPrediction {
+                module: self.release.modules[cell.module].name.clone(),
+                target: cell.profile.name.clone(),
+                representative: representative.profile.name.clone(),
+                added: added.copied().collect::<Vec<_>>().join(", "),
+            });
+        }
+        verified
     }
 
     /// Leaves the cells of one shard, and says which part of the whole that is. What no job is needed for is told by
@@ -103,7 +169,7 @@ impl<'a> Matrix<'a> {
     pub(super) fn keep_share(&mut self, shard: Shard) -> Part {
         let size = |cell: &Cell<'_>| self.release.modules[cell.module].input.wasm.len();
         let is_job = |cell: &&Cell<'a>| matches!(cell.state, State::New(_));
-        let sizes = self.cells.iter().filter(is_job).map(|cell| (cell.job, size(cell))).collect();
+        let sizes = self.cells.iter().filter(is_job).map(|cell| (cell.representative, size(cell))).collect();
         let cells = self.cells.iter().filter(is_job);
         let whole: BTreeSet<_> = cells
             .map(|cell| (self.release.modules[cell.module].name.as_str(), cell.profile.name.as_str(), cell.job))
@@ -111,7 +177,8 @@ impl<'a> Matrix<'a> {
         let plan = Digest::of_json(&whole);
         let share = shard.share(&sizes);
         self.cells.retain(|cell| match cell.state {
-            State::New(_) => share.contains(&cell.job),
+            // Whoever compiles a cell knows what is predicted to come out as it.
+            State::New(_) => share.contains(&cell.representative),
             _ => shard.number == 1,
         });
         self.collapses = false;
@@ -127,9 +194,13 @@ impl<'a> Matrix<'a> {
         keep: impl Fn(&Layout, &Manifest) -> Result<Layer, String> + Sync,
         on_step: &mut dyn FnMut(Step<'_>),
     ) {
-        let modules = &self.release.modules;
+        let (modules, predicts) = (&self.release.modules, self.predicts);
         let recall = |cell: &mut Cell<'a>| -> Vec<String> {
             if !matches!(cell.state, State::New(_)) {
+                return Vec::new();
+            }
+            if predicts && cell.representative != cell.job {
+                cell.state = State::New(vec![Why::OnlyPredicted]);
                 return Vec::new();
             }
             let mut problems = Vec::new();
@@ -146,13 +217,14 @@ impl<'a> Matrix<'a> {
                     }
                 };
                 if let Some(at) = at {
-                    cell.state = State::Compiled(Compiled { code, at, took: None });
+                    cell.state = State::Compiled(Compiled { code, at, took: None, predicted: false });
                     return problems;
                 }
             }
             match cache.map(|cache| cache.find(cell.job)).transpose() {
                 Ok(Some(Some(entry))) => {
-                    cell.state = State::Compiled(Compiled { code: entry.code, at: At::Cache(entry), took: None });
+                    let at = At::Cache(entry);
+                    cell.state = State::Compiled(Compiled { code: entry.code, at, took: None, predicted: false });
                     return problems;
                 }
                 Ok(_) => {}
@@ -177,12 +249,14 @@ impl<'a> Matrix<'a> {
         let Some(cache) = cache else { return };
         let stands_for = self.stands_for();
         for (index, cell) in self.cells.iter_mut().enumerate() {
-            let State::Compiled(Compiled { at: at @ At::Nowhere, .. }) = &mut cell.state else { continue };
+            let State::Compiled(compiled @ Compiled { at: At::Nowhere, .. }) = &mut cell.state else { continue };
             if stands_for[index] != Some(index) {
                 continue;
             }
             match cache.find(cell.job) {
-                Ok(Some(entry)) => *at = At::Cache(entry),
+                Ok(Some(entry)) => {
+                    *compiled = Compiled { code: entry.code, at: At::Cache(entry), took: None, predicted: false };
+                }
                 Ok(None) => {}
                 Err(error) => on_step(Step::Damaged(error.to_string())),
             }
@@ -200,10 +274,14 @@ impl<'a> Matrix<'a> {
     }
 
     fn known(&self) -> Vec<plan::Cell<'_>> {
-        let known = |cell: &Cell<'a>| match &cell.state {
+        let predicted_as = if self.predicts { self.predicted_as() } else { vec![None; self.cells.len()] };
+        let known = |index: usize, cell: &Cell<'a>| match &cell.state {
             State::Inexpressible(_) => Known::NotExpressible,
             State::Refused(_) => Known::Refused,
-            State::New(why) => Known::Nothing(why.clone()),
+            State::New(why) => match predicted_as[index] {
+                Some(other) if !matches!(self.cells[other].state, State::Failed(_)) => Known::Predicted(other),
+                _ => Known::Nothing(why.clone()),
+            },
             State::Failed(_) => Known::Failed,
             State::Compiled(Compiled { code, at, .. }) => Known::Code(
                 *code,
@@ -214,19 +292,19 @@ impl<'a> Matrix<'a> {
                 },
             ),
         };
-        // In a shard only one job's own cells serve each other.
+        // In a shard only one job's own cells serve each other, and those that are predicted to come out as they.
         let jobs: BTreeMap<_, _> =
-            self.cells.iter().enumerate().map(|(index, cell)| ((cell.module, cell.job), index)).collect();
+            self.cells.iter().enumerate().map(|(index, cell)| ((cell.module, cell.representative), index)).collect();
         let mut planned = Vec::with_capacity(self.cells.len());
-        for cell in &self.cells {
-            let Cell { module, profile, requirements, job, .. } = cell;
+        for (index, cell) in self.cells.iter().enumerate() {
+            let Cell { module, profile, requirements, job, representative, .. } = cell;
             planned.push(plan::Cell {
-                module: if self.collapses { *module } else { jobs[&(*module, *job)] },
+                module: if self.collapses { *module } else { jobs[&(*module, *representative)] },
                 size_bytes: self.release.modules[*module].input.wasm.len(),
                 target: &profile.name,
                 requirements,
                 job: *job,
-                known: known(cell),
+                known: known(index, cell),
             });
         }
         planned
@@ -238,14 +316,26 @@ impl<'a> Matrix<'a> {
         Job { input: &self.release.modules[*module].input, profile }
     }
 
-    /// Gives the outcome of a job to all cells that `plan` found to share it.
-    pub(super) fn finish(&mut self, plan: &Plan, done: usize, state: State) {
+    /// Gives the outcome of a job to all cells that `plan` found to share it. A failed one leaves those that were
+    /// predicted to come out the same to jobs of their own, unless no more are begun.
+    pub(super) fn finish(&mut self, plan: &Plan, done: usize, state: State, fail_fast: bool) {
+        let given_up = match &state {
+            State::Failed(JobFailure::Interrupted) => Some(JobFailure::Interrupted),
+            State::Failed(JobFailure::NotTried) => Some(JobFailure::NotTried),
+            State::Failed(_) if fail_fast => Some(JobFailure::NotTried),
+            _ => None,
+        };
         for (index, decision) in plan.cells.iter().enumerate() {
             if *decision == Decision::SameJob(done) {
                 self.cells[index].state = match &state {
                     State::Compiled(compiled) => State::Compiled(Compiled { took: None, ..*compiled }),
                     other => other.clone(),
                 };
+            }
+            if let (Decision::Predicted(other), Some(failure)) = (decision, &given_up)
+                && *other == done
+            {
+                self.cells[index].state = State::Failed(failure.clone());
             }
         }
         self.cells[done].state = state;
@@ -259,7 +349,7 @@ impl<'a> Matrix<'a> {
             State::Refused(reason) => Outcome::Refused(reason.clone()),
             State::Failed(error) => Outcome::Failed(error.clone()),
             State::New(_) => unreachable!("a plan without jobs leaves no new cell"),
-            State::Compiled(Compiled { at, took, .. }) => {
+            State::Compiled(Compiled { at, took, predicted, .. }) => {
                 let by = stands_for[index].expect("a compiled cell has one that stands for it");
                 match at {
                     At::Release(Stored { artifact, layer }) if by == index => Outcome::Shipped {
@@ -267,7 +357,11 @@ impl<'a> Matrix<'a> {
                         stored_bytes: layer.blob.size_bytes,
                         took: *took,
                     },
-                    _ => Outcome::ServedBy { target: self.cells[by].profile.name.clone(), took: *took },
+                    _ => Outcome::ServedBy {
+                        target: self.cells[by].profile.name.clone(),
+                        took: *took,
+                        predicted: *predicted,
+                    },
                 }
             }
         };
