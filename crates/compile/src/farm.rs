@@ -3,16 +3,18 @@
 //! The [`Pool`] (`pool`) keeps worker processes, this very program called as `isomer worker` (`worker`), and speaks to
 //! them in frames (`protocol`). What a job can do to its process, it does to a process that does nothing else: the pool
 //! says what became of it (`failure`) and starts another. Whoever brings artifacts from elsewhere is an [`Executor`]
-//! too; what they bring is read back and compared with the profile's promise in any case. [`Farm::run`] keeps one busy.
+//! too (`remote`); what they bring is read back and compared with the profile's promise in any case. [`Farm::run`] keeps one busy.
 
 mod failure;
 mod pool;
 mod protocol;
+mod remote;
 mod worker;
 
 pub use failure::JobFailure;
 pub use pool::{Limits, Pool};
-pub use worker::serve;
+pub use remote::{OnTrouble, RemoteFarm, RemoteSetup};
+pub use worker::{do_one, serve};
 
 use crate::Job;
 use crate::codegen::{Compiled, read_back};

@@ -234,6 +234,7 @@ impl Release {
             return Ok(ReleaseReport { cells, summary: None, verified: None });
         }
         let verified = options.verify_collapse.then(|| matrix.verify());
+        let cells = if verified.is_some() { matrix.report() } else { cells };
         if verified.as_ref().is_some_and(|verified| !verified.wrong.is_empty()) {
             return Ok(ReleaseReport { cells, summary: None, verified });
         }
