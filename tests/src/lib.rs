@@ -135,7 +135,7 @@ impl Call {
     }
 
     /// Starts it, without input and with nobody who reads what it says.
-    pub fn start(mut self) -> std::process::Child {
+    pub fn start_unheard(mut self) -> Child {
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.command))
     }

@@ -103,7 +103,7 @@ fn a_store_survives_two_hundred_kills() {
         chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let wait = took[command].mul_f64((chance >> 40) as f64 / f64::from(1 << 24));
         let begun = Instant::now();
-        let mut child = farm.call(&lines[command]).start();
+        let mut child = farm.call(&lines[command]).start_unheard();
         thread::sleep(wait);
         let ended = child.try_wait().unwrap().is_some();
         child.kill().unwrap();

@@ -167,10 +167,8 @@ impl Cache {
             return Ok(None);
         };
         check_bytes(file, artifact, entry.layer)?;
-        let now = SystemTime::now();
-        let touched = File::options().append(true).open(&path).and_then(|file| file.set_modified(now));
         // A cache that only may be read is of use too.
-        let _ = touched;
+        let _ = File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Ok(Some(entry))
     }
 
@@ -336,6 +334,21 @@ mod tests {
         // An entry under another job's name.
         fs::copy(cache.action(job), cache.action(Digest::of(b"b"))).unwrap();
         assert!(cache.find(Digest::of(b"b")).is_err());
+    }
+
+    /// Another isomer of this version reads what this one wrote.
+    #[test]
+    fn the_format_of_an_action_is_fixed() {
+        let (_directory, cache) = cache_with(&[]);
+        let job = Digest::of(b"job");
+        let entry = Entry { artifact: Blob::of(b"artifact"), code: Digest::of(b"code"), layer: Blob::of(b"layer") };
+        cache.put(job, &entry, b"layer").unwrap();
+        let expected = concat!(
+            r#"{"entry":{"artifact":{"digest":"sha256:c7c5c1d70c5dec4416ab6158afd0b223ef40c29b1dc1f97ed9428b94d4cadb1c","size-bytes":8},"code":"sha256:5694d08a2e53ffcae0c3103e5ad6f6076abd960eb1f8a56577040bc1028f702b","#,
+            r#""layer":{"digest":"sha256:dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85","size-bytes":5}},"#,
+            r#""job":"sha256:5e8c9902207afaeb7120430c585a445f21e92932081d64bc99f80e4925bcb002","seal":"sha256:dbe48b0f89a31c4ec3af2cfef3fcb8afbefc19686183731f6fa10b236fc4b095"}"#,
+        );
+        assert_eq!(fs::read_to_string(cache.action(job)).unwrap(), expected);
     }
 
     #[test]

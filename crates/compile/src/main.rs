@@ -3,7 +3,6 @@
 mod cell_failures;
 mod cli;
 mod progress;
-mod table;
 mod timings;
 mod transfer;
 

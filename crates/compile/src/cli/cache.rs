@@ -1,10 +1,10 @@
 //! `isomer cache dir|info|gc`, and where the cache is.
 
 use super::farming::size;
-use crate::table::bytes;
 use etcetera::BaseStrategy as _;
 use isomer_compile::cache::{Cache, SIZE_MAX_DEFAULT, Usage, VARIABLE};
 use isomer_contract::Size;
+use isomer_terminal::bytes;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
 use std::path::PathBuf;

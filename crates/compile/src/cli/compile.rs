@@ -4,11 +4,11 @@ mod work;
 
 use super::farming::Farming;
 use crate::cell_failures::CellFailures;
-use crate::table::{aligned, bytes};
 use isomer_compile::{Input, targets};
 use isomer_contract::{Hinted, Profile};
 use isomer_release::check_writable;
 use isomer_terminal::{Failure, Failures, print, print_json};
+use isomer_terminal::{aligned, bytes};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;

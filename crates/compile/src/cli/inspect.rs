@@ -1,11 +1,11 @@
 //! `isomer inspect FILE|DIR`.
 
-use crate::table::{aligned, bytes};
 use anstyle::{AnsiColor, Style};
 use isomer_compile::inspect::{Inspection, inspect};
 use isomer_contract::{Hinted, Requirements, Variant};
 use isomer_release::{Layout, Manifest, Module};
 use isomer_terminal::{Failure, Failures, print, print_json};
+use isomer_terminal::{aligned, bytes};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};

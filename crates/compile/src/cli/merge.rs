@@ -1,9 +1,9 @@
 //! `isomer merge DIR… -o OUT`.
 
-use crate::table::{aligned, bytes};
 use isomer_compile::release::merge;
 use isomer_release::Summary;
 use isomer_terminal::{Failures, print, print_json};
+use isomer_terminal::{aligned, bytes};
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -1,12 +1,12 @@
 //! `isomer plan [-f isomer.toml] [-o DIR]`: what `isomer release` would do, without doing it.
 
 use super::farming::{CacheOptions, warn};
-use crate::table::aligned;
 use isomer_compile::Release;
 use isomer_compile::plan::{Decision, Why};
 use isomer_compile::release::{Obstacle, PlannedCell, ReleasePlan, Step};
 use isomer_compile::release_manifest::DEFAULT_NAME;
 use isomer_contract::Hinted;
+use isomer_terminal::aligned;
 use isomer_terminal::{Failures, print, print_json};
 use serde_json::{Value, json};
 use std::path::PathBuf;

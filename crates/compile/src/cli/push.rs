@@ -1,10 +1,10 @@
 //! `isomer push DIR REGISTRY/REPOSITORY[:TAG]`.
 
-use crate::table::bytes;
 use crate::transfer::Transfer;
 use anstyle::{AnsiColor, Effects, Style};
 use isomer_registry::{Options, Pushed, Reference, RegistryError, Remote, Step, push};
 use isomer_release::{Count, Layout, ModuleEntry};
+use isomer_terminal::bytes;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -1,6 +1,5 @@
 //! `isomer targets list | show NAME | check`.
 
-use crate::table::aligned;
 use anstyle::{AnsiColor, Style};
 use clap::Subcommand;
 use isomer_compile::targets;
@@ -9,6 +8,7 @@ use isomer_contract::profile::{self, Origin};
 use isomer_contract::proposals::PROPOSALS;
 use isomer_contract::settings::{self, Section};
 use isomer_contract::{Arch, Profile};
+use isomer_terminal::aligned;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::{Value, json};
 use std::fs;

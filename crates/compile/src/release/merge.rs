@@ -20,6 +20,9 @@ pub enum MergeError {
     /// The result cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// There is nothing to join.
+    #[error("no release to join was named")]
+    Nothing,
     /// Another tool made it.
     #[error("`{}` does not say which release it is", .0.display())]
     NoIdentity(PathBuf),
@@ -88,7 +91,7 @@ impl Hinted for MergeError {
             MergeError::Conflict { .. } => {
                 Some("compile both from the same sources, with one isomer for each engine".to_owned())
             }
-            MergeError::NoWasm { .. } => None,
+            MergeError::NoWasm { .. } | MergeError::Nothing => None,
         }
     }
 }
@@ -129,7 +132,7 @@ fn open(dir: &Path) -> Result<Source, MergeError> {
 /// The name and version that all have, and the largest counter.
 fn identity_of(sources: &[Source]) -> Result<Identity, MergeError> {
     let show = |identity: &Identity| format!("{} {}", identity.name, identity.version);
-    let first = &sources[0];
+    let first = sources.first().ok_or(MergeError::Nothing)?;
     for source in sources {
         if show(&source.identity) != show(&first.identity) {
             return Err(MergeError::OtherRelease {

@@ -3,7 +3,7 @@
 
 use super::sampler::Sample;
 use super::{Ran, Totals};
-use crate::table::bytes;
+use isomer_terminal::bytes;
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::time::Duration;

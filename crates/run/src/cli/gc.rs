@@ -2,7 +2,7 @@
 
 use super::store;
 use isomer_run::{Garbage, GarbageKind};
-use isomer_terminal::Failure;
+use isomer_terminal::{Failure, bytes};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -45,6 +45,6 @@ fn text(garbage: &[Garbage], dry_run: bool) -> String {
         };
     }
     let removed = if dry_run { "would be removed" } else { "removed" };
-    let _ = writeln!(text, "{sum_bytes} bytes {removed}");
+    let _ = writeln!(text, "{} {removed}", bytes(sum_bytes));
     text
 }

@@ -3,7 +3,7 @@
 use super::store;
 use isomer_contract::Digest;
 use isomer_run::{Installed, Record};
-use isomer_terminal::Failure;
+use isomer_terminal::{Failure, aligned, bytes};
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -65,27 +65,20 @@ fn rows_of(installed: &Installed) -> Result<Vec<Row<'_>>, Failure> {
 }
 
 fn table(rows: &[Row<'_>]) -> String {
-    let heading = ["MODULE", "TARGET", "BYTES", "ACTIVE", "WORD OF", "FROM"].map(str::to_owned);
+    let heading = ["module", "target", "size", "active", "word of", "from"].map(str::to_owned).to_vec();
     let cells = rows.iter().map(|row| {
         let active = if row.active { "yes" } else { "" };
         let Record { from, word, .. } = row.record;
-        [
+        let cells = [
             row.reference.to_owned(),
             row.target.clone(),
-            row.size_bytes.to_string(),
+            bytes(row.size_bytes),
             active.to_owned(),
             word.to_string(),
             from.clone(),
-        ]
-    });
-    let lines: Vec<_> = std::iter::once(heading).chain(cells).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..6).map(width).collect();
-    let line = |cells: &[String; 6]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width));
+        ];
         // Names come from files nobody vouches for.
-        let line = padded.collect::<Vec<_>>().join("  ").replace(char::is_control, "\u{fffd}");
-        format!("{}\n", line.trim_end())
-    };
-    lines.iter().map(line).collect()
+        cells.map(|cell| cell.replace(char::is_control, "\u{fffd}")).to_vec()
+    });
+    aligned(std::iter::once(heading).chain(cells))
 }

@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use isomer_contract::{Digest, Host};
 use isomer_release::Source;
 use isomer_run::{Progress, Pulled, Store, Trust, Wanted};
-use isomer_terminal::Failure;
+use isomer_terminal::{Failure, bytes};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -129,14 +129,14 @@ fn progress_bar(source: &dyn Source, size_bytes: u64) -> ProgressBar {
 fn text(pulled: &Pulled) -> String {
     let Pulled { reference, index, target, artifact, word, transferred_bytes, new, module: _ } = pulled;
     let what = if *new { "installed" } else { "was installed already" };
-    let bytes = match transferred_bytes {
-        0 => "nothing was fetched".to_owned(),
-        fetched => format!("{fetched} bytes were fetched"),
+    let fetched = match transferred_bytes {
+        0 => "nothing".to_owned(),
+        fetched => bytes(*fetched),
     };
     format!(
-        "{reference} {index}\n  {what} for {target} on the word of {}: {} bytes, {bytes}\n",
+        "{reference} {index}\n  {what} for {target} on the word of {}: {}, {fetched} fetched\n",
         said(word),
-        artifact.size_bytes
+        bytes(artifact.size_bytes)
     )
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use tabwriter::TabWriter;
 
 /// The rows as lines with aligned columns.
-pub(crate) fn aligned(rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub fn aligned(rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut writer = TabWriter::new(Vec::new()).padding(2);
     for row in rows {
         // A tab or line break inside a cell would shift the others.
@@ -17,6 +17,6 @@ pub(crate) fn aligned(rows: impl IntoIterator<Item = Vec<String>>) -> String {
 }
 
 /// A number of bytes for people.
-pub(crate) fn bytes(size: u64) -> String {
+pub fn bytes(size: u64) -> String {
     indicatif::BinaryBytes(size).to_string()
 }
