@@ -35,7 +35,10 @@ fn the_same_bytes_here_in_shards_through_a_cache_and_on_a_farm() {
     let (Some(cache), Some(farm)) = (Casd::start(test), Casd::start(test)) else { return };
     let project = project();
     let made = |output: &str, options: &str| {
-        call(project.path(), &format!("release -o {output} {options}")).ok();
+        let ran = call(project.path(), &format!("release --json -o {output} {options}")).ok();
+        let json = ran.json();
+        let compiled = json["cells"].as_array().unwrap().iter().filter(|cell| cell["compiled"] == true).count();
+        assert_eq!(compiled == 0, options.contains(NOTHING_HERE) && output != "farm", "{output}: {json}");
         contents(&project.path().join(output))
     };
     let here = made("here", "--no-cache");
@@ -58,7 +61,11 @@ fn the_same_bytes_here_in_shards_through_a_cache_and_on_a_farm() {
     // Both have the same actions.
     let from_farm = format!("{} {NOTHING_HERE}", of("--remote-cache", &farm));
     assert_eq!(made("farmed", &from_farm), here, "from the farm's cache");
-    assert_eq!(made("compared", &format!("{} --distrust 100%", of("--remote-exec", &farm))), here, "compared");
+    let compared = format!("{} --distrust 100%", of("--remote-exec", &farm));
+    call(project.path(), &format!("release -o compared {compared}")).ok();
+    assert_eq!(contents(&project.path().join("compared")), here, "compared");
+    // Where nothing can be done here, nothing can be compared.
+    call(project.path(), &format!("release -o none {compared} {NOTHING_HERE}")).fails();
 
     let compile = |output: &str, options: &str| {
         call(project.path(), &format!("compile numbers.wasm -t z15 -o {output} {options}")).ok();

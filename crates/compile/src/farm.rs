@@ -28,7 +28,15 @@ pub trait Executor: Sync {
     ///
     /// # Errors
     /// When this job can have no artifact; the next one may.
-    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Vec<u8>, JobFailure>;
+    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Done, JobFailure>;
+}
+
+/// A job that was done.
+pub struct Done {
+    /// Its artifact, which nobody has looked at.
+    pub artifact: Vec<u8>,
+    /// Whether it was done before, by somebody else.
+    pub found: bool,
 }
 
 /// An executor, and how it is made use of.
@@ -54,8 +62,9 @@ impl Farm<'_> {
         let stop = AtomicBool::new(false);
         let work = |index: usize| {
             let job = &jobs[index];
-            let artifact = self.executor.execute(job, threads_of(&sizes, index, self.parallelism));
-            let compiled = artifact.and_then(|artifact| Ok(read_back(job, artifact)?));
+            let done = self.executor.execute(job, threads_of(&sizes, index, self.parallelism));
+            let read = |Done { artifact, found }| Ok(Compiled { found, ..read_back(job, artifact)? });
+            let compiled = done.and_then(read);
             if compiled.as_ref().is_err_and(|failure| self.fail_fast || *failure == JobFailure::Interrupted) {
                 stop.store(true, Ordering::Relaxed);
             }

@@ -5,11 +5,11 @@ use isomer_compile::VERSION;
 use isomer_compile::farm::{Executor, Pool, RemoteFarm, RemoteSetup};
 use isomer_remote::{Blob, ClientCertificate, Header, Options, Tls, Tool};
 use isomer_terminal::Failure;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use std::{env, fs};
 
 /// Which remote, and how far it is believed.
 #[derive(clap::Args)]
@@ -25,8 +25,9 @@ pub(super) struct RemoteOptions {
     #[arg(long, value_name = "NAME", default_value = "")]
     remote_instance: String,
     /// Send a header with every call; everybody on this machine can see it
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-    remote_header: Vec<(String, String)>,
+    // Not parsed by clap, which would show a malformed one: it may be a secret.
+    #[arg(long, value_name = "NAME=VALUE")]
+    remote_header: Vec<String>,
     /// Send the headers in this file, a line each: for secrets
     #[arg(long, value_name = "FILE")]
     remote_header_file: Option<PathBuf>,
@@ -84,13 +85,15 @@ impl RemoteOptions {
     }
 
     fn tool(&self) -> Result<Blob, Failure> {
-        let own = || env::current_exe().map_err(|error| Failure::because("cannot find this very program", &error));
-        let path = self.remote_tool.clone().map_or_else(own, Ok)?;
-        Ok(Blob::new(fs::read(&path).map_err(|error| unreadable(&path, &error))?))
+        // Not this program's path: the file may have been replaced since this process began.
+        let path = self.remote_tool.as_deref().unwrap_or(Path::new("/proc/self/exe"));
+        Ok(Blob::new(fs::read(path).map_err(|error| unreadable(path, &error))?))
     }
 
     fn headers(&self) -> Result<Vec<Header>, Failure> {
-        let mut pairs = self.remote_header.clone();
+        let wrong = |problem| Failure::new(format!("--remote-header: {problem}"));
+        let pairs = self.remote_header.iter().map(|text| pair(text).map_err(wrong));
+        let mut pairs = pairs.collect::<Result<Vec<_>, _>>()?;
         if let Some(path) = &self.remote_header_file {
             let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
             for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

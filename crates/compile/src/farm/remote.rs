@@ -5,7 +5,7 @@
 //! in effect in the profile. No path, time, name or option of this machine enters it, so that whoever has the same
 //! program has the same actions: a cache that one machine fills serves a farm, and the other way round.
 
-use super::{Executor, JobFailure};
+use super::{Done, Executor, JobFailure};
 use crate::Job;
 use crate::codegen::read_back;
 use isomer_contract::Digest;
@@ -47,7 +47,7 @@ pub struct RemoteFarm<E> {
     distrust_percent: u8,
     local: E,
     on_trouble: OnTrouble,
-    /// Whether the cache has failed in a way that others jobs would see too, and is asked no more.
+    /// Whether the cache has failed in a way that other jobs would meet too, and is asked no more.
     unusable: AtomicBool,
     /// The same, for what is written into it.
     unwritable: AtomicBool,
@@ -86,12 +86,12 @@ impl<E: Executor> RemoteFarm<E> {
         })
     }
 
-    fn execute_there(&self, job: &Job<'_>, action: &Action, threads: usize) -> Result<Vec<u8>, JobFailure> {
+    fn execute_there(&self, job: &Job<'_>, action: &Action, threads: usize) -> Result<Done, JobFailure> {
         let mut outcome = self.remote.execute(action, |_| {}).map_err(|error| failed(&error))?;
         let artifact = outcome.outputs.remove(ARTIFACT).expect("an outcome has every output").bytes;
         let artifact =
             read_back(job, artifact).map_err(|error| JobFailure::RemoteArtifact { problem: error.to_string() })?;
-        self.compare(job, artifact.bytes, threads)
+        self.compare(job, Done { artifact: artifact.bytes, found: outcome.cached }, threads)
     }
 
     /// The artifact that the cache has. Trouble with it is said, and no reason to have none.
@@ -141,32 +141,32 @@ impl<E: Executor> RemoteFarm<E> {
     }
 
     /// Makes some artifacts here too: a remote that lies about one job has lied.
-    fn compare(&self, job: &Job<'_>, artifact: Vec<u8>, threads: usize) -> Result<Vec<u8>, JobFailure> {
+    fn compare(&self, job: &Job<'_>, done: Done, threads: usize) -> Result<Done, JobFailure> {
         if self.sample.hash_one(job.digest().to_string()) % 100 >= u64::from(self.distrust_percent) {
-            return Ok(artifact);
+            return Ok(done);
         }
-        let own = self.local.execute(job, threads)?;
-        if own == artifact {
-            return Ok(artifact);
+        let own = self.local.execute(job, threads)?.artifact;
+        if own == done.artifact {
+            return Ok(done);
         }
-        Err(JobFailure::RemoteLied { found: Digest::of(&artifact), expected: Digest::of(&own) })
+        Err(JobFailure::RemoteLied { found: Digest::of(&done.artifact), expected: Digest::of(&own) })
     }
 }
 
 impl<E: Executor> Executor for RemoteFarm<E> {
-    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Vec<u8>, JobFailure> {
+    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Done, JobFailure> {
         let action = action(job, &self.tool, &self.platform);
         if self.executes {
             return self.execute_there(job, &action, threads);
         }
         if let Some(artifact) = self.find(job, &action)? {
-            return self.compare(job, artifact, threads);
+            return self.compare(job, Done { artifact, found: true }, threads);
         }
-        let artifact = self.local.execute(job, threads)?;
+        let done = self.local.execute(job, threads)?;
         // Others take it for granted: only what is right goes there.
-        let artifact = read_back(job, artifact)?.bytes;
+        let artifact = read_back(job, done.artifact)?.bytes;
         self.keep(&action, &artifact);
-        Ok(artifact)
+        Ok(Done { artifact, ..done })
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Build<'a> {
 /// What became of a job whose artifact is kept.
 struct Kept {
     compiled: Compiled,
+    /// Whether somebody else had made it before.
+    found: bool,
     /// Why the cache has it not.
     trouble: Option<CacheError>,
 }
@@ -68,9 +70,9 @@ impl Build<'_> {
                 let state = match result {
                     Err(failure) => Ok(State::Failed(failure)),
                     Ok(Err(error)) => Err(error),
-                    Ok(Ok(Kept { compiled, trouble })) => {
+                    Ok(Ok(Kept { compiled, found, trouble })) => {
                         trouble.into_iter().for_each(|error| on_step(Step::CacheTrouble(error)));
-                        Ok(State::Compiled(Compiled { took: Some(begun[index].elapsed()), ..compiled }))
+                        Ok(State::Compiled(Compiled { took: (!found).then(|| begun[index].elapsed()), ..compiled }))
                     }
                 };
                 results.push((plan.jobs[index], state));
@@ -108,7 +110,8 @@ impl Build<'_> {
             }
         };
         let at = At::Release(Stored { artifact, layer });
-        Ok(Kept { compiled: Compiled { code, at, took: None, predicted: false }, trouble })
+        let found = compiled.found;
+        Ok(Kept { compiled: Compiled { code, at, took: None, predicted: false }, found, trouble })
     }
 
     /// Takes what is shipped and lies in the cache over, and says whether all of it could be.
