@@ -3,7 +3,7 @@
 
 use insta::assert_snapshot;
 use isomer_tests::casd::Casd;
-use isomer_tests::{Call, contents, guest, isomer, scratch, snapshot_settings};
+use isomer_tests::{Call, contents, guest, isomer, scratch, snapshot_settings, wait_until};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -102,12 +102,49 @@ fn a_cache_that_lies_is_found() {
     assert_snapshot!("remote_lies", ran.shown(project.path()));
     // One for another target needs no distrust.
     fs::copy(&pulley, &numbers).unwrap();
+    let execute = format!("compile numbers.wasm -t x86-64-v3 -o none --remote-exec {}", casd.url());
+    assert_snapshot!("remote_executes_another", call(project.path(), &execute).fails().shown(project.path()));
+    assert!(!project.path().join("none").exists());
     let ran = compile("numbers", "x86-64-v3", "").ok();
     assert_snapshot!("remote_has_another_target", ran.stderr());
     assert_eq!(fs::read(project.path().join("out")).unwrap(), right);
     // It was mended.
     compile("numbers", "x86-64-v3", NOTHING_HERE).ok();
     assert_eq!(fs::read(project.path().join("out")).unwrap(), right);
+}
+
+#[test]
+fn a_cache_that_goes_away_costs_only_time() {
+    let Some(casd) = Casd::start("a_cache_that_goes_away_costs_only_time") else { return };
+    let project = project();
+    call(project.path(), "release -o here").ok();
+    let running = call(project.path(), &format!("release -j 1 --remote-cache {}", casd.url())).start();
+    wait_until("a worker", || !running.children().is_empty());
+    drop(casd);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 0, "{ran}");
+    let said = ["from here on without the remote cache", "the remote cache keeps nothing more this time"];
+    let times: Vec<_> = said.iter().map(|words| ran.stderr().matches(words).count()).collect();
+    assert!(times.iter().sum::<usize>() > 0 && times.iter().all(|times| *times <= 1), "{ran}");
+    assert_eq!(contents(&project.path().join("dist")), contents(&project.path().join("here")));
+}
+
+#[test]
+fn a_farm_that_goes_away_fails_the_cell_and_nothing_is_written() {
+    let Some(casd) = Casd::start("a_farm_that_goes_away_fails_the_cell_and_nothing_is_written") else { return };
+    let project = project();
+    let line = format!("release --json -j 1 --fail-fast --remote-exec {}", casd.url());
+    let running = call(project.path(), &line).start();
+    wait_until("a result", || !casd.results().is_empty());
+    drop(casd);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 1, "{ran}");
+    let json = ran.json();
+    let failed: Vec<_> =
+        json["cells"].as_array().unwrap().iter().filter(|cell| cell["failure"] == "remote").cloned().collect();
+    assert_eq!(failed.len(), 1, "{ran}");
+    assert!(failed[0]["hint"].is_string() && ran.stderr().contains("the release is not written"), "{ran}");
+    assert!(!project.path().join("dist").exists());
 }
 
 #[test]

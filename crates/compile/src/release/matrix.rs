@@ -373,3 +373,62 @@ impl<'a> Matrix<'a> {
         self.cells.iter().enumerate().map(report).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A release of one scalar module for three x86-64 profiles, the last two predicted to come out as the first.
+    fn matrix(release: &Release) -> Matrix<'_> {
+        let mut matrix = Matrix::of(release, false);
+        for cell in &mut matrix.cells {
+            let compiled = Compiled { code: Digest::of(b"code"), at: At::Nowhere, took: None, predicted: false };
+            cell.state = State::Compiled(compiled);
+        }
+        matrix
+    }
+
+    fn release() -> Release {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("m.wat"), "(module (func))").unwrap();
+        let targets = "['x86-64-v3', 'x86-64-v4', 'sapphire-rapids']";
+        let text =
+            format!("[release]\nname = 'r'\nversion = '1.0.0'\ntargets = {targets}\n[[module]]\npath = 'm.wat'\n");
+        let manifest = directory.path().join("isomer.toml");
+        std::fs::write(&manifest, text).unwrap();
+        Release::read(&manifest).unwrap()
+    }
+
+    #[test]
+    fn a_prediction_that_does_not_come_true_is_told() {
+        let release = release();
+        let mut right = matrix(&release);
+        let verified = right.verify();
+        assert_eq!((verified.right, verified.wrong, verified.missed), (2, Vec::new(), 0));
+        let mut wrong = matrix(&release);
+        let State::Compiled(compiled) = &mut wrong.cells[1].state else { unreachable!() };
+        compiled.code = Digest::of(b"other code");
+        let verified = wrong.verify();
+        assert_eq!((verified.right, verified.wrong.len()), (1, 1));
+        let text = verified.wrong[0].to_string();
+        assert!(
+            text.starts_with("m for x86-64-v4 was predicted to come out as for x86-64-v3, and does not; "),
+            "{text}"
+        );
+        assert!(text.contains("avx512f"), "{text}");
+    }
+
+    #[test]
+    fn what_should_have_stood_for_others_and_failed_leaves_them_to_themselves() {
+        let release = release();
+        let mut matrix = Matrix::of(&release, true);
+        assert_eq!(matrix.plan().jobs, [0]);
+        let plan = matrix.plan();
+        let crashed = JobFailure::Crashed { how: "signal".to_owned(), stderr: String::new() };
+        matrix.finish(&plan, 0, State::Failed(crashed.clone()), false);
+        assert_eq!(matrix.plan().jobs, [1, 2]);
+        let mut matrix = Matrix::of(&release, true);
+        matrix.finish(&plan, 0, State::Failed(crashed), true);
+        assert_eq!(matrix.plan().jobs, []);
+    }
+}
