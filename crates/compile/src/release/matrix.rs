@@ -429,6 +429,6 @@ mod tests {
         assert_eq!(matrix.plan().jobs, [1, 2]);
         let mut matrix = Matrix::of(&release, true);
         matrix.finish(&plan, 0, State::Failed(crashed), true);
-        assert_eq!(matrix.plan().jobs, []);
+        assert!(matrix.plan().jobs.is_empty());
     }
 }
