@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod corpus;
+mod dist;
 mod foreign;
 mod guests;
 mod prove;
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Build both binaries and compile the example modules for every shipped target into dist/.
     Release(release::Args),
+    /// Build a statically linked `isomer` for remote workers into target/dist.
+    Dist,
     /// Run every check and test, installing what they need: what CI runs.
     Test(test::Args),
     /// Check this repository's own rules.
@@ -45,6 +48,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Release(args) => release::run_release(&args),
+        Command::Dist => dist::build(),
         Command::Test(args) => test::run_tests(&args),
         Command::Tidy => tidy::check(),
         Command::Bench(args) => bench::run(&args),

@@ -5,11 +5,13 @@ mod compile;
 mod completions;
 mod farming;
 mod inspect;
+mod job;
 mod keygen;
 mod merge;
 mod plan;
 mod push;
 mod release;
+mod remote;
 mod run;
 mod sign;
 mod targets;
@@ -70,6 +72,9 @@ enum Command {
     /// Do jobs for the process that called this one.
     #[command(hide = true)]
     Worker(worker::Args),
+    /// Do one job, for a remote farm.
+    #[command(hide = true)]
+    Job(job::Args),
 }
 
 impl Cli {
@@ -88,6 +93,7 @@ impl Cli {
             Command::Completions(args) => completions::run(&args),
             Command::Run(args) => run::run(&args),
             Command::Worker(args) => worker::run(&args),
+            Command::Job(args) => job::run(&args),
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct Compiled {
     pub bytes: Vec<u8>,
     /// What it says of itself.
     pub artifact: Artifact,
+    /// Whether somebody else had made it before.
+    pub found: bool,
 }
 
 /// Whether wasmtime takes the configurations of all these profiles, before any work is begun.
@@ -111,7 +113,7 @@ pub fn read_back(job: &Job<'_>, bytes: Vec<u8>) -> Result<Compiled, CodegenError
     if artifact.requirements != promised {
         return Err(differs(first_difference(&promised, &artifact.requirements)));
     }
-    Ok(Compiled { bytes, artifact })
+    Ok(Compiled { bytes, artifact, found: false })
 }
 
 /// The settings that only the code generator sees, and the ISA flags.

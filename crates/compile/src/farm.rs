@@ -3,16 +3,18 @@
 //! The [`Pool`] (`pool`) keeps worker processes, this very program called as `isomer worker` (`worker`), and speaks to
 //! them in frames (`protocol`). What a job can do to its process, it does to a process that does nothing else: the pool
 //! says what became of it (`failure`) and starts another. Whoever brings artifacts from elsewhere is an [`Executor`]
-//! too; what they bring is read back and compared with the profile's promise in any case. [`Farm::run`] keeps one busy.
+//! too (`remote`); what they bring is read back and compared with the profile's promise in any case. [`Farm::run`] keeps one busy.
 
 mod failure;
 mod pool;
 mod protocol;
+mod remote;
 mod worker;
 
 pub use failure::JobFailure;
 pub use pool::{Limits, Pool};
-pub use worker::serve;
+pub use remote::{OnTrouble, RemoteFarm, RemoteSetup};
+pub use worker::{do_one, serve};
 
 use crate::Job;
 use crate::codegen::{Compiled, read_back};
@@ -26,7 +28,15 @@ pub trait Executor: Sync {
     ///
     /// # Errors
     /// When this job can have no artifact; the next one may.
-    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Vec<u8>, JobFailure>;
+    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Done, JobFailure>;
+}
+
+/// A job that was done.
+pub struct Done {
+    /// Its artifact, which nobody has looked at.
+    pub artifact: Vec<u8>,
+    /// Whether it was done before, by somebody else.
+    pub found: bool,
 }
 
 /// An executor, and how it is made use of.
@@ -52,8 +62,9 @@ impl Farm<'_> {
         let stop = AtomicBool::new(false);
         let work = |index: usize| {
             let job = &jobs[index];
-            let artifact = self.executor.execute(job, threads_of(&sizes, index, self.parallelism));
-            let compiled = artifact.and_then(|artifact| Ok(read_back(job, artifact)?));
+            let done = self.executor.execute(job, threads_of(&sizes, index, self.parallelism));
+            let read = |Done { artifact, found }| Ok(Compiled { found, ..read_back(job, artifact)? });
+            let compiled = done.and_then(read);
             if compiled.as_ref().is_err_and(|failure| self.fail_fast || *failure == JobFailure::Interrupted) {
                 stop.store(true, Ordering::Relaxed);
             }

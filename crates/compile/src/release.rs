@@ -13,7 +13,7 @@ mod reproducible;
 mod shard;
 
 pub use merge::{MergeError, merge};
-pub use report::{CellReport, Outcome, ReleaseReport};
+pub use report::{CellReport, Outcome, ReleaseReport, Verified, WrongPrediction};
 pub use reproducible::{Difference, differences};
 pub use shard::Shard;
 
@@ -100,6 +100,8 @@ pub struct Options {
     pub counter: Option<u64>,
     /// The part of the release that is made, when it is not the whole.
     pub shard: Option<Shard>,
+    /// Compile also what predictions spare, and compare.
+    pub verify_collapse: bool,
 }
 
 /// What happens while a release is made.
@@ -184,7 +186,7 @@ impl Release {
         cache: Option<&Cache>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleasePlan, ReleaseError> {
-        let mut matrix = Matrix::of(self);
+        let mut matrix = Matrix::of(self, true);
         let unchanged = |layout: &Layout, manifest: &Manifest| {
             let found = layout.open_layer(manifest).map(measure).map_err(|error| error.to_string())?;
             match found.map_err(|error| error.to_string())? {
@@ -221,7 +223,7 @@ impl Release {
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleaseReport, ReleaseError> {
         let writer = Writer::open(directory)?;
-        let mut matrix = Matrix::of(self);
+        let mut matrix = Matrix::of(self, !options.verify_collapse);
         let part = options.shard.map(|shard| matrix.keep_share(shard));
         let keep = |layout: &Layout, manifest: &Manifest| build::keep(&writer, options.compression, layout, manifest);
         matrix.recall(&Previous::read(directory, on_step), cache, keep, on_step);
@@ -229,9 +231,15 @@ impl Release {
         build.run(&mut matrix, on_step)?;
         let cells = matrix.report();
         if cells.iter().any(|cell| cell.outcome.is_failure()) {
-            return Ok(ReleaseReport { cells, summary: None });
+            return Ok(ReleaseReport { cells, summary: None, verified: None });
+        }
+        let verified = options.verify_collapse.then(|| matrix.verify());
+        let cells = if verified.is_some() { matrix.report() } else { cells };
+        if verified.as_ref().is_some_and(|verified| !verified.wrong.is_empty()) {
+            return Ok(ReleaseReport { cells, summary: None, verified });
         }
         let modules = build.modules(&matrix)?;
-        Ok(ReleaseReport { cells, summary: Some(writer.finish(&self.identity(options, part), modules)?) })
+        let summary = writer.finish(&self.identity(options, part), modules)?;
+        Ok(ReleaseReport { cells, summary: Some(summary), verified })
     }
 }

@@ -66,6 +66,9 @@ pub struct Served {
     pub profile: Digest,
     /// The digest of the job that compiled, or would have compiled, the module for it.
     pub job: Digest,
+    /// Whether nobody compiled it: that it would come out as this variant was predicted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub predicted: bool,
 }
 
 /// The config blob of a variant's manifest.

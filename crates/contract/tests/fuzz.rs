@@ -59,7 +59,12 @@ fn config(target: &str, kind: Kind) -> VariantConfig {
         code: Digest::of(b"code"),
         target: target.to_owned(),
         triple: profile.triple.to_string(),
-        serves: vec![Served { target: target.to_owned(), profile: profile.digest(), job: Digest::of(b"job") }],
+        serves: vec![Served {
+            target: target.to_owned(),
+            profile: profile.digest(),
+            job: Digest::of(b"job"),
+            predicted: false,
+        }],
         engine: "48.0.8".to_owned(),
         isomer: "0.1.0".to_owned(),
         passes: vec!["pass".to_owned()],

@@ -2,10 +2,11 @@
 //! fails or somebody asks to stop, and where finished work is kept.
 
 use super::cache::CacheDir;
+use super::remote::RemoteOptions;
 use crate::timings::{Timings, Totals};
 use anstyle::{AnsiColor, Effects, Style};
 use isomer_compile::cache::{Cache, CacheError, SIZE_MAX_DEFAULT};
-use isomer_compile::farm::{Farm, Limits, Pool};
+use isomer_compile::farm::{Executor, Farm, Limits, Pool};
 use isomer_compile::schedule;
 use isomer_contract::Size;
 use isomer_release::{WriteError, check_writable, write_atomically};
@@ -43,6 +44,8 @@ pub(super) struct Farming {
     timings: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheOptions,
+    #[command(flatten)]
+    remote: RemoteOptions,
 }
 
 /// Where finished work is kept.
@@ -74,7 +77,7 @@ pub(crate) fn was_interrupted() -> bool {
 
 /// A farm that is set up.
 pub(super) struct Prepared {
-    pool: Pool,
+    executor: Box<dyn Executor>,
     limits: Limits,
     parallelism: NonZeroUsize,
     fail_fast: bool,
@@ -100,20 +103,20 @@ impl Farming {
                 .map_err(|error| Failure::because("cannot prepare for interruptions", &error))?;
         }
         let limits = Limits { memory: self.job_memory, time: self.job_timeout };
-        let pool = Pool::new(limits, stop.clone());
         if let Some(path) = &self.timings {
             check_writable([path.as_path()])?;
         }
+        let executor = self.remote.connect(Pool::new(limits, stop.clone()), &stop)?;
         let timings = self.timings.as_ref().map(|path| (path.clone(), Timings::begin(parallelism.get())));
         // clap has let the later of the two win.
         let fail_fast = self.fail_fast && !self.keep_going;
-        Ok(Prepared { pool, limits, parallelism, fail_fast, stop, cache: self.cache.open(), timings })
+        Ok(Prepared { executor, limits, parallelism, fail_fast, stop, cache: self.cache.open(), timings })
     }
 }
 
 impl Prepared {
     pub(super) fn farm(&self) -> Farm<'_> {
-        Farm { executor: &self.pool, parallelism: self.parallelism, fail_fast: self.fail_fast }
+        Farm { executor: &*self.executor, parallelism: self.parallelism, fail_fast: self.fail_fast }
     }
 
     /// A farm with workers of its own, and with another number of them, for work that must come out the same.
@@ -178,7 +181,7 @@ pub(super) fn size(text: &str) -> Result<Size, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

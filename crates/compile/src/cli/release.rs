@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::timings::Totals;
 use isomer_compile::Release;
 use isomer_compile::farm::JobFailure;
-use isomer_compile::release::{CellReport, Options, Outcome, ReleaseReport, Shard, Step};
+use isomer_compile::release::{CellReport, Options, Outcome, ReleaseReport, Shard, Step, Verified};
 use isomer_compile::release_manifest::DEFAULT_NAME;
 use isomer_compile::signing::Signed;
 use isomer_contract::Hinted;
@@ -56,6 +56,9 @@ pub(super) struct Args {
     /// Make only one of several parts, which `isomer merge` joins: 1/3, 2/3, 3/3
     #[arg(long, value_name = "I/N", conflicts_with = "sign")]
     shard: Option<Shard>,
+    /// Compile also what is predicted to come out as another, and fail when that is not so
+    #[arg(long, conflicts_with_all = ["shard", "check_reproducible"])]
+    verify_collapse: bool,
     #[command(flatten)]
     signer: Signer,
     /// Print what became of every cell as JSON
@@ -70,7 +73,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let key = args.sign.as_deref().map(|key| args.signer.read_key(key)).transpose()?;
     let release = Release::read(&args.file)?;
     let compression = if args.compression == "none" { Compression::None } else { Compression::Zstd };
-    let options = Options { compression, counter: args.counter, shard: args.shard };
+    let options =
+        Options { compression, counter: args.counter, shard: args.shard, verify_collapse: args.verify_collapse };
     let prepared = args.farming.prepare()?;
     let report = if args.check_reproducible {
         reproducible::write(&release, &args.output, options, &prepared)?
@@ -154,8 +158,9 @@ fn row(cell: &CellReport) -> Vec<String> {
         Outcome::Shipped { size_bytes, stored_bytes, took } => {
             row.extend([bytes(*size_bytes), bytes(*stored_bytes), seconds(took)]);
         }
-        Outcome::ServedBy { target, took } => {
-            row.extend([format!("= {target}"), String::new(), seconds(took)]);
+        Outcome::ServedBy { target, took, predicted } => {
+            let how = if *predicted { "predicted".to_owned() } else { seconds(took) };
+            row.extend([format!("= {target}"), String::new(), how]);
         }
         Outcome::NotExpressible(reason) => row.push(format!("not expressible: uses {}", reason.uses)),
         Outcome::Refused(_) => row.push("refused".to_owned()),
@@ -192,6 +197,7 @@ fn summary_text(release: &Release, report: &ReleaseReport, summary: &Summary, ar
     });
     let shipped = count(|outcome| matches!(outcome, Outcome::Shipped { .. }));
     let served = count(|outcome| matches!(outcome, Outcome::ServedBy { .. }));
+    let predicted = count(|outcome| matches!(outcome, Outcome::ServedBy { predicted: true, .. }));
     let left_out = count(|outcome| matches!(outcome, Outcome::NotExpressible(_)));
     let name = &release.manifest.release.name;
     let version = &release.manifest.release.version;
@@ -202,9 +208,12 @@ fn summary_text(release: &Release, report: &ReleaseReport, summary: &Summary, ar
         (kept, 0) => format!("signatures: {kept} kept\n"),
         (kept, dropped) => format!("signatures: {kept} kept, {dropped} dropped with what they were about\n"),
     };
+    let verified = report.verified.as_ref().map_or_else(String::new, |Verified { right, missed, .. }| {
+        format!("{right} predictions came true, {missed} could have been made and were not\n")
+    });
     format!(
-        "\n{}{name} {version} in {}: {} cells, {compiled} compiled now; {shipped} shipped, \
-         {served} served by an equal one, {left_out} not expressible; {} written, {} kept\n{signatures}",
+        "\n{}{verified}{name} {version} in {}: {} cells, {compiled} compiled now; {shipped} shipped, \
+         {served} served by an equal one, {predicted} of them as predicted, {left_out} not expressible; {} written, {} kept\n{signatures}",
         aligned(rows),
         args.output.display(),
         report.cells.len(),
@@ -223,8 +232,9 @@ fn json_of(release: &Release, report: &ReleaseReport) -> Value {
                 json["stored-bytes"] = json!(stored_bytes);
                 json["compiled"] = json!(took.is_some());
             }
-            Outcome::ServedBy { target, took } => {
+            Outcome::ServedBy { target, took, predicted } => {
                 json["status"] = json!("served");
+                json["predicted"] = json!(predicted);
                 json["by"] = json!(target);
                 json["compiled"] = json!(took.is_some());
             }
@@ -252,6 +262,15 @@ fn json_of(release: &Release, report: &ReleaseReport) -> Value {
         "name": release.manifest.release.name,
         "version": release.manifest.release.version,
         "written": report.summary.is_some(),
+        "predictions": report.verified.as_ref().map(|Verified { right, wrong, missed }| {
+            let wrong = wrong.iter().map(|wrong| json!({
+                "module": wrong.module,
+                "target": wrong.target,
+                "as": wrong.representative,
+                "added": wrong.added,
+            }));
+            json!({"right": right, "wrong": wrong.collect::<Vec<_>>(), "missed": missed})
+        }),
         "cells": report.cells.iter().map(cell).collect::<Vec<_>>(),
         "modules": modules
             .map(|module| json!({"reference": module.reference, "digest": module.digest, "wasm": module.wasm}))
@@ -274,5 +293,11 @@ fn failures_of(release: &Release, report: &ReleaseReport) -> Vec<Failure> {
         };
         failures.add(path(&cell.module), &cell.target, reason, hint);
     }
-    failures.into_failures("; the release is not written")
+    let mut failures = failures.into_failures("; the release is not written");
+    let wrong = report.verified.iter().flat_map(|verified| &verified.wrong);
+    failures.extend(wrong.map(|wrong| {
+        Failure::new(format!("a prediction is wrong; the release is not written: {wrong}"))
+            .hint("the table of measurements lacks something: please report it with the module".to_owned())
+    }));
+    failures
 }

@@ -1,7 +1,7 @@
 //! Why a job has no artifact, and what would help.
 
 use crate::codegen::CodegenError;
-use isomer_contract::{Hinted, Size};
+use isomer_contract::{Digest, Hinted, Size};
 use std::time::Duration;
 
 /// Why a job has no artifact.
@@ -45,6 +45,28 @@ pub enum JobFailure {
     /// There is no worker to ask.
     #[error("cannot start a worker process: {0}")]
     NoWorker(String),
+    /// A remote did not do it.
+    #[error("{problem}")]
+    Remote {
+        /// What it said, or what became of it.
+        problem: String,
+        /// What would help.
+        hint: Option<String>,
+    },
+    /// A remote sent something that cannot be the job's artifact.
+    #[error("the remote sent something else: {problem}")]
+    RemoteArtifact {
+        /// What it is.
+        problem: String,
+    },
+    /// A remote's artifact is not the one that this machine makes.
+    #[error("the remote's artifact has digest {found}, the one that was made here {expected}")]
+    RemoteLied {
+        /// The remote's.
+        found: Digest,
+        /// Ours.
+        expected: Digest,
+    },
     /// Somebody asked to stop.
     #[error("it was interrupted")]
     Interrupted,
@@ -80,6 +102,9 @@ impl JobFailure {
             JobFailure::Killed { .. } => "killed",
             JobFailure::Crashed { .. } => "crash",
             JobFailure::NoWorker(_) => "no-worker",
+            JobFailure::Remote { .. } => "remote",
+            JobFailure::RemoteArtifact { .. } => "remote-artifact",
+            JobFailure::RemoteLied { .. } => "remote-lied",
             JobFailure::Interrupted => "interrupted",
             JobFailure::NotTried => "not-tried",
         }
@@ -100,6 +125,14 @@ impl Hinted for JobFailure {
             }
             JobFailure::Crashed { .. } => "this is a bug; please report it with the module".to_owned(),
             JobFailure::NoWorker(_) => "the system's limits on processes or memory may be in the way".to_owned(),
+            JobFailure::Remote { hint, .. } => return hint.clone(),
+            JobFailure::RemoteArtifact { .. } => {
+                "the remote's workers or its cache damage results, or run another program: see what it runs".to_owned()
+            }
+            JobFailure::RemoteLied { .. } => {
+                "believe nothing that this remote holds before you know who wrote it; --distrust 100% compares all"
+                    .to_owned()
+            }
             JobFailure::Interrupted | JobFailure::NotTried => return None,
         })
     }

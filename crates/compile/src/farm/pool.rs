@@ -1,7 +1,7 @@
 //! The pool's side: worker processes that wait, work, or have died, and what the last ones died of.
 
 use super::protocol::{Answer, Request, read_frame, write_frame};
-use super::{Executor, JobFailure};
+use super::{Done, Executor, JobFailure};
 use crate::Job;
 use crate::codegen::CodegenError;
 use crate::schedule::STACK_SIZE_BYTES;
@@ -109,7 +109,7 @@ impl Attempt {
 
 impl Executor for Pool {
     /// Does the job in a worker. When the worker dies and that may not be the job's fault, a second one tries.
-    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Vec<u8>, JobFailure> {
+    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Done, JobFailure> {
         let request = Request {
             job: job.digest(),
             module: job.input.name.clone(),
@@ -125,7 +125,7 @@ impl Executor for Pool {
             }
             let attempt = self.execute_once(&request, &job.input.wasm);
             if !(attempt.again && again) {
-                return attempt.result;
+                return attempt.result.map(|artifact| Done { artifact, found: false });
             }
             again = false;
         }

@@ -2,9 +2,10 @@
 //! input does, in the middle of a job too: the kernel closes the pipe of a parent that was killed, so no worker
 //! outlives it. (`PR_SET_PDEATHSIG` would follow the thread that started the worker, not the process.)
 
+use super::JobFailure;
 use super::protocol::{Answer, Request, read_frame, write_frame};
 use crate::codegen::{self, CodegenError, THREAD_NAME};
-use crate::schedule::STACK_SIZE_BYTES;
+use crate::schedule::{STACK_SIZE_BYTES, default_parallelism};
 use crate::{Compiler, Input, Job};
 use isomer_contract::profile::{Profile, ProfileText};
 use isomer_contract::{Digest, Size};
@@ -70,15 +71,33 @@ fn work(request: &Request, wasm: Vec<u8>) -> Result<Vec<u8>, Answer> {
     let profile = Profile::resolve(&text, &|_| None).map_err(|error| unable(&error))?;
     let found = Job { input: &input, profile: &profile }.digest();
     same_job(found, *job)?;
-    // wasmtime compiles on the pool that it is called from.
+    generate(&input, &profile, *threads).map_err(|error| unable(&error))?.map_err(Answer::Failed)
+}
+
+/// Does one job with all cores, and reads the artifact back: what a worker of a remote farm is for. `profile` is one
+/// that inherits from none.
+pub fn do_one(wasm: Vec<u8>, profile: String) -> Result<Vec<u8>, JobFailure> {
+    codegen::catch_panics();
+    let unable = |error: &dyn std::fmt::Display| JobFailure::NoWorker(error.to_string());
+    let input = Input::from_bytes(Path::new("module"), "module", wasm).map_err(|error| unable(&error))?;
+    let text = ProfileText { name: "profile".to_owned(), path: "the profile".to_owned(), text: profile };
+    let profile = Profile::resolve(&text, &|_| None).map_err(|error| unable(&error))?;
+    let artifact = generate(&input, &profile, default_parallelism().get()).map_err(|error| unable(&error))??;
+    Ok(codegen::read_back(&Job { input: &input, profile: &profile }, artifact)?.bytes)
+}
+
+/// wasmtime compiles on the pool that it is called from.
+fn generate(
+    input: &Input,
+    profile: &Profile,
+    threads: usize,
+) -> Result<Result<Vec<u8>, CodegenError>, rayon::ThreadPoolBuildError> {
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(*threads)
+        .num_threads(threads)
         .stack_size(STACK_SIZE_BYTES)
         .thread_name(|index| format!("{THREAD_NAME}-{index}"))
-        .build()
-        .map_err(|error| unable(&error))?;
-    let generate = || -> Result<Vec<u8>, CodegenError> { Compiler::new(&profile)?.generate(&input) };
-    pool.install(generate).map_err(Answer::Failed)
+        .build()?;
+    Ok(pool.install(|| Compiler::new(profile)?.generate(input)))
 }
 
 /// That both ends mean the same job: they are one program, so anything else is a bug in how a profile travels.

@@ -55,6 +55,8 @@ pub enum Why {
         /// What is wrong.
         problem: String,
     },
+    /// It was predicted to come out as another, and its own code was never measured.
+    OnlyPredicted,
     /// It was found equal to another and not kept, and that other is no longer there to stand for it.
     StandsAlone,
 }
@@ -79,6 +81,7 @@ impl fmt::Display for Why {
                 write!(f, "the passes changed from {} to {}", list(&from), list(to))
             }
             Why::Damaged { problem } => write!(f, "it is damaged: {problem}"),
+            Why::OnlyPredicted => f.write_str("its code was predicted so far, never measured"),
             Why::StandsAlone => f.write_str("the variant that stood for it has left the release"),
         }
     }

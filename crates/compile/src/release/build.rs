@@ -26,6 +26,8 @@ pub(super) struct Build<'a> {
 /// What became of a job whose artifact is kept.
 struct Kept {
     compiled: Compiled,
+    /// Whether somebody else had made it before.
+    found: bool,
     /// Why the cache has it not.
     trouble: Option<CacheError>,
 }
@@ -34,6 +36,7 @@ impl Build<'_> {
     /// Does what is to be done for `matrix`, until nothing is left.
     pub(super) fn run(&self, matrix: &mut Matrix<'_>, on_step: &mut dyn FnMut(Step<'_>)) -> Result<(), ReleaseError> {
         loop {
+            matrix.fill_in_predicted();
             matrix.recall_alone(self.cache, on_step);
             let plan = matrix.plan();
             if !plan.jobs.is_empty() {
@@ -67,16 +70,16 @@ impl Build<'_> {
                 let state = match result {
                     Err(failure) => Ok(State::Failed(failure)),
                     Ok(Err(error)) => Err(error),
-                    Ok(Ok(Kept { compiled, trouble })) => {
+                    Ok(Ok(Kept { compiled, found, trouble })) => {
                         trouble.into_iter().for_each(|error| on_step(Step::CacheTrouble(error)));
-                        Ok(State::Compiled(Compiled { took: Some(begun[index].elapsed()), ..compiled }))
+                        Ok(State::Compiled(Compiled { took: (!found).then(|| begun[index].elapsed()), ..compiled }))
                     }
                 };
                 results.push((plan.jobs[index], state));
             }
         });
         for (cell, state) in results {
-            matrix.finish(plan, cell, state?);
+            matrix.finish(plan, cell, state?, self.farm.fail_fast);
         }
         Ok(())
     }
@@ -106,7 +109,9 @@ impl Build<'_> {
                 (layer, kept.err())
             }
         };
-        Ok(Kept { compiled: Compiled { code, at: At::Release(Stored { artifact, layer }), took: None }, trouble })
+        let at = At::Release(Stored { artifact, layer });
+        let found = compiled.found;
+        Ok(Kept { compiled: Compiled { code, at, took: None, predicted: false }, found, trouble })
     }
 
     /// Takes what is shipped and lies in the cache over, and says whether all of it could be.
@@ -182,8 +187,9 @@ fn variant(matrix: &Matrix<'_>, index: usize, stands_for: &[Option<usize>]) -> (
         unreachable!("what is shipped was compiled and stored");
     };
     let served = (0..matrix.cells.len()).filter(|cell| stands_for[*cell] == Some(index)).map(|cell| {
-        let Cell { profile, job, .. } = &matrix.cells[cell];
-        Served { target: profile.name.clone(), profile: profile.digest(), job: *job }
+        let Cell { profile, job, state, .. } = &matrix.cells[cell];
+        let predicted = matches!(state, State::Compiled(Compiled { predicted: true, .. }));
+        Served { target: profile.name.clone(), profile: profile.digest(), job: *job, predicted }
     });
     let mut serves: Vec<_> = served.collect();
     serves.sort_by(|a, b| a.target.cmp(&b.target));

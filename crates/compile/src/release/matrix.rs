@@ -1,6 +1,8 @@
 //! The cells of a release, modules times profiles, and what is known of each, from nothing to a finished artifact.
 //! Never here: work. What is to be done is planned from this (`plan`) and carried out elsewhere (`build`).
 
+mod predicted;
+
 use super::previous::Previous;
 use super::report::{CellReport, Outcome};
 use super::{Module, Release, Shard, Step};
@@ -9,6 +11,7 @@ use crate::express::{Inexpressible, Refused, express};
 use crate::farm::JobFailure;
 use crate::job::Key;
 use crate::plan::{self, Decision, Known, Place, Plan, Why};
+use crate::predict::{self, Operators};
 use crate::{Analysis, Job};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Needs, Profile, Requirements};
@@ -24,6 +27,8 @@ pub(super) struct Cell<'a> {
     pub(super) requirements: Requirements,
     key: Key,
     pub(super) job: Digest,
+    /// The job of the cell of the same module that is predicted to come out the same; its own where none is.
+    representative: Digest,
     pub(super) state: State,
 }
 
@@ -44,6 +49,8 @@ pub(super) struct Compiled {
     pub(super) at: At,
     /// How long it took to make; none when it was there.
     pub(super) took: Option<Duration>,
+    /// Whether the code is a prediction's word, which no job has confirmed.
+    pub(super) predicted: bool,
 }
 
 /// Where an artifact is.
@@ -66,15 +73,18 @@ pub(super) struct Matrix<'a> {
     pub(super) release: &'a Release,
     pub(super) needs: Vec<Needs>,
     pub(super) cells: Vec<Cell<'a>>,
+    /// Whether predictions are believed. What they say depends on the release alone, never on what is cached or kept,
+    /// so that its bytes do not either.
+    predicts: bool,
     /// Whether forms of equal code are found here. Not among the cells of a shard: only all shards together know.
     collapses: bool,
 }
 
 impl<'a> Matrix<'a> {
     /// The cells, each with the answer to whether it can be compiled at all.
-    pub(super) fn of(release: &'a Release) -> Matrix<'a> {
+    pub(super) fn of(release: &'a Release, predicts: bool) -> Matrix<'a> {
         let mut needs = Vec::new();
-        let mut cells = Vec::new();
+        let mut cells: Vec<Cell<'a>> = Vec::new();
         for (index, Module { input, profiles, .. }) in release.modules.iter().enumerate() {
             let analysis = Analysis::of(&input.wasm);
             needs.push(analysis.needs());
@@ -85,6 +95,7 @@ impl<'a> Matrix<'a> {
                     profile,
                     requirements: Requirements::of_profile(profile, input.kind),
                     job: key.digest(),
+                    representative: key.digest(),
                     key,
                     state: match express(&analysis, profile) {
                         Ok(Ok(())) => State::New(Vec::new()),
@@ -93,9 +104,16 @@ impl<'a> Matrix<'a> {
                     },
                 }
             };
+            let begin = cells.len();
             cells.par_extend(profiles.par_iter().map(cell));
+            let mut own: Vec<_> =
+                cells[begin..].iter_mut().filter(|cell| matches!(cell.state, State::New(_))).collect();
+            let profiles: Vec<_> = own.iter().map(|cell| cell.profile).collect();
+            let representatives = predict::representatives(&Operators::of(&input.wasm), &profiles);
+            let jobs: Vec<_> = representatives.into_iter().map(|place| own[place].job).collect();
+            own.iter_mut().zip(jobs).for_each(|(cell, job)| cell.representative = job);
         }
-        Matrix { release, needs, cells, collapses: true }
+        Matrix { release, needs, cells, predicts, collapses: true }
     }
 
     /// Leaves the cells of one shard, and says which part of the whole that is. What no job is needed for is told by
@@ -103,7 +121,7 @@ impl<'a> Matrix<'a> {
     pub(super) fn keep_share(&mut self, shard: Shard) -> Part {
         let size = |cell: &Cell<'_>| self.release.modules[cell.module].input.wasm.len();
         let is_job = |cell: &&Cell<'a>| matches!(cell.state, State::New(_));
-        let sizes = self.cells.iter().filter(is_job).map(|cell| (cell.job, size(cell))).collect();
+        let sizes = self.cells.iter().filter(is_job).map(|cell| (cell.representative, size(cell))).collect();
         let cells = self.cells.iter().filter(is_job);
         let whole: BTreeSet<_> = cells
             .map(|cell| (self.release.modules[cell.module].name.as_str(), cell.profile.name.as_str(), cell.job))
@@ -111,7 +129,8 @@ impl<'a> Matrix<'a> {
         let plan = Digest::of_json(&whole);
         let share = shard.share(&sizes);
         self.cells.retain(|cell| match cell.state {
-            State::New(_) => share.contains(&cell.job),
+            // Whoever compiles a cell knows what is predicted to come out as it.
+            State::New(_) => share.contains(&cell.representative),
             _ => shard.number == 1,
         });
         self.collapses = false;
@@ -127,9 +146,13 @@ impl<'a> Matrix<'a> {
         keep: impl Fn(&Layout, &Manifest) -> Result<Layer, String> + Sync,
         on_step: &mut dyn FnMut(Step<'_>),
     ) {
-        let modules = &self.release.modules;
+        let (modules, predicts) = (&self.release.modules, self.predicts);
         let recall = |cell: &mut Cell<'a>| -> Vec<String> {
             if !matches!(cell.state, State::New(_)) {
+                return Vec::new();
+            }
+            if predicts && cell.representative != cell.job {
+                cell.state = State::New(vec![Why::OnlyPredicted]);
                 return Vec::new();
             }
             let mut problems = Vec::new();
@@ -146,13 +169,14 @@ impl<'a> Matrix<'a> {
                     }
                 };
                 if let Some(at) = at {
-                    cell.state = State::Compiled(Compiled { code, at, took: None });
+                    cell.state = State::Compiled(Compiled { code, at, took: None, predicted: false });
                     return problems;
                 }
             }
             match cache.map(|cache| cache.find(cell.job)).transpose() {
                 Ok(Some(Some(entry))) => {
-                    cell.state = State::Compiled(Compiled { code: entry.code, at: At::Cache(entry), took: None });
+                    let at = At::Cache(entry);
+                    cell.state = State::Compiled(Compiled { code: entry.code, at, took: None, predicted: false });
                     return problems;
                 }
                 Ok(_) => {}
@@ -177,12 +201,14 @@ impl<'a> Matrix<'a> {
         let Some(cache) = cache else { return };
         let stands_for = self.stands_for();
         for (index, cell) in self.cells.iter_mut().enumerate() {
-            let State::Compiled(Compiled { at: at @ At::Nowhere, .. }) = &mut cell.state else { continue };
+            let State::Compiled(compiled @ Compiled { at: At::Nowhere, .. }) = &mut cell.state else { continue };
             if stands_for[index] != Some(index) {
                 continue;
             }
             match cache.find(cell.job) {
-                Ok(Some(entry)) => *at = At::Cache(entry),
+                Ok(Some(entry)) => {
+                    *compiled = Compiled { code: entry.code, at: At::Cache(entry), took: None, predicted: false };
+                }
                 Ok(None) => {}
                 Err(error) => on_step(Step::Damaged(error.to_string())),
             }
@@ -200,10 +226,14 @@ impl<'a> Matrix<'a> {
     }
 
     fn known(&self) -> Vec<plan::Cell<'_>> {
-        let known = |cell: &Cell<'a>| match &cell.state {
+        let predicted_as = if self.predicts { self.predicted_as() } else { vec![None; self.cells.len()] };
+        let known = |index: usize, cell: &Cell<'a>| match &cell.state {
             State::Inexpressible(_) => Known::NotExpressible,
             State::Refused(_) => Known::Refused,
-            State::New(why) => Known::Nothing(why.clone()),
+            State::New(why) => match predicted_as[index] {
+                Some(other) if !matches!(self.cells[other].state, State::Failed(_)) => Known::Predicted(other),
+                _ => Known::Nothing(why.clone()),
+            },
             State::Failed(_) => Known::Failed,
             State::Compiled(Compiled { code, at, .. }) => Known::Code(
                 *code,
@@ -214,19 +244,19 @@ impl<'a> Matrix<'a> {
                 },
             ),
         };
-        // In a shard only one job's own cells serve each other.
+        // In a shard only one job's own cells serve each other, and those that are predicted to come out as they.
         let jobs: BTreeMap<_, _> =
-            self.cells.iter().enumerate().map(|(index, cell)| ((cell.module, cell.job), index)).collect();
+            self.cells.iter().enumerate().map(|(index, cell)| ((cell.module, cell.representative), index)).collect();
         let mut planned = Vec::with_capacity(self.cells.len());
-        for cell in &self.cells {
-            let Cell { module, profile, requirements, job, .. } = cell;
+        for (index, cell) in self.cells.iter().enumerate() {
+            let Cell { module, profile, requirements, job, representative, .. } = cell;
             planned.push(plan::Cell {
-                module: if self.collapses { *module } else { jobs[&(*module, *job)] },
+                module: if self.collapses { *module } else { jobs[&(*module, *representative)] },
                 size_bytes: self.release.modules[*module].input.wasm.len(),
                 target: &profile.name,
                 requirements,
                 job: *job,
-                known: known(cell),
+                known: known(index, cell),
             });
         }
         planned
@@ -238,14 +268,26 @@ impl<'a> Matrix<'a> {
         Job { input: &self.release.modules[*module].input, profile }
     }
 
-    /// Gives the outcome of a job to all cells that `plan` found to share it.
-    pub(super) fn finish(&mut self, plan: &Plan, done: usize, state: State) {
+    /// Gives the outcome of a job to all cells that `plan` found to share it. A failed one leaves those that were
+    /// predicted to come out the same to jobs of their own, unless no more are begun.
+    pub(super) fn finish(&mut self, plan: &Plan, done: usize, state: State, fail_fast: bool) {
+        let given_up = match &state {
+            State::Failed(JobFailure::Interrupted) => Some(JobFailure::Interrupted),
+            State::Failed(JobFailure::NotTried) => Some(JobFailure::NotTried),
+            State::Failed(_) if fail_fast => Some(JobFailure::NotTried),
+            _ => None,
+        };
         for (index, decision) in plan.cells.iter().enumerate() {
             if *decision == Decision::SameJob(done) {
                 self.cells[index].state = match &state {
                     State::Compiled(compiled) => State::Compiled(Compiled { took: None, ..*compiled }),
                     other => other.clone(),
                 };
+            }
+            if let (Decision::Predicted(other), Some(failure)) = (decision, &given_up)
+                && *other == done
+            {
+                self.cells[index].state = State::Failed(failure.clone());
             }
         }
         self.cells[done].state = state;
@@ -259,7 +301,7 @@ impl<'a> Matrix<'a> {
             State::Refused(reason) => Outcome::Refused(reason.clone()),
             State::Failed(error) => Outcome::Failed(error.clone()),
             State::New(_) => unreachable!("a plan without jobs leaves no new cell"),
-            State::Compiled(Compiled { at, took, .. }) => {
+            State::Compiled(Compiled { at, took, predicted, .. }) => {
                 let by = stands_for[index].expect("a compiled cell has one that stands for it");
                 match at {
                     At::Release(Stored { artifact, layer }) if by == index => Outcome::Shipped {
@@ -267,7 +309,11 @@ impl<'a> Matrix<'a> {
                         stored_bytes: layer.blob.size_bytes,
                         took: *took,
                     },
-                    _ => Outcome::ServedBy { target: self.cells[by].profile.name.clone(), took: *took },
+                    _ => Outcome::ServedBy {
+                        target: self.cells[by].profile.name.clone(),
+                        took: *took,
+                        predicted: *predicted,
+                    },
                 }
             }
         };

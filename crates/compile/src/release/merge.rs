@@ -241,8 +241,9 @@ fn joined<'a, 'b>(
             let mut config = variant.manifest.config.clone();
             let others = variants.iter().enumerate().filter(|(other, _)| stands_for[*other] == index);
             config.serves = others.flat_map(|(_, other)| other.manifest.config.serves.clone()).collect();
-            config.serves.sort_by(|a, b| (&a.target, a.job).cmp(&(&b.target, b.job)));
-            config.serves.dedup();
+            // What one release predicted and another measured was measured.
+            config.serves.sort_by(|a, b| (&a.target, a.job, a.predicted).cmp(&(&b.target, b.job, b.predicted)));
+            config.serves.dedup_by(|next, first| (&next.target, next.job) == (&first.target, first.job));
             joined.push((*variant, config));
         }
         // What two variants serve, or one serves twice, must have been the same job.

@@ -78,7 +78,10 @@ impl Previous {
     fn add(&mut self, manifest: Manifest) {
         let VariantConfig { module, serves, target, code, wasm, passes, engine, isomer, .. } = &manifest.config;
         for served in serves {
-            self.served.insert(served.job, *code);
+            // A guess is no measurement: whoever needs the job's own code makes it.
+            if !served.predicted {
+                self.served.insert(served.job, *code);
+            }
             let earlier = Earlier {
                 wasm: wasm.digest,
                 profile: served.profile,
@@ -131,6 +134,7 @@ impl Previous {
         }
         let Some(earlier) = self.earlier.get(&(module, target)) else { return vec![Why::NewTarget] };
         let before = cache.and_then(|cache| cache.profile(earlier.profile));
-        Earlier { effective: before, ..earlier.clone() }.differences(key, effective)
+        let why = Earlier { effective: before, ..earlier.clone() }.differences(key, effective);
+        if why.is_empty() { vec![Why::OnlyPredicted] } else { why }
     }
 }

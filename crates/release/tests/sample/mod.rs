@@ -57,6 +57,7 @@ fn sample(module: &str, wasm: &[u8], kind: Kind, target: &str, serves: &[&str], 
                 target: (*name).to_owned(),
                 profile: Digest::of(b"profile"),
                 job: Digest::of(name.as_bytes()),
+                predicted: false,
             })
             .collect(),
         engine: "48.0.8".to_owned(),

@@ -150,6 +150,7 @@ pub(super) fn compile_cells(farming: &Farming, cells: &[Cell<'_>], inputs: &[Inp
     };
     let keep = |job: usize, compiled: Compiled| {
         let time = |cell: usize| match cell {
+            _ if cell == jobs[job] && compiled.found => Time::Cached,
             _ if cell == jobs[job] => Time::Took(Duration::ZERO),
             _ => Time::SameAs(cells[jobs[job]].profile.name.clone()),
         };

@@ -49,5 +49,5 @@ pub(super) fn write(
     let written =
         watch(prepared, "writing", |on_step| release.write(output, options, &prepared.farm(), Some(&kept), on_step))?;
     // The cells are told as they were compiled, not as they were carried over.
-    Ok(ReleaseReport { cells: report.cells, summary: written.summary })
+    Ok(ReleaseReport { summary: written.summary, ..report })
 }

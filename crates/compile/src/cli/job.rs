@@ -1,0 +1,28 @@
+//! `isomer job`: what a worker of a remote farm calls. In: a module and a profile, each a file. Out: the artifact's file.
+
+use isomer_compile::farm::do_one;
+use isomer_release::write_atomically;
+use isomer_terminal::{Failure, Failures};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The binary WebAssembly
+    module: PathBuf,
+    /// A profile that inherits from none
+    profile: PathBuf,
+    /// Where the artifact goes
+    artifact: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    let unreadable = |path: &Path| {
+        let what = format!("cannot read `{}`", path.display());
+        move |error: std::io::Error| Failure::because(what, &error)
+    };
+    let wasm = fs::read(&args.module).map_err(unreadable(&args.module))?;
+    let profile = fs::read_to_string(&args.profile).map_err(unreadable(&args.profile))?;
+    let artifact = do_one(wasm, profile)?;
+    Ok(write_atomically(&args.artifact, |file| file.write_all(&artifact))?)
+}

@@ -1,0 +1,123 @@
+//! The options that say which remote does jobs or keeps what came of them. Out: an executor that is connected.
+
+use super::farming::{duration, warn};
+use isomer_compile::VERSION;
+use isomer_compile::farm::{Executor, Pool, RemoteFarm, RemoteSetup};
+use isomer_remote::{Blob, ClientCertificate, Header, Options, Tls, Tool};
+use isomer_terminal::Failure;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// Which remote, and how far it is believed.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Remote")]
+pub(super) struct RemoteOptions {
+    /// Share results through the cache at this address: grpc:// or grpcs://, host and port
+    #[arg(long, value_name = "URL")]
+    remote_cache: Option<String>,
+    /// Have jobs done by the farm at this address; -j says how many at once
+    #[arg(long, value_name = "URL")]
+    remote_exec: Option<String>,
+    /// The instance on the remote
+    #[arg(long, value_name = "NAME", default_value = "")]
+    remote_instance: String,
+    /// Send a header with every call; everybody on this machine can see it
+    // Not parsed by clap, which would show a malformed one: it may be a secret.
+    #[arg(long, value_name = "NAME=VALUE")]
+    remote_header: Vec<String>,
+    /// Send the headers in this file, a line each: for secrets
+    #[arg(long, value_name = "FILE")]
+    remote_header_file: Option<PathBuf>,
+    /// Trust these authorities instead of the system's
+    #[arg(long, value_name = "FILE")]
+    remote_ca: Option<PathBuf>,
+    /// Show this certificate to the remote
+    #[arg(long, value_name = "FILE", requires = "remote_client_key")]
+    remote_client_cert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE", requires = "remote_client_cert")]
+    remote_client_key: Option<PathBuf>,
+    /// How long one job may take there, with all waiting: 90s, 5m, 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
+    remote_timeout: Duration,
+    /// What workers must be like
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    remote_property: Vec<(String, String)>,
+    /// The `isomer` that workers run, made by `cargo xtask dist` [default: this very program]
+    #[arg(long, value_name = "FILE")]
+    remote_tool: Option<PathBuf>,
+    /// Make so many of a remote's artifacts here too, and compare
+    #[arg(long, value_name = "N%", value_parser = percent, default_value = "0%")]
+    distrust: u8,
+}
+
+impl RemoteOptions {
+    /// Puts the remote, if one is wanted, before `local`.
+    pub(super) fn connect(&self, local: Pool, stop: &Arc<AtomicBool>) -> Result<Box<dyn Executor>, Failure> {
+        let Some(url) = self.remote_cache.as_ref().or(self.remote_exec.as_ref()) else { return Ok(Box::new(local)) };
+        let mut options = Options::new(url);
+        options.execution = self.remote_exec.clone();
+        options.instance_name = self.remote_instance.clone();
+        options.headers = self.headers()?;
+        options.deadlines.total = self.remote_timeout;
+        options.tool = Tool { name: "isomer".to_owned(), version: VERSION.to_owned(), ..Tool::default() };
+        let client = self.remote_client_cert.clone().zip(self.remote_client_key.clone());
+        options.tls = Tls {
+            ca_files: self.remote_ca.iter().cloned().collect(),
+            client: client.map(|(certificate, key)| ClientCertificate { certificate, key }),
+            ..Tls::default()
+        };
+        let setup = RemoteSetup {
+            options,
+            tool: self.tool()?,
+            platform: self.remote_property.iter().cloned().collect(),
+            distrust_percent: self.distrust,
+        };
+        let on_trouble = Box::new(|what: &str, consequence: &'static str| warn(&what, consequence));
+        let remote = RemoteFarm::connect(setup, local, stop.clone(), on_trouble);
+        let remote = remote.map_err(|error| {
+            Failure::because("the remote cannot be used; nothing is compiled", &error).hint(error.hint())
+        })?;
+        Ok(Box::new(remote))
+    }
+
+    fn tool(&self) -> Result<Blob, Failure> {
+        // Not this program's path: the file may have been replaced since this process began.
+        let path = self.remote_tool.as_deref().unwrap_or(Path::new("/proc/self/exe"));
+        Ok(Blob::new(fs::read(path).map_err(|error| unreadable(path, &error))?))
+    }
+
+    fn headers(&self) -> Result<Vec<Header>, Failure> {
+        let wrong = |problem| Failure::new(format!("--remote-header: {problem}"));
+        let pairs = self.remote_header.iter().map(|text| pair(text).map_err(wrong));
+        let mut pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+        if let Some(path) = &self.remote_header_file {
+            let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+            for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+                // Never the line itself: it may be a secret.
+                let wrong = |problem| Failure::new(format!("{}: line {}: {problem}", path.display(), number + 1));
+                pairs.push(pair(line.trim()).map_err(wrong)?);
+            }
+        }
+        Ok(pairs.into_iter().map(|(name, value)| Header { name, value }).collect())
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::because(format!("cannot read `{}`", path.display()), error)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("expected NAME=VALUE, such as `x-api-key=…`".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>().ok().filter(|number| *number <= 100);
+    number.ok_or_else(|| "expected a share such as `5%`, up to `100%`".to_owned())
+}

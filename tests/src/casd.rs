@@ -1,0 +1,81 @@
+//! A real server of the Remote Execution API, `buildbox-casd`, on a free port of this machine. Out: its address, until it
+//! is dropped. Never here: a process left behind.
+
+use super::{has_program, skip, wait_until};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A server that keeps blobs and results, and executes.
+pub struct Casd {
+    child: Child,
+    address: SocketAddr,
+    directory: TempDir,
+}
+
+impl Casd {
+    /// Starts one for `test`, which reports itself skipped where there is none.
+    pub fn start(test: &str) -> Option<Casd> {
+        let Some(programs) = std::env::var_os("ISOMER_CASD").filter(|_| has_program("bwrap")) else {
+            skip(test, "buildbox-casd or bubblewrap is not installed");
+            return None;
+        };
+        let directory = tempfile::Builder::new().prefix("isomer-casd-").tempdir().expect("there is room for it");
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let address = free.expect("a port is free");
+        let child = spawn(Path::new(&programs), address, directory.path());
+        let casd = Casd { child, address, directory };
+        wait_until("buildbox-casd", || TcpStream::connect(address).is_ok());
+        Some(casd)
+    }
+
+    /// Where it is, as isomer takes it.
+    pub fn url(&self) -> String {
+        format!("grpc://{}", self.address)
+    }
+
+    /// The file of every result of an action.
+    pub fn results(&self) -> Vec<PathBuf> {
+        files(&self.directory.path().join("actioncache"))
+    }
+}
+
+impl Drop for Casd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(programs: &Path, address: SocketAddr, directory: &Path) -> Child {
+    let log = std::fs::File::create(directory.join("log")).expect("the log can be written");
+    let mut casd = Command::new(programs.join("buildbox-casd"));
+    casd.env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .arg(format!("--bind={address}"))
+        .arg(format!("--buildbox-run={}", programs.join("buildbox-run").display()));
+    // The program under test is linked to this machine's libraries.
+    for mount in ["/usr:/usr", "/usr/bin:/bin", "/usr/lib:/lib", "/usr/lib64:/lib64"] {
+        casd.arg(format!("--runner-arg=--ro-bind-mount={mount}"));
+    }
+    casd.args(["--jobs=2", "--reserved=100M", "--quota-high=1G", "--log-level=info"])
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("buildbox-casd starts")
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            if entry.path().is_dir() { left.push(entry.path()) } else { found.push(entry.path()) }
+        }
+    }
+    found.sort();
+    found
+}

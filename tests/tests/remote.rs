@@ -1,0 +1,166 @@
+//! Releases through a remote cache and a remote farm, a real `buildbox-casd`: the same bytes as here, and remotes that
+//! are away, or lie.
+
+use insta::assert_snapshot;
+use isomer_tests::casd::Casd;
+use isomer_tests::{Call, contents, guest, isomer, scratch, snapshot_settings, wait_until};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// A directory with a manifest of two modules for four targets.
+fn project() -> TempDir {
+    let directory = scratch();
+    for name in ["numbers", "matmul"] {
+        fs::copy(guest(name), directory.path().join(format!("{name}.wasm"))).unwrap();
+    }
+    let targets = "['x86-64-v2', 'x86-64-v3', 'x86-64-v4', 'neoverse-n1', 'pulley64']";
+    let modules = "[[module]]\npath = 'numbers.wasm'\n[[module]]\npath = 'matmul.wasm'\n";
+    let manifest = format!("[release]\nname = 'r'\nversion = '1.0.0'\ntargets = {targets}\n{modules}");
+    fs::write(directory.path().join("isomer.toml"), manifest).unwrap();
+    directory
+}
+
+/// A call whose own cache is empty.
+fn call(directory: &Path, line: &str) -> Call {
+    isomer().line(line).dir(directory)
+}
+
+/// No job that is done on this machine ends so soon: what succeeds with it came from elsewhere.
+const NOTHING_HERE: &str = "--job-timeout 1ms";
+
+#[test]
+fn the_same_bytes_here_in_shards_through_a_cache_and_on_a_farm() {
+    let test = "the_same_bytes_here_in_shards_through_a_cache_and_on_a_farm";
+    let (Some(cache), Some(farm)) = (Casd::start(test), Casd::start(test)) else { return };
+    let project = project();
+    let made = |output: &str, options: &str| {
+        let ran = call(project.path(), &format!("release --json -o {output} {options}")).ok();
+        let json = ran.json();
+        let compiled = json["cells"].as_array().unwrap().iter().filter(|cell| cell["compiled"] == true).count();
+        assert_eq!(compiled == 0, options.contains(NOTHING_HERE) && output != "farm", "{output}: {json}");
+        contents(&project.path().join(output))
+    };
+    let here = made("here", "--no-cache");
+    made("part-1", "--shard 1/2");
+    made("part-2", "--shard 2/2");
+    call(project.path(), "merge part-1 part-2 -o merged").ok();
+    assert_eq!(contents(&project.path().join("merged")), here, "shards");
+
+    let of = |option: &str, casd: &Casd| format!("{option} {}", casd.url());
+    call(project.path(), &format!("release -o none {NOTHING_HERE}")).fails();
+    assert_eq!(made("cache", &of("--remote-cache", &cache)), here, "filling the cache");
+    let filled = cache.results().len();
+    let from_cache = format!("{} {NOTHING_HERE}", of("--remote-cache", &cache));
+    assert_eq!(made("cached", &from_cache), here, "from the cache");
+    assert_eq!(cache.results().len(), filled);
+
+    let on_farm = format!("{} {NOTHING_HERE}", of("--remote-exec", &farm));
+    assert_eq!(made("farm", &on_farm), here, "on the farm");
+    assert_eq!(farm.results().len(), filled, "the farm did the jobs");
+    // Both have the same actions.
+    let from_farm = format!("{} {NOTHING_HERE}", of("--remote-cache", &farm));
+    assert_eq!(made("farmed", &from_farm), here, "from the farm's cache");
+    let compared = format!("{} --distrust 100%", of("--remote-exec", &farm));
+    call(project.path(), &format!("release -o compared {compared}")).ok();
+    assert_eq!(contents(&project.path().join("compared")), here, "compared");
+    // Where nothing can be done here, nothing can be compared.
+    call(project.path(), &format!("release -o none {compared} {NOTHING_HERE}")).fails();
+
+    let compile = |output: &str, options: &str| {
+        call(project.path(), &format!("compile numbers.wasm -t z15 -o {output} {options}")).ok();
+        fs::read(project.path().join(output)).unwrap()
+    };
+    assert_eq!(compile("z15.here", ""), compile("z15.farm", &on_farm));
+}
+
+#[test]
+fn a_cache_that_lies_is_found() {
+    let Some(casd) = Casd::start("a_cache_that_lies_is_found") else { return };
+    let mut settings = snapshot_settings();
+    settings.add_filter(r"127\.0\.0\.1:\d+", "[ADDRESS]");
+    let _settings = settings.bind_to_scope();
+    let project = project();
+    let compile = |module: &str, target: &str, more: &str| {
+        let line = format!("compile {module}.wasm -t {target} -o out --remote-cache {} {more}", casd.url());
+        call(project.path(), &line)
+    };
+    let result_of = |module: &str, target: &str| {
+        let before = casd.results();
+        compile(module, target, "").ok();
+        let after = casd.results();
+        after.into_iter().find(|result| !before.contains(result)).expect("a new result")
+    };
+    let numbers = result_of("numbers", "x86-64-v3");
+    let right = fs::read(project.path().join("out")).unwrap();
+    let matmul = result_of("matmul", "x86-64-v3");
+    let pulley = result_of("numbers", "pulley64");
+
+    // An artifact that asks for what the profile promises, and has other code.
+    fs::copy(&matmul, &numbers).unwrap();
+    let ran = compile("numbers", "x86-64-v3", "--distrust 100%").fails();
+    assert_snapshot!("remote_lies", ran.shown(project.path()));
+    // One for another target needs no distrust.
+    fs::copy(&pulley, &numbers).unwrap();
+    let execute = format!("compile numbers.wasm -t x86-64-v3 -o none --remote-exec {}", casd.url());
+    assert_snapshot!("remote_executes_another", call(project.path(), &execute).fails().shown(project.path()));
+    assert!(!project.path().join("none").exists());
+    let ran = compile("numbers", "x86-64-v3", "").ok();
+    assert_snapshot!("remote_has_another_target", ran.stderr());
+    assert_eq!(fs::read(project.path().join("out")).unwrap(), right);
+    // It was mended.
+    compile("numbers", "x86-64-v3", NOTHING_HERE).ok();
+    assert_eq!(fs::read(project.path().join("out")).unwrap(), right);
+}
+
+#[test]
+fn a_cache_that_goes_away_costs_only_time() {
+    let Some(casd) = Casd::start("a_cache_that_goes_away_costs_only_time") else { return };
+    let project = project();
+    call(project.path(), "release -o here").ok();
+    let running = call(project.path(), &format!("release -j 1 --remote-cache {}", casd.url())).start();
+    wait_until("a worker", || !running.children().is_empty());
+    drop(casd);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 0, "{ran}");
+    let said = ["from here on without the remote cache", "the remote cache keeps nothing more this time"];
+    let times: Vec<_> = said.iter().map(|words| ran.stderr().matches(words).count()).collect();
+    assert!(times.iter().sum::<usize>() > 0 && times.iter().all(|times| *times <= 1), "{ran}");
+    assert_eq!(contents(&project.path().join("dist")), contents(&project.path().join("here")));
+}
+
+#[test]
+fn a_farm_that_goes_away_fails_the_cell_and_nothing_is_written() {
+    let Some(casd) = Casd::start("a_farm_that_goes_away_fails_the_cell_and_nothing_is_written") else { return };
+    let project = project();
+    let line = format!("release --json -j 1 --fail-fast --remote-exec {}", casd.url());
+    let running = call(project.path(), &line).start();
+    wait_until("a result", || !casd.results().is_empty());
+    drop(casd);
+    let ran = running.wait();
+    assert_eq!(ran.code(), 1, "{ran}");
+    let json = ran.json();
+    let failed: Vec<_> =
+        json["cells"].as_array().unwrap().iter().filter(|cell| cell["failure"] == "remote").cloned().collect();
+    assert_eq!(failed.len(), 1, "{ran}");
+    assert!(failed[0]["hint"].is_string() && ran.stderr().contains("the release is not written"), "{ran}");
+    assert!(!project.path().join("dist").exists());
+}
+
+#[test]
+fn a_remote_that_cannot_be_used_is_said_before_anything_is_done() {
+    let mut settings = snapshot_settings();
+    settings.add_filter(r"127\.0\.0\.1:\d+", "[ADDRESS]");
+    let _settings = settings.bind_to_scope();
+    let project = project();
+    // Nobody listens there any more.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let release = |more: &str| call(project.path(), &format!("release {more}")).fails().shown(project.path());
+    assert_snapshot!("remote_unreachable", release(&format!("--remote-exec grpc://{gone}")));
+    assert_snapshot!("remote_no_address", release("--remote-cache ftp://host"));
+    assert_snapshot!("remote_malformed", release("--remote-cache grpc://host:1 --remote-header token"));
+    fs::write(project.path().join("headers"), "x-key=a\nsecret\n").unwrap();
+    assert_snapshot!("remote_header_file", release("--remote-cache grpc://host:1 --remote-header-file headers"));
+    assert_snapshot!("remote_no_tool", release("--remote-cache grpc://host:1 --remote-tool nothing"));
+    assert!(!project.path().join("dist").exists());
+}
