@@ -4,7 +4,7 @@
 use insta::assert_snapshot;
 use isomer_tests::proxy::{Fault, Proxy, Seen};
 use isomer_tests::registry::Registry;
-use isomer_tests::{Call, Ran, guest, isomer, isomer_run, scratch, skip, snapshot_settings};
+use isomer_tests::{Call, Ran, guest, has_program, isomer, isomer_run, program, scratch, skip, snapshot_settings};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -174,6 +174,15 @@ fn an_interrupted_layer_goes_on_where_it_ended() {
 #[test]
 fn what_a_registry_does_wrong_is_said() {
     let Some(fleet) = Fleet::new("pull_refusals") else { return };
+    // Somebody who may write there puts another module into the place of one that servers ask for.
+    let image = |name: &str| format!("docker://{}/acme/{name}:1.4.0", fleet.proxy.host());
+    let skopeo = ["copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"];
+    let swapped = has_program("skopeo");
+    if swapped {
+        program("skopeo").args(skopeo).args([image("matmul"), image("numbers")]).ok();
+    } else {
+        skip("pull_refusals (another module)", "skopeo is not installed");
+    }
     let mut said = String::new();
     let mut case = |title: &str, line: &str, fault: fn(&Seen) -> Fault| {
         fleet.proxy.fail(fault);
@@ -183,6 +192,11 @@ fn what_a_registry_does_wrong_is_said() {
     let pull = "pull HOST/acme/matmul:1.4.0 --plain-http --key farm.pub";
     case("no such repository", "pull HOST/acme/sort:1.4.0 --plain-http --key farm.pub", |_| Fault::None);
     case("no such tag", "pull HOST/acme/matmul:1.5.0 --plain-http --key farm.pub", |_| Fault::None);
+    if swapped {
+        let line = "pull HOST/acme/numbers:1.4.0 --plain-http --key farm.pub --activate";
+        case("another module", line, |_| Fault::None);
+    }
+    case("no index", "pull HOST/acme/matmul:1.4.0-wasm --plain-http --key farm.pub", |_| Fault::None);
     case("forbidden", pull, |_| Fault::status("403 Forbidden"));
     case("other bytes in a blob", pull, |seen| if is_layer(seen) { Fault::OtherByte(3) } else { Fault::None });
     case("no TLS", "pull registry.example/acme/matmul:1.4.0 --plain-http --key farm.pub", |_| Fault::None);

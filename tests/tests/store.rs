@@ -567,3 +567,18 @@ fn isomer_run_path() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().unwrap().parent().unwrap().join("isomer-run")
 }
+
+#[test]
+fn a_damaged_installation_is_replaced_by_the_next_pull() {
+    let farm = Farm::installed();
+    let installed = fs::read_dir(farm.store().join("installed")).unwrap().next().unwrap().unwrap().path();
+    for name in ["index.json", "oci-layout", "install.json"] {
+        fs::write(installed.join(name), "").unwrap();
+        farm.call("pull oci-dir:old:sha256 --key one.pub").ok();
+        farm.runs("run sha256");
+    }
+    // Counters that are gone are those of what is installed.
+    farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
+    fs::remove_file(farm.store().join("counters.json")).unwrap();
+    assert!(farm.call("pull oci-dir:old:sha256 --key one.pub").fails().stderr().contains("older"));
+}

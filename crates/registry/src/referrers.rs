@@ -50,7 +50,14 @@ pub(crate) async fn signatures(remote: &Remote, index: Digest) -> Result<Vec<Sig
             return Err(error(Problem::TooManySignatures(said_so.len().max(SIGNATURES_MAX + 1))));
         }
         let manifest = blob_of(descriptor).map_err(&error)?;
-        let bytes = remote.fetch(Kind::Manifest, manifest, MANIFEST_SIZE_BYTES_MAX).await?;
+        let bytes = match remote.fetch(Kind::Manifest, manifest, MANIFEST_SIZE_BYTES_MAX).await {
+            // A list may outlive what it names, and one good signature is enough.
+            Err(RegistryError::Transfer { problem, .. }) if problem.status() == Some(404) => {
+                tracing::warn!("the signature {} that `{}` lists is not there", manifest.digest, remote.reference());
+                continue;
+            }
+            bytes => bytes?,
+        };
         if let Some((config, bundle)) = parts(&bytes, index).map_err(&error)? {
             let config = remote.fetch(Kind::Blob, config, DOCUMENT_SIZE_BYTES_MAX).await?;
             let bundle = remote.fetch(Kind::Blob, bundle, DOCUMENT_SIZE_BYTES_MAX).await?;

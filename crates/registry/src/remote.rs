@@ -138,6 +138,15 @@ impl fmt::Display for Remote {
 }
 
 impl Source for Remote {
+    /// `isomer push` gives each module a repository whose last name is the module's.
+    fn module(&self) -> Option<&str> {
+        let repository = self.reference.repository();
+        match self.reference.digest() {
+            None => Some(repository.rsplit_once('/').map_or(repository, |(_, name)| name)),
+            Some(_) => None,
+        }
+    }
+
     fn index(&self) -> Result<Vec<u8>, SourceError> {
         Ok(self.runtime.block_on(self.fetch_index())?)
     }

@@ -9,13 +9,16 @@
 use crate::LayoutError;
 use crate::blob::{Content, Regular, io_error};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tar::{EntryType, PaxExtensions};
 
 /// The most members of an archive: a release of a thousand modules has fewer.
 pub(crate) const MEMBERS_MAX: usize = 1 << 16;
+
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
 /// The largest extension header.
 const EXTENSION_SIZE_BYTES_MAX: u64 = 64 << 10;
@@ -38,11 +41,22 @@ impl Archive {
     /// Reads what the archive at `path` holds: headers, not what is between them.
     pub(crate) fn open(path: &Path) -> Result<Archive, LayoutError> {
         let error = |error| io_error(path, error);
-        let mut file = File::open(path).map_err(error)?;
+        // NONBLOCK: a pipe must not hang the reader before its type is known.
+        let mut file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path).map_err(error)?;
         let there = file.metadata().map_err(error)?;
         if !there.is_file() {
             let found = if there.is_dir() { "a directory" } else { "a device, socket or pipe" };
             return Err(LayoutError::FileType { file: path.to_owned(), found, expected: "a tar file" });
+        }
+        let mut magic = [0; 4];
+        let compressed = match file.read(&mut magic).map_err(error)? {
+            2.. if magic.starts_with(&[0x1f, 0x8b]) => Some("gzip"),
+            4 if magic == [0x28, 0xb5, 0x2f, 0xfd] => Some("zstd"),
+            _ => None,
+        };
+        if let Some(program) = compressed {
+            let reason = format!("it is compressed; `{program} -d` makes a tar file of it");
+            return Err(LayoutError::Malformed { file: path.to_owned(), reason });
         }
         file.seek(SeekFrom::Start(0)).map_err(error)?;
         let members = members(path, &file, there.len())?;

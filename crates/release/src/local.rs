@@ -85,6 +85,10 @@ impl From<LayoutError> for SourceError {
 }
 
 impl Source for LocalSource {
+    fn module(&self) -> Option<&str> {
+        Some(&self.entry.name)
+    }
+
     fn index(&self) -> Result<Vec<u8>, SourceError> {
         self.read(self.index_blob())
     }

@@ -44,6 +44,10 @@ pub struct Signature {
 /// All bytes are checked against the digest that they were asked by before anybody gets them, all sizes are bounded,
 /// and a failed transfer was tried again before it is an error.
 pub trait Source: fmt::Display + Send + Sync {
+    /// The name of the module that is asked for, where the place it comes from tells: whoever offers another one there
+    /// shall not choose what is installed. None where the digest of the index is asked for, or any module is wanted.
+    fn module(&self) -> Option<&str>;
+
     /// The module's image index, at most [`DOCUMENT_SIZE_BYTES_MAX`] of it.
     ///
     /// [`DOCUMENT_SIZE_BYTES_MAX`]: crate::DOCUMENT_SIZE_BYTES_MAX

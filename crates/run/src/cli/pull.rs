@@ -64,11 +64,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = Store::create(&arguments.store.dir())?;
     for source in sources {
         let pulled = pull(arguments, &store, &*source, trust.as_ref(), &host)?;
-        isomer_terminal::print(&text(&pulled))?;
+        let mut said = text(&pulled);
         if arguments.activate {
-            let name = format!("{}@{}", pulled.module, pulled.index);
-            super::activate::activate(&store, &name)?;
+            said += &format!("{} is active\n", pulled.reference);
         }
+        isomer_terminal::print(&said)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -109,7 +109,7 @@ fn pull(
             }
         }
     };
-    let wanted = Wanted { trust, host, target: arguments.target.as_deref() };
+    let wanted = Wanted { trust, host, target: arguments.target.as_deref(), activate: arguments.activate };
     let pulled = store.pull(source, &wanted, &progress);
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();

@@ -2,8 +2,10 @@
 
 use super::documents::Active;
 use super::error::StoreError;
-use super::files::json;
-use super::{Installed, Store};
+use super::files::{json, make_dir, rename, sync_dir, write_new};
+use super::{Installed, Locked, Staging, Store};
+use isomer_contract::Digest;
+use std::path::{Path, PathBuf};
 
 impl Store {
     /// Makes the module called `name` the one that its name alone means. A name without a version is that of the only
@@ -17,11 +19,7 @@ impl Store {
         let staging = locked.stage()?;
         let found = self.find_any(name)?;
         let (module, index) = (found.module().name.clone(), found.module().digest);
-        let before = self.active(&module)?;
-        let active = Active::instead_of(before.clone(), index);
-        if before.as_ref() != Some(&active) {
-            locked.replace(&staging, &self.active_path(&module), &json(&active))?;
-        }
+        locked.make_active(&staging, &module, index)?;
         self.find(&module)
     }
 
@@ -44,5 +42,40 @@ impl Store {
         let active = Active { index, earlier: earlier.collect() };
         locked.replace(&staging, &self.active_path(&name), &json(&active))?;
         self.find(&name)
+    }
+}
+
+impl Locked<'_> {
+    /// Makes an installed index the active one of `module`.
+    fn make_active(&self, staging: &Staging, module: &str, index: Digest) -> Result<(), StoreError> {
+        match self.prepare_active(staging, module, index)? {
+            Some(prepared) => self.place_active(&prepared, module),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what makes an index the active one of `module`, which no full disk can keep from being put in place; none
+    /// when it is that already.
+    pub(super) fn prepare_active(
+        &self,
+        staging: &Staging,
+        module: &str,
+        index: Digest,
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let before = self.store.active(module)?;
+        let active = Active::instead_of(before.clone(), index);
+        if before.as_ref() == Some(&active) {
+            return Ok(None);
+        }
+        make_dir(&self.store.dir.join("active"))?;
+        let prepared = staging.path().join("active");
+        write_new(&prepared, &json(&active))?;
+        Ok(Some(prepared))
+    }
+
+    /// Puts it in place: one rename.
+    pub(super) fn place_active(&self, prepared: &Path, module: &str) -> Result<(), StoreError> {
+        rename(prepared, &self.store.active_path(module))?;
+        sync_dir(&self.store.dir.join("active"))
     }
 }

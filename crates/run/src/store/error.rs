@@ -49,6 +49,22 @@ pub enum StoreError {
         /// Who can write what.
         weakness: Weakness,
     },
+    /// Another module is offered where one was asked for.
+    #[error("`{from}` holds the module `{found}`, expected `{expected}`")]
+    OtherModule {
+        /// What was pulled.
+        from: String,
+        /// The name that its index says.
+        found: String,
+        /// The name that was asked for.
+        expected: String,
+    },
+    /// What was pulled is no index.
+    #[error("`{from}` is one manifest and no index of a module's forms")]
+    NoIndex {
+        /// What was pulled.
+        from: String,
+    },
     /// Nothing of that name is installed.
     #[error("`{what}` is not installed in `{}`{}", .dir.display(), list("; installed are ", .installed))]
     NotInstalled {
@@ -162,6 +178,17 @@ impl Hinted for StoreError {
             StoreError::NotAStore { .. } => "name a new or empty directory".to_owned(),
             StoreError::Schema { .. } => {
                 "it was made by another version of isomer-run: use that one, or another directory".to_owned()
+            }
+            StoreError::OtherModule { found, .. } => {
+                format!("if `{found}` is what you want, pull it by its digest, …@sha256:…")
+            }
+            StoreError::NoIndex { .. } => {
+                "a tag that ends in `-wasm` is the plain WebAssembly, for other runtimes: leave that out".to_owned()
+            }
+            StoreError::Malformed { file, .. } if file.ends_with("counters.json") => {
+                "it keeps older releases out: restore it from a backup; or remove it, and pull the newest release of each \
+                 name before anything else"
+                    .to_owned()
             }
             StoreError::Malformed { .. } => "it was damaged or changed by hand: remove it and pull again".to_owned(),
             StoreError::OpenToAll { .. } => {

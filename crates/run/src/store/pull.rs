@@ -31,6 +31,8 @@ pub struct Wanted<'a> {
     pub host: &'a Host,
     /// For which target instead, whether or not it runs on the host.
     pub target: Option<&'a str>,
+    /// Whether it becomes the active one, in the same step.
+    pub activate: bool,
 }
 
 /// What was installed.
@@ -68,8 +70,9 @@ impl Store {
     ) -> Result<Pulled, StoreError> {
         let index = source.index()?;
         let at = PathBuf::from(source.to_string());
+        check_offer(source, &index, &at)?;
         let offered = source.signatures(Blob::of(&index))?;
-        let signatures = self.with_installed(Digest::of(&index), offered)?;
+        let signatures = self.with_installed(Digest::of(&index), offered);
         let sparse = SparseLayout::of(&index, &signatures, &at)?;
         let staging = {
             let locked = self.lock()?;
@@ -96,11 +99,22 @@ impl Store {
             let locked = self.lock()?;
             // Another pull may have raised the counter since.
             let trusted = self.trusted(&layout, &sparse.reference, wanted.trust)?;
+            let active = match wanted.activate {
+                true => locked.prepare_active(&staging, &sparse.name, sparse.index.digest)?,
+                false => None,
+            };
+            // What needs room comes before what only takes its name.
+            for name in ["artifacts", "installed"] {
+                make_dir(&self.dir.join(name))?;
+            }
+            locked.raise_counter(&staging, &trusted, wanted.trust)?;
             if !locked.place_artifact(&fetched, manifest.config.artifact)? {
                 continue;
             }
-            locked.raise_counter(&staging, &trusted, wanted.trust)?;
-            let new = locked.place_layout(&dir, sparse.index.digest, &manifest, &record)?;
+            let new = locked.place_layout(&dir, &staging, sparse.index.digest, &manifest, &record)?;
+            if let Some(active) = active {
+                locked.place_active(&active, &sparse.name)?;
+            }
             return Ok(Pulled {
                 module: sparse.name,
                 reference: sparse.reference,
@@ -115,19 +129,16 @@ impl Store {
         Err(StoreError::Removed { reference: sparse.reference })
     }
 
-    /// The signatures that are offered, and those that the installed index has beside them.
-    fn with_installed(&self, index: Digest, offered: Vec<Signature>) -> Result<Vec<Signature>, StoreError> {
+    /// The signatures that are offered, and those that the installed index has beside them. Where that is damaged, it is
+    /// about to be replaced.
+    fn with_installed(&self, index: Digest, offered: Vec<Signature>) -> Vec<Signature> {
         let dir = self.installed_path(index);
-        if !dir.exists() {
-            return Ok(offered);
-        }
+        let installed = || Layout::open(&dir)?.signature_documents(index);
         let mut all = offered.clone();
-        for signature in Layout::open(&dir)?.signature_documents(index)? {
-            if !all.contains(&signature) {
-                all.push(signature);
-            }
+        if dir.exists() {
+            all.extend(installed().unwrap_or_default().into_iter().filter(|signature| !offered.contains(signature)));
         }
-        Ok(if all.len() <= SIGNATURES_MAX { all } else { offered })
+        if all.len() <= SIGNATURES_MAX { all } else { offered }
     }
 
     /// Holds the module in `layout` against what is trusted and against the counters that this store has seen.
@@ -136,6 +147,13 @@ impl Store {
         Ok(match trusted {
             Trust::Signed(signers) => {
                 let mut last_counters = self.counters()?;
+                // Whoever removed that file has not removed what is installed.
+                for installed in self.indexes()? {
+                    let record = read::<Record>(&self.installed_path(installed).join(RECORD)).ok().flatten();
+                    if let Some(release) = record.and_then(|record| record.release) {
+                        last_counters.entry(release.name).or_insert(release.counter);
+                    }
+                }
                 for (name, counter) in &signers.last_counters {
                     let seen = last_counters.entry(name.clone()).or_insert(*counter);
                     *seen = (*seen).max(*counter);
@@ -158,11 +176,26 @@ impl Store {
             },
             release: trusted.signed_by().map(|signed| signed.release.clone()),
         };
-        let before = read::<Record>(&self.installed_path(trusted.module().digest).join(RECORD))?;
-        if let Some(before) = before.filter(|before| before.word.weight() > record.word.weight()) {
+        let before = read::<Record>(&self.installed_path(trusted.module().digest).join(RECORD));
+        if let Some(before) = before.ok().flatten().filter(|before| before.word.weight() > record.word.weight()) {
             (record.word, record.release) = (before.word, before.release);
         }
         Ok(record)
+    }
+}
+
+/// That an index is offered, and of the module that was asked for.
+fn check_offer(source: &dyn Source, index: &[u8], at: &Path) -> Result<(), StoreError> {
+    let from = || source.to_string();
+    if config_of(index, at).is_ok() {
+        return Err(StoreError::NoIndex { from: from() });
+    }
+    let found = SparseLayout::of(index, &[], at)?.name;
+    match source.module() {
+        Some(expected) if expected != found => {
+            Err(StoreError::OtherModule { from: from(), found, expected: expected.to_owned() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -224,6 +257,7 @@ impl Locked<'_> {
     fn place_layout(
         &self,
         from: &Path,
+        staging: &Staging,
         index: Digest,
         manifest: &Manifest,
         record: &Record,
@@ -231,6 +265,10 @@ impl Locked<'_> {
         let parent = self.store.dir.join("installed");
         make_dir(&parent)?;
         let to = self.store.installed_path(index);
+        if to.exists() && Layout::open(&to).and_then(|layout| layout.signature_documents(index)).is_err() {
+            tracing::warn!("`{}` is damaged and is replaced", to.display());
+            rename(&to, &staging.path().join("damaged"))?;
+        }
         if to.symlink_metadata().is_err() {
             rename(from, &to)?;
             sync_dir(&parent)?;
