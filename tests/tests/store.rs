@@ -586,12 +586,14 @@ fn another_modules_index_is_not_active() {
 fn what_is_damaged_is_in_nobodys_way() {
     let _settings = settings();
     let farm = Farm::installed();
-    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
     farm.call("pull oci-dir:old:sort --key one.pub").ok();
+    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
     let sort = farm.index_of("old", "sort")["digest"].as_str().unwrap().replace("sha256:", "");
     fs::write(farm.store().join("installed").join(sort).join("index.json"), "{").unwrap();
+    let listed = farm.call("list").ok();
+    assert!(listed.stdout().contains("sha256:1.2.0") && listed.stderr().contains("is damaged"), "{listed}");
     let mut session = String::new();
-    for line in ["list", "run sha256:1.1.0", "rollback sha256", "activate sha256:1.2.0", "gc --keep 0"] {
+    for line in ["run sha256:1.1.0", "rollback sha256", "activate sha256:1.2.0", "gc --keep 0"] {
         session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
     }
     assert_snapshot!("store_damaged", session);
