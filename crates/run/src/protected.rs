@@ -4,7 +4,8 @@
 //! # When storage is protected
 //! Every directory from `/` to the file, and the file itself, is opened by its name in the directory before, without
 //! following a symbolic link, and what is asked is asked of the descriptor that is open: nothing can be exchanged between
-//! the question and the mapping. Each of them
+//! the question and the mapping. (A link on the way to the store is followed a step at a time, each step judged alike; an
+//! artifact behind one is copied and hashed.) Each of them
 //! - belongs to root, or, where the caller leaves it at the word of whoever installs ([`Owners::AnyOther`]), to any user
 //!   but the one who runs this. For root only what is root's counts: no lesser user decides what root executes;
 //! - can be written by nobody but its owner. Permission bits answer for access control lists, too: whatever a list

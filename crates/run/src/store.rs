@@ -34,7 +34,7 @@ mod installed;
 pub use collect::{Garbage, GarbageKind};
 pub use documents::{Record, STORE_SCHEMA, Word};
 pub use error::StoreError;
-pub use installed::Installed;
+pub use installed::{Damaged, Installed};
 pub use pull::{Pulled, Wanted};
 pub use transfer::Progress;
 

@@ -24,6 +24,9 @@ pub struct Installed {
     active: bool,
 }
 
+/// An installed index, and what is wrong with it.
+pub type Damaged = (Digest, StoreError);
+
 impl Store {
     /// The module called `name`: `NAME` is its active version, `NAME:VERSION` and `NAME@sha256:…` any that is installed,
     /// and so is its index's digest alone.
@@ -94,7 +97,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store can't be read.
-    pub fn installed(&self) -> Result<(Vec<Installed>, Vec<(Digest, StoreError)>), StoreError> {
+    pub fn installed(&self) -> Result<(Vec<Installed>, Vec<Damaged>), StoreError> {
         let (mut whole, mut damaged) = (Vec::new(), Vec::new());
         for index in self.indexes()? {
             match self.installed_now(index) {
