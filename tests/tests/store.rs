@@ -472,6 +472,162 @@ fn a_store_that_everybody_can_write_is_no_word() {
 }
 
 #[test]
+fn whatever_the_group_can_write_is_no_word() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    let installed = fs::read_dir(farm.store().join("installed")).unwrap().next().unwrap().unwrap().path();
+    let active = farm.store().join("active");
+    let files = [active.join("sha256.json"), installed.join("install.json"), farm.store().join("store.json")];
+    for path in [farm.store(), active, farm.store().join("installed"), installed].iter().chain(&files) {
+        let before = fs::metadata(path).unwrap().permissions();
+        fs::set_permissions(path, fs::Permissions::from_mode(before.mode() | 0o020)).unwrap();
+        let refused = farm.call("run sha256").fails();
+        let expected = format!("its group can write `{}`", path.display());
+        assert!(refused.stderr().contains(&expected), "{refused}");
+        farm.runs("run sha256 --key one.pub");
+        fs::set_permissions(path, before).unwrap();
+    }
+    farm.runs("run sha256");
+    fs::set_permissions(farm.store().join("active"), fs::Permissions::from_mode(0o775)).unwrap();
+    assert_snapshot!("store_open_to_group", farm.shown("run sha256"));
+}
+
+#[test]
+fn every_step_of_a_link_to_a_store_is_judged() {
+    let farm = Farm::installed();
+    let open = farm.path().join("open");
+    fs::create_dir(&open).unwrap();
+    // Two steps: `link` leads to `open/link`, which leads to the store.
+    symlink("../store", open.join("link")).unwrap();
+    symlink(open.join("link"), farm.path().join("link")).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+    farm.runs("run --store link sha256");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = farm.call("run --store link sha256").fails();
+    assert!(refused.stderr().contains(&format!("everybody can write `{}`", open.display())), "{refused}");
+    let refused = farm.call("pull --store link oci-dir:new:sha256 --key one.pub").fails();
+    assert!(refused.stderr().contains("nothing is written to"), "{refused}");
+    farm.runs("run --store link sha256 --key one.pub");
+    symlink("turn", farm.path().join("turn")).unwrap();
+    assert_eq!(farm.call("run --store turn sha256").run().code(), 1);
+}
+
+#[test]
+fn a_link_inside_a_store_is_refused_before_anything_is_touched() {
+    let _settings = settings();
+    for name in ["tmp", "partial", "installed", "artifacts", "active"] {
+        let farm = Farm::installed();
+        let elsewhere = farm.path().join("elsewhere");
+        fs::create_dir_all(elsewhere.join("theirs/deep")).unwrap();
+        fs::write(elsewhere.join("theirs/deep/file"), b"theirs").unwrap();
+        let place = farm.store().join(name);
+        if place.exists() {
+            fs::rename(&place, farm.path().join("moved")).unwrap();
+        }
+        symlink(&elsewhere, &place).unwrap();
+        for line in ["pull oci-dir:new:sha256 --key one.pub", "activate sha256", "rollback sha256", "gc --keep 0"] {
+            let refused = farm.call(line).fails();
+            assert!(
+                refused.stderr().contains(&format!("store/{name}` is malformed: it is a symbolic link")),
+                "{refused}"
+            );
+            assert!(elsewhere.join("theirs/deep/file").exists(), "{line}");
+            assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1, "{line}");
+        }
+        if name == "tmp" {
+            assert_snapshot!("store_link_inside", farm.shown("gc --keep 0"));
+        }
+    }
+    // A link in there goes, and what it leads to stays.
+    let farm = Farm::installed();
+    fs::create_dir(farm.path().join("theirs")).unwrap();
+    fs::write(farm.path().join("theirs/file"), b"theirs").unwrap();
+    fs::create_dir(farm.store().join("tmp/left")).unwrap();
+    symlink(farm.path().join("theirs"), farm.store().join("tmp/link")).unwrap();
+    symlink(farm.path().join("theirs"), farm.store().join("tmp/left/link")).unwrap();
+    symlink(farm.path().join("theirs"), farm.store().join("partial/link")).unwrap();
+    // Nor does it wait for whoever would write into this one.
+    assert!(Command::new("mkfifo").arg(farm.store().join("partial/fifo")).status().unwrap().success());
+    farm.call("gc --keep 0").ok();
+    assert_eq!(fs::read_dir(farm.store().join("tmp")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(farm.store().join("partial")).unwrap().count(), 0);
+    assert!(farm.path().join("theirs/file").exists());
+    farm.runs("run sha256");
+}
+
+#[test]
+fn whoever_waits_for_the_lock_says_so() {
+    let farm = Farm::installed();
+    let path = farm.store().join("lock");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let lock = fs::File::open(&path).unwrap();
+    lock.lock().unwrap();
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| farm.call("activate sha256").ok());
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        lock.unlock().unwrap();
+        waiting.join().unwrap()
+    });
+    let said = format!("waiting for another isomer-run on `{}`", path.display());
+    assert!(waiting.stderr().contains(&said), "{waiting}");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn another_modules_index_is_not_active() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    farm.call("pull oci-dir:old:sort --key one.pub --activate").ok();
+    fs::copy(farm.store().join("active/sort.json"), farm.store().join("active/sha256.json")).unwrap();
+    assert_snapshot!("store_active_other_module", farm.shown("run sha256"));
+}
+
+#[test]
+fn what_is_damaged_is_in_nobodys_way() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    farm.call("pull oci-dir:old:sort --key one.pub").ok();
+    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+    let sort = farm.index_of("old", "sort")["digest"].as_str().unwrap().replace("sha256:", "");
+    fs::write(farm.store().join("installed").join(sort).join("index.json"), "{").unwrap();
+    let listed = farm.call("list").ok();
+    assert!(listed.stdout().contains("sha256:1.2.0") && listed.stderr().contains("is damaged"), "{listed}");
+    let mut session = String::new();
+    for line in ["run sha256:1.1.0", "rollback sha256", "activate sha256:1.2.0", "gc --keep 0"] {
+        session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
+    }
+    assert_snapshot!("store_damaged", session);
+}
+
+#[test]
+fn the_umask_decides_nothing() {
+    let farm = Farm::new();
+    let pull = |umask: &str, store: &str| {
+        let line =
+            format!("umask {umask} && exec \"$0\" pull oci-dir:old:sha256 --key one.pub --activate --store {store}");
+        let pulled = Command::new("sh").args(["-c", &line]).arg(isomer_run_path()).current_dir(farm.path()).output();
+        assert!(pulled.unwrap().status.success());
+        let mut left = vec![farm.path().join(store)];
+        while let Some(path) = left.pop() {
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            let name = path.file_name().unwrap();
+            let expected = match path.extension().and_then(|it| it.to_str()) {
+                _ if path.is_dir() => 0o755,
+                _ if name == "lock" => 0o600,
+                Some("cwasm") => 0o444,
+                _ => 0o644,
+            };
+            assert_eq!(mode, expected, "{umask}: {}", path.display());
+            if path.is_dir() {
+                left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+    };
+    pull("077", "closed");
+    pull("000", "open");
+}
+
+#[test]
 fn what_is_no_store_is_left_alone() {
     let _settings = settings();
     let farm = Farm::installed();
@@ -555,8 +711,16 @@ fn another_user_reads_and_cannot_write() {
     let mapped = |line: &str| String::from_utf8_lossy(&nobody(line).stderr).contains("is mapped from the store");
     assert!(mapped("run --explain sha256"));
     assert!(!mapped("run --explain sha256 --key one.pub"));
-    // Root executes nothing that a lesser user could have changed without looking.
-    let explained = farm.runs("run --explain sha256").stderr();
+    // Root takes no lesser user's word, and writes nothing where one decides what is there.
+    let before = farm.files();
+    let _settings = settings();
+    assert_snapshot!("store_of_another_user", farm.shown("run sha256"));
+    assert_snapshot!("store_of_another_user_pull", farm.shown("pull oci-dir:new:sha256 --key one.pub"));
+    for line in ["activate sha256", "rollback sha256", "gc --keep 0"] {
+        assert!(farm.call(line).fails().stderr().contains("nothing is written to"), "{line}");
+    }
+    assert_eq!(farm.files(), before);
+    let explained = farm.runs("run --explain sha256 --key one.pub").stderr();
     assert!(explained.contains("belongs to the user 1234, not to root"), "{explained}");
     assert!(chown("65534:65534").success());
     let explained = nobody("run --explain sha256");

@@ -4,7 +4,8 @@
 //! # When storage is protected
 //! Every directory from `/` to the file, and the file itself, is opened by its name in the directory before, without
 //! following a symbolic link, and what is asked is asked of the descriptor that is open: nothing can be exchanged between
-//! the question and the mapping. Each of them
+//! the question and the mapping. (A link on the way to the store is followed a step at a time, each step judged alike; an
+//! artifact behind one is copied and hashed.) Each of them
 //! - belongs to root, or, where the caller leaves it at the word of whoever installs ([`Owners::AnyOther`]), to any user
 //!   but the one who runs this. For root only what is root's counts: no lesser user decides what root executes;
 //! - can be written by nobody but its owner. Permission bits answer for access control lists, too: whatever a list
@@ -20,15 +21,17 @@
 
 use crate::map::Map;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Stat, StatVfsMountFlags, fstat, fstatfs, fstatvfs, openat, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, StatVfsMountFlags, fstat, fstatfs, fstatvfs, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 use rustix::process::geteuid;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Whose files are believed not to change.
@@ -75,9 +78,27 @@ pub enum Weakness {
 }
 
 impl Weakness {
-    /// Whether anybody at all could change it.
-    pub fn is_open_to_all(&self) -> bool {
-        matches!(self, Weakness::Writable { mode, .. } if mode & 0o002 != 0)
+    /// Whether somebody else decides what is there: nothing is written into a store where that is so.
+    pub(crate) fn is_foreign(&self) -> bool {
+        match self {
+            Weakness::Owner { .. } | Weakness::Sticky(_) => true,
+            Weakness::Writable { mode, .. } => mode & 0o002 != 0,
+            _ => false,
+        }
+    }
+
+    /// Whether the word of an installation is worth nothing there. Where a link led has been looked at, and who runs
+    /// something may have installed it.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        matches!(self, Weakness::Owner { .. } | Weakness::Sticky(_) | Weakness::Writable { .. })
+    }
+
+    /// The directory or file.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Weakness::Link(path) | Weakness::Own(path) | Weakness::Sticky(path) | Weakness::NoExecution(path) => path,
+            Weakness::Owner { path, .. } | Weakness::Writable { path, .. } | Weakness::FileSystem { path, .. } => path,
+        }
     }
 }
 
@@ -160,12 +181,30 @@ pub(crate) fn open(dir: &Path, names: &[&str], owners: Owners) -> Result<Opened,
     Ok(Opened { file: fd.into(), size_bytes, weaknesses: way.weaknesses })
 }
 
-/// Every reason why others could change what is in `dir`.
-pub(crate) fn weaknesses(dir: &Path) -> Result<Vec<Weakness>, (PathBuf, io::Error)> {
+/// Every reason why others could change the directory or file `below` `dir`, or put another one in its place. A symbolic
+/// link on the way to `dir` is followed a step at a time, and whoever could change a step is found; one below it is an
+/// error.
+pub(crate) fn weaknesses(dir: &Path, below: &Path) -> Result<Vec<Weakness>, (PathBuf, io::Error)> {
     let mut way = Way::from_root(Owners::AnyOther)?;
     way.follow(&std::path::absolute(dir).map_err(|error| (dir.to_owned(), error))?)?;
+    for name in below {
+        way.path.push(name);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let next = openat(&way.fd, name, flags, Mode::empty()).and_then(|fd| Ok((fstat(&fd)?, fd)));
+        let (stat, fd) = next.map_err(|error| way.error(error))?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+            return Err((way.path, io::Error::other(IS_LINK)));
+        }
+        way.judge(&stat);
+        way.fd = fd;
+    }
     Ok(way.weaknesses)
 }
+
+const IS_LINK: &str = "it is a symbolic link";
+
+/// As many as the kernel follows.
+const LINKS_MAX: usize = 40;
 
 /// The directories passed so far.
 struct Way {
@@ -175,6 +214,8 @@ struct Way {
     fd: OwnedFd,
     /// Whether everybody may put something beside what comes next.
     sticky: bool,
+    /// How many symbolic links were followed.
+    links: usize,
     weaknesses: Vec<Weakness>,
 }
 
@@ -186,7 +227,7 @@ impl Way {
         let opened = openat(CWD, &path, DIRECTORY, Mode::empty()).and_then(|fd| Ok((fstat(&fd)?, fd)));
         let (stat, fd) = opened.map_err(|error| (path.clone(), error.into()))?;
         let user = geteuid().as_raw();
-        let mut way = Way { owners, user, path, fd, sticky: false, weaknesses: Vec::new() };
+        let mut way = Way { owners, user, path, fd, sticky: false, links: 0, weaknesses: Vec::new() };
         way.judge(&stat);
         Ok(way)
     }
@@ -196,7 +237,8 @@ impl Way {
             match component {
                 Component::Normal(name) => self.enter(name.as_ref(), true)?,
                 Component::ParentDir => self.enter("..".as_ref(), true)?,
-                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+                Component::RootDir => self.back_to_root()?,
+                Component::CurDir | Component::Prefix(_) => {}
             }
         }
         Ok(())
@@ -205,10 +247,10 @@ impl Way {
     fn enter(&mut self, name: &Path, links: bool) -> Result<(), (PathBuf, io::Error)> {
         self.path.push(name);
         let next = match openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
-            Err(Errno::NOTDIR | Errno::LOOP) if links && self.is_link(name) => {
-                self.weaknesses.push(Weakness::Link(self.path.clone()));
-                openat(&self.fd, name, DIRECTORY, Mode::empty())
-            }
+            Err(Errno::NOTDIR | Errno::LOOP) if links => match self.link(name) {
+                Some(stat) => return self.follow_link(name, &stat),
+                None => Err(Errno::NOTDIR),
+            },
             other => other,
         };
         let next = next.and_then(|fd| Ok((fstat(&fd)?, fd)));
@@ -218,16 +260,36 @@ impl Way {
         Ok(())
     }
 
-    fn is_link(&self, name: &Path) -> bool {
-        let stat = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
-        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    fn link(&self, name: &Path) -> Option<Stat> {
+        let stat = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::Symlink).then_some(stat)
     }
 
-    /// Looks at who can change what is at the path now.
-    fn judge(&mut self, stat: &Stat) {
+    /// Goes where a link leads, by all directories on the way: whoever can write one of them decides where it ends.
+    fn follow_link(&mut self, name: &Path, stat: &Stat) -> Result<(), (PathBuf, io::Error)> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return Err((self.path.clone(), io::Error::other("too many symbolic links")));
+        }
+        self.weaknesses.push(Weakness::Link(self.path.clone()));
+        // Everybody can "write" a link.
+        self.judge_owner(stat);
+        let target = readlinkat(&self.fd, name, Vec::new()).map_err(|error| self.error(error))?;
+        self.path.pop();
+        self.follow(Path::new(OsStr::from_bytes(target.as_bytes())))
+    }
+
+    fn back_to_root(&mut self) -> Result<(), (PathBuf, io::Error)> {
+        self.path = PathBuf::from("/");
+        self.fd = openat(CWD, &self.path, DIRECTORY, Mode::empty()).map_err(|error| self.error(error))?;
+        self.sticky = false;
+        Ok(())
+    }
+
+    fn judge_owner(&mut self, stat: &Stat) {
         const ROOT: u32 = 0;
         let path = || self.path.clone();
-        let mut found = Vec::new();
+        let found = &mut self.weaknesses;
         if stat.st_uid != ROOT {
             if stat.st_uid == self.user {
                 found.push(Weakness::Own(path()));
@@ -237,15 +299,20 @@ impl Way {
                 found.push(Weakness::Sticky(path()));
             }
         }
+    }
+
+    /// Looks at who can change what is at the path now.
+    fn judge(&mut self, stat: &Stat) {
+        const ROOT: u32 = 0;
+        self.judge_owner(stat);
         let mode = stat.st_mode & 0o7777;
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let writable = mode & 0o022 != 0;
         let sticky = directory && mode & 0o1000 != 0 && stat.st_uid == ROOT;
         if writable && !sticky {
-            found.push(Weakness::Writable { path: path(), mode });
+            self.weaknesses.push(Weakness::Writable { path: self.path.clone(), mode });
         }
         self.sticky = writable && sticky;
-        self.weaknesses.extend(found);
     }
 
     fn judge_file_system(&mut self, file: &OwnedFd) -> Result<(), (PathBuf, io::Error)> {
@@ -268,7 +335,7 @@ impl Way {
     fn error(&self, error: Errno) -> (PathBuf, io::Error) {
         let error = match error {
             // What a symbolic link is to O_NOFOLLOW.
-            Errno::LOOP => io::Error::other("it is a symbolic link, expected a file"),
+            Errno::LOOP => io::Error::other(format!("{IS_LINK}, expected a file")),
             other => other.into(),
         };
         (self.path.clone(), error)

@@ -34,23 +34,33 @@ mod installed;
 pub use collect::{Garbage, GarbageKind};
 pub use documents::{Record, STORE_SCHEMA, Word};
 pub use error::StoreError;
-pub use installed::Installed;
+pub use installed::{Damaged, Installed};
 pub use pull::{Pulled, Wanted};
 pub use transfer::Progress;
 
 use crate::protected::{self, Weakness};
 use documents::{Counters, StoreDocument};
-use files::{entries, io_error, json, make_dir, read, rename, sync_dir, write_new};
+use files::{entries, io_error, json, make_dir, read, remove, rename, sync_dir, write_new};
 use isomer_contract::Digest;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Where the store is, unless somebody says otherwise.
 pub const DEFAULT_STORE: &str = "/var/lib/isomer";
 
 /// What the temporary directories of a store hold beside what is written there: whoever has it locked is alive.
 const OWNER: &str = "owner";
+
+/// How long whoever changes the store is waited for in silence.
+const SILENT_WAIT: Duration = Duration::from_secs(3);
+
+/// What a writer of the store works on.
+const WRITTEN: [&str; 9] =
+    ["", "active", "installed", "artifacts", "tmp", "partial", "lock", "store.json", "counters.json"];
 
 /// A directory with what was pulled.
 #[derive(Clone, Debug)]
@@ -82,10 +92,10 @@ impl Store {
     /// The store in `dir`; a new one where there is nothing.
     ///
     /// # Errors
-    /// When the directory holds other things, or everybody can write it.
+    /// When the directory holds other things, or others decide what is in it.
     pub fn create(dir: &Path) -> Result<Store, StoreError> {
         match Store::open(dir) {
-            Ok(store) => return store.check_closed().map(|()| store),
+            Ok(store) => return store.check_ours().map(|()| store),
             Err(StoreError::NoStore { .. }) => {}
             // Another process is making it now, or died before it was done.
             Err(StoreError::NotAStore { .. })
@@ -93,8 +103,11 @@ impl Store {
             Err(error) => return Err(error),
         }
         let store = Store { dir: dir.to_owned() };
-        DirBuilder::new().mode(0o755).recursive(true).create(dir).map_err(io_error("create", dir))?;
-        store.check_closed()?;
+        if let Some(parent) = dir.parent().filter(|_| !dir.exists()) {
+            DirBuilder::new().mode(0o755).recursive(true).create(parent).map_err(io_error("create", parent))?;
+            make_dir(dir)?;
+        }
+        store.check_ours()?;
         let locked = store.lock()?;
         let file = store.dir.join("store.json");
         if !file.exists() {
@@ -110,20 +123,43 @@ impl Store {
         &self.dir
     }
 
-    /// That not everybody can change what is believed.
-    fn check_closed(&self) -> Result<(), StoreError> {
-        for name in ["", "active", "installed"] {
-            let dir = if name.is_empty() { self.dir.clone() } else { self.dir.join(name) };
-            let weaknesses = match protected::weaknesses(&dir) {
-                Ok(weaknesses) => weaknesses,
-                Err((_, error)) if error.kind() == std::io::ErrorKind::NotFound => continue,
+    /// That what says that the module with `index` is installed, and active, was said by whoever may install.
+    fn check_believed(&self, module: &str, index: Digest) -> Result<(), StoreError> {
+        let installed = Path::new("installed").join(index.hex());
+        let record = installed.join("install.json");
+        let active = Path::new("active").join(format!("{module}.json"));
+        let directories = ["", "store.json", "active", "installed"].map(Path::new).into_iter();
+        let distrusted =
+            self.weakness(directories.chain([&*active, &*installed, &*record]), Weakness::is_distrusted)?;
+        distrusted.map_or(Ok(()), |weakness| Err(StoreError::NotBelieved { dir: self.dir.clone(), weakness }))
+    }
+
+    /// That nobody else decides what is in the store that is to be changed.
+    fn check_ours(&self) -> Result<(), StoreError> {
+        let foreign = self.weakness(WRITTEN.into_iter().map(Path::new), Weakness::is_foreign)?;
+        foreign.map_or(Ok(()), |weakness| Err(StoreError::NotOurs { dir: self.dir.clone(), weakness }))
+    }
+
+    /// The first weakness that counts of those of `paths` that are there.
+    fn weakness<'a>(
+        &self,
+        paths: impl Iterator<Item = &'a Path>,
+        counts: fn(&Weakness) -> bool,
+    ) -> Result<Option<Weakness>, StoreError> {
+        for path in paths {
+            match protected::weaknesses(&self.dir, path) {
+                Err((_, error)) if error.kind() == ErrorKind::NotFound => {}
+                Err((file, error)) if error.kind() == ErrorKind::Other => {
+                    return Err(StoreError::Malformed { file, reason: error.to_string() });
+                }
                 Err((path, error)) => return Err(io_error("read", &path)(error)),
-            };
-            if let Some(weakness) = weaknesses.into_iter().find(Weakness::is_open_to_all) {
-                return Err(StoreError::OpenToAll { dir: self.dir.clone(), weakness });
+                Ok(weaknesses) => match weaknesses.into_iter().find(counts) {
+                    None => {}
+                    found => return Ok(found),
+                },
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn artifact_path(&self, artifact: Digest) -> PathBuf {
@@ -144,10 +180,25 @@ impl Store {
 
     /// Waits for whoever changes the store now. Held for moments.
     fn lock(&self) -> Result<Locked<'_>, StoreError> {
+        self.check_ours()?;
         let path = self.dir.join("lock");
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o644).custom_flags(libc::O_NOFOLLOW);
+        // Who can open a file can lock it, and stop everybody else.
+        options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let file = options.open(&path).map_err(io_error("open", &path))?;
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(io_error("open", &path))?;
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Locked { store: self, _file: file }),
+                Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+                Err(TryLockError::WouldBlock) if start.elapsed() < SILENT_WAIT => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(TryLockError::WouldBlock) => break,
+            }
+        }
+        tracing::warn!("waiting for another isomer-run on `{}`", path.display());
         file.lock().map_err(io_error("lock", &path))?;
         Ok(Locked { store: self, _file: file })
     }
@@ -188,11 +239,8 @@ impl Locked<'_> {
     /// The temporary directories whose owners are gone.
     fn abandoned(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut abandoned = entries(&self.store.dir.join("tmp"))?;
-        abandoned.retain(|path| match File::open(path.join(OWNER)) {
-            Ok(owner) => owner.try_lock().is_ok(),
-            // Directories are made, and get their owner, under the lock that is held here.
-            Err(_) => true,
-        });
+        // Directories are made, and get their owner, under the lock that is held here.
+        abandoned.retain(|path| !is_in_use(&path.join(OWNER)));
         Ok(abandoned)
     }
 
@@ -217,15 +265,10 @@ impl Staging {
     }
 }
 
-/// Removes a file or a directory, if it is there.
-fn remove(path: &Path) -> Result<(), StoreError> {
-    let removed = match path.symlink_metadata() {
-        Ok(there) if there.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
-        _ => Ok(()),
-    }
+/// Whether a process that is alive has the file at `path` locked. What is no regular file nobody has.
+fn is_in_use(path: &Path) -> bool {
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let file = opened.ok().filter(|file| file.metadata().is_ok_and(|there| there.is_file()));
+    file.is_some_and(|file| file.try_lock().is_err())
 }

@@ -2,7 +2,7 @@
 
 use super::store;
 use isomer_contract::Digest;
-use isomer_run::{Installed, Record};
+use isomer_run::{Installed, Record, StoreError};
 use isomer_terminal::{Failure, aligned, bytes};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -34,10 +34,16 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let installed = arguments.store.open()?.installed()?;
+    let (installed, mut damaged) = arguments.store.open()?.installed()?;
     let mut rows = Vec::new();
     for installed in &installed {
-        rows.extend(rows_of(installed)?);
+        match rows_of(installed) {
+            Ok(of_module) => rows.extend(of_module),
+            Err(error) => damaged.push((installed.module().digest, error)),
+        }
+    }
+    for (index, error) in damaged {
+        tracing::warn!("the installed index {index} is damaged: {error}; remove it and pull it again");
     }
     if arguments.json {
         isomer_terminal::print_json(&rows)?;
@@ -49,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows_of(installed: &Installed) -> Result<Vec<Row<'_>>, Failure> {
+fn rows_of(installed: &Installed) -> Result<Vec<Row<'_>>, StoreError> {
     let module = installed.module();
     let row = |manifest: isomer_release::Manifest| Row {
         module: &module.name,

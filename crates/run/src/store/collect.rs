@@ -3,13 +3,13 @@
 
 use super::documents::Active;
 use super::error::StoreError;
+use super::files::remove;
 use super::files::{entries, io_error, rename, sync_dir};
 use super::pull::RECORD;
-use super::{Installed, Locked, Store, remove};
+use super::{Installed, Locked, Store, is_in_use};
 use isomer_contract::Digest;
 use isomer_trust::Timestamp;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Something that a store does not need any more.
@@ -49,7 +49,10 @@ impl Store {
     pub fn collect(&self, keep: usize, dry_run: bool) -> Result<Vec<Garbage>, StoreError> {
         let locked = self.lock()?;
         let (mut garbage, mut needed) = (Vec::new(), BTreeSet::new());
-        let all = self.installed()?;
+        let (all, damaged) = self.installed()?;
+        if let Some((_, error)) = damaged.into_iter().next() {
+            return Err(error);
+        }
         for versions in all.chunk_by(|a, b| a.module().name == b.module().name) {
             let kept = self.kept(versions, keep)?;
             for installed in versions {
@@ -121,9 +124,8 @@ impl Locked<'_> {
     fn unfinished(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut unfinished = self.abandoned()?;
         for path in entries(&self.store.dir.join("partial"))? {
-            let file = File::open(&path).map_err(io_error("open", &path))?;
             // Whoever opened it a moment ago finds that it is gone, and makes it again.
-            if file.try_lock().is_ok() {
+            if !is_in_use(&path) {
                 unfinished.push(path);
             }
         }

@@ -41,12 +41,20 @@ pub enum StoreError {
         /// What was found and expected.
         reason: String,
     },
-    /// Everybody can write where only who installs may.
+    /// Others can change what says that a module was installed.
     #[error("nothing in `{}` is believed: {weakness}", .dir.display())]
-    OpenToAll {
+    NotBelieved {
         /// The store.
         dir: PathBuf,
-        /// Who can write what.
+        /// Who can change what.
+        weakness: Weakness,
+    },
+    /// Others decide what is in the store.
+    #[error("nothing is written to `{}`: {weakness}", .dir.display())]
+    NotOurs {
+        /// The store.
+        dir: PathBuf,
+        /// Who can change what.
         weakness: Weakness,
     },
     /// Another module is offered where one was asked for.
@@ -191,8 +199,19 @@ impl Hinted for StoreError {
                     .to_owned()
             }
             StoreError::Malformed { .. } => "it was damaged or changed by hand: remove it and pull again".to_owned(),
-            StoreError::OpenToAll { .. } => {
-                "`chmod o-w` that, or say whom you trust with `--key`, `--trust` or `--digest`".to_owned()
+            StoreError::NotBelieved { weakness: Weakness::Writable { path, .. }, .. } => {
+                let path = path.display();
+                format!("`chmod go-w {path}`, or say whom you trust with `--key`, `--trust` or `--digest`")
+            }
+            StoreError::NotBelieved { .. } => {
+                "say whom you trust with `--key`, `--trust` or `--digest`, or use a store of your own with `--store`"
+                    .to_owned()
+            }
+            StoreError::NotOurs { weakness: weakness @ Weakness::Writable { .. }, .. } => {
+                format!("`chmod o-w {}`, or use a store of your own with `--store`", weakness.path().display())
+            }
+            StoreError::NotOurs { .. } => {
+                "run it as the user who owns the store, or use one of your own with `--store`".to_owned()
             }
             StoreError::NotInstalled { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
             StoreError::NotInstalled { .. } => "install it with `isomer-run pull`".to_owned(),

@@ -2,11 +2,16 @@
 //! the bytes are on disk, a symbolic link followed inside the store.
 
 use super::error::StoreError;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The store's own documents are a page of JSON.
@@ -17,29 +22,77 @@ pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Err
     move |source| StoreError::Io { action, path, source }
 }
 
-/// Makes a directory that only its owner can write, where there is none.
+/// Makes a directory that everybody can read and only its owner can write, whatever the umask, where there is none.
 pub(super) fn make_dir(path: &Path) -> Result<(), StoreError> {
-    match DirBuilder::new().mode(0o755).create(path) {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => open_dir(path)?.set_permissions(Permissions::from_mode(0o755)).map_err(io_error("create", path)),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let there = path.symlink_metadata().map_err(io_error("read", path))?;
-            if there.is_dir() {
-                return Ok(());
-            }
-            let reason = if there.is_symlink() { "it is a symbolic link" } else { "it is a file" };
-            Err(StoreError::Malformed { file: path.to_owned(), reason: format!("{reason}, expected a directory") })
+            if there.is_dir() { Ok(()) } else { Err(no_directory(path)) }
         }
-        other => other.map_err(io_error("create", path)),
+        Err(error) => Err(io_error("create", path)(error)),
     }
+}
+
+/// As [`make_dir`], with those above it.
+fn make_dirs(path: &Path) -> Result<(), StoreError> {
+    match path.parent() {
+        Some(parent) if !path.exists() => make_dirs(parent).and_then(|()| make_dir(path)),
+        _ => Ok(()),
+    }
+}
+
+fn no_directory(path: &Path) -> StoreError {
+    let found = if path.is_symlink() { "a symbolic link" } else { "no directory" };
+    StoreError::Malformed { file: path.to_owned(), reason: format!("it is {found}, expected a directory") }
+}
+
+/// The directory at `path`, and never what a symbolic link there leads to.
+fn open_dir(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path);
+    opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP | libc::ENOTDIR) => no_directory(path),
+        _ => io_error("read", path)(error),
+    })
+}
+
+/// Removes a file or a directory of the store, if it is there, by its name in the open directory that it is in.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    match open_dir(parent).map(|dir| remove_in(dir.as_fd(), name)) {
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(Err(Errno::NOENT)) => Ok(()),
+        Ok(removed) => removed.map_err(|error| io_error("remove", path)(error.into())),
+    }
+}
+
+fn remove_in(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        removed => return removed,
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let below = openat(dir, name, flags, Mode::empty())?;
+    for entry in Dir::read_from(&below)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            remove_in(below.as_fd(), OsStr::from_bytes(entry.file_name().to_bytes()))?;
+        }
+    }
+    unlinkat(dir, name, AtFlags::REMOVEDIR)
 }
 
 /// A new file whose bytes are on disk.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     if let Some(dir) = path.parent() {
-        DirBuilder::new().mode(0o755).recursive(true).create(dir).map_err(io_error("create", dir))?;
+        make_dirs(dir)?;
     }
     let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map_err(io_error("create", path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io_error("write", path))
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io_error("create", path))?;
+    let readable = file.set_permissions(Permissions::from_mode(0o644));
+    readable.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all()).map_err(io_error("write", path))
 }
 
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
@@ -87,17 +140,20 @@ pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
     (isomer_contract::canonical_json(value) + "\n").into_bytes()
 }
 
-/// What is in `dir`, sorted; nothing when it is not there.
+/// What is in `dir`, sorted; nothing when it is not there. A symbolic link in its place is refused.
 pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let listed = match fs::read_dir(dir) {
-        Ok(listed) => listed,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(io_error("read", dir)(error)),
+    let opened = match open_dir(dir) {
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened?,
     };
-    let mut paths = listed
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(io_error("read", dir))?;
+    let failed = |error: Errno| io_error("read", dir)(error.into());
+    let mut paths = Vec::new();
+    for entry in Dir::read_from(&opened).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            paths.push(dir.join(OsStr::from_bytes(entry.file_name().to_bytes())));
+        }
+    }
     paths.sort();
     Ok(paths)
 }

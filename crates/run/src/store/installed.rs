@@ -24,6 +24,9 @@ pub struct Installed {
     active: bool,
 }
 
+/// An installed index, and what is wrong with it.
+pub type Damaged = (Digest, StoreError);
+
 impl Store {
     /// The module called `name`: `NAME` is its active version, `NAME:VERSION` and `NAME@sha256:…` any that is installed,
     /// and so is its index's digest alone.
@@ -33,7 +36,13 @@ impl Store {
     pub fn find(&self, name: &str) -> Result<Installed, StoreError> {
         if is_module_name(name) {
             if let Some(active) = self.active(name)? {
-                return self.installed_as(active.index, true);
+                let installed = self.installed_as(active.index, true)?;
+                let other = &installed.module.name;
+                if other != name {
+                    let reason = format!("its index is that of `{other}`, expected one of `{name}`");
+                    return Err(StoreError::Malformed { file: self.active_path(name), reason });
+                }
+                return Ok(installed);
             }
             let installed = self.references()?;
             let of_name = |(module, _, _): &&(String, String, Digest)| module == name;
@@ -83,19 +92,27 @@ impl Store {
         }
     }
 
-    /// Everything that is installed, by name and then by the time of its pull.
+    /// Everything that is installed, by name and then by the time of its pull; and what is wrong with each index that is
+    /// damaged.
     ///
     /// # Errors
-    /// When a part of it is damaged.
-    pub fn installed(&self) -> Result<Vec<Installed>, StoreError> {
-        let mut all = Vec::new();
+    /// When the store can't be read.
+    pub fn installed(&self) -> Result<(Vec<Installed>, Vec<Damaged>), StoreError> {
+        let (mut whole, mut damaged) = (Vec::new(), Vec::new());
         for index in self.indexes()? {
-            let mut installed = self.installed_as(index, false)?;
-            installed.active = self.active(&installed.module.name)?.is_some_and(|active| active.index == index);
-            all.push(installed);
+            match self.installed_now(index) {
+                Ok(installed) => whole.push(installed),
+                Err(error) => damaged.push((index, error)),
+            }
         }
-        all.sort_by(|a, b| (&a.module.name, &a.record.at).cmp(&(&b.module.name, &b.record.at)));
-        Ok(all)
+        whole.sort_by(|a: &Installed, b| (&a.module.name, &a.record.at).cmp(&(&b.module.name, &b.record.at)));
+        Ok((whole, damaged))
+    }
+
+    fn installed_now(&self, index: Digest) -> Result<Installed, StoreError> {
+        let mut installed = self.installed_as(index, false)?;
+        installed.active = self.active(&installed.module.name)?.is_some_and(|active| active.index == index);
+        Ok(installed)
     }
 
     pub(super) fn active(&self, module: &str) -> Result<Option<Active>, StoreError> {
@@ -108,11 +125,17 @@ impl Store {
         Ok(paths.iter().filter_map(digest).collect())
     }
 
-    /// The name, reference and index of all that is installed.
+    /// The name, reference and index of all that is installed and whole: what is damaged is in nobody else's way.
     fn references(&self) -> Result<Vec<(String, String, Digest)>, StoreError> {
         let mut references = Vec::new();
         for index in self.indexes()? {
-            let layout = Layout::open(&self.installed_path(index))?;
+            let layout = match Layout::open(&self.installed_path(index)) {
+                Ok(layout) => layout,
+                Err(error) => {
+                    tracing::warn!("the installed index {index} is damaged: {error}");
+                    continue;
+                }
+            };
             let entry = layout.modules().iter().find(|entry| entry.digest == index);
             references.extend(entry.map(|entry| (entry.name.clone(), entry.reference.clone(), index)));
         }
@@ -163,11 +186,11 @@ impl Installed {
     /// may be run again after something newer, and a policy's `[minimum-counter]` says otherwise.
     ///
     /// # Errors
-    /// When it is not, or when its installation is no word, because everybody can write the store.
+    /// When it is not, or when its installation is no word, because others can write the store.
     pub fn trust(&self, on: Option<&Trust>) -> Result<TrustedModule, StoreError> {
         let as_installed = Trust::Digest(self.module.digest);
         if on.is_none() {
-            self.store.check_closed()?;
+            self.store.check_believed(&self.module.name, self.module.digest)?;
         }
         let trusted = trust(&self.layout, self.module.clone(), on.unwrap_or(&as_installed))?;
         Ok(trusted.only(|variant| self.layout.has_manifest(variant)))
