@@ -305,6 +305,16 @@ pub fn host() -> serde_json::Value {
     isomer_run().line("host --json").ok().json()
 }
 
+/// Copies all that is in the directory `from` into `to`, which may be there.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() { copy(&entry.path(), &to) } else { fs::copy(entry.path(), to).map(drop).unwrap() }
+    }
+}
+
 /// The content of every file below `directory`, by its path there.
 pub fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();

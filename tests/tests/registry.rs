@@ -4,13 +4,12 @@
 use insta::assert_snapshot;
 use isomer_tests::proxy::{Fault, Proxy};
 use isomer_tests::registry::{PASSWORD, Registry, Setup, USER};
-use isomer_tests::{Call, Ran, guest, has_program, isomer, program, scratch, skip, snapshot_settings};
+use isomer_tests::{Call, Ran, copy, guest, has_program, isomer, program, scratch, skip, snapshot_settings};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
@@ -41,8 +40,7 @@ impl Farm {
             directory
         });
         let directory = scratch();
-        let copied = Command::new("cp").arg("-r").arg(made.path().join(".")).arg(directory.path()).status().unwrap();
-        assert!(copied.success());
+        copy(made.path(), directory.path());
         Some(Farm { directory, registry })
     }
 

@@ -3,7 +3,7 @@
 
 use insta::assert_snapshot;
 use isomer_tests::{
-    Call, Ran, contents, guest, has_program, isomer, isomer_run, program, scratch, skip, snapshot_settings,
+    Call, Ran, contents, copy, guest, has_program, isomer, isomer_run, program, scratch, skip, snapshot_settings,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -163,15 +163,6 @@ fn manifest(version: &str, more: &str) -> String {
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &to) } else { assert!(fs::copy(entry.path(), to).is_ok()) }
-    }
 }
 
 /// Another character of base64, so that the text still decodes.

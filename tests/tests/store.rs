@@ -3,7 +3,7 @@
 
 use insta::assert_snapshot;
 use isomer_tests::forge::{self, digest};
-use isomer_tests::{Call, Ran, contents, guest, isomer, isomer_run, scratch, skip, snapshot_settings};
+use isomer_tests::{Call, Ran, contents, copy, guest, isomer, isomer_run, scratch, skip, snapshot_settings};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -120,15 +120,6 @@ impl Farm {
         let index = forge::read(&self.path().join(release).join("index.json"));
         let listed = index["manifests"].as_array().unwrap().iter();
         listed.clone().find(|it| it["annotations"]["dev.isomer.module"] == module).unwrap().clone()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &to) } else { fs::copy(entry.path(), to).map(drop).unwrap() }
     }
 }
 

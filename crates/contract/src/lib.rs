@@ -43,4 +43,4 @@ pub use profile::{Origin, Profile, ProfileError};
 pub use requirements::{Kind, Needs, Requirements};
 pub use select::{Rejected, Selection, Variant, select};
 pub use size::Size;
-pub use text::nearest;
+pub use text::{nearest, shorten};

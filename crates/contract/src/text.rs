@@ -1,4 +1,16 @@
-//! In: a word that somebody typed and the words that exist. Out: the nearest of them, for a hint.
+//! Words of others in messages. In: a word that somebody typed and the words that exist, or text that somebody else
+//! wrote. Out: the nearest word, for a hint; the text, fit to be shown.
+
+/// Text that somebody else wrote, for a message: printable, and of a bearable length.
+pub fn shorten(text: &str) -> String {
+    const LENGTH_MAX: usize = 200;
+    let mut short: String = text.chars().take(LENGTH_MAX).flat_map(char::escape_debug).collect();
+    short = short.replace("\\\"", "\"").replace("\\'", "'");
+    if text.chars().nth(LENGTH_MAX).is_some() {
+        short.push('…');
+    }
+    short
+}
 
 /// The candidate that `typed` was most probably meant to be, or none when nothing is near.
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -13,7 +25,14 @@ pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{nearest, shorten};
+
+    #[test]
+    fn what_others_wrote_is_printable_and_short() {
+        assert_eq!(shorten("it's a \"tag\"\u{1b}[2J\n"), "it's a \"tag\"\\u{1b}[2J\\n");
+        assert_eq!(shorten(&"é".repeat(200)), "é".repeat(200));
+        assert_eq!(shorten(&"é".repeat(201)), "é".repeat(200) + "…");
+    }
 
     #[test]
     fn finds_the_word_that_was_meant() {

@@ -1,7 +1,7 @@
 //! In: what a person types for a module in a registry. Out: its host, repository, tag and digest. Never here: a default
 //! host or tag: what is meant is said.
 
-use isomer_contract::{Digest, Hinted};
+use isomer_contract::{Digest, Hinted, shorten};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -61,7 +61,7 @@ impl Reference {
     /// # Errors
     /// When `tag` is none.
     pub fn with_tag(&self, tag: &str) -> Result<Reference, ReferenceError> {
-        check_tag(tag).map_err(|problem| ReferenceError { text: shown(&format!("{self}:{tag}")), problem })?;
+        check_tag(tag).map_err(|problem| ReferenceError { text: shorten(&format!("{self}:{tag}")), problem })?;
         Ok(Reference { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
@@ -77,7 +77,7 @@ impl Reference {
     pub fn below(&self, name: &str) -> Result<Reference, ReferenceError> {
         let repository = format!("{}/{name}", self.repository);
         check_repository(&self.host, &repository)
-            .map_err(|problem| ReferenceError { text: shown(&format!("{}/{repository}", self.host)), problem })?;
+            .map_err(|problem| ReferenceError { text: shorten(&format!("{}/{repository}", self.host)), problem })?;
         Ok(Reference { host: self.host.clone(), repository, tag: None, digest: None })
     }
 
@@ -119,13 +119,13 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Reference, ReferenceError> {
-        parse(text).map_err(|problem| ReferenceError { text: shown(text), problem })
+        parse(text).map_err(|problem| ReferenceError { text: shorten(text), problem })
     }
 }
 
 fn parse(text: &str) -> Result<Reference, String> {
     if let Some((scheme, _)) = text.split_once("://") {
-        return Err(format!("it begins with `{}://`, and no scheme is expected", shown(scheme)));
+        return Err(format!("it begins with `{}://`, and no scheme is expected", shorten(scheme)));
     }
     let (name, digest) = match text.split_once('@') {
         Some((name, digest)) => (name, Some(digest.parse::<Digest>().map_err(|error| error.to_string())?)),
@@ -155,15 +155,15 @@ fn check_host(host: &str) -> Result<(), String> {
         })
     };
     if !known {
-        return Err(format!("`{}` is no host: expected a `.` or a port in it", shown(host)));
+        return Err(format!("`{}` is no host: expected a `.` or a port in it", shorten(host)));
     }
     if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-        return Err(format!("`{}` has no port from 0 to 65535", shown(host)));
+        return Err(format!("`{}` has no port from 0 to 65535", shorten(host)));
     }
     if address.map_or_else(|| is_name(name), |address| address.parse::<Ipv6Addr>().is_ok()) {
         return Ok(());
     }
-    Err(format!("`{}` is no host", shown(host)))
+    Err(format!("`{}` is no host", shorten(host)))
 }
 
 fn check_repository(host: &str, repository: &str) -> Result<(), String> {
@@ -178,7 +178,7 @@ fn check_repository(host: &str, repository: &str) -> Result<(), String> {
     };
     if let Some(part) = repository.split('/').find(|part| !word(part)) {
         let expected = "expected lower-case letters and digits, with `.`, `_`, `__` or `-` between them";
-        return Err(format!("`{}` can't stand in the name of a repository: {expected}", shown(part)));
+        return Err(format!("`{}` can't stand in the name of a repository: {expected}", shorten(part)));
     }
     if host.len() + 1 + repository.len() > NAME_LENGTH_MAX {
         return Err(format!("its name has more than {NAME_LENGTH_MAX} characters"));
@@ -192,18 +192,7 @@ fn check_tag(tag: &str) -> Result<(), String> {
         return Ok(());
     }
     let expected = "expected at most 128 letters, digits, `_`, `.` and `-`, the last two not first";
-    Err(format!("`{}` is no tag: {expected}", shown(tag)))
-}
-
-/// Text that somebody else wrote, for a message: printable, and of a bearable length.
-pub(crate) fn shown(text: &str) -> String {
-    const LENGTH_MAX: usize = 200;
-    let mut short: String = text.chars().take(LENGTH_MAX).flat_map(char::escape_debug).collect();
-    short = short.replace("\\\"", "\"").replace("\\'", "'");
-    if text.chars().nth(LENGTH_MAX).is_some() {
-        short.push('…');
-    }
-    short
+    Err(format!("`{}` is no tag: {expected}", shorten(tag)))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 use crate::remote::{Kind, Remote};
 use crate::transport::{Request, header};
 use crate::{Problem, RegistryError};
-use isomer_contract::Digest;
 use isomer_contract::manifest::{BUNDLE_MEDIA_TYPE, Blob};
+use isomer_contract::{Digest, shorten};
 use isomer_release::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX, Signature};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use reqwest::Method;
@@ -81,7 +81,7 @@ fn parts(bytes: &[u8], index: Digest) -> Result<Option<(Blob, Blob)>, Problem> {
         return Err(Problem::Malformed(format!("the manifest of one has {found} layers, expected one")));
     };
     if layer.media_type().as_ref() != BUNDLE_MEDIA_TYPE {
-        let found = crate::reference::shown(layer.media_type().as_ref());
+        let found = shorten(layer.media_type().as_ref());
         return Err(Problem::Malformed(format!("the layer of one is `{found}`, expected `{BUNDLE_MEDIA_TYPE}`")));
     }
     Ok(Some((blob_of(manifest.config())?, blob_of(layer)?)))
@@ -143,5 +143,5 @@ fn blob_of(descriptor: &Descriptor) -> Result<Blob, Problem> {
 }
 
 pub(crate) fn malformed(error: &serde_json::Error) -> Problem {
-    Problem::Malformed(crate::reference::shown(&error.to_string()))
+    Problem::Malformed(shorten(&error.to_string()))
 }

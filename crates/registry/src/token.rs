@@ -3,9 +3,9 @@
 
 use crate::Problem;
 use crate::credentials::Credential;
-use crate::reference::shown;
 use crate::transport::{Exchange, is_safe, protocol};
 use http_auth::{ChallengeRef, parse_challenges};
+use isomer_contract::shorten;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
@@ -112,7 +112,7 @@ impl Authorizer {
         let (text, message) = message?;
         if !status.is_success() {
             let (host, realm) = (exchange.host.clone(), asked.to_string());
-            return Err(Problem::Login { host, realm: shown(&realm), status, message });
+            return Err(Problem::Login { host, realm: shorten(&realm), status, message });
         }
         let answer: Option<Answer> = serde_json::from_slice(&text).ok();
         let token = answer.and_then(|it| it.token.or(it.access_token));
@@ -134,7 +134,7 @@ fn challenge(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Challeng
         let realm = parameter("realm").unwrap_or_default();
         let url = Url::parse(&realm).ok().filter(|url| is_safe(url, exchange.plain_http));
         let Some(realm) = url else {
-            let reason = format!("it sends us for a token to `{}`, expected an https:// URL", shown(&realm));
+            let reason = format!("it sends us for a token to `{}`, expected an https:// URL", shorten(&realm));
             return Err(Problem::Protocol { host: exchange.host.clone(), reason });
         };
         return Ok(Some(Challenge::Bearer { realm, service: parameter("service"), scope: parameter("scope") }));

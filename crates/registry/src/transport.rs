@@ -3,9 +3,10 @@
 
 use crate::backoff::Backoff;
 use crate::credentials::credential;
-use crate::reference::{is_loopback, shown};
+use crate::reference::is_loopback;
 use crate::token::{Authorization, Authorizer};
 use crate::{Options, Problem, Reference, RegistryError, Retry};
+use isomer_contract::shorten;
 use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
@@ -94,7 +95,7 @@ impl Transport {
     /// Where `location`, the answer to a request, points to.
     pub(crate) fn location(&self, from: &Url, location: &str) -> Result<Url, Problem> {
         let url = from.join(location).ok().filter(|url| is_safe(url, self.exchange.plain_http));
-        url.ok_or_else(|| Problem::Redirect(format!("to `{}`, expected an https:// URL", shown(location))))
+        url.ok_or_else(|| Problem::Redirect(format!("to `{}`, expected an https:// URL", shorten(location))))
     }
 
     /// Sends `request` once, or twice when the registry wants to know first who we are. Any answer but success is a
@@ -257,7 +258,7 @@ impl Exchange {
         if words.is_empty() && !sentence.starts_with(['<', '{', '[']) {
             words = sentence.trim().to_owned();
         }
-        let message = if words.is_empty() { String::new() } else { format!(" ({})", shown(&words)) };
+        let message = if words.is_empty() { String::new() } else { format!(" ({})", shorten(&words)) };
         Ok((text, message))
     }
 
@@ -317,7 +318,7 @@ fn first_cause(error: &(dyn Error + 'static), mut visit: impl FnMut(&(dyn Error 
         let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         cause = match inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| cause.source()) {
             Some(next) => next,
-            None => return shown(&cause.to_string()),
+            None => return shorten(&cause.to_string()),
         };
     }
 }
@@ -347,7 +348,7 @@ fn redirects(plain_http: bool) -> Policy {
         }
         if !is_safe(attempt.url(), plain_http && !was_encrypted) {
             let to = attempt.url().origin().ascii_serialization();
-            return attempt.error(format!("to `{}`, which is not encrypted", shown(&to)));
+            return attempt.error(format!("to `{}`, which is not encrypted", shorten(&to)));
         }
         attempt.follow()
     })

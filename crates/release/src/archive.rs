@@ -8,6 +8,7 @@
 
 use crate::LayoutError;
 use crate::blob::{Content, Regular, io_error};
+use isomer_contract::shorten;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -83,11 +84,7 @@ fn members(path: &Path, file: &File, file_size_bytes: u64) -> Result<BTreeMap<St
             return Err(malformed(format!("it has more than {MEMBERS_MAX} members")));
         }
         let mut entry = entry.map_err(not_tar)?;
-        let shown = String::from_utf8_lossy(&entry.path_bytes())
-            .chars()
-            .take(200)
-            .flat_map(char::escape_debug)
-            .collect::<String>();
+        let shown = shorten(&String::from_utf8_lossy(&entry.path_bytes()));
         let (position, size_bytes) = (entry.raw_file_position(), entry.size());
         if position.checked_add(size_bytes).is_none_or(|end| end > file_size_bytes) {
             return Err(malformed(format!("its member `{shown}` of {size_bytes} bytes ends behind its own end")));

@@ -10,7 +10,7 @@ use isomer_contract::manifest::{
     ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError,
     VariantConfig, WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE,
 };
-use isomer_contract::{Digest, Variant, canonical_json, major, nearest};
+use isomer_contract::{Digest, Variant, canonical_json, major, nearest, shorten};
 use oci_spec::image::{Arch, Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, HashMap};
@@ -491,17 +491,6 @@ fn check_kind(file: &Path, schema: u32, found: Option<&MediaType>, expected: &Me
 fn parse<T: DeserializeOwned>(file: &Path, bytes: &[u8]) -> Result<T, LayoutError> {
     serde_json::from_slice(bytes)
         .map_err(|error| LayoutError::Malformed { file: file.to_owned(), reason: shorten(&error.to_string()) })
-}
-
-/// Text from a document for a message: printable, and of a bearable length.
-fn shorten(text: &str) -> String {
-    const LENGTH_MAX: usize = 200;
-    let mut short: String = text.chars().take(LENGTH_MAX).flat_map(char::escape_debug).collect();
-    short = short.replace("\\\"", "\"").replace("\\'", "'");
-    if text.chars().nth(LENGTH_MAX).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 fn shorten_error(error: ManifestError) -> ManifestError {

@@ -25,20 +25,26 @@ pub struct SparseLayout {
 }
 
 impl SparseLayout {
-    /// The layout of the module with this `index`, signed by `signatures`. `at` is what messages call the index.
+    /// The layout of the module with this `index`. `at` is what messages call the index.
     ///
     /// # Errors
     /// When the index is none, or does not say which module of which version it is, in a name that can stand in a
     /// reference and hence be a file's.
-    pub fn of(index: &[u8], signatures: &[Signature], at: &Path) -> Result<SparseLayout, LayoutError> {
+    pub fn of(index: &[u8], at: &Path) -> Result<SparseLayout, LayoutError> {
         let (name, version) = name_and_version(index, at)?;
-        let reference = format!("{name}:{version}");
         let blob = Blob::of(index);
-        let mut listed = vec![document::tagged(document::module_descriptor(blob), &reference, Some(&name))];
-        let mut files = BTreeMap::from([(blob_name(blob), index.to_vec())]);
+        let files = [(blob_name(blob), index.to_vec()), (PathBuf::from("oci-layout"), LAYOUT_FILE.into())].into();
+        let sparse = SparseLayout { reference: format!("{name}:{version}"), name, index: blob, files };
+        Ok(sparse.with_signatures(&[]))
+    }
+
+    /// The same, signed by `signatures` and by no others.
+    pub fn with_signatures(mut self, signatures: &[Signature]) -> SparseLayout {
+        let module = document::tagged(document::module_descriptor(self.index), &self.reference, Some(&self.name));
+        let mut listed = vec![module];
         for Signature { manifest, config, bundle } in signatures {
             listed.push(document::signature_descriptor(Blob::of(manifest)));
-            files.extend([manifest, config, bundle].map(|bytes| (blob_name(Blob::of(bytes)), bytes.clone())));
+            self.files.extend([manifest, config, bundle].map(|bytes| (blob_name(Blob::of(bytes)), bytes.clone())));
         }
         listed[1..].sort_by_key(|descriptor| descriptor.digest().to_string());
         listed.dedup();
@@ -48,9 +54,8 @@ impl SparseLayout {
             .manifests(listed)
             .build()
             .expect("every required field is set");
-        files.insert(PathBuf::from("oci-layout"), LAYOUT_FILE.into());
-        files.insert(PathBuf::from("index.json"), isomer_contract::canonical_json(&top).into_bytes());
-        Ok(SparseLayout { name, reference, index: blob, files })
+        self.files.insert(PathBuf::from("index.json"), isomer_contract::canonical_json(&top).into_bytes());
+        self
     }
 }
 
@@ -109,7 +114,7 @@ mod tests {
     #[test]
     fn a_sparse_layout_is_one_that_a_layout_reads() {
         let index = index("sort", "1.0.0");
-        let sparse = SparseLayout::of(index.as_bytes(), &[], Path::new("index")).expect("it is an index");
+        let sparse = SparseLayout::of(index.as_bytes(), Path::new("index")).expect("it is an index");
         let dir = tempfile::tempdir().expect("there is room");
         for (name, bytes) in &sparse.files {
             let path = dir.path().join(name);
@@ -127,7 +132,7 @@ mod tests {
         for (name, version) in
             [("..", "1"), ("a/b", "1"), ("", "1"), (".a", "1"), ("a", "../1"), ("a", ""), ("a\n", "1")]
         {
-            let error = SparseLayout::of(index(name, version).as_bytes(), &[], Path::new("x")).expect_err("no name");
+            let error = SparseLayout::of(index(name, version).as_bytes(), Path::new("x")).expect_err("no name");
             assert!(matches!(error, LayoutError::Malformed { .. }), "{error}");
         }
         assert!(is_module_name("tfjs-backend_wasm.2") && !is_module_name("a:1") && !is_module_name(".."));

@@ -2,6 +2,7 @@
 //! the bytes are on disk, a symbolic link followed inside the store.
 
 use super::error::StoreError;
+use isomer_contract::shorten;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -129,10 +130,8 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
     };
     let mut bytes = Vec::new();
     file.take(DOCUMENT_SIZE_BYTES_MAX).read_to_end(&mut bytes).map_err(io_error("read", path))?;
-    let malformed = |error: serde_json::Error| {
-        let reason: String = error.to_string().chars().take(200).flat_map(char::escape_debug).collect();
-        StoreError::Malformed { file: path.to_owned(), reason: reason.replace("\\\"", "\"") }
-    };
+    let malformed =
+        |error: serde_json::Error| StoreError::Malformed { file: path.to_owned(), reason: shorten(&error.to_string()) };
     serde_json::from_slice(&bytes).map(Some).map_err(malformed)
 }
 

@@ -70,10 +70,9 @@ impl Store {
     ) -> Result<Pulled, StoreError> {
         let index = source.index()?;
         let at = PathBuf::from(source.to_string());
-        check_offer(source, &index, &at)?;
-        let offered = source.signatures(Blob::of(&index))?;
-        let signatures = self.with_installed(Digest::of(&index), offered);
-        let sparse = SparseLayout::of(&index, &signatures, &at)?;
+        let sparse = offered(source, &index, &at)?;
+        let signatures = self.with_installed(sparse.index.digest, source.signatures(sparse.index)?);
+        let sparse = sparse.with_signatures(&signatures);
         let staging = {
             let locked = self.lock()?;
             locked.sweep()?;
@@ -184,18 +183,18 @@ impl Store {
     }
 }
 
-/// That an index is offered, and of the module that was asked for.
-fn check_offer(source: &dyn Source, index: &[u8], at: &Path) -> Result<(), StoreError> {
+/// The module that `source` offers with its `index`, which is the one that was asked for.
+fn offered(source: &dyn Source, index: &[u8], at: &Path) -> Result<SparseLayout, StoreError> {
     let from = || source.to_string();
     if config_of(index, at).is_ok() {
         return Err(StoreError::NoIndex { from: from() });
     }
-    let found = SparseLayout::of(index, &[], at)?.name;
+    let sparse = SparseLayout::of(index, at)?;
     match source.module() {
-        Some(expected) if expected != found => {
-            Err(StoreError::OtherModule { from: from(), found, expected: expected.to_owned() })
+        Some(expected) if expected != sparse.name => {
+            Err(StoreError::OtherModule { from: from(), found: sparse.name, expected: expected.to_owned() })
         }
-        _ => Ok(()),
+        _ => Ok(sparse),
     }
 }
 
