@@ -128,7 +128,7 @@ pub enum Problem {
         /// How long.
         idle: Duration,
     },
-    /// Bytes come, but so few that there is no end.
+    /// Bytes come, but so few that there would be no end.
     #[error("`{host}` sent {received_bytes} bytes in {} seconds, which is too slow", .after.as_secs())]
     Slow {
         /// The host.
@@ -200,7 +200,7 @@ impl Problem {
             Problem::Status { status, .. } | Problem::Login { status, .. } => {
                 status.as_u16() == 429 || status.is_server_error()
             }
-            Problem::Connection { .. } | Problem::Cut { .. } | Problem::Silent { .. } => true,
+            Problem::Connection { .. } | Problem::Cut { .. } | Problem::Silent { .. } | Problem::Slow { .. } => true,
             _ => false,
         }
     }
