@@ -208,7 +208,12 @@ impl Hinted for LayoutError {
             LayoutError::Size { .. } | LayoutError::Digest { .. } => {
                 "the file was damaged or changed: copy the release again, or run `isomer release` again".to_owned()
             }
-            _ => return None,
+            LayoutError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "is the path right? expected a directory that `isomer release` wrote".to_owned()
+            }
+            LayoutError::UnknownModule { .. } | LayoutError::Io { .. } => return None,
+            _ => "it was damaged or changed, or another tool wrote it: fetch the release again, or make it again"
+                .to_owned(),
         })
     }
 }
