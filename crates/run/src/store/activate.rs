@@ -5,6 +5,7 @@ use super::error::StoreError;
 use super::files::{json, make_dir, rename, sync_dir, write_new};
 use super::{Installed, Locked, Staging, Store};
 use isomer_contract::Digest;
+use isomer_release::is_module_name;
 use std::path::{Path, PathBuf};
 
 impl Store {
@@ -31,9 +32,15 @@ impl Store {
         let locked = self.lock()?;
         locked.sweep()?;
         let staging = locked.stage()?;
-        let current = self.find(module)?;
-        let name = current.module().name.clone();
-        let active = self.active(&name)?;
+        // The active one may be damaged, or removed for that: then it is time to go back.
+        let (name, active) = match is_module_name(module).then(|| self.active(module)).transpose()?.flatten() {
+            Some(active) => (module.to_owned(), Some(active)),
+            None => {
+                let name = self.find(module)?.module().name.clone();
+                let active = self.active(&name)?;
+                (name, active)
+            }
+        };
         let mut earlier = active.map(|active| active.earlier).unwrap_or_default().into_iter();
         let installed = self.indexes()?;
         let Some(index) = earlier.find(|index| installed.contains(index)) else {
