@@ -209,9 +209,12 @@ impl Hinted for LayoutError {
                 "the file was damaged or changed: copy the release again, or run `isomer release` again".to_owned()
             }
             LayoutError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "is the path right? expected a directory that `isomer release` wrote".to_owned()
+                "is the path right? a release is what `isomer release` writes, or a tar file of that".to_owned()
             }
-            LayoutError::UnknownModule { .. } | LayoutError::Io { .. } => return None,
+            LayoutError::UnknownModule { existing, .. } => {
+                format!("name one of them, for example `{}`", existing.first()?)
+            }
+            LayoutError::Io { .. } => return None,
             _ => "it was damaged or changed, or another tool wrote it: fetch the release again, or make it again"
                 .to_owned(),
         })
