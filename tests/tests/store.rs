@@ -722,6 +722,10 @@ fn a_damaged_active_version_can_be_left() {
         let before = farm.files();
         farm.call("rollback sha256").ok();
         farm.runs("run sha256");
+        // Nor does a way back lead there.
+        assert!(farm.call("activate sha256:1.2.0").fails().stderr().contains("hint:"));
+        assert!(farm.call("rollback sha256").fails().stderr().contains("is still installed and whole"));
+        farm.runs("run sha256");
         farm.call("gc --damaged --dry-run").ok();
         farm.call("gc --damaged").ok();
         assert!(!installed.exists() && farm.files().len() < before.len());

@@ -44,12 +44,12 @@ pub(crate) struct Arguments {
     /// Install the variant for this target, whether or not it runs here
     #[arg(long, value_name = "TARGET", conflicts_with = "host")]
     target: Option<String>,
-    /// Print what was installed as JSON
-    #[arg(long)]
-    json: bool,
     /// Install for the machine that this file describes (see `isomer-run host --json`)
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
+    /// Print what was installed as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: source::Connection,
     #[command(flatten)]

@@ -112,7 +112,7 @@ pub enum StoreError {
         choices: Vec<String>,
     },
     /// Nothing was active before.
-    #[error("no version of `{module}` that was active before is still installed")]
+    #[error("no version of `{module}` that was active before is still installed and whole")]
     NothingEarlier {
         /// The module.
         module: String,

@@ -146,7 +146,7 @@ impl Store {
         Ok(references)
     }
 
-    fn installed_as(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
+    pub(super) fn installed_as(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
         self.read_installed(index, active).map_err(|error| error.damages(index))
     }
 
