@@ -100,9 +100,17 @@ impl Store {
         match Store::open(dir) {
             Ok(store) => return store.check_ours().map(|()| store),
             Err(StoreError::NoStore { .. }) => {}
-            // Another process is making it now, or died before it was done.
-            Err(StoreError::NotAStore { .. })
-                if dir.is_dir() && entries(dir)?.iter().all(|it| it.ends_with("lock") || it.ends_with("tmp")) => {}
+            Err(error @ StoreError::NotAStore { .. }) if dir.is_dir() => {
+                let there = entries(dir)?;
+                // Another process has made it in this moment.
+                if there.iter().any(|it| it.ends_with("store.json")) {
+                    return Store::create(dir);
+                }
+                // Another process is making it now, or died before it was done.
+                if !there.iter().all(|it| it.ends_with("lock") || it.ends_with("tmp")) {
+                    return Err(error);
+                }
+            }
             Err(error) => return Err(error),
         }
         let store = Store { dir: dir.to_owned() };
