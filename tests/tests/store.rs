@@ -745,6 +745,23 @@ fn a_damaged_active_version_can_be_left() {
 }
 
 #[test]
+fn what_is_active_may_be_unknown_and_nothing_is_removed_for_that() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    fs::write(farm.store().join("active/sha256.json"), "x").unwrap();
+    let before = farm.files();
+    let mut session = String::new();
+    for line in ["list", "run sha256", "rollback sha256", "gc --damaged", "gc --keep 0 --damaged", "activate sha256"] {
+        session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
+    }
+    assert_snapshot!("store_active_malformed", session);
+    assert_eq!(farm.files(), before);
+    fs::remove_file(farm.store().join("active/sha256.json")).unwrap();
+    farm.call("activate sha256").ok();
+    farm.runs("run sha256");
+}
+
+#[test]
 fn the_umask_decides_nothing() {
     let farm = Farm::new();
     let pull = |umask: &str, store: &str| {

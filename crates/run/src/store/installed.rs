@@ -114,7 +114,14 @@ impl Store {
 
     fn installed_now(&self, index: Digest) -> Result<Installed, StoreError> {
         let mut installed = self.installed_as(index, false)?;
-        installed.active = self.active(&installed.module.name)?.is_some_and(|active| active.index == index);
+        installed.active = match self.active(&installed.module.name) {
+            Ok(active) => active.is_some_and(|active| active.index == index),
+            // That says nothing against what is installed.
+            Err(error) => {
+                tracing::warn!("nobody knows whether {} is active: {error}", installed.module.reference);
+                false
+            }
+        };
         Ok(installed)
     }
 
