@@ -44,6 +44,8 @@ pub enum Fault {
     Endless,
     /// No answer for so long.
     Silence(Duration),
+    /// The answer's body comes a byte at a time, with this pause before each.
+    Drip(Duration),
 }
 
 impl Fault {
@@ -167,7 +169,7 @@ fn serve(client: TcpStream, registry: &str, all: &Mutex<Vec<Seen>>, decide: &Mut
             }
         }
         Fault::NoRange => head.retain(|line| !line.to_ascii_lowercase().starts_with("range:")),
-        Fault::None | Fault::CutAnswer(_) | Fault::OtherByte(_) => {}
+        Fault::None | Fault::CutAnswer(_) | Fault::OtherByte(_) | Fault::Drip(_) => {}
     }
     let upstream = TcpStream::connect(registry)?;
     head.push("Connection: close".to_owned());
@@ -184,7 +186,11 @@ fn relay(from: &mut impl Read, client: &TcpStream, fault: &Fault, sent_bytes: &A
     let mut left = if let Fault::CutAnswer(at) = fault { *at } else { usize::MAX };
     let (mut buffer, mut at) = ([0; 16 << 10], 0);
     while left > 0 {
-        let wanted = left.min(buffer.len());
+        let mut wanted = left.min(buffer.len());
+        if let Fault::Drip(pause) = fault {
+            thread::sleep(*pause);
+            wanted = 1;
+        }
         let read = from.read(&mut buffer[..wanted])?;
         if read == 0 {
             break;

@@ -164,6 +164,7 @@ fn refusals_name_the_cause_before_anything_is_sent() {
         ("elsewhere", "dist registry.example/acme --plain-http"),
         ("unknown-module", "dist PROXY/acme --plain-http --module number"),
         ("no-release", "nothing PROXY/acme --plain-http"),
+        ("swapped", "PROXY/acme dist --plain-http"),
         ("no-ca", "dist PROXY/acme --ca-cert isomer.toml"),
     ] {
         let ran = farm.push(&line.replace("PROXY", proxy.host())).fails();

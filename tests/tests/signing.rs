@@ -454,6 +454,19 @@ fn a_release_made_again_keeps_the_signatures_that_are_still_right() {
 }
 
 #[test]
+fn a_release_that_does_not_count_is_signed_with_a_warning() {
+    let _settings = settings();
+    let farm = Farm::new();
+    fs::write(farm.path().join("isomer.toml"), manifest("1.4.0", "")).unwrap();
+    let released = farm.isomer("release --sign one.key").ok();
+    assert_snapshot!("sign_counter_0", farm.isomer("sign dist --key two.key").ok().shown(farm.path()));
+    let warning = released.stderr();
+    assert!(warning.starts_with("warning: the release's counter is 0"), "{released}");
+    assert_eq!(farm.isomer("sign dist --key three.key --counter 0").ok().stderr(), warning);
+    assert_eq!(farm.isomer("sign dist --key three.key --counter 1").ok().stderr(), "");
+}
+
+#[test]
 fn keys_are_made_once_and_kept_from_others() {
     let _settings = settings();
     let farm = Farm::new();

@@ -132,6 +132,9 @@ fn settings() -> insta::internals::SettingsBindDropGuard {
     settings.add_filter(r"\b\d{5,} bytes", "[N] bytes");
     settings.add_filter(r"\b\d{5,}\b  ", "[N]  ");
     settings.add_filter(r"wasmtime 48[.\d]*", "wasmtime [ENGINE]");
+    // Records hold times, which end in as few digits as they need.
+    settings.add_filter(r"[\d.]+ KiB ((would be )?removed)", "[SIZE] $1");
+    settings.add_filter(r#"_bytes": [1-9]\d*"#, r#"_bytes": [N]"#);
     settings.bind_to_scope()
 }
 
@@ -407,7 +410,8 @@ fn what_somebody_could_have_changed_is_hashed() {
     assert!(farm.call("verify sha256 --key one.pub").fails().stderr().contains("the artifact has the digest"));
     replace(&artifact, &original[..100]);
     assert_eq!(farm.call("run sha256").run().code(), 1);
-    // A pull mends it.
+    // A pull mends it, where nobody else can write.
+    fs::set_permissions(farm.store().join("artifacts"), fs::Permissions::from_mode(0o755)).unwrap();
     farm.call("pull oci-dir:old:sha256 --key one.pub").ok();
     assert_eq!(fs::read(&artifact).unwrap(), original);
     farm.runs("run sha256");
@@ -481,6 +485,103 @@ fn whatever_the_group_can_write_is_no_word() {
     farm.runs("run sha256");
     fs::set_permissions(farm.store().join("active"), fs::Permissions::from_mode(0o775)).unwrap();
     assert_snapshot!("store_open_to_group", farm.shown("run sha256"));
+    assert_snapshot!("store_open_to_group_pull", farm.shown("pull oci-dir:new:sha256 --key one.pub"));
+}
+
+#[test]
+fn nothing_is_written_where_others_can_write() {
+    let farm = Farm::installed();
+    let store = farm.store();
+    let below = ["active", "installed", "artifacts", "tmp", "partial", "lock", "store.json", "counters.json"];
+    for path in std::iter::once(store.clone()).chain(below.map(|name| store.join(name))) {
+        let before = fs::metadata(&path).unwrap().permissions();
+        for (more, who) in [(0o020, "its group"), (0o002, "everybody")] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(before.mode() | more)).unwrap();
+            for line in ["pull oci-dir:new:sha256 --key one.pub", "activate sha256", "rollback sha256", "gc --keep 0"] {
+                let refused = farm.refused(line);
+                let shown = path.display().to_string().replace(&farm.path().display().to_string(), "[DIR]");
+                let expected = format!("{who} can write `{shown}`");
+                let hint = format!("hint: `chmod go-w {shown}`");
+                assert!(refused.contains(&expected) && refused.contains(&hint), "{line}: {refused}");
+            }
+        }
+        fs::set_permissions(&path, before).unwrap();
+    }
+    farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    // Whichever of the two counts, somebody has read the other.
+    let counters = farm.store().join("counters.json");
+    fs::write(&counters, r#"{"acme":2,"acme":1}"#).unwrap();
+    assert_snapshot!("store_counter_twice", farm.refused("pull oci-dir:old:sha256 --key one.pub"));
+    farm.runs("run sha256");
+    fs::remove_file(counters).unwrap();
+    let installed = fs::read_dir(farm.store().join("installed")).unwrap().next().unwrap().unwrap().path();
+    for file in
+        [farm.store().join("store.json"), farm.store().join("active/sha256.json"), installed.join("install.json")]
+    {
+        let text = fs::read_to_string(&file).unwrap();
+        let (key, _) = text[1..].split_once(':').unwrap();
+        fs::write(&file, format!("{{{key}:\"other\",{}", &text[1..])).unwrap();
+        let refused = farm.call("run sha256").fails();
+        let expected = format!("the key `{}` stands twice", key.trim_matches('"'));
+        assert!(refused.stderr().contains(&expected) && refused.stderr().contains("hint:"), "{refused}");
+        fs::write(&file, text).unwrap();
+    }
+    farm.runs("run sha256");
+}
+
+#[test]
+fn what_is_done_is_told_to_machines_too() {
+    let _settings = settings();
+    let farm = Farm::new();
+    let mut session = String::new();
+    for line in [
+        "pull oci-dir:old:sha256 oci-dir:old:sort --key one.pub --activate --json",
+        "pull oci-dir:new:sha256 oci-dir:new:nothing --key one.pub --json",
+        "pull oci-dir:new:sha256 oci-dir:old:sha256 --key one.pub --json",
+        "activate sha256:1.2.0 --json",
+        "rollback sha256 --json",
+        "activate sha256:1.2.0",
+        "gc --keep 0 --dry-run --json",
+        "gc --keep 0 --json",
+        "gc --keep 0 --json",
+    ] {
+        session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
+    }
+    assert_snapshot!("store_json", session);
+}
+
+#[test]
+fn words_that_name_nothing_say_what_was_expected() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    fs::write(farm.path().join("file"), "a file").unwrap();
+    let mut session = String::new();
+    for line in [
+        "pull oci-dir: --key one.pub",
+        "pull oci-dir::sha256 --key one.pub",
+        "pull oci-archive: --key one.pub",
+        "pull oci-dir:nowhere:sha256 --key one.pub",
+        "pull oci-dir:old:sha256 --key one.pub --store file",
+        "pull oci-dir:old:sha256 --key one.pub --store file/store",
+        "list --store file",
+        "run sha256 --key two.pub",
+        "run sha256:1.1.0 --key two.pub",
+        "run sha256 --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "run old sha256 --key two.pub",
+        "run old sha256 --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "verify sha256:1.1.0 --key two.pub",
+    ] {
+        let shown = farm.shown(line);
+        assert!(shown.contains("hint:"), "{line}: {shown}");
+        session += &format!("$ isomer-run {line}\n{shown}\n");
+    }
+    assert_snapshot!("store_words", session);
 }
 
 #[test]
@@ -584,10 +685,80 @@ fn what_is_damaged_is_in_nobodys_way() {
     let listed = farm.call("list").ok();
     assert!(listed.stdout().contains("sha256:1.2.0") && listed.stderr().contains("is damaged"), "{listed}");
     let mut session = String::new();
-    for line in ["run sha256:1.1.0", "rollback sha256", "activate sha256:1.2.0", "gc --keep 0"] {
+    for line in [
+        "run sha256:1.1.0",
+        "rollback sha256",
+        "activate sha256:1.2.0",
+        "gc --keep 0",
+        "gc --damaged --dry-run",
+        "gc --damaged",
+        "list",
+        "gc --keep 0",
+    ] {
         session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
     }
     assert_snapshot!("store_damaged", session);
+}
+
+#[test]
+fn a_damaged_active_version_can_be_left() {
+    let _settings = settings();
+    for name in ["index.json", "install.json", "blobs"] {
+        let farm = Farm::installed();
+        farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+        let new = farm.index_of("new", "sha256")["digest"].as_str().unwrap().replace("sha256:", "");
+        let installed = farm.store().join("installed").join(new);
+        match name {
+            "blobs" => {
+                // The config of its variant: the index and what it says of itself are whole.
+                let chosen = farm.call("select new sha256 --json").ok().json()["chosen"]["manifest"].clone();
+                let manifest = forge::read(&forge::blob(&installed, &chosen));
+                fs::write(forge::blob(&installed, &manifest["config"]["digest"]), "").unwrap();
+            }
+            _ => fs::write(installed.join(name), "").unwrap(),
+        }
+        let refused = farm.call("gc --keep 9").fails();
+        assert!(refused.stderr().contains("hint: pull it again; or `isomer-run gc --damaged` removes it"), "{refused}");
+        let before = farm.files();
+        farm.call("rollback sha256").ok();
+        farm.runs("run sha256");
+        // Nor does a way back lead there.
+        assert!(farm.call("activate sha256:1.2.0").fails().stderr().contains("hint:"));
+        assert!(farm.call("rollback sha256").fails().stderr().contains("is still installed and whole"));
+        farm.runs("run sha256");
+        farm.call("gc --damaged --dry-run").ok();
+        farm.call("gc --damaged").ok();
+        assert!(!installed.exists() && farm.files().len() < before.len());
+        farm.runs("run sha256");
+        farm.call("gc --keep 0").ok();
+    }
+    // Removed while it was active: nothing is, until somebody says so.
+    let farm = Farm::installed();
+    let installed = fs::read_dir(farm.store().join("installed")).unwrap().next().unwrap().unwrap().path();
+    farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
+    fs::write(installed.join("index.json"), "").unwrap();
+    let mut session = String::new();
+    for line in ["run sha256", "gc --damaged", "run sha256", "rollback sha256", "activate sha256", "run sha256"] {
+        session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
+    }
+    assert_snapshot!("store_damaged_active", session);
+}
+
+#[test]
+fn what_is_active_may_be_unknown_and_nothing_is_removed_for_that() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    fs::write(farm.store().join("active/sha256.json"), "x").unwrap();
+    let before = farm.files();
+    let mut session = String::new();
+    for line in ["list", "run sha256", "rollback sha256", "gc --damaged", "gc --keep 0 --damaged", "activate sha256"] {
+        session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
+    }
+    assert_snapshot!("store_active_malformed", session);
+    assert_eq!(farm.files(), before);
+    fs::remove_file(farm.store().join("active/sha256.json")).unwrap();
+    farm.call("activate sha256").ok();
+    farm.runs("run sha256");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! In: a blob's descriptor, a file that may hold its first part. Out: the file with the blob, every byte hashed. Never
 //! here: a byte beyond the size that the descriptor promised.
 
-use crate::transport::{Request, header};
+use crate::transport::{Pace, Request, header};
 use crate::{Problem, RegistryError, Remote};
 use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
@@ -11,7 +11,6 @@ use reqwest::{Method, StatusCode};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use tokio::time::Instant;
 
 /// How much of the file is read at once.
 const CHUNK_SIZE_BYTES: usize = 256 << 10;
@@ -49,7 +48,9 @@ pub(crate) async fn layer(
         let most = part.reported_bytes;
         let Err(problem) = fetch(remote, blob, &mut part).await else { continue };
         made_of_several |= part.size_bytes > 0;
-        remote.transport.pause(&mut backoff, problem, part.reported_bytes > most, &doing).await?;
+        // Who trickles gets no further: else it could hold us up for ever.
+        let got_further = part.reported_bytes > most && !matches!(problem, Problem::Slow { .. });
+        remote.transport.pause(&mut backoff, problem, got_further, &doing).await?;
     }
 }
 
@@ -75,10 +76,10 @@ async fn fetch(remote: &Remote, blob: Blob, part: &mut Part<'_>) -> Result<(), P
             return Ok(());
         }
     }
-    let (begun, before) = (Instant::now(), part.size_bytes);
+    let mut pace = Pace::new();
     let cut = |received_bytes| Problem::Cut { received_bytes, expected_bytes: blob.size_bytes };
     loop {
-        let chunk = match remote.transport.chunk(&mut response, begun, part.size_bytes - before).await {
+        let chunk = match remote.transport.chunk(&mut response, &mut pace).await {
             Ok(Some(chunk)) => chunk,
             Ok(None) if part.size_bytes == blob.size_bytes => return Ok(()),
             Ok(None) | Err(Problem::Connection { .. }) => return Err(cut(part.size_bytes)),

@@ -128,7 +128,7 @@ pub enum Problem {
         /// How long.
         idle: Duration,
     },
-    /// Bytes come, but so few that there is no end.
+    /// Bytes come, but so few that there would be no end.
     #[error("`{host}` sent {received_bytes} bytes in {} seconds, which is too slow", .after.as_secs())]
     Slow {
         /// The host.
@@ -200,7 +200,7 @@ impl Problem {
             Problem::Status { status, .. } | Problem::Login { status, .. } => {
                 status.as_u16() == 429 || status.is_server_error()
             }
-            Problem::Connection { .. } | Problem::Cut { .. } | Problem::Silent { .. } => true,
+            Problem::Connection { .. } | Problem::Cut { .. } | Problem::Silent { .. } | Problem::Slow { .. } => true,
             _ => false,
         }
     }
@@ -224,7 +224,9 @@ impl Problem {
 impl Hinted for Problem {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Problem::Status { redirected_by: Some(_), .. } => return None,
+            Problem::Status { redirected_by: Some(_), .. } => {
+                "the storage behind the registry refuses, not the registry: ask whoever runs it"
+            }
             Problem::Status { message, .. } if message.contains("to an HTTPS server") => {
                 "this registry speaks TLS: leave out --plain-http"
             }
@@ -239,7 +241,7 @@ impl Hinted for Problem {
                 (404, _) => "are the repository and the tag spelled right, and was all of it pushed?",
                 (429, _) => "it wants fewer requests: try again later",
                 (500.., _) => "that is the registry's own failure: its log says more",
-                _ => return None,
+                _ => "no registry answers so: is it one, or is something between?",
             },
             Problem::Login { host, .. } => {
                 return Some(format!("`docker login {host}` writes credentials to where they are looked for"));
@@ -252,11 +254,18 @@ impl Hinted for Problem {
             Problem::Layout(error) => return error.hint(),
             Problem::Connection { .. } => "does the registry run, and can this machine reach it?",
             Problem::Silent { .. } | Problem::Slow { .. } => "is the registry, or the network to it, overloaded?",
-            Problem::Digest { .. } | Problem::TooLarge { .. } | Problem::Size { .. } => {
+            Problem::Digest { .. }
+            | Problem::TooLarge { .. }
+            | Problem::Size { .. }
+            | Problem::Claim { .. }
+            | Problem::Malformed(_) => {
                 "the registry, or something between, is damaged or hostile: nothing of this was used"
             }
             Problem::Cut { .. } => "what came so far is kept where the other side can go on from it: try again",
-            _ => return None,
+            Problem::Redirect(_) => "only redirects to https:// are followed, and few: ask whoever runs the registry",
+            Problem::Protocol { .. } => "is that the address of a registry? they answer below `/v2/`",
+            Problem::TooManySignatures(_) => "anybody who may write there can add some: ask whoever runs the registry",
+            Problem::File(_) => "is there room, and may you write there?",
         };
         Some(hint.to_owned())
     }

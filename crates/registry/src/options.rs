@@ -14,8 +14,11 @@ pub struct Options {
     pub docker_config: Option<PathBuf>,
     /// How long connecting may take.
     pub connect_timeout: Duration,
-    /// How long a registry may say nothing.
+    /// How long a registry may say nothing, and in what time it must send at least a kibibyte for each second of a blob.
     pub idle_timeout: Duration,
+    /// How long a document may take from its first byte to its last: an index, a manifest, a list, a token, a refusal.
+    /// They are small; only who wants to hold us up sends one drop by drop.
+    pub document_timeout: Duration,
     /// How often, and for how long, what failed is tried again.
     pub retry: Retry,
 }
@@ -28,6 +31,7 @@ impl Default for Options {
             docker_config: None,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            document_timeout: Duration::from_secs(60),
             retry: Retry::default(),
         }
     }

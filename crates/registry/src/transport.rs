@@ -14,14 +14,14 @@ use serde::Deserialize;
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// More redirects than this are a circle.
 const REDIRECTS_MAX: usize = 5;
 /// The largest refusal or token that is read.
 const MESSAGE_SIZE_BYTES_MAX: u64 = 64 << 10;
-/// Slower than this, in bytes a second beyond the idle time, and an answer is not worth waiting for.
-const RATE_MIN: u64 = 8 << 10;
+/// Slower than this, in bytes a second over the idle time, and a blob is asked for again.
+const RATE_MIN: u128 = 1 << 10;
 
 /// One request, which may be sent several times.
 pub(crate) struct Request<'a> {
@@ -55,6 +55,19 @@ pub(crate) struct Exchange {
     pub(crate) host: String,
     pub(crate) plain_http: bool,
     idle: Duration,
+    document: Duration,
+}
+
+/// How much of a body came, and since when.
+pub(crate) struct Pace {
+    since: Instant,
+    received_bytes: u64,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Pace {
+        Pace { since: Instant::now(), received_bytes: 0 }
+    }
 }
 
 /// One repository of a registry.
@@ -80,7 +93,8 @@ impl Transport {
         let base = Url::parse(&base).map_err(|error| RegistryError::Setup(format!("`{base}`: {error}")))?;
         let authorizer = Authorizer::new(credential(&host, options)?);
         let client = client(options)?;
-        let exchange = Exchange { client, host, plain_http: options.plain_http, idle: options.idle_timeout };
+        let Options { plain_http, idle_timeout: idle, document_timeout: document, .. } = *options;
+        let exchange = Exchange { client, host, plain_http, idle, document };
         Ok(Transport { exchange, authorizer, base, retry: options.retry })
     }
 
@@ -152,19 +166,14 @@ impl Transport {
         Err(Problem::Status { host, redirected_by, status, message, retry_after, authorized })
     }
 
-    /// The body of `response`, up to `limit_bytes`.
+    /// The body of `response`, a document of up to `limit_bytes`.
     pub(crate) async fn read(&self, response: Response, limit_bytes: u64) -> Result<Vec<u8>, Problem> {
         self.exchange.read(response, limit_bytes).await
     }
 
-    /// The next part of a body that began at `begun` and of which `received_bytes` are here; none at its end.
-    pub(crate) async fn chunk(
-        &self,
-        response: &mut Response,
-        begun: Instant,
-        received_bytes: u64,
-    ) -> Result<Option<Vec<u8>>, Problem> {
-        self.exchange.chunk(response, begun, received_bytes).await
+    /// The next part of a blob; none at its end.
+    pub(crate) async fn chunk(&self, response: &mut Response, pace: &mut Pace) -> Result<Option<Vec<u8>>, Problem> {
+        self.exchange.paced(response, pace).await
     }
 
     /// Attempts something until it succeeds, fails for good, or was tried often enough.
@@ -267,7 +276,10 @@ impl Exchange {
             return Err(Problem::TooLarge { limit_bytes });
         }
         let (begun, mut bytes) = (Instant::now(), Vec::new());
-        while let Some(chunk) = self.chunk(&mut response, begun, bytes.len() as u64).await? {
+        let slow = |bytes: &Vec<u8>| self.slow(bytes.len() as u64, begun);
+        while let Some(chunk) =
+            timeout_at(begun + self.document, self.chunk(&mut response)).await.map_err(|_| slow(&bytes))??
+        {
             bytes.extend(chunk);
             if bytes.len() as u64 > limit_bytes {
                 return Err(Problem::TooLarge { limit_bytes });
@@ -276,21 +288,29 @@ impl Exchange {
         Ok(bytes)
     }
 
-    async fn chunk(
-        &self,
-        response: &mut Response,
-        begun: Instant,
-        received_bytes: u64,
-    ) -> Result<Option<Vec<u8>>, Problem> {
-        let after = begun.elapsed();
-        if after > self.idle + Duration::from_secs(received_bytes / RATE_MIN) {
-            return Err(Problem::Slow { host: self.host.clone(), received_bytes, after });
+    async fn paced(&self, response: &mut Response, pace: &mut Pace) -> Result<Option<Vec<u8>>, Problem> {
+        let after = pace.since.elapsed();
+        if after >= self.idle {
+            if u128::from(pace.received_bytes) * 1000 < RATE_MIN * after.as_millis() {
+                return Err(self.slow(pace.received_bytes, pace.since));
+            }
+            *pace = Pace::new();
         }
+        let chunk = self.chunk(response).await?;
+        pace.received_bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Ok(chunk)
+    }
+
+    async fn chunk(&self, response: &mut Response) -> Result<Option<Vec<u8>>, Problem> {
         match timeout(self.idle, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk.map(Vec::from)),
             Ok(Err(error)) => Err(self.problem(&error)),
             Err(_) => Err(self.silent()),
         }
+    }
+
+    fn slow(&self, received_bytes: u64, since: Instant) -> Problem {
+        Problem::Slow { host: self.host.clone(), received_bytes, after: since.elapsed() }
     }
 
     fn silent(&self) -> Problem {

@@ -208,7 +208,15 @@ impl Hinted for LayoutError {
             LayoutError::Size { .. } | LayoutError::Digest { .. } => {
                 "the file was damaged or changed: copy the release again, or run `isomer release` again".to_owned()
             }
-            _ => return None,
+            LayoutError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "is the path right? a release is what `isomer release` writes, or a tar file of that".to_owned()
+            }
+            LayoutError::UnknownModule { existing, .. } => {
+                format!("name one of them, for example `{}`", existing.first()?)
+            }
+            LayoutError::Io { .. } => return None,
+            _ => "it was damaged or changed, or another tool wrote it: fetch the release again, or make it again"
+                .to_owned(),
         })
     }
 }

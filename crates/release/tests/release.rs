@@ -212,7 +212,8 @@ fn unknown_and_ambiguous_names_are_explained() {
     let all = "clock:0.2.0-rc.1, sort:0.1.0, sort:0.2.0";
     check("clok", &format!("`DIR` holds no module `clok`, only {all}"), Some("did you mean `clock`?"));
     check("sort:0.3.0", &format!("`DIR` holds no module `sort:0.3.0`, only {all}"), Some("did you mean `sort:0.1.0`?"));
-    check("\x1b[2J", &format!("`DIR` holds no module `\\u{{1b}}[2J`, only {all}"), None);
+    let first = Some("name one of them, for example `clock:0.2.0-rc.1`");
+    check("\x1b[2J", &format!("`DIR` holds no module `\\u{{1b}}[2J`, only {all}"), first);
     assert_eq!(layout.module("sort:0.2.0").unwrap().variants.len(), 3);
 }
 

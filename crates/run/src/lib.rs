@@ -66,8 +66,8 @@ pub use probe::ProbeError;
 pub use protected::{Owners, Weakness};
 pub use sealed::{ARTIFACT_SIZE_BYTES_MAX, SealError, SealedBytes};
 pub use store::{
-    DEFAULT_STORE, Damaged, Garbage, GarbageKind, Installed, Progress, Pulled, Record, STORE_SCHEMA, Store, StoreError,
-    Wanted, Word,
+    Collection, DEFAULT_STORE, Damaged, Garbage, GarbageKind, Installed, Progress, Pulled, Record, STORE_SCHEMA, Store,
+    StoreError, Wanted, Word,
 };
 pub use trust::{Excluded, Signers, Trust, TrustError, TrustedModule, trust};
 pub use verify::{Expected, VerifiedArtifact, VerifyError, Way, verify};

@@ -78,18 +78,9 @@ pub enum Weakness {
 }
 
 impl Weakness {
-    /// Whether somebody else decides what is there: nothing is written into a store where that is so.
+    /// Whether somebody else decides what is there: nothing is written into a store where that is so, and the word of an
+    /// installation is worth nothing. Where a link led has been looked at, and who runs something may have installed it.
     pub(crate) fn is_foreign(&self) -> bool {
-        match self {
-            Weakness::Owner { .. } | Weakness::Sticky(_) => true,
-            Weakness::Writable { mode, .. } => mode & 0o002 != 0,
-            _ => false,
-        }
-    }
-
-    /// Whether the word of an installation is worth nothing there. Where a link led has been looked at, and who runs
-    /// something may have installed it.
-    pub(crate) fn is_distrusted(&self) -> bool {
         matches!(self, Weakness::Owner { .. } | Weakness::Sticky(_) | Weakness::Writable { .. })
     }
 

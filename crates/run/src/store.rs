@@ -31,7 +31,7 @@ mod activate;
 mod collect;
 mod installed;
 
-pub use collect::{Garbage, GarbageKind};
+pub use collect::{Collection, Garbage, GarbageKind};
 pub use documents::{Record, STORE_SCHEMA, Word};
 pub use error::StoreError;
 pub use installed::{Damaged, Installed};
@@ -74,6 +74,9 @@ impl Store {
     /// # Errors
     /// When there is none, or one that this isomer does not know.
     pub fn open(dir: &Path) -> Result<Store, StoreError> {
+        if dir.exists() && !dir.is_dir() {
+            return Err(StoreError::NotAStore { dir: dir.to_owned(), found: "it is no directory".to_owned() });
+        }
         let store = Store { dir: dir.to_owned() };
         let file = store.dir.join("store.json");
         let Some(found) = read::<serde_json::Value>(&file)? else {
@@ -97,9 +100,17 @@ impl Store {
         match Store::open(dir) {
             Ok(store) => return store.check_ours().map(|()| store),
             Err(StoreError::NoStore { .. }) => {}
-            // Another process is making it now, or died before it was done.
-            Err(StoreError::NotAStore { .. })
-                if entries(dir)?.iter().all(|it| it.ends_with("lock") || it.ends_with("tmp")) => {}
+            Err(error @ StoreError::NotAStore { .. }) if dir.is_dir() => {
+                let there = entries(dir)?;
+                // Another process has made it in this moment.
+                if there.iter().any(|it| it.ends_with("store.json")) {
+                    return Store::create(dir);
+                }
+                // Another process is making it now, or died before it was done.
+                if !there.iter().all(|it| it.ends_with("lock") || it.ends_with("tmp")) {
+                    return Err(error);
+                }
+            }
             Err(error) => return Err(error),
         }
         let store = Store { dir: dir.to_owned() };
@@ -129,23 +140,18 @@ impl Store {
         let record = installed.join("install.json");
         let active = Path::new("active").join(format!("{module}.json"));
         let directories = ["", "store.json", "active", "installed"].map(Path::new).into_iter();
-        let distrusted =
-            self.weakness(directories.chain([&*active, &*installed, &*record]), Weakness::is_distrusted)?;
-        distrusted.map_or(Ok(()), |weakness| Err(StoreError::NotBelieved { dir: self.dir.clone(), weakness }))
+        let foreign = self.foreign(directories.chain([&*active, &*installed, &*record]))?;
+        foreign.map_or(Ok(()), |weakness| Err(StoreError::NotBelieved { dir: self.dir.clone(), weakness }))
     }
 
     /// That nobody else decides what is in the store that is to be changed.
     fn check_ours(&self) -> Result<(), StoreError> {
-        let foreign = self.weakness(WRITTEN.into_iter().map(Path::new), Weakness::is_foreign)?;
+        let foreign = self.foreign(WRITTEN.into_iter().map(Path::new))?;
         foreign.map_or(Ok(()), |weakness| Err(StoreError::NotOurs { dir: self.dir.clone(), weakness }))
     }
 
-    /// The first weakness that counts of those of `paths` that are there.
-    fn weakness<'a>(
-        &self,
-        paths: impl Iterator<Item = &'a Path>,
-        counts: fn(&Weakness) -> bool,
-    ) -> Result<Option<Weakness>, StoreError> {
+    /// The first weakness by which somebody else decides what is at those of `paths` that are there.
+    fn foreign<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Result<Option<Weakness>, StoreError> {
         for path in paths {
             match protected::weaknesses(&self.dir, path) {
                 Err((_, error)) if error.kind() == ErrorKind::NotFound => {}
@@ -153,7 +159,7 @@ impl Store {
                     return Err(StoreError::Malformed { file, reason: error.to_string() });
                 }
                 Err((path, error)) => return Err(io_error("read", &path)(error)),
-                Ok(weaknesses) => match weaknesses.into_iter().find(counts) {
+                Ok(weaknesses) => match weaknesses.into_iter().find(Weakness::is_foreign) {
                     None => {}
                     found => return Ok(found),
                 },

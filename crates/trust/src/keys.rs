@@ -71,6 +71,9 @@ impl Hinted for KeyFileError {
                 Some(format!("if nobody read it meanwhile, `chmod 600 {}`; else make another", path.display()))
             }
             KeyFileError::Exists { .. } => Some("choose another name, or move the file away".to_owned()),
+            KeyFileError::Io { action: "read", source, .. } if source.kind() == io::ErrorKind::NotFound => Some(
+                "is the path right? `isomer keygen` makes keys; `isomer-run verify --help` shows a policy".to_owned(),
+            ),
             KeyFileError::NotAFile { .. } | KeyFileError::Io { .. } => None,
         }
     }

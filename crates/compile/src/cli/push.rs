@@ -1,16 +1,14 @@
 //! `isomer push DIR REGISTRY/REPOSITORY[:TAG]`.
 
+use super::farming::warn;
 use crate::transfer::Transfer;
-use anstyle::{AnsiColor, Effects, Style};
 use isomer_registry::{Options, Pushed, Reference, RegistryError, Remote, Step, push};
 use isomer_release::{Count, Layout, ModuleEntry};
 use isomer_terminal::bytes;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-
-const WARNING: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -56,6 +54,11 @@ struct Connection {
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let Connection { plain_http, ca_certificates } = &args.connection;
     let options = Options { plain_http: *plain_http, ca_certificates: ca_certificates.clone(), ..Options::default() };
+    if Path::new(&args.repository).is_dir() && !args.release.exists() {
+        let (dir, repository) = (&args.repository, args.release.display());
+        let failure = Failure::new(format!("`{dir}` is a directory, expected REGISTRY/REPOSITORY"));
+        return Err(failure.hint(format!("the release comes first: `isomer push {dir} {repository}`")).into());
+    }
     let base: Reference = args.repository.parse().map_err(RegistryError::from)?;
     if base.digest().is_some() {
         let failure = Failure::new(format!("`{base}` has a digest, and what is pushed has its own"));
@@ -134,8 +137,8 @@ fn warn_of_unsigned(layout: &Layout, modules: &[&ModuleEntry]) -> Result<(), Fai
         }
     }
     if !unsigned.is_empty() {
-        anstream::eprintln!("{WARNING}warning:{WARNING:#} nobody signed {}", unsigned.join(", "));
-        anstream::eprintln!("  servers refuse that without --allow-unsigned; `isomer sign` before the push mends it");
+        let what = format!("nobody signed {}", unsigned.join(", "));
+        warn(&what, "servers refuse that without --allow-unsigned; `isomer sign` before the push mends it");
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `isomer sign DIR --key FILE`, and what `isomer release --sign` and `isomer keygen` share with it.
 
+use super::farming::warn;
 use isomer_compile::signing::{self, DEFAULT_BUILDER, Options, Signed};
 use isomer_terminal::{Failure, Failures, print};
 use isomer_trust::{Release, SigningKey, read_private};
@@ -78,7 +79,13 @@ impl Signer {
     }
 
     pub(super) fn sign(&self, release: &Path, key: &SigningKey, counter: Option<u64>) -> Result<Signed, Failure> {
-        Ok(signing::sign(release, key, Options { counter, builder: &self.builder })?)
+        let signed = signing::sign(release, key, Options { counter, builder: &self.builder })?;
+        if signed.statement.release.counter == 0 {
+            let what =
+                "the release's counter is 0: servers cannot tell it from an older one that somebody offers again";
+            warn(&what, "raise `counter` in isomer.toml's [release] with each release, or pass `--counter N`");
+        }
+        Ok(signed)
     }
 }
 

@@ -231,6 +231,41 @@ fn silence_ends_the_wait() {
 }
 
 #[test]
+fn a_document_that_comes_drop_by_drop_has_a_deadline() {
+    let Some(stage) = stage_pushed("a_document_that_comes_drop_by_drop_has_a_deadline") else { return };
+    let options = Options { document_timeout: Duration::from_millis(300), ..quick() };
+    let remote = connect(&stage.remote().reference().to_string(), &options).unwrap();
+    let index = stage.layout().parts("noise").unwrap().index.blob;
+    // Never silent, and never done.
+    stage.proxy.fail(|_| Fault::Drip(Duration::from_millis(20)));
+    let begun = Instant::now();
+    assert_shown("drip-index", &stage.shown(&remote.index().unwrap_err()));
+    assert_shown("drip-manifest", &stage.shown(&remote.manifest(index).unwrap_err()));
+    stage.proxy.fail(|seen| match seen.path.contains("referrers") {
+        true => Fault::Answer("404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned()),
+        false => Fault::Drip(Duration::from_millis(20)),
+    });
+    assert_shown("drip-signatures", &stage.shown(&remote.signatures(index).unwrap_err()));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_layer_that_trickles_is_asked_for_again_from_where_it_is() {
+    let Some(stage) = stage_pushed("a_layer_that_trickles_is_asked_for_again_from_where_it_is") else { return };
+    let options = Options { idle_timeout: Duration::from_millis(300), ..quick() };
+    let remote = connect(&stage.remote().reference().to_string(), &options).unwrap();
+    stage.proxy.fail(|seen| if seen.before == 0 { Fault::Drip(Duration::from_millis(20)) } else { Fault::None });
+    let (bytes, _) = fetch(&remote, stage.layer(), &[]).unwrap();
+    assert_eq!(Digest::of(&bytes), stage.layer().digest);
+    let ranges: Vec<_> = stage.proxy.seen().into_iter().map(|seen| seen.range.is_some()).collect();
+    assert_eq!(ranges, [false, true]);
+    stage.proxy.fail(|_| Fault::Drip(Duration::from_millis(20)));
+    let begun = Instant::now();
+    assert_shown("drip-layer", &stage.shown(&fetch(&remote, stage.layer(), &[]).unwrap_err()));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn no_registry_at_all() {
     let Some(stage) = stage_pushed("no_registry_at_all") else { return };
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -118,5 +118,6 @@ pub(crate) fn assert_shown(name: &str, text: &str) {
     settings.set_snapshot_path("../snapshots");
     settings.add_filter(r"sha256:[0-9a-f]{64}", "[DIGEST]");
     settings.add_filter(r"(127\.0\.0\.1|localhost):\d+", "[ELSEWHERE]");
+    settings.add_filter(r"sent \d+ bytes in \d+ seconds", "sent [N] bytes in [N] seconds");
     settings.bind(|| insta::assert_snapshot!(name, text));
 }

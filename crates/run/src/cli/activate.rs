@@ -1,8 +1,11 @@
 //! `isomer-run activate` and `isomer-run rollback`: which version of a module its name alone means.
 
 use super::store;
-use isomer_run::Store;
+use isomer_contract::Digest;
+use isomer_release::Module;
+use isomer_run::Installed;
 use isomer_terminal::Failure;
+use serde::Serialize;
 use std::process::ExitCode;
 
 /// Make an installed version of a module the one that its name means, in one step
@@ -16,6 +19,9 @@ pub(crate) struct Arguments {
     /// The module: NAME:VERSION, NAME@DIGEST, or NAME where one version is installed
     #[arg(value_name = "MODULE")]
     module: String,
+    /// Print what is active now as JSON: `module`, `reference`, `digest` of its index
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     store: store::Location,
 }
@@ -30,23 +36,35 @@ pub(crate) struct RollbackArguments {
     /// The module
     #[arg(value_name = "NAME")]
     module: String,
+    /// Print what is active now as JSON: `module`, `reference`, `digest` of its index
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     store: store::Location,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    activate(&arguments.store.open()?, &arguments.module)?;
-    Ok(ExitCode::SUCCESS)
+/// What is active now.
+#[derive(Serialize)]
+struct Row<'a> {
+    module: &'a str,
+    reference: &'a str,
+    digest: Digest,
 }
 
-/// Activates the module called `name` and says so.
-pub(crate) fn activate(store: &Store, name: &str) -> Result<(), Failure> {
-    let active = store.activate(name)?;
-    isomer_terminal::print(&format!("{} is active\n", active.module().reference))
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    say(&arguments.store.open()?.activate(&arguments.module)?, "active", arguments.json)
 }
 
 pub(crate) fn rollback(arguments: &RollbackArguments) -> Result<ExitCode, Failure> {
-    let active = arguments.store.open()?.rollback(&arguments.module)?;
-    isomer_terminal::print(&format!("{} is active again\n", active.module().reference))?;
+    say(&arguments.store.open()?.rollback(&arguments.module)?, "active again", arguments.json)
+}
+
+fn say(active: &Installed, what: &str, json: bool) -> Result<ExitCode, Failure> {
+    let Module { name, reference, digest, .. } = active.module();
+    if json {
+        isomer_terminal::print_json(&Row { module: name, reference, digest: *digest })?;
+    } else {
+        isomer_terminal::print(&format!("{reference} is {what}\n"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

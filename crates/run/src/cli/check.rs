@@ -76,7 +76,7 @@ fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<Requireme
     let installed = arguments.store.find(name)?;
     let on = input::on(arguments.host.as_deref());
     // Nothing is run, and the artifact is hashed.
-    let trusted = installed.trust(Some(&Trust::Unsigned)).map_err(|error| store::failure(error, name, &on))?;
+    let trusted = installed.trust(Some(&Trust::Unsigned)).map_err(|error| store::failure(error, None, &on))?;
     let chosen = match trusted.choose(host, None) {
         Ok(chosen) => chosen,
         Err(error) => trusted.variants().next().ok_or_else(|| store::not_chosen(&error, &on, &installed))?,

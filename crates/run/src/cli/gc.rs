@@ -1,9 +1,11 @@
 //! `isomer-run gc`: remove what is not needed any more.
 
 use super::store;
-use isomer_run::{Garbage, GarbageKind};
+use isomer_contract::Digest;
+use isomer_run::{Collection, Garbage, GarbageKind};
 use isomer_terminal::{Failure, bytes};
-use std::fmt::Write;
+use serde::Serialize;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Remove old versions, artifacts that nothing names, and what interrupted commands left
@@ -13,38 +15,80 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run gc --keep 2 --dry-run
-  isomer-run gc --keep 0                # nothing to roll back to")]
+  isomer-run gc --keep 0                # nothing to roll back to
+  isomer-run gc --damaged               # every version stays that is whole
+
+JSON: `dry_run`, `size_bytes` of all, and `garbage`, an array of `kind` (module, damaged, artifact,
+unfinished), `path`, `size_bytes`, and where it was installed `digest`, the index's, and `reference`.")]
 pub(crate) struct Arguments {
     /// How many earlier versions of each module stay
-    #[arg(long, value_name = "N")]
-    keep: usize,
+    #[arg(long, value_name = "N", required_unless_present = "damaged")]
+    keep: Option<usize>,
+    /// Remove installed versions that are damaged, too, active or not: none of them can run
+    #[arg(long)]
+    damaged: bool,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
+    /// Print what was removed as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     store: store::Location,
 }
 
+#[derive(Serialize)]
+struct Report<'a> {
+    dry_run: bool,
+    size_bytes: u64,
+    garbage: Vec<Row<'a>>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    path: &'a Path,
+    size_bytes: u64,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let garbage = arguments.store.open()?.collect(arguments.keep, arguments.dry_run)?;
-    isomer_terminal::print(&text(&garbage, arguments.dry_run))?;
+    let Arguments { keep, damaged, dry_run, .. } = *arguments;
+    let collection = Collection { keep: keep.unwrap_or(usize::MAX), damaged, dry_run };
+    let garbage = arguments.store.open()?.collect(collection)?;
+    let garbage: Vec<_> = garbage.iter().map(row).collect();
+    let report = Report { dry_run, size_bytes: garbage.iter().map(|row| row.size_bytes).sum(), garbage };
+    if arguments.json {
+        isomer_terminal::print_json(&report)?;
+    } else {
+        isomer_terminal::print(&text(&report))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(garbage: &[Garbage], dry_run: bool) -> String {
+fn row(Garbage { kind, path, size_bytes }: &Garbage) -> Row<'_> {
+    let (kind, reference, digest) = match kind {
+        GarbageKind::Module { reference, index } => ("module", Some(reference.as_str()), Some(*index)),
+        GarbageKind::Damaged { index } => ("damaged", None, Some(*index)),
+        GarbageKind::Artifact => ("artifact", None, None),
+        GarbageKind::Unfinished => ("unfinished", None, None),
+    };
+    Row { kind, reference, digest, path, size_bytes: *size_bytes }
+}
+
+fn text(report: &Report<'_>) -> String {
     let mut text = String::new();
-    let mut sum_bytes = 0;
-    for Garbage { kind, path, size_bytes } in garbage {
-        sum_bytes += size_bytes;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Writing to a string cannot fail.
-        let _ = match kind {
-            GarbageKind::Module { reference, index } => writeln!(text, "module      {reference} {index}"),
-            GarbageKind::Artifact => writeln!(text, "artifact    {name}"),
-            GarbageKind::Unfinished => writeln!(text, "unfinished  {name}"),
+    for Row { kind, reference, digest, path, .. } in &report.garbage {
+        let name = match (reference, digest) {
+            (Some(reference), Some(digest)) => format!("{reference} {digest}"),
+            (None, Some(digest)) => digest.to_string(),
+            _ => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         };
+        text += &format!("{kind:<12}{name}\n");
     }
-    let removed = if dry_run { "would be removed" } else { "removed" };
-    let _ = writeln!(text, "{} {removed}", bytes(sum_bytes));
-    text
+    let removed = if report.dry_run { "would be removed" } else { "removed" };
+    text + &format!("{} {removed}\n", bytes(report.size_bytes))
 }

@@ -42,8 +42,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             Err(error) => damaged.push((installed.module().digest, error)),
         }
     }
-    for (index, error) in damaged {
-        tracing::warn!("the installed index {index} is damaged: {error}; remove it and pull it again");
+    for (_, error) in damaged {
+        tracing::warn!("{error}; pull it again, or remove it with `isomer-run gc --damaged`");
     }
     if arguments.json {
         isomer_terminal::print_json(&rows)?;

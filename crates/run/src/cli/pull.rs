@@ -2,10 +2,12 @@
 
 use super::{input, signers, source, store};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Host};
 use isomer_release::Source;
-use isomer_run::{Progress, Pulled, Store, Trust, Wanted};
+use isomer_run::{Progress, Pulled, Store, Trust, Wanted, Word};
 use isomer_terminal::{Failure, bytes};
+use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -21,20 +23,18 @@ use std::sync::OnceLock;
   isomer-run pull oci-dir:/media/usb/dist:resize:1.4.0 --trust trust.toml
   isomer-run pull oci-archive:dist.tar:resize --key farm-2026.pub
   isomer-run pull oci-dir:dist --digest sha256:9f86d0…        # the only module in there
-  isomer-run run resize")]
+  isomer-run run resize
+
+JSON: an array with what was installed, also where a later REF fails: `module`, `reference`, `digest` of its
+index, `target`, `artifact` (its digest), `size_bytes`, `word` as in `list --json`, `transferred_bytes`, `new`
+(it was not installed before) and `activated`.")]
 pub(crate) struct Arguments {
     /// Where from: REGISTRY/REPOSITORY[:TAG][@DIGEST], oci-dir:PATH[:NAME[:VERSION]] or
     /// oci-archive:FILE.tar[:NAME[:VERSION]]
     #[arg(value_name = "REF", required = true)]
     references: Vec<String>,
-    /// Trust the module whose index has this digest
-    #[arg(long, value_name = "DIGEST", conflicts_with_all = ["allow_unsigned", "keys", "trust"])]
-    digest: Option<Digest>,
-    /// Trust whatever is there: you vouch for the place it is stored in
-    #[arg(long, conflicts_with_all = ["keys", "trust"])]
-    allow_unsigned: bool,
     #[command(flatten)]
-    signers: signers::Believed,
+    word: signers::Word,
     /// Take a release that is older than the last one of its name; later ones are compared with it
     #[arg(long, conflicts_with_all = ["digest", "allow_unsigned"])]
     allow_rollback: bool,
@@ -47,10 +47,36 @@ pub(crate) struct Arguments {
     /// Install for the machine that this file describes (see `isomer-run host --json`)
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
+    /// Print what was installed as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: source::Connection,
     #[command(flatten)]
     store: store::Location,
+}
+
+/// What was installed.
+#[derive(Serialize)]
+struct Row {
+    module: String,
+    reference: String,
+    digest: Digest,
+    target: String,
+    artifact: Digest,
+    size_bytes: u64,
+    word: Word,
+    transferred_bytes: u64,
+    new: bool,
+    activated: bool,
+}
+
+impl Row {
+    fn of(pulled: Pulled, activated: bool) -> Row {
+        let Pulled { module, reference, index: digest, target, artifact, word, transferred_bytes, new } = pulled;
+        let Blob { digest: artifact, size_bytes } = artifact;
+        Row { module, reference, digest, target, artifact, size_bytes, word, transferred_bytes, new, activated }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -62,25 +88,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         .map(|it| source::source(it, &arguments.connection))
         .collect::<Result<Vec<_>, _>>()?;
     let store = Store::create(&arguments.store.dir())?;
-    for source in sources {
-        let pulled = pull(arguments, &store, &*source, trust.as_ref(), &host)?;
-        let mut said = text(&pulled);
-        if arguments.activate {
-            said += &format!("{} is active\n", pulled.reference);
+    let mut done = Vec::new();
+    let ended = sources.iter().try_for_each(|source| {
+        let pulled = pull(arguments, &store, &**source, trust.as_ref(), &host)?;
+        if !arguments.json {
+            isomer_terminal::print(&text(&pulled, arguments.activate))?;
         }
-        isomer_terminal::print(&said)?;
+        done.push(Row::of(pulled, arguments.activate));
+        Ok(())
+    });
+    // What is installed is installed, whatever became of the next one.
+    if arguments.json {
+        isomer_terminal::print_json(&done)?;
     }
-    Ok(ExitCode::SUCCESS)
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 fn trust(arguments: &Arguments) -> Result<Option<Trust>, Failure> {
-    if let Some(digest) = arguments.digest {
-        return Ok(Some(Trust::Digest(digest)));
-    }
-    if arguments.allow_unsigned {
-        return Ok(Some(Trust::Unsigned));
-    }
-    let mut trust = arguments.signers.read()?;
+    let mut trust = arguments.word.read()?;
     if let Some(Trust::Signed(signers)) = &mut trust {
         signers.allow_rollback = arguments.allow_rollback;
     }
@@ -114,7 +139,7 @@ fn pull(
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
     }
-    pulled.map_err(|error| store::failure(error, &source.to_string(), &input::on(arguments.host.as_deref())))
+    pulled.map_err(|error| store::failure(error, Some(&source.to_string()), &input::on(arguments.host.as_deref())))
 }
 
 /// On a terminal alone.
@@ -126,22 +151,22 @@ fn progress_bar(source: &dyn Source, size_bytes: u64) -> ProgressBar {
     bar
 }
 
-fn text(pulled: &Pulled) -> String {
+fn text(pulled: &Pulled, activated: bool) -> String {
     let Pulled { reference, index, target, artifact, word, transferred_bytes, new, module: _ } = pulled;
     let what = if *new { "installed" } else { "was installed already" };
     let fetched = match transferred_bytes {
         0 => "nothing".to_owned(),
         fetched => bytes(*fetched),
     };
+    let active = if activated { format!("{reference} is active\n") } else { String::new() };
     format!(
-        "{reference} {index}\n  {what} for {target} on the word of {}: {}, {fetched} fetched\n",
+        "{reference} {index}\n  {what} for {target} on the word of {}: {}, {fetched} fetched\n{active}",
         said(word),
         bytes(artifact.size_bytes)
     )
 }
 
-fn said(word: &isomer_run::Word) -> String {
-    use isomer_run::Word;
+fn said(word: &Word) -> String {
     match word {
         Word::Unsigned => "nobody (--allow-unsigned)".to_owned(),
         Word::Digest => "its digest".to_owned(),

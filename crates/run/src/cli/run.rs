@@ -6,7 +6,7 @@ use super::signers;
 use super::store;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use isomer_contract::{Digest, Hinted};
+use isomer_contract::Hinted;
 use isomer_run::guest::{self, Call, Directory, Guest, Outcome};
 use isomer_run::{Expected, Installed, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_terminal::Failure;
@@ -45,14 +45,8 @@ pub(crate) struct Arguments {
     /// The guest's arguments, also such as start with a hyphen
     #[arg(value_name = "ARGS", last = true)]
     arguments: Vec<OsString>,
-    /// Trust what has this digest: of FILE, or of MODULE's index in the release
-    #[arg(long, value_name = "DIGEST", conflicts_with_all = ["allow_unsigned", "keys", "trust"])]
-    digest: Option<Digest>,
-    /// Trust whatever is there: you vouch for the place it is stored in
-    #[arg(long, conflicts_with_all = ["keys", "trust"])]
-    allow_unsigned: bool,
     #[command(flatten)]
-    signers: signers::Believed,
+    word: signers::Word,
     #[command(flatten)]
     store: store::Location,
     /// Say which variant it is, how it was read and why, to standard error
@@ -116,7 +110,7 @@ fn artifact(arguments: &Arguments) -> Result<(String, VerifiedArtifact, &[OsStri
     let (path, rest) = arguments.operands.split_first().ok_or_else(|| Failure::new("nothing to run"))?;
     if let Some(name) = arguments.store.module(path) {
         let installed = arguments.store.find(name)?;
-        return Ok((installed.module().name.clone(), of_store(arguments, name, &installed)?, rest));
+        return Ok((installed.module().name.clone(), of_store(arguments, &installed)?, rest));
     }
     let path = Path::new(path);
     if path.is_dir() {
@@ -130,29 +124,24 @@ fn artifact(arguments: &Arguments) -> Result<(String, VerifiedArtifact, &[OsStri
 }
 
 /// A variant of an installed module: on the word on which it was installed, unless an option says on whose.
-fn of_store(arguments: &Arguments, name: &str, installed: &Installed) -> Result<VerifiedArtifact, Failure> {
-    let trust = match trust(arguments) {
-        Some(trust) => Some(trust),
-        None => arguments.signers.read()?,
-    };
-    let trusted = installed.trust(trust.as_ref()).map_err(|error| store::failure(error, name, "on this machine"))?;
+fn of_store(arguments: &Arguments, installed: &Installed) -> Result<VerifiedArtifact, Failure> {
+    let trust = arguments.word.read()?;
+    let trusted = installed.trust(trust.as_ref()).map_err(|error| store::failure(error, None, "on this machine"))?;
     let chosen = trusted
         .choose(&input::this_machine()?, arguments.require.as_deref())
         .map_err(|error| store::not_chosen(&error, "on this machine", installed))?;
-    select::log_steps_down(name, chosen.variant(), chosen.steps_down());
+    select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
     Ok(installed.open(&chosen, trust.as_ref())?)
 }
 
 fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<VerifiedArtifact, Failure> {
     let (layout, module) = select::open(release, module)?;
-    let trust = match trust(arguments) {
-        Some(trust) => trust,
-        None => arguments.signers.read()?.ok_or_else(|| {
-            let what = format!("`{}` of `{}`", module.name, release.display());
-            signers::untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
-        })?,
-    };
-    let trusted = isomer_run::trust(&layout, module, &trust).map_err(|error| signers::failure(release, error))?;
+    let trust = arguments.word.read()?.ok_or_else(|| {
+        let what = format!("`{}` of `{}`", module.name, release.display());
+        signers::untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
+    })?;
+    let from = release.display().to_string();
+    let trusted = isomer_run::trust(&layout, module, &trust).map_err(|error| signers::failure(Some(&from), error))?;
     let host = input::this_machine()?;
     let chosen = trusted
         .choose(&host, arguments.require.as_deref())
@@ -166,14 +155,14 @@ fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failu
         let failure = Failure::new(format!("`--require` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
-    if let Some(option) = arguments.signers.given() {
+    if let Some(option) = arguments.word.signers.given() {
         let failure = Failure::new(format!("`{option}` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("signatures are of releases; a single file is trusted by `--digest`".to_owned()));
     }
     let because = |error: &dyn std::error::Error| Failure::because(format!("cannot run `{}`", file.display()), error);
     let bytes = SealedBytes::copy(input::open(file)?, isomer_run::ARTIFACT_SIZE_BYTES_MAX)
         .map_err(|error| because(&error).hint(error.hint()))?;
-    let expected = match trust(arguments) {
+    let expected = match arguments.word.read()? {
         Some(Trust::Digest(digest)) => Expected::Digest(digest),
         Some(_) => Expected::AnyArtifact,
         None => return Err(signers::untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest())),
@@ -186,14 +175,6 @@ fn explain(name: &str, artifact: &VerifiedArtifact) {
     let engine = &artifact.requirements().engine;
     // Nobody is left to be told when standard error is closed.
     let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {}", artifact.way());
-}
-
-/// What is trusted without a signature.
-fn trust(arguments: &Arguments) -> Option<Trust> {
-    match arguments.digest {
-        Some(digest) => Some(Trust::Digest(digest)),
-        None => arguments.allow_unsigned.then_some(Trust::Unsigned),
-    }
 }
 
 fn load_failure(name: &str, error: &LoadError) -> Failure {

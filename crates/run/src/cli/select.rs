@@ -78,10 +78,11 @@ fn trusted(arguments: &Arguments) -> Result<TrustedModule, Failure> {
     let Some(module) = module else {
         let Some(name) = store.module(release.as_os_str()) else { return Err(which_module(release, "select")) };
         let installed = store.find(name)?;
-        return installed.trust(Some(&trust)).map_err(|error| store::failure(error, name, "on this machine"));
+        return installed.trust(Some(&trust)).map_err(|error| store::failure(error, None, "on this machine"));
     };
     let (layout, module) = open(release, module)?;
-    isomer_run::trust(&layout, module, &trust).map_err(|error| signers::failure(release, error))
+    isomer_run::trust(&layout, module, &trust)
+        .map_err(|error| signers::failure(Some(&release.display().to_string()), error))
 }
 
 /// That a release was named and no module in it.
@@ -171,9 +172,10 @@ fn not_chosen(failure: Failure, required: &str, why: &WhyNot) -> Failure {
         WhyNot::Outranked(why) => failure.caused_by(format!("{required} {why}")),
         WhyNot::NotInRelease(targets) => {
             let nearest = isomer_contract::nearest(required, targets.iter().map(String::as_str));
-            failure
-                .caused_by(format!("the release holds it for {}", targets.join(", ")))
-                .hint(nearest.map(|nearest| format!("did you mean `{nearest}`?")))
+            failure.caused_by(format!("the release holds it for {}", targets.join(", "))).hint(match nearest {
+                Some(nearest) => Some(format!("did you mean `{nearest}`?")),
+                None => targets.first().map(|target| format!("name one of them, for example `{target}`")),
+            })
         }
     }
 }

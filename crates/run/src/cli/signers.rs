@@ -1,10 +1,35 @@
-//! `--key` and `--trust`: whose signatures are believed, and how a person is told that they do not suffice.
+//! `--key`, `--trust`, `--digest`, `--allow-unsigned`: on whose word something is taken, and how a person is told that it
+//! does not suffice.
 
 use isomer_contract::{Digest, Hinted};
 use isomer_run::{Signers, Trust, TrustError};
 use isomer_terminal::Failure;
 use isomer_trust::{Policy, TrustedKey, read_policy, read_public};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+/// On whose word something is taken.
+#[derive(clap::Args)]
+pub(crate) struct Word {
+    /// Trust what has this digest: a module's index, or FILE
+    #[arg(long, value_name = "DIGEST", conflicts_with_all = ["allow_unsigned", "keys", "trust"])]
+    digest: Option<Digest>,
+    /// Trust whatever is there: you vouch for the place it is stored in
+    #[arg(long, conflicts_with_all = ["keys", "trust"])]
+    allow_unsigned: bool,
+    #[command(flatten)]
+    pub(crate) signers: Believed,
+}
+
+impl Word {
+    /// What the options say is trusted, where one is given.
+    pub(crate) fn read(&self) -> Result<Option<Trust>, Failure> {
+        match self.digest {
+            Some(digest) => Ok(Some(Trust::Digest(digest))),
+            None if self.allow_unsigned => Ok(Some(Trust::Unsigned)),
+            None => self.signers.read(),
+        }
+    }
+}
 
 /// Whose signatures are believed.
 #[derive(clap::Args)]
@@ -37,20 +62,21 @@ impl Believed {
     }
 }
 
-/// Why the module is not trusted, every reason with its own hint.
-pub(crate) fn failure(release: &Path, error: TrustError) -> Failure {
-    let release = release.display();
+/// Why a module is not trusted, every reason with its own hint. `release` is where it is from; none is the store.
+pub(crate) fn failure(release: Option<&str>, error: TrustError) -> Failure {
+    let module = |name: &str| match release {
+        Some(release) => format!("`{name}` of `{release}`"),
+        None => format!("the installed `{name}`"),
+    };
     match error {
-        TrustError::OtherDigest { .. } => {
-            Failure::because(format!("`{release}` does not hold the module that `--digest` names"), &error)
+        TrustError::OtherDigest { module: ref name, .. } => {
+            Failure::because(format!("{} is not the module that `--digest` names", module(name)), &error)
                 .hint(error.hint())
         }
         TrustError::Layout(error) => Failure::from(error),
-        TrustError::Untrusted { module, untrusted } => {
-            Failure::new(format!("`{module}` of `{release}` is not trusted"))
-                .reasons(&untrusted.refusals)
-                .reasons(&untrusted.rejected)
-        }
+        TrustError::Untrusted { module: name, untrusted } => Failure::new(format!("{} is not trusted", module(&name)))
+            .reasons(&untrusted.refusals)
+            .reasons(&untrusted.rejected),
     }
 }
 

@@ -20,10 +20,12 @@ pub(crate) struct Connection {
 pub(crate) fn source(operand: &str, connection: &Connection) -> Result<Box<dyn Source>, Failure> {
     if let Some(rest) = operand.strip_prefix("oci-dir:") {
         let (path, module) = split(rest, Path::is_dir);
+        named(operand, &path, "directory", "oci-dir:PATH[:NAME[:VERSION]]")?;
         return local(Layout::open(&path), module, operand);
     }
     if let Some(rest) = operand.strip_prefix("oci-archive:") {
         let (path, module) = split(rest, Path::is_file);
+        named(operand, &path, "file", "oci-archive:FILE.tar[:NAME[:VERSION]]")?;
         return local(Layout::open_archive(&path), module, operand);
     }
     if Path::new(operand).exists() {
@@ -40,6 +42,13 @@ pub(crate) fn source(operand: &str, connection: &Connection) -> Result<Box<dyn S
     let Connection { plain_http, ca_certificates } = connection;
     let options = Options { plain_http: *plain_http, ca_certificates: ca_certificates.clone(), ..Options::default() };
     Ok(Box::new(Remote::connect(&reference, &options)?))
+}
+
+fn named(operand: &str, path: &Path, kind: &str, expected: &str) -> Result<(), Failure> {
+    if !path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("`{operand}` names no {kind}")).hint(format!("expected {expected}")))
 }
 
 fn local(

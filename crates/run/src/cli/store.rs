@@ -48,10 +48,10 @@ impl Location {
     }
 }
 
-/// Why `what`, a source or an installed module, is not to be had.
-pub(crate) fn failure(error: StoreError, what: &str, on: &str) -> Failure {
+/// Why a module of `release`, or an installed one, is not to be had.
+pub(crate) fn failure(error: StoreError, release: Option<&str>, on: &str) -> Failure {
     match error {
-        StoreError::Trust(error) => signers::failure(Path::new(what), error),
+        StoreError::Trust(error) => signers::failure(release, error),
         StoreError::Select(error) => select::failure(&error, on, false),
         StoreError::Layout(error) => Failure::from(error),
         StoreError::Fetch(error) => Failure::from(error),

@@ -120,8 +120,10 @@ impl Problem {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let trust = arguments.signers.read()?.ok_or_else(|| Failure::new("neither `--key` nor `--trust` is given"))?;
-    let Some(modules) = installed(arguments, &trust)? else { return of_release(arguments, &trust) };
-    report(arguments, modules)
+    match installed(arguments, &trust)? {
+        Some(modules) => report(arguments, modules, |reference| format!("the installed `{reference}`")),
+        None => of_release(arguments, &trust),
+    }
 }
 
 /// What is installed under that name, or none when a release is meant.
@@ -153,18 +155,24 @@ fn of_release(arguments: &Arguments, trust: &Trust) -> Result<ExitCode, Failure>
         return Err(Failure::new(format!("`{}` holds no module", arguments.release.display())));
     }
     let modules = names.iter().map(|name| verify(&layout, name, trust)).collect::<Result<Vec<_>, _>>()?;
-    report(arguments, modules)
+    report(arguments, modules, |reference| format!("`{reference}` of `{}`", arguments.release.display()))
 }
 
-fn report(arguments: &Arguments, modules: Vec<ModuleReport>) -> Result<ExitCode, Failure> {
+fn report(
+    arguments: &Arguments,
+    modules: Vec<ModuleReport>,
+    whole: impl Fn(&str) -> String,
+) -> Result<ExitCode, Failure> {
     let report = Report { trusted: modules.iter().all(|module| module.trusted), modules };
     if arguments.json {
         isomer_terminal::print_json(&report)?;
     } else {
         isomer_terminal::print(&report.modules.iter().filter(|module| module.trusted).map(text).collect::<String>())?;
         for module in report.modules.iter().filter(|module| !module.trusted) {
-            let whole = format!("`{}` of `{}` is not trusted", module.reference, arguments.release.display());
-            Failure::new(whole).reasons(&module.problems).reasons(&module.passed_over).print();
+            Failure::new(format!("{} is not trusted", whole(&module.reference)))
+                .reasons(&module.problems)
+                .reasons(&module.passed_over)
+                .print();
         }
     }
     Ok(if report.trusted { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -5,6 +5,7 @@ use super::error::StoreError;
 use super::files::{json, make_dir, rename, sync_dir, write_new};
 use super::{Installed, Locked, Staging, Store};
 use isomer_contract::Digest;
+use isomer_release::is_module_name;
 use std::path::{Path, PathBuf};
 
 impl Store {
@@ -12,18 +13,19 @@ impl Store {
     /// version there is.
     ///
     /// # Errors
-    /// When it is not installed.
+    /// When it is not installed, or damaged.
     pub fn activate(&self, name: &str) -> Result<Installed, StoreError> {
         let locked = self.lock()?;
         locked.sweep()?;
         let staging = locked.stage()?;
         let found = self.find_any(name)?;
+        found.variants()?;
         let (module, index) = (found.module().name.clone(), found.module().digest);
         locked.make_active(&staging, &module, index)?;
         self.find(&module)
     }
 
-    /// Makes the version of `module` active that was before the one that is, and is still installed.
+    /// Makes the version of `module` active that was before the one that is, and is still installed and whole.
     ///
     /// # Errors
     /// When there is none.
@@ -31,12 +33,18 @@ impl Store {
         let locked = self.lock()?;
         locked.sweep()?;
         let staging = locked.stage()?;
-        let current = self.find(module)?;
-        let name = current.module().name.clone();
-        let active = self.active(&name)?;
+        // The active one may be damaged, or removed for that: then it is time to go back.
+        let (name, active) = match is_module_name(module).then(|| self.active(module)).transpose()?.flatten() {
+            Some(active) => (module.to_owned(), Some(active)),
+            None => {
+                let name = self.find(module)?.module().name.clone();
+                let active = self.active(&name)?;
+                (name, active)
+            }
+        };
         let mut earlier = active.map(|active| active.earlier).unwrap_or_default().into_iter();
-        let installed = self.indexes()?;
-        let Some(index) = earlier.find(|index| installed.contains(index)) else {
+        let is_whole = |index: &Digest| self.installed_as(*index, true).is_ok_and(|it| it.variants().is_ok());
+        let Some(index) = earlier.find(is_whole) else {
             return Err(StoreError::NothingEarlier { module: name });
         };
         let active = Active { index, earlier: earlier.collect() };

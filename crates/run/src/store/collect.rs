@@ -3,14 +3,22 @@
 
 use super::documents::Active;
 use super::error::StoreError;
-use super::files::remove;
-use super::files::{entries, io_error, rename, sync_dir};
-use super::pull::RECORD;
+use super::files::{entries, io_error, remove, rename, sync_dir};
 use super::{Installed, Locked, Store, is_in_use};
 use isomer_contract::Digest;
-use isomer_trust::Timestamp;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// What is to be removed from a store, beside what interrupted commands left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// How many versions of each module stay beside the active one.
+    pub keep: usize,
+    /// Whether what is damaged goes, active or not: none of it can run.
+    pub damaged: bool,
+    /// Whether nothing is removed after all.
+    pub dry_run: bool,
+}
 
 /// Something that a store does not need any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,36 +41,52 @@ pub enum GarbageKind {
         /// The digest of its index.
         index: Digest,
     },
+    /// An installed module of which something does not parse, or is gone.
+    Damaged {
+        /// The digest of its index.
+        index: Digest,
+    },
     /// An artifact that no installed module names.
     Artifact,
     /// What a process that is gone was not done with.
     Unfinished,
 }
 
+impl GarbageKind {
+    fn is_installed(&self) -> bool {
+        matches!(self, GarbageKind::Module { .. } | GarbageKind::Damaged { .. })
+    }
+}
+
 impl Store {
     /// Removes everything but, for each module, its active version, the `keep` latest before that, and what was pulled
-    /// after it and may be activated yet; where no version is active, the `keep` latest, and one at least. With
-    /// `dry_run` it removes nothing.
+    /// after it and may be activated yet; where no version is active, the `keep` latest, and one at least.
     ///
     /// # Errors
-    /// When something installed is damaged, so that nobody knows what it needs: nothing is removed then.
-    pub fn collect(&self, keep: usize, dry_run: bool) -> Result<Vec<Garbage>, StoreError> {
+    /// When something that is to stay is damaged, so that nobody knows what it needs: nothing is removed then.
+    pub fn collect(&self, collection: Collection) -> Result<Vec<Garbage>, StoreError> {
         let locked = self.lock()?;
         let (mut garbage, mut needed) = (Vec::new(), BTreeSet::new());
-        let (all, damaged) = self.installed()?;
-        if let Some((_, error)) = damaged.into_iter().next() {
-            return Err(error);
-        }
+        let (all, mut damaged) = self.installed()?;
         for versions in all.chunk_by(|a, b| a.module().name == b.module().name) {
-            let kept = self.kept(versions, keep)?;
+            let kept = self.kept(versions, collection.keep)?;
             for installed in versions {
                 let (reference, index) = (installed.module().reference.clone(), installed.module().digest);
-                if kept.contains(&index) {
-                    needed.extend(installed.variants()?.iter().map(|it| it.config.artifact.digest.hex()));
-                } else {
+                if !kept.contains(&index) {
                     garbage.push(self.garbage(GarbageKind::Module { reference, index }, self.installed_path(index))?);
+                    continue;
+                }
+                match installed.variants() {
+                    Ok(variants) => needed.extend(variants.iter().map(|it| it.config.artifact.digest.hex())),
+                    Err(error) => damaged.push((index, error)),
                 }
             }
+        }
+        for (index, error) in damaged {
+            if !collection.damaged {
+                return Err(error);
+            }
+            garbage.push(self.garbage(GarbageKind::Damaged { index }, self.installed_path(index))?);
         }
         for path in entries(&self.dir.join("artifacts"))? {
             let named = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".cwasm"));
@@ -73,7 +97,7 @@ impl Store {
         for path in locked.unfinished()? {
             garbage.push(self.garbage(GarbageKind::Unfinished, path)?);
         }
-        if !dry_run {
+        if !collection.dry_run {
             locked.remove(&garbage)?;
         }
         Ok(garbage)
@@ -81,16 +105,7 @@ impl Store {
 
     /// The indexes to keep of the versions of one module.
     fn kept(&self, versions: &[Installed], keep: usize) -> Result<BTreeSet<Digest>, StoreError> {
-        let mut by_time = Vec::new();
-        for installed in versions {
-            let index = installed.module().digest;
-            let malformed = |error: String| StoreError::Malformed {
-                file: self.installed_path(index).join(RECORD),
-                reason: format!("its time does not parse: {error}"),
-            };
-            let at: Timestamp = installed.record().at.parse().map_err(|error| malformed(format!("{error}")))?;
-            by_time.push((at, index));
-        }
+        let mut by_time: Vec<_> = versions.iter().map(|it| (it.pulled_at(), it.module().digest)).collect();
         by_time.sort_by(|a, b| b.cmp(a));
         let installed = |index: &Digest| by_time.iter().any(|(_, it)| it == index);
         let active = match versions.first() {
@@ -136,9 +151,8 @@ impl Locked<'_> {
     fn remove(&self, garbage: &[Garbage]) -> Result<(), StoreError> {
         let staging = self.stage()?;
         for (number, Garbage { kind, path, .. }) in garbage.iter().enumerate() {
-            match kind {
-                GarbageKind::Module { .. } => rename(path, &staging.path().join(number.to_string()))?,
-                GarbageKind::Artifact | GarbageKind::Unfinished => continue,
+            if kind.is_installed() {
+                rename(path, &staging.path().join(number.to_string()))?;
             }
         }
         for dir in ["installed", "artifacts"] {
@@ -148,7 +162,7 @@ impl Locked<'_> {
             }
         }
         for Garbage { kind, path, .. } in garbage {
-            if !matches!(kind, GarbageKind::Module { .. }) {
+            if !kind.is_installed() {
                 remove(path)?;
             }
         }

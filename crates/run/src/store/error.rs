@@ -41,6 +41,14 @@ pub enum StoreError {
         /// What was found and expected.
         reason: String,
     },
+    /// An installed module of which something does not parse, or is gone.
+    #[error("the installed index {index} is damaged: {source}")]
+    Damaged {
+        /// The digest of its index.
+        index: Digest,
+        /// What is wrong with it.
+        source: Box<StoreError>,
+    },
     /// Others can change what says that a module was installed.
     #[error("nothing in `{}` is believed: {weakness}", .dir.display())]
     NotBelieved {
@@ -104,7 +112,7 @@ pub enum StoreError {
         choices: Vec<String>,
     },
     /// Nothing was active before.
-    #[error("no version of `{module}` that was active before is still installed")]
+    #[error("no version of `{module}` that was active before is still installed and whole")]
     NothingEarlier {
         /// The module.
         module: String,
@@ -173,6 +181,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// That this is what is wrong with the installed `index`.
+    pub(super) fn damages(self, index: Digest) -> StoreError {
+        StoreError::Damaged { index, source: Box::new(self) }
+    }
+}
+
 fn list(words: &str, existing: &[String]) -> String {
     if existing.is_empty() { String::new() } else { format!("{words}{}", existing.join(", ")) }
 }
@@ -198,7 +213,16 @@ impl Hinted for StoreError {
                  name before anything else"
                     .to_owned()
             }
+            StoreError::Malformed { file, .. } if file.ends_with("store.json") => {
+                format!("it was damaged or changed by hand: expected `{{\"schema\":{STORE_SCHEMA}}}`")
+            }
+            StoreError::Malformed { file, .. } if file.parent().is_some_and(|dir| dir.ends_with("active")) => {
+                "it was damaged or changed by hand: remove it, and `isomer-run activate` a version".to_owned()
+            }
             StoreError::Malformed { .. } => "it was damaged or changed by hand: remove it and pull again".to_owned(),
+            StoreError::Damaged { .. } => {
+                "pull it again; or `isomer-run gc --damaged` removes it, and all that is damaged beside it".to_owned()
+            }
             StoreError::NotBelieved { weakness: Weakness::Writable { path, .. }, .. } => {
                 let path = path.display();
                 format!("`chmod go-w {path}`, or say whom you trust with `--key`, `--trust` or `--digest`")
@@ -208,7 +232,7 @@ impl Hinted for StoreError {
                     .to_owned()
             }
             StoreError::NotOurs { weakness: weakness @ Weakness::Writable { .. }, .. } => {
-                format!("`chmod o-w {}`, or use a store of your own with `--store`", weakness.path().display())
+                format!("`chmod go-w {}`, or use a store of your own with `--store`", weakness.path().display())
             }
             StoreError::NotOurs { .. } => {
                 "run it as the user who owns the store, or use one of your own with `--store`".to_owned()
@@ -233,6 +257,9 @@ impl Hinted for StoreError {
                 ErrorKind::StorageFull => "the disk is full; nothing was changed".to_owned(),
                 ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
                     "run it as the user who owns the store, or name another with `--store`".to_owned()
+                }
+                ErrorKind::NotADirectory => {
+                    "a part of that path is no directory: name another with `--store`".to_owned()
                 }
                 _ => return None,
             },

@@ -2,7 +2,7 @@
 //! the bytes are on disk, a symbolic link followed inside the store.
 
 use super::error::StoreError;
-use isomer_contract::shorten;
+use isomer_trust::strict_json::{self, JsonError};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The store's own documents are a page of JSON.
-const DOCUMENT_SIZE_BYTES_MAX: u64 = 1 << 20;
+const DOCUMENT_SIZE_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
@@ -115,7 +115,8 @@ pub(super) fn sync_tree(dir: &Path) -> Result<(), StoreError> {
     sync_dir(dir)
 }
 
-/// The document in `path`, or none when it is not there.
+/// The document in `path`, or none when it is not there. A key that stands twice in it makes it malformed: whoever mends a
+/// counter by hand and leaves the old one in would not know which of them counts.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let mut options = OpenOptions::new();
     let opened = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
@@ -129,10 +130,9 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
         Err(error) => return Err(io_error("read", path)(error)),
     };
     let mut bytes = Vec::new();
-    file.take(DOCUMENT_SIZE_BYTES_MAX).read_to_end(&mut bytes).map_err(io_error("read", path))?;
-    let malformed =
-        |error: serde_json::Error| StoreError::Malformed { file: path.to_owned(), reason: shorten(&error.to_string()) };
-    serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+    file.take(DOCUMENT_SIZE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    let malformed = |error: JsonError| StoreError::Malformed { file: path.to_owned(), reason: error.to_string() };
+    strict_json::read(&bytes, DOCUMENT_SIZE_BYTES_MAX).map(Some).map_err(malformed)
 }
 
 pub(super) fn json(value: &impl Serialize) -> Vec<u8> {

@@ -4,7 +4,7 @@
 use super::documents::{Active, Record};
 use super::error::StoreError;
 use super::files::{entries, read};
-use super::pull::record_of;
+use super::pull::{RECORD, record_of};
 use super::{Store, artifact_name};
 use crate::protected::{self, Owners, ProtectedBytes};
 use crate::sealed::SealedBytes;
@@ -12,6 +12,7 @@ use crate::verify::{Expected, VerifiedArtifact, Way, verify, verify_installed};
 use crate::{Chosen, FetchError, SealError, Trust, TrustedModule, trust};
 use isomer_contract::{Digest, nearest};
 use isomer_release::{Layout, Manifest, Module, is_module_name};
+use isomer_trust::Timestamp;
 use std::path::PathBuf;
 
 /// A module in a store.
@@ -21,6 +22,7 @@ pub struct Installed {
     layout: Layout,
     module: Module,
     record: Record,
+    pulled_at: Timestamp,
     active: bool,
 }
 
@@ -35,7 +37,8 @@ impl Store {
     /// When it is not there, several are called so, or it is damaged.
     pub fn find(&self, name: &str) -> Result<Installed, StoreError> {
         if is_module_name(name) {
-            if let Some(active) = self.active(name)? {
+            // A damaged one that was removed is none.
+            if let Some(active) = self.active(name)?.filter(|it| self.installed_path(it.index).exists()) {
                 let installed = self.installed_as(active.index, true)?;
                 let other = &installed.module.name;
                 if other != name {
@@ -105,13 +108,20 @@ impl Store {
                 Err(error) => damaged.push((index, error)),
             }
         }
-        whole.sort_by(|a: &Installed, b| (&a.module.name, &a.record.at).cmp(&(&b.module.name, &b.record.at)));
+        whole.sort_by(|a: &Installed, b| (&a.module.name, a.pulled_at).cmp(&(&b.module.name, b.pulled_at)));
         Ok((whole, damaged))
     }
 
     fn installed_now(&self, index: Digest) -> Result<Installed, StoreError> {
         let mut installed = self.installed_as(index, false)?;
-        installed.active = self.active(&installed.module.name)?.is_some_and(|active| active.index == index);
+        installed.active = match self.active(&installed.module.name) {
+            Ok(active) => active.is_some_and(|active| active.index == index),
+            // That says nothing against what is installed.
+            Err(error) => {
+                tracing::warn!("nobody knows whether {} is active: {error}", installed.module.reference);
+                false
+            }
+        };
         Ok(installed)
     }
 
@@ -143,7 +153,11 @@ impl Store {
         Ok(references)
     }
 
-    fn installed_as(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
+    pub(super) fn installed_as(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
+        self.read_installed(index, active).map_err(|error| error.damages(index))
+    }
+
+    fn read_installed(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
         let dir = self.installed_path(index);
         let layout = Layout::open(&dir)?;
         let named = layout.modules().iter().find(|entry| entry.digest == index).map(|entry| entry.reference.clone());
@@ -152,7 +166,12 @@ impl Store {
             reason: format!("it does not name the index {index}"),
         })?;
         let module = layout.module(&reference)?;
-        Ok(Installed { store: self.clone(), record: record_of(&dir)?, layout, module, active })
+        let record = record_of(&dir)?;
+        let pulled_at = record.at.parse().map_err(|error| StoreError::Malformed {
+            file: dir.join(RECORD),
+            reason: format!("its time does not parse: {error}"),
+        })?;
+        Ok(Installed { store: self.clone(), layout, module, record, pulled_at, active })
     }
 }
 
@@ -167,6 +186,11 @@ impl Installed {
         &self.record
     }
 
+    /// When it was pulled last.
+    pub(super) fn pulled_at(&self) -> Timestamp {
+        self.pulled_at
+    }
+
     /// Whether its name alone means this version.
     pub fn is_active(&self) -> bool {
         self.active
@@ -178,7 +202,8 @@ impl Installed {
     /// When one is damaged.
     pub fn variants(&self) -> Result<Vec<Manifest>, StoreError> {
         let here = self.module.variants.iter().filter(|variant| self.layout.has_manifest(variant));
-        Ok(here.map(|variant| self.layout.manifest(variant)).collect::<Result<_, _>>()?)
+        let manifests = here.map(|variant| self.layout.manifest(variant)).collect::<Result<_, _>>();
+        manifests.map_err(|error| StoreError::Layout(error).damages(self.module.digest))
     }
 
     /// The module with the variants that are here, if it is trusted: on the word on which it was installed, or on
