@@ -35,6 +35,11 @@ impl Casd {
         format!("grpc://{}", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The file of every result of an action.
     pub fn results(&self) -> Vec<PathBuf> {
         files(&self.directory.path().join("actioncache"))

@@ -184,6 +184,8 @@ pub enum RemoteError {
         elapsed: Duration,
         /// The last failure.
         last: String,
+        /// Whether that was an answer that never came: the remote, or the way to it, is not there.
+        unavailable: bool,
     },
     /// Any other answer that says no.
     #[error("{url}: refuses {call}: {reason}")]
@@ -240,6 +242,31 @@ fn quoted(stderr: &str) -> String {
 }
 
 impl RemoteError {
+    /// Whether the remote, or the way to it, is not there; it may be another time.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            RemoteError::Unreachable { .. } | RemoteError::HangsUp { .. } => true,
+            RemoteError::TooManyRetries { unavailable, .. } => *unavailable,
+            _ => false,
+        }
+    }
+
+    /// Whether every other action that is like this one, but for its inputs, would meet the same, after as long a wait.
+    pub fn is_of_every_action(&self) -> bool {
+        match self {
+            RemoteError::Tls { .. }
+            | RemoteError::Version { .. }
+            | RemoteError::NoService { .. }
+            | RemoteError::DigestFunction { .. }
+            | RemoteError::Unauthenticated { .. }
+            | RemoteError::Permission { .. }
+            | RemoteError::Instance { .. }
+            | RemoteError::NoExecution { .. }
+            | RemoteError::Deadline { deadline: Deadline::Queue, .. } => true,
+            other => other.is_outage(),
+        }
+    }
+
     /// What the reader can do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

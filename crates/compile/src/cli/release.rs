@@ -288,6 +288,10 @@ fn failures_of(release: &Release, report: &ReleaseReport) -> Vec<Failure> {
         let (reason, hint) = match &cell.outcome {
             Outcome::Refused(reason) => (reason.to_string(), reason.hint()),
             Outcome::Failed(JobFailure::NotTried) => continue,
+            Outcome::Failed(JobFailure::RemoteLost { problem, hint }) => {
+                failures.lose_farm(problem, hint);
+                continue;
+            }
             Outcome::Failed(error) => (error.to_string(), error.hint()),
             _ => continue,
         };

@@ -2,7 +2,7 @@
 
 use super::farming::{duration, warn};
 use isomer_compile::VERSION;
-use isomer_compile::farm::{Executor, Pool, RemoteFarm, RemoteSetup};
+use isomer_compile::farm::{Bounded, Executor, Limits, Pool, RemoteFarm, RemoteSetup};
 use isomer_remote::{Blob, ClientCertificate, Header, Options, Tls, Tool};
 use isomer_terminal::Failure;
 use std::fs;
@@ -49,15 +49,19 @@ pub(super) struct RemoteOptions {
     /// The `isomer` that workers run, made by `cargo xtask dist` [default: this very program]
     #[arg(long, value_name = "FILE")]
     remote_tool: Option<PathBuf>,
+    /// Do on this machine what a farm leaves that cannot be reached, or no longer [default: end with an error]
+    #[arg(long, requires = "remote_exec")]
+    remote_fallback: bool,
     /// Make so many of a remote's artifacts here too, and compare
     #[arg(long, value_name = "N%", value_parser = percent, default_value = "0%")]
     distrust: u8,
 }
 
 impl RemoteOptions {
-    /// Puts the remote, if one is wanted, before `local`.
-    pub(super) fn connect(&self, local: Pool, stop: &Arc<AtomicBool>) -> Result<Box<dyn Executor>, Failure> {
-        let Some(url) = self.remote_cache.as_ref().or(self.remote_exec.as_ref()) else { return Ok(Box::new(local)) };
+    /// Workers of this machine within `limits`, behind the remote if one is wanted.
+    pub(super) fn connect(&self, limits: Limits, stop: &Arc<AtomicBool>) -> Result<Box<dyn Executor>, Failure> {
+        let local = || Pool::new(limits, stop.clone());
+        let Some(url) = self.remote_cache.as_ref().or(self.remote_exec.as_ref()) else { return Ok(Box::new(local())) };
         let mut options = Options::new(url);
         options.execution = self.remote_exec.clone();
         options.instance_name = self.remote_instance.clone();
@@ -75,13 +79,20 @@ impl RemoteOptions {
             tool: self.tool()?,
             platform: self.remote_property.iter().cloned().collect(),
             distrust_percent: self.distrust,
+            fallback: self.remote_fallback,
         };
         let on_trouble = Box::new(|what: &str, consequence: &'static str| warn(&what, consequence));
-        let remote = RemoteFarm::connect(setup, local, stop.clone(), on_trouble);
-        let remote = remote.map_err(|error| {
-            Failure::because("the remote cannot be used; nothing is compiled", &error).hint(error.hint())
-        })?;
-        Ok(Box::new(remote))
+        match RemoteFarm::connect(setup, local(), stop.clone(), on_trouble) {
+            Ok(remote) => Ok(Box::new(remote)),
+            // Not for what only another setting would mend: that should not stay unnoticed.
+            Err(error) if self.remote_fallback && error.is_outage() => {
+                warn(&error, "everything is done on this machine");
+                Ok(Box::new(Bounded::by_cores(local())))
+            }
+            Err(error) => {
+                Err(Failure::because("the remote cannot be used; nothing is compiled", &error).hint(error.hint()))
+            }
+        }
     }
 
     fn tool(&self) -> Result<Blob, Failure> {
