@@ -52,6 +52,9 @@ pub(super) struct RemoteOptions {
     /// Do on this machine what a farm leaves that cannot be reached, or no longer [default: end with an error]
     #[arg(long, requires = "remote_exec")]
     remote_fallback: bool,
+    /// Have jobs done that the farm's cache has results of, which are replaced
+    #[arg(long, requires = "remote_exec")]
+    remote_skip_cache: bool,
     /// Make so many of a remote's artifacts here too, and compare
     #[arg(long, value_name = "N%", value_parser = percent, default_value = "0%")]
     distrust: u8,
@@ -67,6 +70,7 @@ impl RemoteOptions {
         options.instance_name = self.remote_instance.clone();
         options.headers = self.headers()?;
         options.deadlines.total = self.remote_timeout;
+        options.skip_cache_lookup = self.remote_skip_cache;
         options.tool = Tool { name: "isomer".to_owned(), version: VERSION.to_owned(), ..Tool::default() };
         let client = self.remote_client_cert.clone().zip(self.remote_client_key.clone());
         options.tls = Tls {

@@ -142,7 +142,9 @@ impl Hinted for JobFailure {
             JobFailure::Remote { hint, .. } => return hint.clone(),
             JobFailure::RemoteLost { hint, .. } => hint.clone(),
             JobFailure::RemoteArtifact { .. } => {
-                "the remote's workers or its cache damage results, or run another program: see what it runs".to_owned()
+                "its workers or its cache damage results, or run another program: with --remote-exec, \
+                 --remote-skip-cache replaces what the cache has"
+                    .to_owned()
             }
             JobFailure::RemoteLied { .. } => {
                 "believe nothing that this remote holds before you know who wrote it; --distrust 100% compares all"
