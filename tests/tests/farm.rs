@@ -2,11 +2,13 @@
 
 use insta::assert_snapshot;
 use isomer_tests::{
-    Call, Ran, contents, guest, is_alive, isomer, program, scratch, signal, skip, snapshot_settings, wait_until,
+    Call, Ran, contents, guest, has_program, is_alive, isomer, program, scratch, signal, skip, snapshot_settings,
+    wait_until,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -155,20 +157,61 @@ fn a_worker_that_is_killed_is_replaced_once() {
     assert_snapshot!("killed_worker", farm.shown(&ran));
 }
 
+/// What a process has read.
+fn read_bytes(process: u32) -> usize {
+    let io = fs::read_to_string(format!("/proc/{process}/io")).unwrap_or_default();
+    io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok()).unwrap_or(0)
+}
+
+/// No valid module is known to take the compiler as deep as the stack that it has here: expressions of a million levels
+/// do not, and blocks that nest so deep take hours. So the worker gets a stack that is too small.
+#[test]
+fn a_stack_that_overflows_is_one_failed_cell() {
+    let _settings = settings();
+    if !has_program("prlimit") {
+        return skip("a_stack_that_overflows_is_one_failed_cell", "prlimit is not installed");
+    }
+    let farm = Farm::new();
+    let endless = endless();
+    farm.put("endless.wasm", &endless);
+    farm.put("slow.wasm", branches(12_000));
+    let line = "compile endless.wasm slow.wasm -t x86-64-v3 -j 2 --no-cache --out-dir out";
+    let running = farm.isomer(line).start();
+    let mut deep = None;
+    wait_until("both jobs to begin", || {
+        deep = running.children().into_iter().find(|child| read_bytes(*child) > endless.len());
+        deep.is_some() && running.children().len() == 2
+    });
+    // The next worker inherits this.
+    program("prlimit").arg(format!("--pid={}", running.id())).arg("--stack=65536:").ok();
+    signal(deep.unwrap(), "KILL");
+    let ran = running.wait();
+    assert_eq!(ran.code(), 1, "{ran}");
+    assert_snapshot!("stack_overflow", farm.shown(&ran));
+    assert!(farm.path().join("out/slow.x86-64-v3.cwasm").exists());
+    assert!(!farm.path().join("out/endless.x86-64-v3.cwasm").exists());
+}
+
 #[test]
 fn nothing_outlives_a_parent_that_is_killed() {
     let farm = Farm::new();
     farm.put("endless.wasm", endless());
-    farm.manifest("['x86-64-v3', 'z15']", &["endless", "numbers"]);
-    let running = farm.isomer("release -j 2").start();
-    wait_until("two workers", || running.children().len() == 2);
+    let targets = "['x86-64-v3', 'z15']";
+    farm.manifest(targets, &["endless", "numbers", "matmul"]);
+    // The two endless jobs begin first.
+    let running = farm.isomer("release -j 3").start();
+    wait_until("four finished jobs", || farm.cached("actions").len() == 4);
     let workers = running.children();
+    assert!(workers.len() >= 2, "{workers:?}");
     running.signal("KILL");
     assert_eq!(running.wait().code(), 137);
     wait_until("the workers' end", || !workers.iter().any(|worker| is_alive(*worker)));
-    // No lock is left, and nothing that a release in the same place would trip over.
-    farm.manifest("['x86-64-v3', 'z15']", &["numbers"]);
-    farm.isomer("release").ok();
+    assert!(!farm.path().join("dist/index.json").exists(), "something half-written is left");
+    // No lock is left, nothing that a release in the same place would trip over, and what was finished is not lost.
+    farm.manifest(targets, &["numbers", "matmul", "traps"]);
+    assert_eq!(compiled(&farm.isomer("release --json").ok().json()), 2, "only the new module's");
+    farm.isomer("release --no-cache -o elsewhere").ok();
+    assert_eq!(contents(&farm.path().join("dist")), contents(&farm.path().join("elsewhere")));
 }
 
 #[test]
@@ -300,7 +343,7 @@ fn a_cache_that_cannot_be_written_stops_nobody() {
     release("is_a_file", &farm.path().join("file"));
     let open = farm.path().join("open");
     fs::create_dir(&open).unwrap();
-    fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     release("of_everybody", &open);
     let Some(small) = Mounted::new(farm.path().join("small")) else {
         return skip("a_cache_that_cannot_be_written_stops_nobody", "only root may mount a full file system");
@@ -308,6 +351,109 @@ fn a_cache_that_cannot_be_written_stops_nobody() {
     release("full", &small.0);
     small.remount_read_only();
     release("read_only", &small.0);
+}
+
+/// Calls as a user who may do nothing, where this one may become anybody.
+struct Nobody {
+    isomer: PathBuf,
+}
+
+impl Nobody {
+    fn new(farm: &Farm) -> Option<Nobody> {
+        let nobody = Nobody { isomer: farm.path().join("isomer") };
+        fs::copy(isomer_tests::binaries().join("isomer"), &nobody.isomer).unwrap();
+        fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let works = has_program("setpriv") && nobody.call("--version", farm).run().code() == 0;
+        works.then_some(nobody)
+    }
+
+    fn call(&self, line: &str, farm: &Farm) -> Call {
+        let become_nobody = "--reuid 65534 --regid 65534 --clear-groups";
+        let call = program("setpriv").line(become_nobody).arg(&self.isomer).line(line).dir(farm.path());
+        call.env("ISOMER_CACHE", farm.path().join("cache"))
+    }
+}
+
+fn give(path: &Path, owner: &str) {
+    program("chown").args(["-R", owner]).arg(path).ok();
+}
+
+#[test]
+fn a_cache_of_somebody_else_is_believed_from_root_alone() {
+    let test = "a_cache_of_somebody_else_is_believed_from_root_alone";
+    let _settings = settings();
+    let farm = Farm::new();
+    farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
+    let Some(nobody) = Nobody::new(&farm) else {
+        return skip(test, "it takes root, and setpriv, to become somebody else");
+    };
+    farm.isomer("release -o right").ok();
+    let right = contents(&farm.path().join("right"));
+    let releases = farm.path().join("releases");
+    fs::create_dir(&releases).unwrap();
+    give(&releases, "65534");
+    let said = |ran: &Ran| ran.stderr().replace(&farm.path().display().to_string(), "[DIR]");
+
+    // Root's can be read by those whom root lets.
+    let ran = nobody.call("release --json -o releases/none", &farm).ok();
+    assert_eq!(compiled(&ran.json()), 4, "{ran}");
+    assert_snapshot!("cache_private", said(&ran));
+    program("chmod").line("-R a+r").arg(farm.path().join("cache")).ok();
+    let ran = nobody.call("release --json -o releases/a", &farm).ok();
+    assert_eq!((compiled(&ran.json()), said(&ran).as_str()), (0, ""), "{ran}");
+    // And not be written.
+    farm.manifest("['x86-64-v3', 'z17']", &["numbers", "matmul"]);
+    let ran = nobody.call("release --json -o releases/b", &farm).ok();
+    assert_eq!(compiled(&ran.json()), 2, "{ran}");
+    assert_snapshot!("cache_of_root", said(&ran));
+    // Or not even be read.
+    fs::set_permissions(farm.path().join("cache"), fs::Permissions::from_mode(0o700)).unwrap();
+    let ran = nobody.call("release --json -o releases/c", &farm).ok();
+    assert_eq!(compiled(&ran.json()), 4, "{ran}");
+    assert_snapshot!("cache_unreadable", said(&ran));
+    assert_eq!(contents(&releases.join("b")), contents(&releases.join("c")));
+
+    // Another user could have put anything there.
+    farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
+    give(&farm.path().join("cache"), "65534");
+    let ran = farm.isomer("release --json").ok();
+    assert_eq!(compiled(&ran.json()), 4, "{ran}");
+    assert_snapshot!("cache_of_another_user", said(&ran));
+    assert_eq!(contents(&farm.path().join("dist")), right);
+    assert_snapshot!("cache_of_another_user_gc", farm.shown(&farm.isomer("cache gc --max-size 0").fails()));
+}
+
+#[test]
+fn whatever_a_cache_file_has_become_it_is_made_again() {
+    let farm = Farm::new();
+    farm.manifest(FOUR, &["numbers"]);
+    farm.isomer("release -o right").ok();
+    let right = contents(&farm.path().join("right"));
+    let damages: [(&str, fn(&Path, &Path)); 4] = [
+        ("cut", |file, _| fs::write(file, &fs::read(file).unwrap()[..100]).unwrap()),
+        ("empty", |file, _| fs::write(file, "").unwrap()),
+        ("another", |file, other| fs::copy(other, file).map(drop).unwrap()),
+        ("a directory", |file, _| fs::remove_file(file).and_then(|()| fs::create_dir(file)).unwrap()),
+    ];
+    for kind in ["actions", "artifacts"] {
+        for (damage, apply) in damages {
+            let files = farm.cached(kind);
+            apply(&files[0], &files[1]);
+            let ran = farm.isomer("release --json").ok();
+            assert!(compiled(&ran.json()) >= 1, "{kind} {damage}: {ran}");
+            assert!(ran.stderr().contains("warning: "), "{kind} {damage}: {ran}");
+            assert_eq!(contents(&farm.path().join("dist")), right, "{kind} {damage}");
+            fs::remove_dir_all(farm.path().join("dist")).unwrap();
+            // What is no file at all stays, and costs the time each time.
+            if farm.cached(kind)[0].is_dir() {
+                fs::remove_dir(&farm.cached(kind)[0]).unwrap();
+                continue;
+            }
+            let again = farm.isomer("release --json").ok();
+            assert_eq!((compiled(&again.json()), again.stderr().as_str()), (0, ""), "{kind} {damage}: {again}");
+            fs::remove_dir_all(farm.path().join("dist")).unwrap();
+        }
+    }
 }
 
 #[test]
