@@ -203,6 +203,7 @@ fn a_remote_that_cannot_be_used_is_said_before_anything_is_done() {
     assert_snapshot!("remote_malformed", release("--remote-cache grpc://host:1 --remote-header token"));
     fs::write(project.path().join("headers"), "x-key=a\nsecret\n").unwrap();
     assert_snapshot!("remote_header_file", release("--remote-cache grpc://host:1 --remote-header-file headers"));
+    assert_snapshot!("remote_no_url", release("--distrust 5% --remote-ca ca.pem"));
     assert_snapshot!("remote_no_tool", release("--remote-cache grpc://host:1 --remote-tool nothing"));
     assert!(!project.path().join("dist").exists());
 }

@@ -277,11 +277,12 @@ impl RemoteError {
             }
             RemoteError::Tls { .. } => {
                 "give the authority of the remote's certificate as a CA file, and a client certificate with its key \
-                 if the remote asks for one"
+                 if the remote asks for one; `grpc://` is for a remote without TLS"
             }
-            RemoteError::HangsUp { .. } => {
-                "does it want TLS (`grpcs://`), or a client certificate, or does it speak another protocol?"
+            RemoteError::HangsUp { url, .. } if url.starts_with("grpcs:") || url.starts_with("https:") => {
+                "does it want a client certificate, or one of another authority, or does it speak another protocol?"
             }
+            RemoteError::HangsUp { .. } => "does it want TLS (`grpcs://`), or does it speak another protocol?",
             RemoteError::Version { .. } => "update the remote, or use one that speaks version 2",
             RemoteError::NoService { .. } => {
                 "is this the address of that service? CAS, action cache and execution may have one each"

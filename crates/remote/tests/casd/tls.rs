@@ -111,7 +111,7 @@ fn files_that_are_no_certificates() {
     assert!(with("empty", Some("")).ends_with("empty: expected PEM, found no `-----BEGIN`"));
     let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
     let text = with("broken", Some(broken));
-    assert!(text.contains("certificates: "), "{text}");
+    assert!(text.contains("certificates and keys (") && text.contains("/broken)"), "{text}");
 }
 
 /// A rule that lets in who has the token.
