@@ -4,6 +4,7 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
+use futures_util::future::{AbortHandle, abortable};
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use prost::Message;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tonic::Status;
@@ -57,6 +58,16 @@ type Rule = dyn Fn(&Call) -> Verdict + Send + Sync;
 pub(crate) struct GrpcProxy {
     pub(crate) address: SocketAddr,
     counts: Arc<Mutex<BTreeMap<String, usize>>>,
+    stop: AbortHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// With what the rule holds on to, the server itself perhaps.
+impl Drop for GrpcProxy {
+    fn drop(&mut self) {
+        self.stop.abort();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl GrpcProxy {
@@ -87,9 +98,9 @@ impl GrpcProxy {
         let routes = Router::new().fallback(answer);
         let serving = builder.add_routes(routes.into()).serve_with_incoming(TcpIncoming::from(listener));
         drop(entered);
-        // It ends with the test's process.
-        thread::spawn(move || runtime.block_on(serving));
-        GrpcProxy { address, counts }
+        let (serving, stop) = abortable(serving);
+        let thread = thread::spawn(move || drop(runtime.block_on(serving)));
+        GrpcProxy { address, counts, stop, thread: Some(thread) }
     }
 
     /// How often a method was called.
