@@ -2,6 +2,7 @@
 //! with everything that changes between runs replaced by a word.
 
 pub mod casd;
+pub mod farm;
 pub mod foreign;
 pub mod forge;
 pub mod guests;

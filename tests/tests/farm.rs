@@ -1,15 +1,13 @@
-//! The build farm: jobs that misbehave, workers and parents that are killed, interruptions, the cache, shards.
+//! The build farm: jobs that misbehave, workers and parents that are killed, interruptions, shards.
 
 use insta::assert_snapshot;
-use isomer_tests::{
-    Call, Ran, contents, guest, is_alive, isomer, program, scratch, signal, skip, snapshot_settings, wait_until,
-};
+use isomer_tests::farm::{FOUR, Farm, compiled, settings};
+use isomer_tests::{contents, guest, has_program, is_alive, isomer, program, signal, skip, wait_until};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// A module with one function that keeps the compiler busy for minutes, and wants gigabytes.
 fn endless() -> Vec<u8> {
@@ -23,72 +21,10 @@ fn branches(count: usize) -> Vec<u8> {
     wat::parse_str(format!("(module (func (export \"f\") (param i32) (result i32) {body} local.get 0))")).unwrap()
 }
 
-/// A directory with a manifest, modules and a cache.
-struct Farm {
-    directory: TempDir,
-}
-
-impl Farm {
-    fn new() -> Farm {
-        let farm = Farm { directory: scratch() };
-        for name in ["numbers", "matmul", "traps"] {
-            farm.put(&format!("{name}.wasm"), fs::read(guest(name)).unwrap());
-        }
-        farm
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn put(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        fs::write(self.path().join(name), bytes).unwrap();
-    }
-
-    /// Writes the manifest.
-    fn manifest(&self, targets: &str, modules: &[&str]) {
-        let modules: String = modules.iter().map(|name| format!("[[module]]\npath = '{name}.wasm'\n")).collect();
-        let text = format!("[release]\nname = 'r'\nversion = '1.0.0'\ntargets = {targets}\n{modules}");
-        self.put("isomer.toml", text);
-    }
-
-    fn isomer(&self, line: &str) -> Call {
-        isomer().line(line).dir(self.path()).env("ISOMER_CACHE", self.path().join("cache"))
-    }
-
-    /// The files of a kind in the cache.
-    fn cached(&self, kind: &str) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.path().join("cache/v1").join(kind)).into_iter().flatten();
-        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-        files.retain(|path| !path.file_name().unwrap().to_string_lossy().starts_with(".tmp-"));
-        files.sort();
-        files
-    }
-
-    fn shown(&self, ran: &Ran) -> String {
-        ran.shown(self.path())
-    }
-}
-
-const FOUR: &str = "['x86-64-v2', 'x86-64-v3', 'neoverse-n1', 'pulley64']";
-
-fn compiled(json: &Value) -> usize {
-    json["cells"].as_array().unwrap().iter().filter(|cell| cell["compiled"] == true).count()
-}
-
-fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r"\b\d+\.\d\d s\b", "[TIME]");
-    // Which file has no room first is chance.
-    settings.add_filter(r"v1/\w+/[0-9a-f]{64}(\.json)?", "v1/[FILE]");
-    settings.add_filter(r"changed from [0-9a-f]{12} to [0-9a-f]{12}", "changed from [HEX] to [HEX]");
-    settings.bind_to_scope()
-}
-
 #[test]
 fn a_job_that_takes_too_much_is_one_failed_cell() {
     let _settings = settings();
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.put("endless.wasm", endless());
     let compile = "compile endless.wasm numbers.wasm -t x86-64-v3 --no-cache --out-dir out";
     for (name, limit) in [("time", "--job-timeout 2s"), ("memory", "--job-memory 48MiB --job-timeout 30s")] {
@@ -106,7 +42,7 @@ fn a_job_that_takes_too_much_is_one_failed_cell() {
 
 #[test]
 fn with_fail_fast_nothing_begins_after_a_failure() {
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.put("endless.wasm", endless());
     farm.manifest(FOUR, &["endless", "numbers"]);
     let ran = farm.isomer("release --json -j 1 --job-timeout 1s --fail-fast").fails();
@@ -137,7 +73,7 @@ fn worker(running: &isomer_tests::Running) -> u32 {
 #[test]
 fn a_worker_that_is_killed_is_replaced_once() {
     let _settings = settings();
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.put("endless.wasm", endless());
     farm.put("slow.wasm", branches(8_000));
     let running = farm.isomer("compile slow.wasm -t x86-64-v3 --no-cache").start();
@@ -155,26 +91,67 @@ fn a_worker_that_is_killed_is_replaced_once() {
     assert_snapshot!("killed_worker", farm.shown(&ran));
 }
 
+/// What a process has read.
+fn read_bytes(process: u32) -> usize {
+    let io = fs::read_to_string(format!("/proc/{process}/io")).unwrap_or_default();
+    io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok()).unwrap_or(0)
+}
+
+/// No valid module is known to take the compiler as deep as the stack that it has here: expressions of a million levels
+/// do not, and blocks that nest so deep take hours. So the worker gets a stack that is too small.
+#[test]
+fn a_stack_that_overflows_is_one_failed_cell() {
+    let _settings = settings();
+    if !has_program("prlimit") {
+        return skip("a_stack_that_overflows_is_one_failed_cell", "prlimit is not installed");
+    }
+    let farm = Farm::set_up();
+    let endless = endless();
+    farm.put("endless.wasm", &endless);
+    farm.put("slow.wasm", branches(9_000));
+    let line = "compile endless.wasm slow.wasm -t x86-64-v3 -j 2 --no-cache --out-dir out";
+    let running = farm.isomer(line).start();
+    let mut deep = None;
+    wait_until("both jobs to begin", || {
+        deep = running.children().into_iter().find(|child| read_bytes(*child) > endless.len());
+        deep.is_some() && running.children().len() == 2
+    });
+    // The next worker inherits this.
+    program("prlimit").arg(format!("--pid={}", running.id())).arg("--stack=65536:").ok();
+    signal(deep.unwrap(), "KILL");
+    let ran = running.wait();
+    assert_eq!(ran.code(), 1, "{ran}");
+    assert_snapshot!("stack_overflow", farm.shown(&ran));
+    assert!(farm.path().join("out/slow.x86-64-v3.cwasm").exists());
+    assert!(!farm.path().join("out/endless.x86-64-v3.cwasm").exists());
+}
+
 #[test]
 fn nothing_outlives_a_parent_that_is_killed() {
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.put("endless.wasm", endless());
-    farm.manifest("['x86-64-v3', 'z15']", &["endless", "numbers"]);
-    let running = farm.isomer("release -j 2").start();
-    wait_until("two workers", || running.children().len() == 2);
+    let targets = "['x86-64-v3', 'z15']";
+    farm.manifest(targets, &["endless", "numbers", "matmul"]);
+    // The two endless jobs begin first.
+    let running = farm.isomer("release -j 3").start();
+    wait_until("four finished jobs", || farm.cached("actions").len() == 4);
     let workers = running.children();
+    assert!(workers.len() >= 2, "{workers:?}");
     running.signal("KILL");
     assert_eq!(running.wait().code(), 137);
     wait_until("the workers' end", || !workers.iter().any(|worker| is_alive(*worker)));
-    // No lock is left, and nothing that a release in the same place would trip over.
-    farm.manifest("['x86-64-v3', 'z15']", &["numbers"]);
-    farm.isomer("release").ok();
+    assert!(!farm.path().join("dist/index.json").exists(), "something half-written is left");
+    // No lock is left, nothing that a release in the same place would trip over, and what was finished is not lost.
+    farm.manifest(targets, &["numbers", "matmul", "traps"]);
+    assert_eq!(compiled(&farm.isomer("release --json").ok().json()), 2, "only the new module's");
+    farm.isomer("release --no-cache -o elsewhere").ok();
+    assert_eq!(contents(&farm.path().join("dist")), contents(&farm.path().join("elsewhere")));
 }
 
 #[test]
 fn an_interrupted_release_goes_on_where_it_stopped() {
     let _settings = settings();
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.put("endless.wasm", endless());
     farm.manifest("['x86-64-v3', 'z15', 'neoverse-n1']", &["endless", "numbers", "matmul"]);
     // Two of the three endless jobs begin first; with four workers the others are done beside the third.
@@ -195,7 +172,7 @@ fn an_interrupted_release_goes_on_where_it_stopped() {
 /// Jobs of milliseconds leave no time to wait for an answer in which one could look for a signal.
 #[test]
 fn many_short_jobs_are_interrupted_too() {
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     let names: Vec<_> = (0..60).map(|n| format!("m{n}")).collect();
     for (n, name) in names.iter().enumerate() {
         let text = format!("(module (func (export \"f\") (result i32) i32.const {n}))");
@@ -213,107 +190,9 @@ fn many_short_jobs_are_interrupted_too() {
 }
 
 #[test]
-fn every_damage_to_the_cache_is_mended_and_said() {
-    let farm = Farm::new();
-    farm.manifest(FOUR, &["numbers"]);
-    farm.isomer("release -o first").ok();
-    let before = contents(&farm.path().join("first"));
-    for kind in ["actions", "artifacts", "profiles"] {
-        for path in farm.cached(kind) {
-            let mut bytes = fs::read(&path).unwrap();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 4;
-            fs::write(path, bytes).unwrap();
-        }
-        let ran = farm.isomer("release --json").ok();
-        let jobs = if kind == "profiles" { 0 } else { 4 };
-        assert_eq!(compiled(&ran.json()), jobs, "{kind}: {ran}");
-        assert_eq!(ran.stderr().matches("is damaged: ").count(), jobs, "{kind}: {ran}");
-        assert_eq!(contents(&farm.path().join("dist")), before, "{kind}");
-        fs::remove_dir_all(farm.path().join("dist")).unwrap();
-    }
-    // It is whole again.
-    let ran = farm.isomer("release --json").ok();
-    assert_eq!((compiled(&ran.json()), ran.stderr().as_str()), (0, ""), "{ran}");
-}
-
-#[test]
-fn compile_and_release_share_the_cache_and_many_processes_do() {
-    let farm = Farm::new();
-    farm.manifest(FOUR, &["numbers", "traps"]);
-    let running = ["a", "b"].map(|output| farm.isomer(&format!("release --json -o {output}")).start());
-    let ran = running.map(isomer_tests::Running::wait);
-    assert!(ran.iter().all(|ran| ran.code() == 0 && ran.stderr().is_empty()), "{}{}", ran[0], ran[1]);
-    let [a, b] = ["a", "b"].map(|output| contents(&farm.path().join(output)));
-    assert_eq!(a, b);
-    let cells = farm.isomer("compile numbers.wasm -t x86-64-v3,z15 --json --out-dir out").ok().json();
-    let cached: Vec<_> = cells.as_array().unwrap().iter().map(|cell| cell["cached"] == true).collect();
-    assert_eq!(cached, [true, false]);
-    let plain = "compile numbers.wasm -t x86-64-v3 --no-cache -o plain.cwasm";
-    farm.isomer(plain).ok();
-    let read = |name: &str| fs::read(farm.path().join(name)).unwrap();
-    assert_eq!(read("plain.cwasm"), read("out/numbers.x86-64-v3.cwasm"));
-
-    let info = farm.isomer("cache info --json").ok().json();
-    assert_eq!(info["jobs"], 9, "{info}");
-    let ran = farm.isomer("cache gc --max-size 0").ok();
-    assert!(ran.stdout().starts_with("removed 9 jobs, "), "{ran}");
-    let shown = farm.isomer("cache dir").ok().stdout();
-    assert_eq!(shown.trim(), farm.path().join("cache").display().to_string());
-}
-
-/// A small file system, or none where this user may not have one.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(path: PathBuf) -> Option<Mounted> {
-        fs::create_dir_all(&path).unwrap();
-        let ran = program("mount").line("-t tmpfs -o size=64k,mode=755 tmpfs").arg(&path).run();
-        (ran.code() == 0).then_some(Mounted(path))
-    }
-
-    fn remount_read_only(&self) {
-        program("mount").line("-o remount,ro").arg(&self.0).ok();
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        program("umount").arg(&self.0).run();
-    }
-}
-
-#[test]
-fn a_cache_that_cannot_be_written_stops_nobody() {
-    let _settings = settings();
-    let farm = Farm::new();
-    farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
-    farm.isomer("release --no-cache -o plain").ok();
-    let right = contents(&farm.path().join("plain"));
-    let release = |name: &str, cache: &Path| {
-        let output = format!("out-{name}");
-        let ran = farm.isomer("release -o").arg(&output).env("ISOMER_CACHE", cache).ok();
-        assert_eq!(contents(&farm.path().join(output)), right, "{name}");
-        assert_snapshot!(format!("cache_{name}"), ran.stderr().replace(&farm.path().display().to_string(), "[DIR]"));
-    };
-    farm.put("file", "no directory");
-    release("is_a_file", &farm.path().join("file"));
-    let open = farm.path().join("open");
-    fs::create_dir(&open).unwrap();
-    fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    release("of_everybody", &open);
-    let Some(small) = Mounted::new(farm.path().join("small")) else {
-        return skip("a_cache_that_cannot_be_written_stops_nobody", "only root may mount a full file system");
-    };
-    release("full", &small.0);
-    small.remount_read_only();
-    release("read_only", &small.0);
-}
-
-#[test]
 fn a_plan_says_what_changed() {
     let _settings = settings();
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.put("own.toml", "inherits = 'x86-64-v3'\n");
     let targets = "['x86-64-v3', 'icelake-server', 'znver4', 'riscv64gc', 'pulley64', 'own.toml']";
     farm.manifest(targets, &["numbers", "matmul"]);
@@ -362,7 +241,7 @@ fn a_plan_says_what_changed() {
 #[test]
 fn shards_join_to_the_bytes_that_one_machine_makes() {
     let _settings = settings();
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.manifest("['all']", &["numbers", "matmul", "traps"]);
     farm.isomer("release --no-cache -o whole").ok();
     let mut jobs = 0;
@@ -452,7 +331,7 @@ fn pretend_older(directory: &Path) {
 #[test]
 fn releases_of_two_engines_join_and_each_server_finds_its_own() {
     let _settings = settings();
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.manifest("['x86-64-v1', 'x86-64-v3', 'pulley64']", &["numbers"]);
     for output in ["new", "old"] {
         farm.isomer("release -o").arg(output).ok();
@@ -485,7 +364,7 @@ fn releases_of_two_engines_join_and_each_server_finds_its_own() {
 
 #[test]
 fn what_is_built_twice_is_the_same() {
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.manifest(FOUR, &["numbers", "matmul"]);
     farm.isomer("release --no-cache -o once").ok();
     let ran = farm.isomer("release --check-reproducible --json").ok();
@@ -498,7 +377,7 @@ fn what_is_built_twice_is_the_same() {
 
 #[test]
 fn timings_are_one_page_that_a_browser_reads() {
-    let farm = Farm::new();
+    let farm = Farm::set_up();
     farm.manifest(FOUR, &["numbers", "matmul"]);
     farm.isomer("release --timings timings.html").ok();
     let page = fs::read_to_string(farm.path().join("timings.html")).unwrap();

@@ -22,7 +22,7 @@ use isomer_contract::{Digest, Size, canonical_json};
 use isomer_release::{Compression, Layer, measure, pack, unpack};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -251,18 +251,20 @@ fn damaged(path: PathBuf, problem: String) -> CacheError {
     CacheError::Damaged { path, problem }
 }
 
+/// What another user keeps for himself is not there for us: in a cache of root's that would else be said of every job.
 fn open_if_there(path: &Path) -> Result<Option<File>, CacheError> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
         Err(source) => Err(CacheError::Io { action: "read", path: path.to_owned(), source }),
     }
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+    let Some(mut file) = open_if_there(path)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    match file.read_to_end(&mut bytes) {
+        Ok(_) => Ok(Some(bytes)),
         Err(source) => Err(CacheError::Io { action: "read", path: path.to_owned(), source }),
     }
 }

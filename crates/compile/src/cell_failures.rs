@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(crate) struct CellFailures<'a> {
     by_module_and_reason: BTreeMap<(String, String), FailedTargets<'a>>,
+    /// What became of the farm, and what would help.
+    lost: Option<(String, String)>,
 }
 
 #[derive(Default)]
@@ -23,12 +25,20 @@ impl<'a> CellFailures<'a> {
         failed.hint = hint;
     }
 
+    /// The farm is lost, and with it every cell that was left.
+    pub(crate) fn lose_farm(&mut self, problem: &str, hint: &str) {
+        self.lost = Some((problem.to_owned(), hint.to_owned()));
+    }
+
     /// One failure for each module and reason; `consequence` ends each message.
     pub(crate) fn into_failures(self, consequence: &str) -> Vec<Failure> {
         let failures = self.by_module_and_reason.into_iter().map(|((path, reason), failed)| {
             let message = format!("{path} has no artifact for {}{consequence}", failed.targets.join(", "));
             Failure::new(message).caused_by(reason).hint(failed.hint)
         });
-        failures.collect()
+        let lost = self.lost.map(|(problem, hint)| {
+            Failure::new(format!("the remote farm is lost{consequence}")).caused_by(problem).hint(hint)
+        });
+        failures.chain(lost).collect()
     }
 }

@@ -3,14 +3,16 @@
 //! The [`Pool`] (`pool`) keeps worker processes, this very program called as `isomer worker` (`worker`), and speaks to
 //! them in frames (`protocol`). What a job can do to its process, it does to a process that does nothing else: the pool
 //! says what became of it (`failure`) and starts another. Whoever brings artifacts from elsewhere is an [`Executor`]
-//! too (`remote`); what they bring is read back and compared with the profile's promise in any case. [`Farm::run`] keeps one busy.
+//! too (`remote`), with this machine beside it (`bounded`); what they bring is read back and compared with the profile's promise in any case. [`Farm::run`] keeps one busy.
 
+mod bounded;
 mod failure;
 mod pool;
 mod protocol;
 mod remote;
 mod worker;
 
+pub use bounded::Bounded;
 pub use failure::JobFailure;
 pub use pool::{Limits, Pool};
 pub use remote::{OnTrouble, RemoteFarm, RemoteSetup};
@@ -65,7 +67,7 @@ impl Farm<'_> {
             let done = self.executor.execute(job, threads_of(&sizes, index, self.parallelism));
             let read = |Done { artifact, found }| Ok(Compiled { found, ..read_back(job, artifact)? });
             let compiled = done.and_then(read);
-            if compiled.as_ref().is_err_and(|failure| self.fail_fast || *failure == JobFailure::Interrupted) {
+            if compiled.as_ref().is_err_and(|failure| self.fail_fast || failure.ends_all()) {
                 stop.store(true, Ordering::Relaxed);
             }
             Ok(keep(index, compiled?))

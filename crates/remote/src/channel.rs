@@ -59,7 +59,7 @@ impl Endpoint {
         if tls {
             endpoint = endpoint
                 .tls_config(tls_config(&options.tls)?)
-                .map_err(|error| RemoteError::Options { what: "certificates".to_owned(), reason: chain(&error) })?;
+                .map_err(|error| RemoteError::Options { what: files(&options.tls), reason: chain(&error) })?;
         } else if options.headers.iter().any(|header| header.name.eq_ignore_ascii_case("authorization")) {
             tracing::warn!(url, "a token is sent without TLS: everybody on the way can read it");
         }
@@ -171,6 +171,13 @@ fn tls_config(tls: &Tls) -> Result<ClientTlsConfig, RemoteError> {
         config = config.domain_name(name);
     }
     Ok(config)
+}
+
+/// The files of which the TLS library does not say which it can't use.
+fn files(tls: &Tls) -> String {
+    let client = tls.client.iter().flat_map(|client| [&client.certificate, &client.key]);
+    let paths: Vec<_> = tls.ca_files.iter().chain(client).map(|path| path.display().to_string()).collect();
+    format!("certificates and keys ({})", paths.join(", "))
 }
 
 /// The TLS library takes files without a certificate in silence, and then trusts nobody.

@@ -184,6 +184,8 @@ pub enum RemoteError {
         elapsed: Duration,
         /// The last failure.
         last: String,
+        /// Whether that was an answer that never came: the remote, or the way to it, is not there.
+        unavailable: bool,
     },
     /// Any other answer that says no.
     #[error("{url}: refuses {call}: {reason}")]
@@ -240,6 +242,31 @@ fn quoted(stderr: &str) -> String {
 }
 
 impl RemoteError {
+    /// Whether the remote, or the way to it, is not there; it may be another time.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            RemoteError::Unreachable { .. } | RemoteError::HangsUp { .. } => true,
+            RemoteError::TooManyRetries { unavailable, .. } => *unavailable,
+            _ => false,
+        }
+    }
+
+    /// Whether every other action that is like this one, but for its inputs, would meet the same, after as long a wait.
+    pub fn is_of_every_action(&self) -> bool {
+        match self {
+            RemoteError::Tls { .. }
+            | RemoteError::Version { .. }
+            | RemoteError::NoService { .. }
+            | RemoteError::DigestFunction { .. }
+            | RemoteError::Unauthenticated { .. }
+            | RemoteError::Permission { .. }
+            | RemoteError::Instance { .. }
+            | RemoteError::NoExecution { .. }
+            | RemoteError::Deadline { deadline: Deadline::Queue, .. } => true,
+            other => other.is_outage(),
+        }
+    }
+
     /// What the reader can do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -250,11 +277,12 @@ impl RemoteError {
             }
             RemoteError::Tls { .. } => {
                 "give the authority of the remote's certificate as a CA file, and a client certificate with its key \
-                 if the remote asks for one"
+                 if the remote asks for one; `grpc://` is for a remote without TLS"
             }
-            RemoteError::HangsUp { .. } => {
-                "does it want TLS (`grpcs://`), or a client certificate, or does it speak another protocol?"
+            RemoteError::HangsUp { url, .. } if url.starts_with("grpcs:") || url.starts_with("https:") => {
+                "does it want a client certificate, or one of another authority, or does it speak another protocol?"
             }
+            RemoteError::HangsUp { .. } => "does it want TLS (`grpcs://`), or does it speak another protocol?",
             RemoteError::Version { .. } => "update the remote, or use one that speaks version 2",
             RemoteError::NoService { .. } => {
                 "is this the address of that service? CAS, action cache and execution may have one each"

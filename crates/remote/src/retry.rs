@@ -54,6 +54,7 @@ impl Budget<'_> {
                 attempts: self.fruitless,
                 elapsed,
                 last,
+                unavailable: status.code() == Code::Unavailable,
             });
         }
         tracing::debug!(url, call, attempt = self.fruitless, ?pause, last = describe(status), "trying again");

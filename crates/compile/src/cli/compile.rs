@@ -4,6 +4,7 @@ mod work;
 
 use super::farming::Farming;
 use crate::cell_failures::CellFailures;
+use isomer_compile::farm::JobFailure;
 use isomer_compile::{Input, targets};
 use isomer_contract::{Hinted, Profile};
 use isomer_release::check_writable;
@@ -140,6 +141,7 @@ fn rows(cells: &[Cell<'_>], results: &[Outcome]) -> Vec<Vec<String>> {
             Err(failed) => row.push(match &**failed {
                 Failed::Inexpressible(reason) => format!("not expressible: uses {}", reason.uses),
                 Failed::Refused(_) => "refused".to_owned(),
+                Failed::Job(JobFailure::NotTried) => "not tried".to_owned(),
                 Failed::Job(_) | Failed::Write(_) => "failed".to_owned(),
             }),
         }
@@ -187,6 +189,8 @@ fn failures_of(cells: &[Cell<'_>], results: &[Outcome]) -> Vec<Failure> {
     for (cell, result) in cells.iter().zip(results) {
         match result.as_ref().map_err(Arc::as_ref) {
             Ok(_) => {}
+            Err(Failed::Job(JobFailure::NotTried)) => {}
+            Err(Failed::Job(JobFailure::RemoteLost { problem, hint })) => of_cells.lose_farm(problem, hint),
             Err(Failed::Write(error)) => failures.push(Failure::of(error).hint(error.hint())),
             Err(failed) => {
                 let path = cell.input.path.display().to_string();

@@ -106,7 +106,7 @@ impl Farming {
         if let Some(path) = &self.timings {
             check_writable([path.as_path()])?;
         }
-        let executor = self.remote.connect(Pool::new(limits, stop.clone()), &stop)?;
+        let executor = self.remote.connect(limits, &stop)?;
         let timings = self.timings.as_ref().map(|path| (path.clone(), Timings::begin(parallelism.get())));
         // clap has let the later of the two win.
         let fail_fast = self.fail_fast && !self.keep_going;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 Examples:
   isomer release --shard 1/3 -o part-1/         on one machine, 2/3 and 3/3 on others
   isomer merge part-*/ -o dist/                 the release that one machine would have made
-  isomer merge dist-47/ dist-48/ -o dist/       made by two versions: every server finds its engine's forms")]
+  isomer merge dist-47/ dist-48/ -o dist/       of two versions: each server finds its own")]
 pub(super) struct Args {
     /// Directories that `isomer release` wrote
     #[arg(required = true, value_name = "DIR")]

@@ -27,13 +27,17 @@ A manifest, with every key:
   [release]
   name    = \"acme-plugins\"
   version = \"1.4.0\"
-  counter = 7                        # default: 0; signed, so that servers see which release is older
+  counter = 7                        # default: 0; tells servers which release is older
   targets = [\"x86-64-v3\", \"neoverse-n1\", \"pulley64\", \"profiles/edge-box.toml\"]   # or [\"all\"]
 
   [[module]]
   path    = \"modules/resize.wasm\"    # core module, component or .wat, relative to the manifest
   name    = \"resize\"                 # default: the file's stem
-  targets = [\"x86-64-v3\"]            # default: the release's")]
+  targets = [\"x86-64-v3\"]            # default: the release's
+
+With others:
+  isomer release --remote-cache grpc://cache.example:8980       what one has compiled, all have
+  isomer release --remote-exec grpcs://farm.example:443 -j 64   compiled on a farm, 64 jobs at once")]
 pub(super) struct Args {
     /// The manifest
     #[arg(long, short = 'f', value_name = "FILE", default_value = DEFAULT_NAME)]
@@ -41,7 +45,7 @@ pub(super) struct Args {
     /// The directory to write the release into
     #[arg(long, short, value_name = "DIR", default_value = "dist")]
     output: PathBuf,
-    /// How artifacts are stored
+    /// How artifacts are stored in the release
     #[arg(long, value_name = "HOW", default_value = "zstd", value_parser = ["zstd", "none"])]
     compression: String,
     /// Build everything twice, apart and without the cache, and compare every byte
@@ -50,13 +54,13 @@ pub(super) struct Args {
     /// Sign the release with this private key, as `isomer sign` does
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
-    /// The release's place among those of its name [default: the manifest's `counter`]
+    /// The release's number, by which servers tell an older one [default: the manifest's `counter`]
     #[arg(long, value_name = "N")]
     counter: Option<u64>,
-    /// Make only one of several parts, which `isomer merge` joins: 1/3, 2/3, 3/3
+    /// Make one of several parts, each on another machine: 1/3, 2/3, 3/3; `isomer merge` joins them
     #[arg(long, value_name = "I/N", conflicts_with = "sign")]
     shard: Option<Shard>,
-    /// Compile also what is predicted to come out as another, and fail when that is not so
+    /// Compile also what is predicted to equal another target's code, and fail when it does not
     #[arg(long, conflicts_with_all = ["shard", "check_reproducible"])]
     verify_collapse: bool,
     #[command(flatten)]
@@ -288,6 +292,10 @@ fn failures_of(release: &Release, report: &ReleaseReport) -> Vec<Failure> {
         let (reason, hint) = match &cell.outcome {
             Outcome::Refused(reason) => (reason.to_string(), reason.hint()),
             Outcome::Failed(JobFailure::NotTried) => continue,
+            Outcome::Failed(JobFailure::RemoteLost { problem, hint }) => {
+                failures.lose_farm(problem, hint);
+                continue;
+            }
             Outcome::Failed(error) => (error.to_string(), error.hint()),
             _ => continue,
         };

@@ -2,7 +2,7 @@
 
 use super::farming::{duration, warn};
 use isomer_compile::VERSION;
-use isomer_compile::farm::{Executor, Pool, RemoteFarm, RemoteSetup};
+use isomer_compile::farm::{Bounded, Executor, Limits, Pool, RemoteFarm, RemoteSetup};
 use isomer_remote::{Blob, ClientCertificate, Header, Options, Tls, Tool};
 use isomer_terminal::Failure;
 use std::fs;
@@ -14,55 +14,65 @@ use std::time::Duration;
 /// Which remote, and how far it is believed.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Remote")]
+// Without an address none of the others would be of any effect, which nobody means.
+#[command(group(clap::ArgGroup::new("remote").args(["remote_cache", "remote_exec"]).multiple(true)))]
 pub(super) struct RemoteOptions {
-    /// Share results through the cache at this address: grpc:// or grpcs://, host and port
+    /// Share results with others through the cache at this address: grpc://HOST:PORT, or grpcs:// for TLS
     #[arg(long, value_name = "URL")]
     remote_cache: Option<String>,
-    /// Have jobs done by the farm at this address; -j says how many at once
+    /// Have jobs done by the farm at this address, which speaks the Remote Execution API; -j says how many at once
     #[arg(long, value_name = "URL")]
     remote_exec: Option<String>,
-    /// The instance on the remote
-    #[arg(long, value_name = "NAME", default_value = "")]
+    /// The name of our instance there [default: none]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, requires = "remote")]
     remote_instance: String,
-    /// Send a header with every call; everybody on this machine can see it
+    /// Send this header with every call; others on this machine can see it: not for secrets
     // Not parsed by clap, which would show a malformed one: it may be a secret.
-    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(long, value_name = "NAME=VALUE", requires = "remote")]
     remote_header: Vec<String>,
-    /// Send the headers in this file, a line each: for secrets
-    #[arg(long, value_name = "FILE")]
+    /// Send the headers in this file, NAME=VALUE in each line: for `authorization=Bearer TOKEN`
+    #[arg(long, value_name = "FILE", requires = "remote")]
     remote_header_file: Option<PathBuf>,
-    /// Trust these authorities instead of the system's
-    #[arg(long, value_name = "FILE")]
+    /// The authorities that the remote's certificate may come from, as PEM [default: the system's]
+    #[arg(long, value_name = "FILE", requires = "remote")]
     remote_ca: Option<PathBuf>,
-    /// Show this certificate to the remote
-    #[arg(long, value_name = "FILE", requires = "remote_client_key")]
+    /// The certificate that says who we are, as PEM, for remotes that ask for one
+    #[arg(long, value_name = "FILE", requires = "remote", requires = "remote_client_key")]
     remote_client_cert: Option<PathBuf>,
-    /// The key of that certificate
-    #[arg(long, value_name = "FILE", requires = "remote_client_cert")]
+    /// The private key of that certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "remote", requires = "remote_client_cert")]
     remote_client_key: Option<PathBuf>,
-    /// How long one job may take there, with all waiting: 90s, 5m, 1h
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
+    /// How long one job may take there, from upload to download: 90s, 5m, 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h", requires = "remote")]
     remote_timeout: Duration,
-    /// What workers must be like
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    /// A platform property that workers must have, as OSFamily=linux; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair, requires = "remote")]
     remote_property: Vec<(String, String)>,
-    /// The `isomer` that workers run, made by `cargo xtask dist` [default: this very program]
-    #[arg(long, value_name = "FILE")]
+    /// The program that workers run: an `isomer` that needs nothing of theirs, from `cargo xtask dist` [default: this one]
+    #[arg(long, value_name = "FILE", requires = "remote")]
     remote_tool: Option<PathBuf>,
-    /// Make so many of a remote's artifacts here too, and compare
-    #[arg(long, value_name = "N%", value_parser = percent, default_value = "0%")]
+    /// When the farm cannot be reached, or no longer, do on this machine what is left [default: end with an error]
+    #[arg(long, requires = "remote_exec")]
+    remote_fallback: bool,
+    /// Have every job done anew, and what the farm's own cache has of it replaced
+    #[arg(long, requires = "remote_exec")]
+    remote_skip_cache: bool,
+    /// Make this share of a remote's artifacts here too, and fail when one differs
+    #[arg(long, value_name = "N%", value_parser = percent, default_value = "0%", requires = "remote")]
     distrust: u8,
 }
 
 impl RemoteOptions {
-    /// Puts the remote, if one is wanted, before `local`.
-    pub(super) fn connect(&self, local: Pool, stop: &Arc<AtomicBool>) -> Result<Box<dyn Executor>, Failure> {
-        let Some(url) = self.remote_cache.as_ref().or(self.remote_exec.as_ref()) else { return Ok(Box::new(local)) };
+    /// Workers of this machine within `limits`, behind the remote if one is wanted.
+    pub(super) fn connect(&self, limits: Limits, stop: &Arc<AtomicBool>) -> Result<Box<dyn Executor>, Failure> {
+        let local = || Pool::new(limits, stop.clone());
+        let Some(url) = self.remote_cache.as_ref().or(self.remote_exec.as_ref()) else { return Ok(Box::new(local())) };
         let mut options = Options::new(url);
         options.execution = self.remote_exec.clone();
         options.instance_name = self.remote_instance.clone();
         options.headers = self.headers()?;
         options.deadlines.total = self.remote_timeout;
+        options.skip_cache_lookup = self.remote_skip_cache;
         options.tool = Tool { name: "isomer".to_owned(), version: VERSION.to_owned(), ..Tool::default() };
         let client = self.remote_client_cert.clone().zip(self.remote_client_key.clone());
         options.tls = Tls {
@@ -75,13 +85,20 @@ impl RemoteOptions {
             tool: self.tool()?,
             platform: self.remote_property.iter().cloned().collect(),
             distrust_percent: self.distrust,
+            fallback: self.remote_fallback,
         };
         let on_trouble = Box::new(|what: &str, consequence: &'static str| warn(&what, consequence));
-        let remote = RemoteFarm::connect(setup, local, stop.clone(), on_trouble);
-        let remote = remote.map_err(|error| {
-            Failure::because("the remote cannot be used; nothing is compiled", &error).hint(error.hint())
-        })?;
-        Ok(Box::new(remote))
+        match RemoteFarm::connect(setup, local(), stop.clone(), on_trouble) {
+            Ok(remote) => Ok(Box::new(remote)),
+            // Not for what only another setting would mend: that should not stay unnoticed.
+            Err(error) if self.remote_fallback && error.is_outage() => {
+                warn(&error, "everything is done on this machine");
+                Ok(Box::new(Bounded::by_cores(local())))
+            }
+            Err(error) => {
+                Err(Failure::because("the remote cannot be used; nothing is compiled", &error).hint(error.hint()))
+            }
+        }
     }
 
     fn tool(&self) -> Result<Blob, Failure> {

@@ -53,6 +53,14 @@ pub enum JobFailure {
         /// What would help.
         hint: Option<String>,
     },
+    /// A remote is away, or refuses everything: no other job fares better there.
+    #[error("the remote farm is lost: {problem}")]
+    RemoteLost {
+        /// What it said, or what became of it.
+        problem: String,
+        /// What would help.
+        hint: String,
+    },
     /// A remote sent something that cannot be the job's artifact.
     #[error("the remote sent something else: {problem}")]
     RemoteArtifact {
@@ -89,6 +97,11 @@ fn show(duration: Duration) -> String {
 }
 
 impl JobFailure {
+    /// Whether no other job may begin: somebody asked to stop, or there is nobody left to do it.
+    pub fn ends_all(&self) -> bool {
+        matches!(self, JobFailure::Interrupted | JobFailure::RemoteLost { .. })
+    }
+
     /// A word for machines.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -103,6 +116,7 @@ impl JobFailure {
             JobFailure::Crashed { .. } => "crash",
             JobFailure::NoWorker(_) => "no-worker",
             JobFailure::Remote { .. } => "remote",
+            JobFailure::RemoteLost { .. } => "remote-lost",
             JobFailure::RemoteArtifact { .. } => "remote-artifact",
             JobFailure::RemoteLied { .. } => "remote-lied",
             JobFailure::Interrupted => "interrupted",
@@ -126,8 +140,11 @@ impl Hinted for JobFailure {
             JobFailure::Crashed { .. } => "this is a bug; please report it with the module".to_owned(),
             JobFailure::NoWorker(_) => "the system's limits on processes or memory may be in the way".to_owned(),
             JobFailure::Remote { hint, .. } => return hint.clone(),
+            JobFailure::RemoteLost { hint, .. } => hint.clone(),
             JobFailure::RemoteArtifact { .. } => {
-                "the remote's workers or its cache damage results, or run another program: see what it runs".to_owned()
+                "its workers or its cache damage results, or run another program: with --remote-exec, \
+                 --remote-skip-cache replaces what the cache has"
+                    .to_owned()
             }
             JobFailure::RemoteLied { .. } => {
                 "believe nothing that this remote holds before you know who wrote it; --distrust 100% compares all"

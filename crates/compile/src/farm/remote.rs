@@ -5,7 +5,7 @@
 //! in effect in the profile. No path, time, name or option of this machine enters it, so that whoever has the same
 //! program has the same actions: a cache that one machine fills serves a farm, and the other way round.
 
-use super::{Done, Executor, JobFailure};
+use super::{Bounded, Done, Executor, JobFailure};
 use crate::Job;
 use crate::codegen::read_back;
 use isomer_contract::Digest;
@@ -33,6 +33,8 @@ pub struct RemoteSetup {
     pub platform: BTreeSet<(String, String)>,
     /// Of a hundred artifacts that come from there, how many are made here too, and compared.
     pub distrust_percent: u8,
+    /// Whether this machine does what a farm that is lost leaves.
+    pub fallback: bool,
 }
 
 /// Says what went wrong with a job, and what is done about it.
@@ -45,8 +47,13 @@ pub struct RemoteFarm<E> {
     tool: Blob,
     platform: BTreeSet<(String, String)>,
     distrust_percent: u8,
-    local: E,
+    fallback: bool,
+    local: Bounded<E>,
     on_trouble: OnTrouble,
+    /// Ends what is under way there.
+    cancel: Cancel,
+    /// Whether the farm failed in a way that every other job would meet too, and gets no more.
+    lost: AtomicBool,
     /// Whether the cache has failed in a way that other jobs would meet too, and is asked no more.
     unusable: AtomicBool,
     /// The same, for what is written into it.
@@ -66,28 +73,56 @@ impl<E: Executor> RemoteFarm<E> {
         stop: Arc<AtomicBool>,
         on_trouble: OnTrouble,
     ) -> Result<RemoteFarm<E>, RemoteError> {
-        let RemoteSetup { options, tool, platform, distrust_percent } = setup;
+        let RemoteSetup { options, tool, platform, distrust_percent, fallback } = setup;
         let cancel = Cancel::new();
         cancel_when(stop, cancel.clone()).map_err(|error| RemoteError::Options {
             what: "the threads of the connection".to_owned(),
             reason: error.to_string(),
         })?;
+        let executes = options.execution.is_some();
         Ok(RemoteFarm {
             remote: Remote::connect(&options, &cancel)?,
-            executes: options.execution.is_some(),
+            executes,
             tool,
             platform,
             distrust_percent,
-            local,
+            fallback,
+            // A farm does more jobs at once than this machine could.
+            local: if executes { Bounded::by_cores(local) } else { Bounded::new(local, usize::MAX) },
             on_trouble,
+            cancel,
+            lost: false.into(),
             unusable: false.into(),
             unwritable: false.into(),
             sample: RandomState::new(),
         })
     }
 
+    /// Has it done by the farm; here, where the farm is lost and that is wanted.
     fn execute_there(&self, job: &Job<'_>, action: &Action, threads: usize) -> Result<Done, JobFailure> {
-        let mut outcome = self.remote.execute(action, |_| {}).map_err(|error| failed(&error))?;
+        let lost = || self.lost.load(Ordering::Relaxed);
+        let left = || if self.fallback { self.local.execute(job, threads) } else { Err(JobFailure::NotTried) };
+        if lost() {
+            return left();
+        }
+        let mut outcome = match self.remote.execute(action, |_| {}) {
+            Ok(outcome) => outcome,
+            // The first that notices speaks for all, and ends their waiting.
+            Err(error) if error.is_of_every_action() && !self.lost.swap(true, Ordering::Relaxed) => {
+                self.cancel.cancel();
+                let problem = error.to_string();
+                if !self.fallback {
+                    let own = "with --remote-fallback, what a lost farm leaves is done on this machine";
+                    let hint = error.hint().map_or_else(|| own.to_owned(), |hint| format!("{hint}; {own}"));
+                    return Err(JobFailure::RemoteLost { problem, hint });
+                }
+                let what = format!("the remote farm is lost: {problem}");
+                (self.on_trouble)(&what, "what is left is done on this machine");
+                return left();
+            }
+            Err(_) if lost() => return left(),
+            Err(error) => return Err(failed(&error)),
+        };
         let artifact = outcome.outputs.remove(ARTIFACT).expect("an outcome has every output").bytes;
         let artifact =
             read_back(job, artifact).map_err(|error| JobFailure::RemoteArtifact { problem: error.to_string() })?;

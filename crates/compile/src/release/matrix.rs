@@ -274,7 +274,7 @@ impl<'a> Matrix<'a> {
         let given_up = match &state {
             State::Failed(JobFailure::Interrupted) => Some(JobFailure::Interrupted),
             State::Failed(JobFailure::NotTried) => Some(JobFailure::NotTried),
-            State::Failed(_) if fail_fast => Some(JobFailure::NotTried),
+            State::Failed(failure) if fail_fast || failure.ends_all() => Some(JobFailure::NotTried),
             _ => None,
         };
         for (index, decision) in plan.cells.iter().enumerate() {

@@ -4,6 +4,7 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
+use futures_util::future::{AbortHandle, abortable};
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use prost::Message;
@@ -12,8 +13,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -56,7 +58,16 @@ type Rule = dyn Fn(&Call) -> Verdict + Send + Sync;
 pub(crate) struct GrpcProxy {
     pub(crate) address: SocketAddr,
     counts: Arc<Mutex<BTreeMap<String, usize>>>,
-    _runtime: Runtime,
+    stop: AbortHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// With what the rule holds on to, the server itself perhaps.
+impl Drop for GrpcProxy {
+    fn drop(&mut self) {
+        self.stop.abort();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl GrpcProxy {
@@ -69,8 +80,8 @@ impl GrpcProxy {
         tls: Option<ServerTlsConfig>,
         rule: impl Fn(&Call) -> Verdict + Send + Sync + 'static,
     ) -> GrpcProxy {
-        let runtime = Runtime::new().unwrap();
-        let _entered = runtime.enter();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let entered = runtime.enter();
         let channel = Channel::from_shared(format!("http://{server}")).unwrap().connect_lazy();
         let counts: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
         let (counting, rule): (_, Arc<Rule>) = (Arc::clone(&counts), Arc::new(rule));
@@ -85,8 +96,11 @@ impl GrpcProxy {
             builder = builder.tls_config(tls).unwrap();
         }
         let routes = Router::new().fallback(answer);
-        runtime.spawn(builder.add_routes(routes.into()).serve_with_incoming(TcpIncoming::from(listener)));
-        GrpcProxy { address, counts, _runtime: runtime }
+        let serving = builder.add_routes(routes.into()).serve_with_incoming(TcpIncoming::from(listener));
+        drop(entered);
+        let (serving, stop) = abortable(serving);
+        let thread = thread::spawn(move || drop(runtime.block_on(serving)));
+        GrpcProxy { address, counts, stop, thread: Some(thread) }
     }
 
     /// How often a method was called.

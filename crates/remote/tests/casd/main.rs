@@ -7,6 +7,7 @@
 mod server;
 mod tool;
 
+mod certificates;
 mod grpc_proxy;
 mod tcp_proxy;
 

@@ -1,5 +1,6 @@
 //! Certificates in both directions, tokens, and what every call carries.
 
+use crate::certificates::Certificates;
 use crate::grpc_proxy::{Call, GrpcProxy, Verdict};
 use crate::server::{Casd, connect, options};
 use crate::tool::action;
@@ -7,72 +8,10 @@ use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use isomer_remote::{Cancel, ClientCertificate, Header, Options, Remote, RemoteError};
 use prost::Message;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-use tempfile::TempDir;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
-
-/// An authority with a server and a client, made by openssl.
-struct Certificates(TempDir);
-
-impl Certificates {
-    fn new() -> Certificates {
-        let certificates = Certificates(tempfile::tempdir().unwrap());
-        let ca = ["-x509", "-subj", "/CN=authority", "-addext", "basicConstraints=critical,CA:TRUE"];
-        certificates.openssl(&["req", "-keyout", "ca.key", "-out", "ca.pem"], &ca);
-        for (name, extension) in
-            [("server", "subjectAltName=IP:127.0.0.1,DNS:farm.example"), ("client", "keyUsage=digitalSignature")]
-        {
-            let (key, pem) = (format!("{name}.key"), format!("{name}.pem"));
-            let subject = format!("/CN={name}");
-            certificates.openssl(
-                &["req", "-keyout", &key, "-out", &pem],
-                &[
-                    "-x509",
-                    "-subj",
-                    &subject,
-                    "-addext",
-                    extension,
-                    "-addext",
-                    "basicConstraints=critical,CA:FALSE",
-                    "-CA",
-                    "ca.pem",
-                    "-CAkey",
-                    "ca.key",
-                ],
-            );
-        }
-        certificates
-    }
-
-    fn openssl(&self, begin: &[&str], rest: &[&str]) {
-        let status = Command::new("openssl")
-            .args(begin)
-            .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"])
-            .args(rest)
-            .current_dir(self.0.path())
-            .stderr(Stdio::null())
-            .status()
-            .expect("openssl is installed");
-        assert!(status.success(), "openssl {begin:?} {rest:?}");
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn server(&self) -> ServerTlsConfig {
-        let read = |name: &str| fs::read(self.path(name)).unwrap();
-        ServerTlsConfig::new().identity(Identity::from_pem(read("server.pem"), read("server.key")))
-    }
-
-    fn asking_clients(&self) -> ServerTlsConfig {
-        self.server().client_ca_root(Certificate::from_pem(fs::read(self.path("ca.pem")).unwrap()))
-    }
-}
 
 fn secure(proxy: &GrpcProxy, ca: &Path) -> Options {
     let mut options = options(proxy.address);
@@ -172,7 +111,7 @@ fn files_that_are_no_certificates() {
     assert!(with("empty", Some("")).ends_with("empty: expected PEM, found no `-----BEGIN`"));
     let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
     let text = with("broken", Some(broken));
-    assert!(text.contains("certificates: "), "{text}");
+    assert!(text.contains("certificates and keys (") && text.contains("/broken)"), "{text}");
 }
 
 /// A rule that lets in who has the token.

@@ -1,0 +1,209 @@
+//! The cache of finished work: shared, damaged, full, read-only, somebody else's.
+
+use insta::assert_snapshot;
+use isomer_tests::farm::{FOUR, Farm, compiled, settings};
+use isomer_tests::{Call, Ran, contents, has_program, program, skip};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn every_damage_to_the_cache_is_mended_and_said() {
+    let farm = Farm::set_up();
+    farm.manifest(FOUR, &["numbers"]);
+    farm.isomer("release -o first").ok();
+    let before = contents(&farm.path().join("first"));
+    for kind in ["actions", "artifacts", "profiles"] {
+        for path in farm.cached(kind) {
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+            fs::write(path, bytes).unwrap();
+        }
+        let ran = farm.isomer("release --json").ok();
+        let jobs = if kind == "profiles" { 0 } else { 4 };
+        assert_eq!(compiled(&ran.json()), jobs, "{kind}: {ran}");
+        assert_eq!(ran.stderr().matches("is damaged: ").count(), jobs, "{kind}: {ran}");
+        assert_eq!(contents(&farm.path().join("dist")), before, "{kind}");
+        fs::remove_dir_all(farm.path().join("dist")).unwrap();
+    }
+    // It is whole again.
+    let ran = farm.isomer("release --json").ok();
+    assert_eq!((compiled(&ran.json()), ran.stderr().as_str()), (0, ""), "{ran}");
+}
+
+#[test]
+fn compile_and_release_share_the_cache_and_many_processes_do() {
+    let farm = Farm::set_up();
+    farm.manifest(FOUR, &["numbers", "traps"]);
+    let running = ["a", "b"].map(|output| farm.isomer(&format!("release --json -o {output}")).start());
+    let ran = running.map(isomer_tests::Running::wait);
+    assert!(ran.iter().all(|ran| ran.code() == 0 && ran.stderr().is_empty()), "{}{}", ran[0], ran[1]);
+    let [a, b] = ["a", "b"].map(|output| contents(&farm.path().join(output)));
+    assert_eq!(a, b);
+    let cells = farm.isomer("compile numbers.wasm -t x86-64-v3,z15 --json --out-dir out").ok().json();
+    let cached: Vec<_> = cells.as_array().unwrap().iter().map(|cell| cell["cached"] == true).collect();
+    assert_eq!(cached, [true, false]);
+    let plain = "compile numbers.wasm -t x86-64-v3 --no-cache -o plain.cwasm";
+    farm.isomer(plain).ok();
+    let read = |name: &str| fs::read(farm.path().join(name)).unwrap();
+    assert_eq!(read("plain.cwasm"), read("out/numbers.x86-64-v3.cwasm"));
+
+    let info = farm.isomer("cache info --json").ok().json();
+    assert_eq!(info["jobs"], 9, "{info}");
+    let ran = farm.isomer("cache gc --max-size 0").ok();
+    assert!(ran.stdout().starts_with("removed 9 jobs, "), "{ran}");
+    let shown = farm.isomer("cache dir").ok().stdout();
+    assert_eq!(shown.trim(), farm.path().join("cache").display().to_string());
+}
+
+/// A small file system, or none where this user may not have one.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(path: PathBuf) -> Option<Mounted> {
+        fs::create_dir_all(&path).unwrap();
+        let ran = program("mount").line("-t tmpfs -o size=64k,mode=755 tmpfs").arg(&path).run();
+        (ran.code() == 0).then_some(Mounted(path))
+    }
+
+    fn remount_read_only(&self) {
+        program("mount").line("-o remount,ro").arg(&self.0).ok();
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        program("umount").arg(&self.0).run();
+    }
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_stops_nobody() {
+    let _settings = settings();
+    let farm = Farm::set_up();
+    farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
+    farm.isomer("release --no-cache -o plain").ok();
+    let right = contents(&farm.path().join("plain"));
+    let release = |name: &str, cache: &Path| {
+        let output = format!("out-{name}");
+        let ran = farm.isomer("release -o").arg(&output).env("ISOMER_CACHE", cache).ok();
+        assert_eq!(contents(&farm.path().join(output)), right, "{name}");
+        assert_snapshot!(format!("cache_{name}"), ran.stderr().replace(&farm.path().display().to_string(), "[DIR]"));
+    };
+    farm.put("file", "no directory");
+    release("is_a_file", &farm.path().join("file"));
+    let open = farm.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    release("of_everybody", &open);
+    let Some(small) = Mounted::new(farm.path().join("small")) else {
+        return skip("a_cache_that_cannot_be_written_stops_nobody", "only root may mount a full file system");
+    };
+    release("full", &small.0);
+    small.remount_read_only();
+    release("read_only", &small.0);
+}
+
+/// Calls as a user who may do nothing, where this one may become anybody.
+struct Nobody {
+    isomer: PathBuf,
+}
+
+impl Nobody {
+    fn new(farm: &Farm) -> Option<Nobody> {
+        let nobody = Nobody { isomer: farm.path().join("isomer") };
+        fs::copy(isomer_tests::binaries().join("isomer"), &nobody.isomer).unwrap();
+        fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let works = has_program("setpriv") && nobody.call("--version", farm).run().code() == 0;
+        works.then_some(nobody)
+    }
+
+    fn call(&self, line: &str, farm: &Farm) -> Call {
+        let become_nobody = "--reuid 65534 --regid 65534 --clear-groups";
+        let call = program("setpriv").line(become_nobody).arg(&self.isomer).line(line).dir(farm.path());
+        call.env("ISOMER_CACHE", farm.path().join("cache"))
+    }
+}
+
+fn give(path: &Path, owner: &str) {
+    program("chown").args(["-R", owner]).arg(path).ok();
+}
+
+#[test]
+fn a_cache_of_somebody_else_is_believed_from_root_alone() {
+    let test = "a_cache_of_somebody_else_is_believed_from_root_alone";
+    let _settings = settings();
+    let farm = Farm::set_up();
+    farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
+    let Some(nobody) = Nobody::new(&farm) else {
+        return skip(test, "it takes root, and setpriv, to become somebody else");
+    };
+    farm.isomer("release -o right").ok();
+    let right = contents(&farm.path().join("right"));
+    let releases = farm.path().join("releases");
+    fs::create_dir(&releases).unwrap();
+    give(&releases, "65534");
+    let said = |ran: &Ran| ran.stderr().replace(&farm.path().display().to_string(), "[DIR]");
+
+    // Root's can be read by those whom root lets.
+    let ran = nobody.call("release --json -o releases/none", &farm).ok();
+    assert_eq!(compiled(&ran.json()), 4, "{ran}");
+    assert_snapshot!("cache_private", said(&ran));
+    program("chmod").line("-R a+r").arg(farm.path().join("cache")).ok();
+    let ran = nobody.call("release --json -o releases/a", &farm).ok();
+    assert_eq!((compiled(&ran.json()), said(&ran).as_str()), (0, ""), "{ran}");
+    // And not be written.
+    farm.manifest("['x86-64-v3', 'z17']", &["numbers", "matmul"]);
+    let ran = nobody.call("release --json -o releases/b", &farm).ok();
+    assert_eq!(compiled(&ran.json()), 2, "{ran}");
+    assert_snapshot!("cache_of_root", said(&ran));
+    // Or not even be read.
+    fs::set_permissions(farm.path().join("cache"), fs::Permissions::from_mode(0o700)).unwrap();
+    let ran = nobody.call("release --json -o releases/c", &farm).ok();
+    assert_eq!(compiled(&ran.json()), 4, "{ran}");
+    assert_snapshot!("cache_unreadable", said(&ran));
+    assert_eq!(contents(&releases.join("b")), contents(&releases.join("c")));
+
+    // Another user could have put anything there.
+    farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
+    give(&farm.path().join("cache"), "65534");
+    let ran = farm.isomer("release --json").ok();
+    assert_eq!(compiled(&ran.json()), 4, "{ran}");
+    assert_snapshot!("cache_of_another_user", said(&ran));
+    assert_eq!(contents(&farm.path().join("dist")), right);
+    assert_snapshot!("cache_of_another_user_gc", farm.shown(&farm.isomer("cache gc --max-size 0").fails()));
+}
+
+#[test]
+fn whatever_a_cache_file_has_become_it_is_made_again() {
+    let farm = Farm::set_up();
+    farm.manifest(FOUR, &["numbers"]);
+    farm.isomer("release -o right").ok();
+    let right = contents(&farm.path().join("right"));
+    let damage_file = |damage: &str, file: &Path, other: &Path| match damage {
+        "cut" => fs::write(file, &fs::read(file).unwrap()[..100]).unwrap(),
+        "empty" => fs::write(file, "").unwrap(),
+        "another" => fs::copy(other, file).map(drop).unwrap(),
+        _ => fs::remove_file(file).and_then(|()| fs::create_dir(file)).unwrap(),
+    };
+    for kind in ["actions", "artifacts"] {
+        for damage in ["cut", "empty", "another", "a directory"] {
+            let files = farm.cached(kind);
+            damage_file(damage, &files[0], &files[1]);
+            let ran = farm.isomer("release --json").ok();
+            assert!(compiled(&ran.json()) >= 1, "{kind} {damage}: {ran}");
+            assert!(ran.stderr().contains("warning: "), "{kind} {damage}: {ran}");
+            assert_eq!(contents(&farm.path().join("dist")), right, "{kind} {damage}");
+            fs::remove_dir_all(farm.path().join("dist")).unwrap();
+            // What is no file at all stays, and costs the time each time.
+            if farm.cached(kind)[0].is_dir() {
+                fs::remove_dir(&farm.cached(kind)[0]).unwrap();
+                continue;
+            }
+            let again = farm.isomer("release --json").ok();
+            assert_eq!((compiled(&again.json()), again.stderr().as_str()), (0, ""), "{kind} {damage}: {again}");
+            fs::remove_dir_all(farm.path().join("dist")).unwrap();
+        }
+    }
+}
