@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Modules of the corpus for `corpus` [default: those that are not heavy]
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
+    /// Where `isomer` and `isomer-run` are [default: they are built]
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -41,10 +44,15 @@ enum What {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    for package in ["isomer-compile", "isomer-run"] {
-        release::build(package)?;
-    }
-    let bench = Bench { upstream: setup::wasmtime()?, directory: tools().join("bench") };
+    let programs = match &args.programs {
+        Some(directory) => directory.clone(),
+        None => {
+            release::build("isomer-compile")?;
+            release::build("isomer-run")?;
+            root().join("target/release")
+        }
+    };
+    let bench = Bench { programs, upstream: setup::wasmtime()?, directory: tools().join("bench") };
     let _ = fs::remove_dir_all(&bench.directory);
     fs::create_dir_all(&bench.directory)?;
     for what in &args.what {
@@ -60,13 +68,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 struct Bench {
+    programs: PathBuf,
     upstream: PathBuf,
     directory: PathBuf,
 }
 
-/// A program as it is handed out.
-fn binary(name: &str) -> PathBuf {
-    root().join("target/release").join(name)
+impl Bench {
+    fn isomer(&self) -> Command {
+        Command::new(self.programs.join("isomer"))
+    }
+
+    fn isomer_run(&self) -> Command {
+        Command::new(self.programs.join("isomer-run"))
+    }
 }
 
 fn timed(command: &mut Command) -> Result<Duration> {

@@ -1,9 +1,8 @@
 //! How long a build farm takes: `isomer release` for all targets, with nothing, everything, or all but one module in the
 //! cache, against one `wasmtime compile` with the same flags for each artifact.
 
-use super::upstream::flags;
+use super::Bench;
 use super::watch::{Watched, watch};
-use super::{Bench, binary};
 use crate::corpus;
 use crate::shell::root;
 use anyhow::{Result, ensure};
@@ -12,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -60,7 +59,7 @@ impl Bench {
         ensure!(again.jobs() == 0, "{} jobs were done again", again.jobs());
         let cells = report.expressible();
         let targets: BTreeMap<&str, Vec<String>> =
-            cells.iter().map(|cell| Ok((cell.target.as_str(), flags(&cell.target)?))).collect::<Result<_>>()?;
+            cells.iter().map(|cell| Ok((cell.target.as_str(), self.flags(&cell.target)?))).collect::<Result<_>>()?;
         let files: BTreeMap<&str, &Path> = modules.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
         let calls: Vec<_> =
             cells.iter().map(|cell| (files[cell.module.as_str()], targets[cell.target.as_str()].as_slice())).collect();
@@ -132,7 +131,7 @@ impl Bench {
         }
         fs::write(&manifest, text)?;
         let output = self.directory.join(label);
-        let mut command = Command::new(binary("isomer"));
+        let mut command = self.isomer();
         command.args(["release", "--json", "-f"]).arg(manifest).arg("-o").arg(&output);
         command.arg("--cache").arg(self.directory.join(cache)).stdin(Stdio::null());
         let took = watch(command.stdout(File::create(&json)?).stderr(File::create(log)?))?;

@@ -1,7 +1,7 @@
 //! How long a server waits until a module begins: whole processes, each way that `isomer-run` loads an artifact, turn by
 //! turn with `wasmtime run --allow-precompiled`, which checks nothing.
 
-use super::{Bench, binary, median, timed};
+use super::{Bench, median, timed};
 use crate::corpus;
 use anyhow::{Result, ensure};
 use std::fs;
@@ -29,7 +29,7 @@ impl Bench {
     fn start_of(&self, label: &str, wasm: &Path, guest_args: &[&str], runs: usize) -> Result<()> {
         let artifact = self.directory.join(format!("{label}.cwasm"));
         crate::shell::run(
-            Command::new(binary("isomer"))
+            self.isomer()
                 .arg("compile")
                 .arg(wasm)
                 .args(["-t", "x86-64-v2", "--no-cache", "-o"])
@@ -49,7 +49,7 @@ impl Bench {
                 let (artifact, digest, guest) =
                     (artifact.clone(), digest, guest_args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
                 move || {
-                    let mut command = Command::new(binary("isomer-run"));
+                    let mut command = self.isomer_run();
                     command.arg("run").arg(&artifact).args(["--digest", &digest, "--"]).args(&guest);
                     command
                 }
@@ -61,7 +61,7 @@ impl Bench {
             ways.push((
                 format!("{label}, layout, {compression}"),
                 Box::new(move || {
-                    let mut command = Command::new(binary("isomer-run"));
+                    let mut command = self.isomer_run();
                     command.arg("run").arg(&layout).args(["module", "--allow-unsigned", "--"]).args(&guest);
                     command
                 }),
@@ -74,7 +74,7 @@ impl Bench {
             ways.push((
                 format!("{label}, installed, {name}"),
                 Box::new(move || {
-                    let mut command = Command::new(binary("isomer-run"));
+                    let mut command = self.isomer_run();
                     command.arg("run").arg("--store").arg(&store).args(["module", "--"]).args(&guest);
                     command
                 }),
@@ -108,14 +108,14 @@ impl Bench {
             Err(error) => println!("{label}, installed, protected: skipped, it takes root: {error}"),
         }
         for (name, place) in &places {
-            let mut pull = Command::new(binary("isomer-run"));
+            let mut pull = self.isomer_run();
             pull.arg("pull").arg(format!("oci-dir:{}", layout.display())).args(["--allow-unsigned", "--activate"]);
             crate::shell::run(pull.arg("--store").arg(place.path()).stdout(Stdio::null()))?;
             if *name == "unprotected" {
                 let artifacts = place.path().join("artifacts");
                 fs::set_permissions(artifacts, std::os::unix::fs::PermissionsExt::from_mode(0o775))?;
             }
-            let mut explain = Command::new(binary("isomer-run"));
+            let mut explain = self.isomer_run();
             explain.args(["run", "--explain", "--store"]).arg(place.path()).args(["module", "--", "--version"]);
             let explained = explain.stdin(Stdio::null()).output()?.stderr;
             let mapped = String::from_utf8_lossy(&explained).contains("is mapped from the store");
@@ -132,7 +132,7 @@ impl Bench {
             wasm.display()
         );
         fs::write(&manifest, text)?;
-        let mut command = Command::new(binary("isomer"));
+        let mut command = self.isomer();
         command.arg("release").arg("-f").arg(manifest).arg("-o").arg(&output).args([
             "--no-cache",
             "--compression",

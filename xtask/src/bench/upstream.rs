@@ -1,7 +1,7 @@
 //! The same work done by upstream's `wasmtime compile`: one call for each module and target, two at a time.
 
+use super::Bench;
 use super::watch::watch;
-use super::{Bench, binary};
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -40,15 +40,15 @@ impl Bench {
         let peaks: Vec<_> = peaks.into_iter().collect::<Result<_>>()?;
         Ok(Took { wall, peak_bytes: peaks.into_iter().max().unwrap_or_default() })
     }
-}
 
-/// The triple and the extensions of a target, for upstream's command line.
-pub(super) fn flags(target: &str) -> Result<Vec<String>> {
-    let shown = crate::shell::read(Command::new(binary("isomer")).args(["targets", "show", target, "--json"]))?;
-    let shown: serde_json::Value = serde_json::from_str(&shown)?;
-    let mut flags = vec!["--target".to_owned(), shown["triple"].as_str().context("a triple")?.to_owned()];
-    for row in shown["isa"].as_array().context("extensions")? {
-        flags.extend(["-C".to_owned(), format!("cranelift-{}", row["flag"].as_str().context("a flag")?)]);
+    /// The triple and the extensions of a target, for upstream's command line.
+    pub(super) fn flags(&self, target: &str) -> Result<Vec<String>> {
+        let shown = crate::shell::read(self.isomer().args(["targets", "show", target, "--json"]))?;
+        let shown: serde_json::Value = serde_json::from_str(&shown)?;
+        let mut flags = vec!["--target".to_owned(), shown["triple"].as_str().context("a triple")?.to_owned()];
+        for row in shown["isa"].as_array().context("extensions")? {
+            flags.extend(["-C".to_owned(), format!("cranelift-{}", row["flag"].as_str().context("a flag")?)]);
+        }
+        Ok(flags)
     }
-    Ok(flags)
 }
