@@ -4,10 +4,10 @@
 use super::{Bench, median, timed};
 use crate::corpus;
 use anyhow::{Result, ensure};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 impl Bench {
     /// The whole process, from exec to exit, verified here and unverified there.
@@ -28,74 +28,44 @@ impl Bench {
 
     fn start_of(&self, label: &str, wasm: &Path, guest_args: &[&str], runs: usize) -> Result<()> {
         let artifact = self.directory.join(format!("{label}.cwasm"));
-        crate::shell::run(
-            self.isomer()
-                .arg("compile")
-                .arg(wasm)
-                .args(["-t", "x86-64-v2", "--no-cache", "-o"])
-                .arg(&artifact)
-                .stdout(Stdio::null()),
-        )?;
-        let digest = format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(fs::read(&artifact)?)));
-        let size = format!("{:.1} MB", fs::metadata(&artifact)?.len() as f64 / 1e6);
-        let upstream = || {
-            let mut command = Command::new(&self.upstream);
-            command.args(["run", "--allow-precompiled"]).arg(&artifact).args(guest_args);
-            command
-        };
-        let mut ways: Vec<(String, Box<dyn Fn() -> Command>)> = vec![(
-            format!("{label}, file, --digest"),
-            Box::new({
-                let (artifact, digest, guest) =
-                    (artifact.clone(), digest, guest_args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
-                move || {
-                    let mut command = self.isomer_run();
-                    command.arg("run").arg(&artifact).args(["--digest", &digest, "--"]).args(&guest);
-                    command
-                }
-            }),
-        )];
+        let mut compile = self.isomer();
+        compile.arg("compile").arg(wasm).args(["-t", "x86-64-v2", "-o"]).arg(&artifact);
+        crate::shell::run(self.with_cache(&mut compile).stdout(Stdio::null()))?;
+        let bytes = fs::read(&artifact)?;
+        let digest = format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes)));
+        let size = format!("{:.1} MB", bytes.len() as f64 / 1e6);
+        // What comes before the guest's arguments.
+        let mut ways: Vec<(String, Vec<OsString>)> =
+            vec![("file, --digest".to_owned(), vec![artifact.clone().into(), "--digest".into(), digest.into()])];
         for compression in ["none", "zstd"] {
             let layout = self.layout(label, wasm, compression)?;
-            let guest: Vec<_> = guest_args.iter().map(|arg| (*arg).to_owned()).collect();
             ways.push((
-                format!("{label}, layout, {compression}"),
-                Box::new(move || {
-                    let mut command = self.isomer_run();
-                    command.arg("run").arg(&layout).args(["module", "--allow-unsigned", "--"]).args(&guest);
-                    command
-                }),
+                format!("layout, {compression}"),
+                vec![layout.into(), "module".into(), "--allow-unsigned".into()],
             ));
         }
         let places = self.stores(label, wasm)?;
         for (name, store) in &places {
-            let guest: Vec<_> = guest_args.iter().map(|arg| (*arg).to_owned()).collect();
-            let store = store.path().to_owned();
-            ways.push((
-                format!("{label}, installed, {name}"),
-                Box::new(move || {
-                    let mut command = self.isomer_run();
-                    command.arg("run").arg("--store").arg(&store).args(["module", "--"]).args(&guest);
-                    command
-                }),
-            ));
+            ways.push((format!("installed, {name}"), vec!["--store".into(), store.path().into(), "module".into()]));
         }
-        for (name, ours) in ways {
+        for (name, arguments) in ways {
             let (mut here, mut there) = (Vec::new(), Vec::new());
             // Turn by turn, so that whatever else the machine does falls on both.
             for _ in 0..runs {
-                here.push(timed(&mut ours())?);
-                there.push(timed(&mut upstream())?);
+                here.push(timed(self.isomer_run().arg("run").args(&arguments).arg("--").args(guest_args))?);
+                let mut upstream = Command::new(&self.upstream);
+                there.push(timed(upstream.args(["run", "--allow-precompiled"]).arg(&artifact).args(guest_args))?);
             }
-            let (here, there) = (median(here), median(there));
-            println!(
-                "{name:<34} {size:>9} {:>6.2} ms {:>6.2} ms {:>7.2}",
-                millis(here),
-                millis(there),
-                here.as_secs_f64() / there.as_secs_f64()
-            );
+            let [here, there] = [here, there].map(|times| median(times).as_secs_f64() * 1e3);
+            let name = format!("{label}, {name}");
+            println!("{name:<34} {size:>9} {here:>6.2} ms {there:>6.2} ms {:>7.2}", here / there);
         }
         Ok(())
+    }
+
+    /// Compiles nothing twice: what is measured here comes after.
+    fn with_cache<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.arg("--cache").arg(self.directory.join("cache-start"))
     }
 
     /// Two stores with the module: one where nobody can change it, which takes root and a path of root's, and one where
@@ -133,16 +103,8 @@ impl Bench {
         );
         fs::write(&manifest, text)?;
         let mut command = self.isomer();
-        command.arg("release").arg("-f").arg(manifest).arg("-o").arg(&output).args([
-            "--no-cache",
-            "--compression",
-            compression,
-        ]);
-        crate::shell::run(command.stdout(Stdio::null()))?;
+        command.arg("release").arg("-f").arg(manifest).arg("-o").arg(&output).args(["--compression", compression]);
+        crate::shell::run(self.with_cache(&mut command).stdout(Stdio::null()))?;
         Ok(output)
     }
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
