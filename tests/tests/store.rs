@@ -985,7 +985,7 @@ fn what_may_not_be_read_is_not_damaged() {
     let unreadable = [installed_from(&farm, "old").join("install.json"), installed_from(&farm, "old").join("blobs")];
     for path in unreadable {
         let mode = fs::metadata(&path).unwrap().permissions();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         for line in ["gc --damaged", "gc --keep 0 --damaged", "rollback sha256", "list"] {
             let ran = nobody(line);
             assert!(ran.code() == 1 && ran.stderr().contains("Permission denied"), "{line}: {ran}");
@@ -994,7 +994,7 @@ fn what_may_not_be_read_is_not_damaged() {
         fs::set_permissions(&path, mode).unwrap();
         assert_eq!(farm.files(), before);
     }
-    fs::set_permissions(&artifact, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&artifact, fs::Permissions::from_mode(0o000)).unwrap();
     let ran = nobody("run sha256");
     assert!(ran.stderr().contains("must be able to read") && !ran.stderr().contains("pull it again"), "{ran}");
 }
