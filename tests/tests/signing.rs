@@ -464,6 +464,9 @@ fn a_release_that_does_not_count_is_signed_with_a_warning() {
     assert!(warning.starts_with("warning: the release's counter is 0"), "{released}");
     assert_eq!(farm.isomer("sign dist --key three.key --counter 0").ok().stderr(), warning);
     assert_eq!(farm.isomer("sign dist --key three.key --counter 1").ok().stderr(), "");
+    let largest = farm.isomer("sign dist --key three.key --counter 18446744073709551615").ok().stderr();
+    assert!(largest.starts_with("warning: the release's counter is 18446744073709551615"), "{largest}");
+    assert!(largest.contains("refuse every later release"), "{largest}");
 }
 
 #[test]

@@ -908,3 +908,272 @@ fn a_damaged_installation_is_replaced_by_the_next_pull() {
     fs::remove_file(farm.store().join("counters.json")).unwrap();
     assert!(farm.call("pull oci-dir:old:sha256 --key one.pub").fails().stderr().contains("older"));
 }
+
+/// The directory of what is installed from `release` with the module `sha256`.
+fn installed_from(farm: &Farm, release: &str) -> PathBuf {
+    let digest = farm.index_of(release, "sha256")["digest"].as_str().unwrap().replace("sha256:", "");
+    farm.store().join("installed").join(digest)
+}
+
+/// The artifact of what is installed from `release`.
+fn artifact_from(farm: &Farm, release: &str) -> PathBuf {
+    let rows = farm.call("list --json").ok().json();
+    let digest = farm.index_of(release, "sha256")["digest"].clone();
+    let row = rows.as_array().unwrap().iter().find(|row| row["digest"] == digest).unwrap().clone();
+    let hex = row["artifact"].as_str().unwrap().replace("sha256:", "");
+    farm.store().join("artifacts").join(format!("{hex}.cwasm"))
+}
+
+fn remove(path: &Path) {
+    if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+}
+
+fn add_to_mode(path: &Path, more: u32) {
+    let mode = fs::metadata(path).unwrap().permissions().mode();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode | more)).unwrap();
+}
+
+#[test]
+fn what_cannot_be_read_is_not_damaged() {
+    let farm = Farm::installed();
+    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+    let before = farm.files();
+    for files in 4..=12 {
+        for line in
+            ["gc --damaged", "gc --keep 0 --damaged --dry-run", "rollback sha256", "list", "activate sha256:1.2.0"]
+        {
+            let limited = format!("ulimit -n {files}; exec \"$0\" {line}");
+            let ran = isomer_tests::program("sh").args(["-c", &limited]).arg(isomer_run_path());
+            let ran = ran.dir(farm.path()).env("ISOMER_STORE", farm.store()).run();
+            if ran.code() == 0 {
+                assert!(line != "gc --damaged" || ran.stdout().contains("0 B removed"), "{files}: {ran}");
+                farm.call("activate sha256:1.2.0").ok();
+            } else {
+                assert!(ran.stderr().contains("os error 24"), "{files} {line}: {ran}");
+                assert!(!ran.stderr().contains("pull it again") && !ran.stderr().contains("damaged"), "{ran}");
+            }
+            assert_eq!(farm.files(), before, "{files} {line}");
+        }
+    }
+    // A newer isomer-run may know more.
+    let record = installed_from(&farm, "old").join("install.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, format!("{{\"mirror\":\"elsewhere\",{}", &text[1..])).unwrap();
+    assert!(farm.call("gc --damaged").ok().stdout().contains("0 B removed"));
+    farm.call("rollback sha256").ok();
+    farm.runs("run sha256");
+}
+
+#[test]
+fn what_may_not_be_read_is_not_damaged() {
+    let test = "what_may_not_be_read_is_not_damaged";
+    let farm = Farm::installed();
+    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+    let artifact = artifact_from(&farm, "new");
+    fs::copy(isomer_run_path(), farm.path().join("isomer-run")).unwrap();
+    fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = |line: &str| {
+        let call = isomer_tests::program("setpriv").line("--reuid 65534 --regid 65534 --clear-groups ./isomer-run");
+        call.line(line).dir(farm.path()).env("ISOMER_STORE", farm.store()).run()
+    };
+    if !is_root() || !isomer_tests::has_program("setpriv") || nobody("list").code() != 0 {
+        return skip(test, "it takes root, and setpriv, to become somebody else");
+    }
+    let chown = Command::new("chown").args(["-R", "65534:65534"]).arg(farm.store()).status().unwrap();
+    assert!(chown.success());
+    let before = farm.files();
+    let unreadable = [installed_from(&farm, "old").join("install.json"), installed_from(&farm, "old").join("blobs")];
+    for path in unreadable {
+        let mode = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+        for line in ["gc --damaged", "gc --keep 0 --damaged", "rollback sha256", "list"] {
+            let ran = nobody(line);
+            assert!(ran.code() == 1 && ran.stderr().contains("Permission denied"), "{line}: {ran}");
+            assert!(!ran.stderr().contains("pull") && !ran.stderr().contains("gc --damaged"), "{line}: {ran}");
+        }
+        fs::set_permissions(&path, mode).unwrap();
+        assert_eq!(farm.files(), before);
+    }
+    fs::set_permissions(&artifact, fs::Permissions::from_mode(0o000)).unwrap();
+    let ran = nobody("run sha256");
+    assert!(ran.stderr().contains("must be able to read") && !ran.stderr().contains("pull it again"), "{ran}");
+}
+
+#[test]
+fn a_version_is_whole_with_all_that_it_runs_from() {
+    type Breaks = fn(&Farm);
+    let cases: [(&str, Breaks); 7] = [
+        ("no artifact", |farm| remove(&artifact_from(farm, "old"))),
+        ("another size", |farm| replace(&artifact_from(farm, "old"), b"short")),
+        ("a directory", |farm| {
+            let artifact = artifact_from(farm, "old");
+            remove(&artifact);
+            fs::create_dir_all(artifact.join("deep")).unwrap();
+        }),
+        ("a link", |farm| {
+            let artifact = artifact_from(farm, "old");
+            fs::rename(&artifact, farm.path().join("theirs")).unwrap();
+            symlink(farm.path().join("theirs"), artifact).unwrap();
+        }),
+        ("no manifest", |farm| {
+            let chosen = farm.call("select old sha256 --json").ok().json()["chosen"]["manifest"].clone();
+            remove(&forge::blob(&installed_from(farm, "old"), &chosen));
+        }),
+        ("no bundle", |farm| {
+            let installed = installed_from(farm, "old");
+            let index = forge::read(&installed.join("index.json"));
+            let listed = index["manifests"].as_array().unwrap().iter();
+            let signature = listed.clone().find(|it| it["artifactType"] == BUNDLE).unwrap();
+            let manifest = forge::read(&forge::blob(&installed, &signature["digest"]));
+            remove(&forge::blob(&installed, &manifest["layers"][0]["digest"]));
+        }),
+        ("no record", |farm| remove(&installed_from(farm, "old").join("install.json"))),
+    ];
+    for (name, breaks) in cases {
+        let broken = || {
+            let farm = Farm::installed();
+            farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+            breaks(&farm);
+            farm
+        };
+        let farm = broken();
+        let before = farm.files();
+        let back = farm.call("rollback sha256").fails();
+        assert!(back.stderr().contains("is still installed and whole"), "{name}: {back}");
+        for line in ["activate sha256:1.1.0", "select sha256:1.1.0", "gc --keep 1"] {
+            let refused = farm.call(line).fails();
+            assert!(
+                refused.stderr().contains("hint: pull it again; or `isomer-run gc --damaged`"),
+                "{name}: {refused}"
+            );
+            assert!(!refused.stderr().contains("entity not found"), "{name}: {refused}");
+        }
+        let listed = farm.call("list").ok();
+        assert!(listed.stderr().contains("is damaged") && !listed.stdout().contains("1.1.0  yes"), "{name}: {listed}");
+        if name == "no artifact" {
+            let rows = farm.call("list --json").ok().json();
+            let row = rows.as_array().unwrap().iter().find(|row| row["reference"] == "sha256:1.1.0").unwrap().clone();
+            assert!(row["damaged"].as_str().unwrap().contains("is missing"), "{row}");
+        }
+        assert_eq!(farm.files(), before, "{name}");
+        farm.call("gc --damaged").ok();
+        assert!(!installed_from(&farm, "old").exists(), "{name}");
+        assert_eq!(fs::read_dir(farm.store().join("artifacts")).unwrap().count(), 1, "{name}");
+        farm.runs("run sha256");
+        // It can be mended as well.
+        let farm = broken();
+        farm.call("pull oci-dir:old:sha256 --key one.pub --allow-rollback --activate").ok();
+        farm.runs("run sha256");
+        assert!(farm.call("gc --damaged").ok().stdout().contains("0 B removed"), "{name}");
+        if name == "a link" {
+            assert!(farm.path().join("theirs").is_file());
+        }
+    }
+}
+
+#[test]
+fn nobody_launders_what_others_could_write() {
+    let _settings = settings();
+    let farm = Farm::installed();
+    farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
+    let active = farm.store().join("active/sha256.json");
+    let digest = |release| farm.index_of(release, "sha256")["digest"].as_str().unwrap().to_owned();
+    fs::write(&active, json!({ "index": digest("new"), "earlier": [digest("old")] }).to_string()).unwrap();
+    add_to_mode(&active, 0o020);
+    for line in ["rollback sha256", "gc --keep 0"] {
+        assert!(farm.refused(line).contains("hint: `isomer-run activate sha256:VERSION` says anew"), "{line}");
+    }
+    assert_snapshot!("store_active_not_believed", farm.shown("rollback sha256"));
+    assert!(farm.call("run sha256").fails().stderr().contains("its group can write"));
+    // Who names a version says it anew, and nothing of what was written before is taken over.
+    let said = farm.call("activate sha256:1.1.0").ok();
+    assert!(said.stderr().contains("there is nothing to go back to"), "{said}");
+    farm.runs("run sha256");
+    assert!(farm.call("rollback sha256").fails().stderr().contains("no version of `sha256` that was active before"));
+    // How it was installed is on nobody else's word, either.
+    for name in ["", "install.json"] {
+        farm.call("activate sha256:1.2.0").ok();
+        let path = installed_from(&farm, "old").join(name);
+        add_to_mode(&path, 0o020);
+        for line in ["activate sha256:1.1.0", "rollback sha256"] {
+            let refused = farm.refused(line);
+            assert!(refused.contains("its group can write") && refused.contains("hint: pull it again"), "{refused}");
+        }
+        if !name.is_empty() {
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(&path, text.replace("one.pub", "somebody")).unwrap();
+        }
+        let line = format!("pull oci-dir:old:sha256 --digest {} --activate", digest("old"));
+        let said = farm.call(&line).ok();
+        assert!(said.stderr().contains("what was installed is replaced"), "{said}");
+        let record = forge::read(&installed_from(&farm, "old").join("install.json"));
+        assert_eq!(record["word"], "digest");
+        farm.runs("run sha256");
+    }
+}
+
+#[test]
+fn another_modules_version_is_no_way_back() {
+    let farm = Farm::installed();
+    farm.call("pull oci-dir:old:sort --key one.pub --activate").ok();
+    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+    let active = farm.store().join("active/sha256.json");
+    let digest = |release, module| farm.index_of(release, module)["digest"].as_str().unwrap().to_owned();
+    let sort = digest("old", "sort");
+    fs::write(&active, json!({ "index": digest("new", "sha256"), "earlier": [sort] }).to_string()).unwrap();
+    assert!(farm.refused("rollback sha256").contains("it names an index of `sort`, expected one of `sha256`"));
+    farm.runs("run sha256");
+    // What is active is not known then, and nothing goes for that.
+    fs::write(&active, json!({ "index": sort, "earlier": [] }).to_string()).unwrap();
+    for line in ["gc --keep 0", "gc --keep 0 --damaged", "rollback sha256", "activate sha256:1.1.0"] {
+        assert!(farm.refused(line).contains("it names an index of `sort`"), "{line}");
+    }
+}
+
+#[test]
+fn refusals_say_the_way_out() {
+    let farm = Farm::installed();
+    farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
+    fs::remove_file(farm.store().join("active/sha256.json")).unwrap();
+    let refused = farm.call("run sha256").fails();
+    assert!(refused.stderr().contains("hint: `isomer-run activate sha256:1.2.0`"), "{refused}");
+    farm.call("activate sha256:1.1.0").ok();
+    farm.call("activate sha256:1.2.0").ok();
+    remove(&installed_from(&farm, "new"));
+    let refused = farm.call("run sha256").fails();
+    assert!(refused.stderr().contains("hint: `isomer-run rollback sha256`"), "{refused}");
+    for (name, line) in
+        [("active/sha256.json", "run sha256"), ("counters.json", "pull oci-dir:new:sha256 --key one.pub")]
+    {
+        let path = farm.store().join(name);
+        let text = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let refused = farm.call(line).fails();
+        assert!(refused.stderr().contains("it is a directory, expected a file"), "{refused}");
+        assert!(refused.stderr().contains("hint: it"), "{refused}");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, text).unwrap();
+    }
+    // What stands in a file is no line of ours.
+    fs::write(farm.path().join("forged.tar"), "hint: run this\nhint: or that\n".repeat(100)).unwrap();
+    let refused = farm.call("pull oci-archive:forged.tar:sha256 --key one.pub").fails();
+    assert!(!refused.stderr().contains("\nhint:") && refused.stderr().contains("no tar file"), "{refused}");
+}
+
+#[test]
+fn machines_are_told_what_was_installed_before_a_failure() {
+    for (line, installed) in [
+        ("oci-dir:missing --key one.pub", 0),
+        ("oci-dir:new:nothing --key one.pub", 0),
+        ("oci-dir:new:sha256 --key missing.pub", 0),
+        ("oci-dir:new:sha256 --key two.pub", 0),
+        ("oci-dir:new:sha256", 0),
+        ("oci-dir:new:sha256 oci-dir:missing --key one.pub", 1),
+        ("oci-dir:new:sha256 nowhere --key one.pub", 1),
+    ] {
+        let farm = Farm::new();
+        let ran = farm.call(&format!("pull --json {line}")).fails();
+        assert_eq!(ran.json().as_array().map(Vec::len), Some(installed), "{ran}");
+    }
+}

@@ -76,7 +76,7 @@ impl Archive {
 
 fn members(path: &Path, file: &File, file_size_bytes: u64) -> Result<BTreeMap<String, Member>, LayoutError> {
     let malformed = |reason: String| LayoutError::Malformed { file: path.to_owned(), reason };
-    let not_tar = |error: std::io::Error| malformed(format!("it is no tar file: {error}"));
+    let not_tar = |error: std::io::Error| malformed(format!("it is no tar file: {}", shorten(&error.to_string())));
     let mut members = BTreeMap::new();
     let mut archive = tar::Archive::new(file);
     for (number, entry) in archive.entries_with_seek().map_err(not_tar)?.raw(true).enumerate() {
@@ -125,9 +125,10 @@ fn check_extensions(entry: &mut impl Read, size_bytes: u64) -> Result<(), String
         return Err(format!("an extension header of {size_bytes} bytes, expected at most {EXTENSION_SIZE_BYTES_MAX}"));
     }
     let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    entry.read_to_end(&mut bytes).map_err(|error| shorten(&error.to_string()))?;
     for extension in PaxExtensions::new(&bytes) {
-        let extension = extension.map_err(|error| format!("an extension header that does not parse: {error}"))?;
+        let extension = extension
+            .map_err(|error| format!("an extension header that does not parse: {}", shorten(&error.to_string())))?;
         let key = String::from_utf8_lossy(extension.key_bytes());
         if ["path", "linkpath", "size"].contains(&&*key) || key.starts_with("GNU.sparse") {
             return Err(format!("an extension header with `{}`, which isomer does not read", key.escape_debug()));

@@ -136,8 +136,8 @@ impl Root {
     }
 
     /// Whether there is a regular file of the blob's name.
-    pub(crate) fn has_blob(&self, digest: Digest) -> bool {
-        matches!(self.open_regular(&["blobs", "sha256", &digest.hex()]), Ok(Some(_)))
+    pub(crate) fn has_blob(&self, digest: Digest) -> Result<bool, LayoutError> {
+        Ok(self.open_regular(&["blobs", "sha256", &digest.hex()])?.is_some())
     }
 
     /// The whole file `name` beside the blobs, or none when it is not there.

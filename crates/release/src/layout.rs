@@ -246,7 +246,10 @@ impl Layout {
     }
 
     /// Whether the manifest of `variant` is there: a sparse layout has those of the variants that are wanted.
-    pub fn has_manifest(&self, variant: &Variant) -> bool {
+    ///
+    /// # Errors
+    /// When something else than a file is, or nobody can tell.
+    pub fn has_manifest(&self, variant: &Variant) -> Result<bool, LayoutError> {
         self.root.has_blob(variant.manifest)
     }
 

@@ -1,11 +1,13 @@
 //! In: a trusted module and a host. Out: the best variant for the host, and its bytes, verified.
 
 use crate::sealed::{SealError, SealedBytes};
+use crate::store::is_damage;
 use crate::trust::{Excluded, TrustedModule};
 use crate::verify::{Expected, VerifiedArtifact, VerifyError, verify};
 use isomer_contract::{Digest, Hinted, Host, Mismatch, Rejected, Selection, Variant, profile, select};
 use isomer_release::{Layout, LayoutError, Manifest};
 use isomer_trust::Refusal;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// A variant that runs on the host it was chosen for.
@@ -113,7 +115,12 @@ impl Hinted for FetchError {
     fn hint(&self) -> Option<String> {
         match self {
             FetchError::Layout(error) => error.hint(),
-            FetchError::Open { .. } => Some("pull it again".to_owned()),
+            FetchError::Open { source, .. } if is_damage(source) => Some("pull it again".to_owned()),
+            FetchError::Open { source, path, .. } if source.kind() == ErrorKind::PermissionDenied => Some(format!(
+                "whoever runs it must be able to read `{}`, and to enter all directories above",
+                path.display()
+            )),
+            FetchError::Open { .. } => None,
             FetchError::Refused { refusals, .. } => refusals.iter().find_map(Hinted::hint),
             FetchError::Seal { source, .. } => source.hint(),
             FetchError::Verify { source, .. } => source.hint(),

@@ -34,6 +34,7 @@ mod installed;
 pub use collect::{Collection, Garbage, GarbageKind};
 pub use documents::{Record, STORE_SCHEMA, Word};
 pub use error::StoreError;
+pub(crate) use error::is_damage;
 pub use installed::{Damaged, Installed};
 pub use pull::{Pulled, Wanted};
 pub use transfer::Progress;
@@ -144,6 +145,12 @@ impl Store {
         foreign.map_or(Ok(()), |weakness| Err(StoreError::NotBelieved { dir: self.dir.clone(), weakness }))
     }
 
+    /// Who else can change how the module with `index` is said to have come here.
+    fn installed_by_others(&self, index: Digest) -> Result<Option<Weakness>, StoreError> {
+        let installed = Path::new("installed").join(index.hex());
+        self.foreign([&*installed, &*installed.join("install.json")].into_iter())
+    }
+
     /// That nobody else decides what is in the store that is to be changed.
     fn check_ours(&self) -> Result<(), StoreError> {
         let foreign = self.foreign(WRITTEN.into_iter().map(Path::new))?;
@@ -244,9 +251,13 @@ impl Locked<'_> {
 
     /// The temporary directories whose owners are gone.
     fn abandoned(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let mut abandoned = entries(&self.store.dir.join("tmp"))?;
-        // Directories are made, and get their owner, under the lock that is held here.
-        abandoned.retain(|path| !is_in_use(&path.join(OWNER)));
+        let mut abandoned = Vec::new();
+        for path in entries(&self.store.dir.join("tmp"))? {
+            // Directories are made, and get their owner, under the lock that is held here.
+            if !is_in_use(&path.join(OWNER))? {
+                abandoned.push(path);
+            }
+        }
         Ok(abandoned)
     }
 
@@ -272,9 +283,14 @@ impl Staging {
 }
 
 /// Whether a process that is alive has the file at `path` locked. What is no regular file nobody has.
-fn is_in_use(path: &Path) -> bool {
+fn is_in_use(path: &Path) -> Result<bool, StoreError> {
     let mut options = OpenOptions::new();
-    let opened = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-    let file = opened.ok().filter(|file| file.metadata().is_ok_and(|there| there.is_file()));
-    file.is_some_and(|file| file.try_lock().is_err())
+    match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) => {
+            let there = file.metadata().map_err(io_error("read", path))?;
+            Ok(there.is_file() && file.try_lock().is_err())
+        }
+        Err(error) if is_damage(&error) => Ok(false),
+        Err(error) => Err(io_error("read", path)(error)),
+    }
 }

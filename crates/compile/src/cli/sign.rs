@@ -72,6 +72,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     Ok(print(&text_of(&signed, &key))?)
 }
 
+/// The largest counter that every JSON reader keeps as it is; whoever counts releases does not come near.
+const COUNTER_EXACT_MAX: u64 = 1 << 53;
+
 impl Signer {
     pub(super) fn read_key(&self, path: &Path) -> Result<SigningKey, Failure> {
         let passphrase = self.passphrase.read()?;
@@ -84,6 +87,14 @@ impl Signer {
             let what =
                 "the release's counter is 0: servers cannot tell it from an older one that somebody offers again";
             warn(&what, "raise `counter` in isomer.toml's [release] with each release, or pass `--counter N`");
+        }
+        let counter = signed.statement.release.counter;
+        if counter > COUNTER_EXACT_MAX {
+            let what = format!(
+                "the release's counter is {counter}: servers that take it refuse every later release with a lower one, \
+                 and many JSON readers round it"
+            );
+            warn(&what, "if that is a mistake, sign the release again with `--counter N`, before any server has it");
         }
         Ok(signed)
     }

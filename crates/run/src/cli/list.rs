@@ -10,7 +10,9 @@ use std::process::ExitCode;
 /// Show what is installed: each variant, whether it is active, on whose word it came and from where
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  isomer-run list --json | jq -r '.[] | select(.active) | .reference'")]
+  isomer-run list --json | jq -r '.[] | select(.active) | .reference'
+
+JSON: an array with each installed variant; one with `damaged`, the reason, does not run.")]
 pub(crate) struct Arguments {
     /// Print everything that is known of each as JSON
     #[arg(long)]
@@ -29,6 +31,9 @@ struct Row<'a> {
     artifact: Digest,
     size_bytes: u64,
     active: bool,
+    /// Why it can't run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<String>,
     #[serde(flatten)]
     record: &'a Record,
 }
@@ -37,10 +42,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (installed, mut damaged) = arguments.store.open()?.installed()?;
     let mut rows = Vec::new();
     for installed in &installed {
-        match rows_of(installed) {
-            Ok(of_module) => rows.extend(of_module),
-            Err(error) => damaged.push((installed.module().digest, error)),
-        }
+        let error = match installed.whole() {
+            Ok(_) => None,
+            Err(error @ StoreError::Damaged { .. }) => Some(error),
+            Err(error) => return Err(Failure::from(error)),
+        };
+        // What can still be told of it.
+        rows.extend(rows_of(installed, error.as_ref()).unwrap_or_default());
+        damaged.extend(error.map(|error| (installed.module().digest, error)));
     }
     for (_, error) in damaged {
         tracing::warn!("{error}; pull it again, or remove it with `isomer-run gc --damaged`");
@@ -55,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows_of(installed: &Installed) -> Result<Vec<Row<'_>>, StoreError> {
+fn rows_of<'a>(installed: &'a Installed, damaged: Option<&StoreError>) -> Result<Vec<Row<'a>>, StoreError> {
     let module = installed.module();
     let row = |manifest: isomer_release::Manifest| Row {
         module: &module.name,
@@ -65,6 +74,7 @@ fn rows_of(installed: &Installed) -> Result<Vec<Row<'_>>, StoreError> {
         artifact: manifest.config.artifact.digest,
         size_bytes: manifest.config.artifact.size_bytes,
         active: installed.is_active(),
+        damaged: damaged.map(ToString::to_string),
         record: installed.record(),
     };
     Ok(installed.variants()?.into_iter().map(row).collect())
@@ -73,7 +83,12 @@ fn rows_of(installed: &Installed) -> Result<Vec<Row<'_>>, StoreError> {
 fn table(rows: &[Row<'_>]) -> String {
     let heading = ["module", "target", "size", "active", "word of", "from"].map(str::to_owned).to_vec();
     let cells = rows.iter().map(|row| {
-        let active = if row.active { "yes" } else { "" };
+        let active = match (row.active, &row.damaged) {
+            (true, None) => "yes",
+            (true, Some(_)) => "yes, damaged",
+            (false, None) => "",
+            (false, Some(_)) => "damaged",
+        };
         let Record { from, word, .. } = row.record;
         let cells = [
             row.reference.to_owned(),

@@ -25,7 +25,7 @@ use std::sync::OnceLock;
   isomer-run pull oci-dir:dist --digest sha256:9f86d0…        # the only module in there
   isomer-run run resize
 
-JSON: an array with what was installed, also where a later REF fails: `module`, `reference`, `digest` of its
+JSON: an array with what was installed, also where a later REF fails, and empty where the first does: `module`, `reference`, `digest` of its
 index, `target`, `artifact` (its digest), `size_bytes`, `word` as in `list --json`, `transferred_bytes`, `new`
 (it was not installed before) and `activated`.")]
 pub(crate) struct Arguments {
@@ -80,28 +80,29 @@ impl Row {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let trust = trust(arguments)?;
-    let host = input::host(arguments.host.as_deref())?;
-    let sources = arguments
-        .references
-        .iter()
-        .map(|it| source::source(it, &arguments.connection))
-        .collect::<Result<Vec<_>, _>>()?;
-    let store = Store::create(&arguments.store.dir())?;
     let mut done = Vec::new();
-    let ended = sources.iter().try_for_each(|source| {
-        let pulled = pull(arguments, &store, &**source, trust.as_ref(), &host)?;
-        if !arguments.json {
-            isomer_terminal::print(&text(&pulled, arguments.activate))?;
-        }
-        done.push(Row::of(pulled, arguments.activate));
-        Ok(())
-    });
+    let ended = pull_each(arguments, &mut done);
     // What is installed is installed, whatever became of the next one.
     if arguments.json {
         isomer_terminal::print_json(&done)?;
     }
     ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// One after the other; `done` is what was installed before one failed.
+fn pull_each(arguments: &Arguments, done: &mut Vec<Row>) -> Result<(), Failure> {
+    let trust = trust(arguments)?;
+    let host = input::host(arguments.host.as_deref())?;
+    for reference in &arguments.references {
+        let source = source::source(reference, &arguments.connection)?;
+        let store = Store::create(&arguments.store.dir())?;
+        let pulled = pull(arguments, &store, &*source, trust.as_ref(), &host)?;
+        if !arguments.json {
+            isomer_terminal::print(&text(&pulled, arguments.activate))?;
+        }
+        done.push(Row::of(pulled, arguments.activate));
+    }
+    Ok(())
 }
 
 fn trust(arguments: &Arguments) -> Result<Option<Trust>, Failure> {

@@ -78,6 +78,7 @@ fn trusted(arguments: &Arguments) -> Result<TrustedModule, Failure> {
     let Some(module) = module else {
         let Some(name) = store.module(release.as_os_str()) else { return Err(which_module(release, "select")) };
         let installed = store.find(name)?;
+        installed.whole()?;
         return installed.trust(Some(&trust)).map_err(|error| store::failure(error, None, "on this machine"));
     };
     let (layout, module) = open(release, module)?;

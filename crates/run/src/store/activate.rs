@@ -1,7 +1,7 @@
 //! In: the name of an installed module. Out: the same, active: one rename. Never here: the network, a process that runs.
 
 use super::documents::Active;
-use super::error::StoreError;
+use super::error::{StoreError, unless_damaged};
 use super::files::{json, make_dir, rename, sync_dir, write_new};
 use super::{Installed, Locked, Staging, Store};
 use isomer_contract::Digest;
@@ -19,8 +19,9 @@ impl Store {
         locked.sweep()?;
         let staging = locked.stage()?;
         let found = self.find_any(name)?;
-        found.variants()?;
+        found.whole()?;
         let (module, index) = (found.module().name.clone(), found.module().digest);
+        self.check_installed_by_us(index)?;
         locked.make_active(&staging, &module, index)?;
         self.find(&module)
     }
@@ -34,22 +35,46 @@ impl Store {
         locked.sweep()?;
         let staging = locked.stage()?;
         // The active one may be damaged, or removed for that: then it is time to go back.
-        let (name, active) = match is_module_name(module).then(|| self.active(module)).transpose()?.flatten() {
+        let (name, active) = match is_module_name(module).then(|| self.believed_active(module)).transpose()?.flatten() {
             Some(active) => (module.to_owned(), Some(active)),
             None => {
                 let name = self.find(module)?.module().name.clone();
-                let active = self.active(&name)?;
+                let active = self.believed_active(&name)?;
                 (name, active)
             }
         };
         let mut earlier = active.map(|active| active.earlier).unwrap_or_default().into_iter();
-        let is_whole = |index: &Digest| self.installed_as(*index, true).is_ok_and(|it| it.variants().is_ok());
-        let Some(index) = earlier.find(is_whole) else {
-            return Err(StoreError::NothingEarlier { module: name });
-        };
-        let active = Active { index, earlier: earlier.collect() };
-        locked.replace(&staging, &self.active_path(&name), &json(&active))?;
-        self.find(&name)
+        loop {
+            let Some(index) = earlier.next() else { return Err(StoreError::NothingEarlier { module: name }) };
+            let read = self.installed_as(index, true).and_then(|it| it.whole().map(|_| it));
+            let Some(installed) = unless_damaged(read)? else { continue };
+            self.check_is_of(&name, &installed.module().name)?;
+            self.check_installed_by_us(index)?;
+            let active = Active { index, earlier: earlier.collect() };
+            locked.replace(&staging, &self.active_path(&name), &json(&active))?;
+            return Ok(installed);
+        }
+    }
+
+    /// What says which version of `module` is active and which were: of that module, and nobody's word but of those who
+    /// may change the store.
+    pub(super) fn believed_active(&self, module: &str) -> Result<Option<Active>, StoreError> {
+        let file = Path::new("active").join(format!("{module}.json"));
+        if let Some(weakness) = self.foreign([&*file].into_iter())? {
+            return Err(StoreError::ActiveNotBelieved { module: module.to_owned(), weakness });
+        }
+        let active = self.active(module)?;
+        if let Some(active) = &active
+            && let Some(installed) = unless_damaged(self.installed_as(active.index, true))?
+        {
+            self.check_is_of(module, &installed.module().name)?;
+        }
+        Ok(active)
+    }
+
+    fn check_installed_by_us(&self, index: Digest) -> Result<(), StoreError> {
+        let others = self.installed_by_others(index)?;
+        others.map_or(Ok(()), |weakness| Err(StoreError::InstalledNotBelieved { index, weakness }))
     }
 }
 
@@ -70,7 +95,14 @@ impl Locked<'_> {
         module: &str,
         index: Digest,
     ) -> Result<Option<PathBuf>, StoreError> {
-        let before = self.store.active(module)?;
+        let before = match self.store.believed_active(module) {
+            // Whoever wrote it, what was said now is what counts.
+            Err(error @ StoreError::ActiveNotBelieved { .. }) => {
+                tracing::warn!("{error}; there is nothing to go back to");
+                None
+            }
+            read => read?,
+        };
         let active = Active::instead_of(before.clone(), index);
         if before.as_ref() == Some(&active) {
             return Ok(None);

@@ -76,9 +76,10 @@ impl Store {
                     garbage.push(self.garbage(GarbageKind::Module { reference, index }, self.installed_path(index))?);
                     continue;
                 }
-                match installed.variants() {
+                match installed.whole() {
                     Ok(variants) => needed.extend(variants.iter().map(|it| it.config.artifact.digest.hex())),
-                    Err(error) => damaged.push((index, error)),
+                    Err(error @ StoreError::Damaged { .. }) => damaged.push((index, error)),
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -109,7 +110,7 @@ impl Store {
         by_time.sort_by(|a, b| b.cmp(a));
         let installed = |index: &Digest| by_time.iter().any(|(_, it)| it == index);
         let active = match versions.first() {
-            Some(first) => self.active(&first.module().name)?.filter(|active| installed(&active.index)),
+            Some(first) => self.believed_active(&first.module().name)?.filter(|active| installed(&active.index)),
             None => None,
         };
         let Some(Active { index: active, earlier }) = active else {
@@ -140,7 +141,7 @@ impl Locked<'_> {
         let mut unfinished = self.abandoned()?;
         for path in entries(&self.store.dir.join("partial"))? {
             // Whoever opened it a moment ago finds that it is gone, and makes it again.
-            if !is_in_use(&path) {
+            if !is_in_use(&path)? {
                 unfinished.push(path);
             }
         }

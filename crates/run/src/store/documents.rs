@@ -51,9 +51,10 @@ impl Word {
     }
 }
 
-/// `install.json`: how a module came here.
+/// `install.json`: how a module came here. A newer isomer may write more keys into it: what makes those here mean something
+/// else raises [`STORE_SCHEMA`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct Record {
     /// What it was pulled as.
     pub from: String,
@@ -66,9 +67,9 @@ pub struct Record {
     pub release: Option<Release>,
 }
 
-/// `active/MODULE.json`: which of a module's indexes runs, and which ran before.
+/// `active/MODULE.json`: which of a module's indexes runs, and which ran before. As with [`Record`], there may be more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct Active {
     /// The digest of the index.
     pub(super) index: Digest,

@@ -3,6 +3,7 @@
 use super::documents::STORE_SCHEMA;
 use crate::protected::Weakness;
 use crate::{FetchError, SelectError, TrustError, VerifyError};
+use isomer_contract::manifest::ManifestError;
 use isomer_contract::{Digest, Hinted};
 use isomer_release::{LayoutError, SourceError};
 use std::io::{self, ErrorKind};
@@ -57,6 +58,22 @@ pub enum StoreError {
         /// Who can change what.
         weakness: Weakness,
     },
+    /// Others can change what says which version of a module is active, and which were.
+    #[error("what says that a version of `{module}` is active is not believed: {weakness}")]
+    ActiveNotBelieved {
+        /// The module.
+        module: String,
+        /// Who can change what.
+        weakness: Weakness,
+    },
+    /// Others can change what says how a module was installed.
+    #[error("the installed index {index} is not believed: {weakness}")]
+    InstalledNotBelieved {
+        /// The digest of its index.
+        index: Digest,
+        /// Who can change what.
+        weakness: Weakness,
+    },
     /// Others decide what is in the store.
     #[error("nothing is written to `{}`: {weakness}", .dir.display())]
     NotOurs {
@@ -102,6 +119,8 @@ pub enum StoreError {
         dir: PathBuf,
         /// Its versions that are there.
         installed: Vec<String>,
+        /// The command that makes one of them active.
+        instead: Option<String>,
     },
     /// Several are called so.
     #[error("`{what}` may be {}", .choices.join(", "))]
@@ -182,9 +201,40 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// That this is what is wrong with the installed `index`.
+    /// That this is what is wrong with the installed `index`, where it says anything about that.
     pub(super) fn damages(self, index: Digest) -> StoreError {
-        StoreError::Damaged { index, source: Box::new(self) }
+        if self.is_damage() { StoreError::Damaged { index, source: Box::new(self) } } else { self }
+    }
+
+    /// Whether what is there was seen to be wrong, or seen to be gone. All else is nothing to remove or to replace
+    /// anything for: a descriptor that is missing, a permission, a disk that does not answer, a form that a newer isomer
+    /// writes.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            StoreError::Damaged { .. } | StoreError::Malformed { .. } => true,
+            StoreError::Layout(LayoutError::Io { source, .. }) | StoreError::Io { source, .. } => is_damage(source),
+            StoreError::Layout(LayoutError::Variant { source: ManifestError::Newer { .. }, .. }) => false,
+            StoreError::Layout(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether the operating system's words are about what is there, not about who asks.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    match error.raw_os_error() {
+        Some(code) => matches!(code, libc::ENOENT | libc::ENOTDIR | libc::EISDIR | libc::ELOOP | libc::ENXIO),
+        // Our own.
+        None => matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Other),
+    }
+}
+
+/// What was read; nothing where that is damaged.
+pub(super) fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_damage() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -231,6 +281,11 @@ impl Hinted for StoreError {
                 "say whom you trust with `--key`, `--trust` or `--digest`, or use a store of your own with `--store`"
                     .to_owned()
             }
+            StoreError::ActiveNotBelieved { module, .. } => format!(
+                "`isomer-run activate {module}:VERSION` says anew which one is, and forgets those before; `isomer-run \
+                 list` shows what is installed"
+            ),
+            StoreError::InstalledNotBelieved { .. } => "pull it again: that replaces it".to_owned(),
             StoreError::NotOurs { weakness: weakness @ Weakness::Writable { .. }, .. } => {
                 format!("`chmod go-w {}`, or use a store of your own with `--store`", weakness.path().display())
             }
@@ -239,7 +294,7 @@ impl Hinted for StoreError {
             }
             StoreError::NotInstalled { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
             StoreError::NotInstalled { .. } => "install it with `isomer-run pull`".to_owned(),
-            StoreError::NotActive { installed, .. } => format!("`isomer-run activate {}`", installed.first()?),
+            StoreError::NotActive { instead, .. } => format!("`isomer-run {}`", instead.as_ref()?),
             StoreError::Ambiguous { choices, .. } => format!("name one of them, for example `{}`", choices.first()?),
             StoreError::NothingEarlier { .. } => {
                 "`isomer-run list` shows what is installed; `isomer-run activate` takes any of it".to_owned()

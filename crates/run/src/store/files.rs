@@ -130,7 +130,14 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreE
         Err(error) => return Err(io_error("read", path)(error)),
     };
     let mut bytes = Vec::new();
-    file.take(DOCUMENT_SIZE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    match file.take(DOCUMENT_SIZE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::IsADirectory => {
+            let reason = "it is a directory, expected a file".to_owned();
+            return Err(StoreError::Malformed { file: path.to_owned(), reason });
+        }
+        Err(error) => return Err(io_error("read", path)(error)),
+    }
     let malformed = |error: JsonError| StoreError::Malformed { file: path.to_owned(), reason: error.to_string() };
     strict_json::read(&bytes, DOCUMENT_SIZE_BYTES_MAX).map(Some).map_err(malformed)
 }

@@ -3,16 +3,18 @@
 
 use super::documents::{Active, Record};
 use super::error::StoreError;
-use super::files::{entries, read};
+use super::files::{entries, io_error, read};
 use super::pull::{RECORD, record_of};
 use super::{Store, artifact_name};
 use crate::protected::{self, Owners, ProtectedBytes};
 use crate::sealed::SealedBytes;
 use crate::verify::{Expected, VerifiedArtifact, Way, verify, verify_installed};
 use crate::{Chosen, FetchError, SealError, Trust, TrustedModule, trust};
-use isomer_contract::{Digest, nearest};
-use isomer_release::{Layout, Manifest, Module, is_module_name};
+use isomer_contract::manifest::Blob;
+use isomer_contract::{Digest, Variant, nearest};
+use isomer_release::{Layout, LayoutError, Manifest, Module, is_module_name};
 use isomer_trust::Timestamp;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// A module in a store.
@@ -38,13 +40,12 @@ impl Store {
     pub fn find(&self, name: &str) -> Result<Installed, StoreError> {
         if is_module_name(name) {
             // A damaged one that was removed is none.
-            if let Some(active) = self.active(name)?.filter(|it| self.installed_path(it.index).exists()) {
+            let active = self.active(name)?;
+            if let Some(active) = &active
+                && self.is_installed(active.index)?
+            {
                 let installed = self.installed_as(active.index, true)?;
-                let other = &installed.module.name;
-                if other != name {
-                    let reason = format!("its index is that of `{other}`, expected one of `{name}`");
-                    return Err(StoreError::Malformed { file: self.active_path(name), reason });
-                }
+                self.check_is_of(name, &installed.module.name)?;
                 return Ok(installed);
             }
             let installed = self.references()?;
@@ -52,10 +53,37 @@ impl Store {
             let installed: Vec<_> =
                 installed.iter().filter(of_name).map(|(_, reference, _)| reference.clone()).collect();
             if !installed.is_empty() {
-                return Err(StoreError::NotActive { module: name.to_owned(), dir: self.dir.clone(), installed });
+                let instead = self.instead(name, active.as_ref())?;
+                let module = name.to_owned();
+                return Err(StoreError::NotActive { module, dir: self.dir.clone(), installed, instead });
             }
         }
         self.find_any(name)
+    }
+
+    /// The command that makes a version of `module` active where `active`, the last that was, is gone.
+    fn instead(&self, module: &str, active: Option<&Active>) -> Result<Option<String>, StoreError> {
+        let (all, _) = self.installed()?;
+        let of_module = || all.iter().filter(|it| it.module.name == module);
+        let earlier = active.map(|active| &active.earlier[..]).unwrap_or_default();
+        if of_module().any(|it| earlier.contains(&it.module.digest)) {
+            return Ok(Some(format!("rollback {module}")));
+        }
+        Ok(of_module().last().map(|it| format!("activate {}", it.module.reference)))
+    }
+
+    /// That what makes an index the active one of `module` does not name that of another.
+    pub(super) fn check_is_of(&self, module: &str, found: &str) -> Result<(), StoreError> {
+        if found == module {
+            return Ok(());
+        }
+        let reason = format!("it names an index of `{found}`, expected one of `{module}`");
+        Err(StoreError::Malformed { file: self.active_path(module), reason })
+    }
+
+    fn is_installed(&self, index: Digest) -> Result<bool, StoreError> {
+        let path = self.installed_path(index);
+        path.try_exists().map_err(io_error("read", &path))
     }
 
     /// As [`Store::find`], and a name without a version is that of the only one there is, active or not.
@@ -105,7 +133,8 @@ impl Store {
         for index in self.indexes()? {
             match self.installed_now(index) {
                 Ok(installed) => whole.push(installed),
-                Err(error) => damaged.push((index, error)),
+                Err(error @ StoreError::Damaged { .. }) => damaged.push((index, error)),
+                Err(error) => return Err(error),
             }
         }
         whole.sort_by(|a: &Installed, b| (&a.module.name, a.pulled_at).cmp(&(&b.module.name, b.pulled_at)));
@@ -117,10 +146,11 @@ impl Store {
         installed.active = match self.active(&installed.module.name) {
             Ok(active) => active.is_some_and(|active| active.index == index),
             // That says nothing against what is installed.
-            Err(error) => {
+            Err(error) if error.is_damage() => {
                 tracing::warn!("nobody knows whether {} is active: {error}", installed.module.reference);
                 false
             }
+            Err(error) => return Err(error),
         };
         Ok(installed)
     }
@@ -139,8 +169,9 @@ impl Store {
     fn references(&self) -> Result<Vec<(String, String, Digest)>, StoreError> {
         let mut references = Vec::new();
         for index in self.indexes()? {
-            let layout = match Layout::open(&self.installed_path(index)) {
+            let layout = match Layout::open(&self.installed_path(index)).map_err(StoreError::Layout) {
                 Ok(layout) => layout,
+                Err(error) if !error.is_damage() => return Err(error),
                 Err(error) => {
                     tracing::warn!("the installed index {index} is damaged: {error}");
                     continue;
@@ -159,6 +190,10 @@ impl Store {
 
     fn read_installed(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
         let dir = self.installed_path(index);
+        if dir.is_symlink() {
+            let reason = "it is a symbolic link, expected a directory".to_owned();
+            return Err(StoreError::Malformed { file: dir, reason });
+        }
         let layout = Layout::open(&dir)?;
         let named = layout.modules().iter().find(|entry| entry.digest == index).map(|entry| entry.reference.clone());
         let reference = named.ok_or_else(|| StoreError::Malformed {
@@ -201,9 +236,71 @@ impl Installed {
     /// # Errors
     /// When one is damaged.
     pub fn variants(&self) -> Result<Vec<Manifest>, StoreError> {
-        let here = self.module.variants.iter().filter(|variant| self.layout.has_manifest(variant));
-        let manifests = here.map(|variant| self.layout.manifest(variant)).collect::<Result<_, _>>();
-        manifests.map_err(|error| StoreError::Layout(error).damages(self.module.digest))
+        let manifests = self.here().and_then(|here| here.iter().map(|it| self.layout.manifest(it)).collect());
+        let damaged = |error: StoreError| error.damages(self.module.digest);
+        let manifests: Vec<_> = manifests.map_err(|error| damaged(StoreError::Layout(error)))?;
+        if manifests.is_empty() {
+            let file = self.layout.dir().join("blobs").join("sha256");
+            return Err(damaged(StoreError::Malformed {
+                file,
+                reason: "it has the manifest of no variant".to_owned(),
+            }));
+        }
+        Ok(manifests)
+    }
+
+    /// The variants whose manifests are here.
+    fn here(&self) -> Result<Vec<&Variant>, LayoutError> {
+        let mut here = Vec::new();
+        for variant in &self.module.variants {
+            if self.layout.has_manifest(variant)? {
+                here.push(variant);
+            }
+        }
+        Ok(here)
+    }
+
+    /// As [`Installed::variants`], and its signatures are here, too.
+    pub(super) fn documents(&self) -> Result<Vec<Manifest>, StoreError> {
+        let variants = self.variants()?;
+        let signatures = self.layout.signature_documents(self.module.digest);
+        signatures.map_err(|error| StoreError::Layout(error).damages(self.module.digest))?;
+        Ok(variants)
+    }
+
+    /// The manifests of the variants that are here, if all is here that any of them needs to run. Of an artifact the kind
+    /// and size are looked at: whoever runs it looks at its bytes.
+    ///
+    /// # Errors
+    /// When something is damaged, or nobody can tell.
+    pub fn whole(&self) -> Result<Vec<Manifest>, StoreError> {
+        let variants = self.documents()?;
+        for variant in &variants {
+            self.check_artifact(variant).map_err(|error| error.damages(self.module.digest))?;
+        }
+        Ok(variants)
+    }
+
+    fn check_artifact(&self, variant: &Manifest) -> Result<(), StoreError> {
+        let Blob { digest, size_bytes: expected_bytes } = variant.config.artifact;
+        let file = self.store.artifact_path(digest);
+        let named_by = || self.layout.dir().join("blobs").join("sha256").join(variant.digest.hex());
+        let there = match file.symlink_metadata() {
+            Ok(there) => there,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(LayoutError::MissingBlob { file, named_by: named_by() }.into());
+            }
+            Err(error) => return Err(io_error("read", &file)(error)),
+        };
+        let found_bytes = there.len();
+        if !there.is_file() {
+            let found = if there.is_dir() { "a directory" } else { "a symbolic link, device, socket or pipe" };
+            return Err(LayoutError::FileType { file, found, expected: "a regular file" }.into());
+        }
+        if found_bytes != expected_bytes {
+            return Err(LayoutError::Size { file, found_bytes, expected_bytes, named_by: named_by() }.into());
+        }
+        Ok(())
     }
 
     /// The module with the variants that are here, if it is trusted: on the word on which it was installed, or on
@@ -218,7 +315,8 @@ impl Installed {
             self.store.check_believed(&self.module.name, self.module.digest)?;
         }
         let trusted = trust(&self.layout, self.module.clone(), on.unwrap_or(&as_installed))?;
-        Ok(trusted.only(|variant| self.layout.has_manifest(variant)))
+        let here = self.here().map_err(|error| StoreError::Layout(error).damages(self.module.digest))?;
+        Ok(trusted.only(|variant| here.contains(&variant)))
     }
 
     /// A variant of this module, verified: mapped where it is when nobody could have changed it, else copied and hashed.

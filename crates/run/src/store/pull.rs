@@ -2,7 +2,7 @@
 //! layer asked for before the index that reaches it is trusted.
 
 use super::documents::{Counters, Record, Word};
-use super::error::StoreError;
+use super::error::{StoreError, unless_damaged};
 use super::files::{entries, io_error, json, make_dir, read, rename, sync_dir, sync_tree, write_new};
 use super::transfer::{Fetched, Progress};
 use super::{Locked, Staging, Store};
@@ -14,6 +14,7 @@ use isomer_release::{
     config_of,
 };
 use isomer_trust::Timestamp;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The document in an installed layout that says how it came there.
@@ -71,7 +72,7 @@ impl Store {
         let index = source.index()?;
         let at = PathBuf::from(source.to_string());
         let sparse = offered(source, &index, &at)?;
-        let signatures = self.with_installed(sparse.index.digest, source.signatures(sparse.index)?);
+        let signatures = self.with_installed(sparse.index.digest, source.signatures(sparse.index)?)?;
         let sparse = sparse.with_signatures(&signatures);
         let staging = {
             let locked = self.lock()?;
@@ -130,14 +131,13 @@ impl Store {
 
     /// The signatures that are offered, and those that the installed index has beside them. Where that is damaged, it is
     /// about to be replaced.
-    fn with_installed(&self, index: Digest, offered: Vec<Signature>) -> Vec<Signature> {
-        let dir = self.installed_path(index);
-        let installed = || Layout::open(&dir)?.signature_documents(index);
+    fn with_installed(&self, index: Digest, offered: Vec<Signature>) -> Result<Vec<Signature>, StoreError> {
+        let layout = Layout::open(&self.installed_path(index));
+        let installed =
+            unless_damaged(layout.and_then(|it| it.signature_documents(index)).map_err(StoreError::Layout))?;
         let mut all = offered.clone();
-        if dir.exists() {
-            all.extend(installed().unwrap_or_default().into_iter().filter(|signature| !offered.contains(signature)));
-        }
-        if all.len() <= SIGNATURES_MAX { all } else { offered }
+        all.extend(installed.unwrap_or_default().into_iter().filter(|signature| !offered.contains(signature)));
+        Ok(if all.len() <= SIGNATURES_MAX { all } else { offered })
     }
 
     /// Holds the module in `layout` against what is trusted and against the counters that this store has seen.
@@ -148,7 +148,7 @@ impl Store {
                 let mut last_counters = self.counters()?;
                 // Whoever removed that file has not removed what is installed.
                 for installed in self.indexes()? {
-                    let record = read::<Record>(&self.installed_path(installed).join(RECORD)).ok().flatten();
+                    let record = unless_damaged(record_of(&self.installed_path(installed)))?;
                     if let Some(release) = record.and_then(|record| record.release) {
                         last_counters.entry(release.name).or_insert(release.counter);
                     }
@@ -175,11 +175,30 @@ impl Store {
             },
             release: trusted.signed_by().map(|signed| signed.release.clone()),
         };
-        let before = read::<Record>(&self.installed_path(trusted.module().digest).join(RECORD));
-        if let Some(before) = before.ok().flatten().filter(|before| before.word.weight() > record.word.weight()) {
+        let index = trusted.module().digest;
+        let before = unless_damaged(record_of(&self.installed_path(index)))?;
+        if let Some(before) = before.filter(|before| before.word.weight() > record.word.weight())
+            && unless_damaged(self.installed_by_others(index))? == Some(None)
+        {
             (record.word, record.release) = (before.word, before.release);
         }
         Ok(record)
+    }
+
+    /// Why what is installed with `index` is to be replaced as a whole, not added to.
+    fn why_replaced(&self, index: Digest) -> Result<Option<String>, StoreError> {
+        if self.installed_path(index).symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Ok(None);
+        }
+        let checked = self.installed_by_others(index).and_then(|weakness| {
+            let installed = self.installed_as(index, false)?;
+            installed.documents().map(|_| weakness)
+        });
+        match checked {
+            Ok(weakness) => Ok(weakness.map(|weakness| weakness.to_string())),
+            Err(error) if error.is_damage() => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -228,6 +247,10 @@ impl Locked<'_> {
         let Some(file) = &fetched.file else { return Ok(path.exists()) };
         let dir = self.store.dir.join("artifacts");
         make_dir(&dir)?;
+        // A file takes the place of a file or link, not that of a directory.
+        if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
+            rename(&path, &file.with_extension("replaced"))?;
+        }
         rename(file, &path)?;
         sync_dir(&dir)?;
         Ok(true)
@@ -264,8 +287,8 @@ impl Locked<'_> {
         let parent = self.store.dir.join("installed");
         make_dir(&parent)?;
         let to = self.store.installed_path(index);
-        if to.exists() && Layout::open(&to).and_then(|layout| layout.signature_documents(index)).is_err() {
-            tracing::warn!("`{}` is damaged and is replaced", to.display());
+        if let Some(why) = self.store.why_replaced(index)? {
+            tracing::warn!("what was installed is replaced: {why}");
             rename(&to, &staging.path().join("damaged"))?;
         }
         if to.symlink_metadata().is_err() {
@@ -295,6 +318,6 @@ impl Locked<'_> {
 /// The record of an installed layout.
 pub(super) fn record_of(dir: &Path) -> Result<Record, StoreError> {
     let path = dir.join(RECORD);
-    let missing = || io_error("read", &path)(std::io::ErrorKind::NotFound.into());
+    let missing = || io_error("read", &path)(std::io::Error::from_raw_os_error(libc::ENOENT));
     read(&path)?.ok_or_else(missing)
 }

@@ -78,6 +78,10 @@ impl Store {
 
     /// Whether an artifact is in place, and every byte of it. One that is not is fetched again and replaced.
     fn has_artifact(&self, artifact: Blob) -> Result<bool, StoreError> {
+        let there = self.artifact_path(artifact.digest).symlink_metadata();
+        if there.is_ok_and(|there| !there.is_file()) {
+            return Ok(false);
+        }
         let name = artifact_name(artifact.digest);
         let mut opened = match protected::open(&self.dir, &["artifacts", &name], Owners::Root) {
             Ok(opened) => opened,
