@@ -74,6 +74,7 @@ pub fn settings() -> insta::internals::SettingsBindDropGuard {
     settings.add_filter(r"(?m)^compiling \d+/\d+ after \d+ s; now .*\n", "");
     // Which file has no room first is chance.
     settings.add_filter(r"v1/\w+/[0-9a-f]{64}(\.json)?", "v1/[FILE]");
+    settings.add_filter(r"the group \d+", "the group [GROUP]");
     settings.add_filter(r"changed from [0-9a-f]{12} to [0-9a-f]{12}", "changed from [HEX] to [HEX]");
     settings.bind_to_scope()
 }

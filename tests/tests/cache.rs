@@ -150,7 +150,7 @@ fn a_cache_of_somebody_else_is_believed_from_root_alone() {
     let ran = nobody.call("release --json -o releases/none", &farm).ok();
     assert_eq!(compiled(&ran.json()), 4, "{ran}");
     assert_snapshot!("cache_private", said(&ran));
-    program("chmod").line("-R a+r").arg(farm.path().join("cache")).ok();
+    program("chmod").line("-R a+rX").arg(farm.path().join("cache")).ok();
     let ran = nobody.call("release --json -o releases/a", &farm).ok();
     assert_eq!((compiled(&ran.json()), said(&ran).as_str()), (0, ""), "{ran}");
     // And not be written.
@@ -173,6 +173,50 @@ fn a_cache_of_somebody_else_is_believed_from_root_alone() {
     assert_snapshot!("cache_of_another_user", said(&ran));
     assert_eq!(contents(&farm.path().join("dist")), right);
     assert_snapshot!("cache_of_another_user_gc", farm.shown(&farm.isomer("cache gc --max-size 0").fails()));
+}
+
+/// The seal of an entry is no secret: where others can write, theirs look as ours.
+#[test]
+fn what_others_could_have_written_is_not_believed() {
+    let _settings = settings();
+    let farm = Farm::set_up();
+    farm.manifest("['x86-64-v3', 'z15']", &["numbers"]);
+    // What isomer makes is its user's alone, also where files are shared with a group by default.
+    let release = |output: &str| {
+        let line = format!("umask 000 && exec \"$0\" release --json -o {output}");
+        let call = program("sh").arg("-c").arg(line).arg(isomer_tests::binaries().join("isomer")).dir(farm.path());
+        call.env("ISOMER_CACHE", farm.path().join("cache")).ok()
+    };
+    release("right");
+    let again = release("again");
+    assert_eq!((compiled(&again.json()), again.stderr().as_str()), (0, ""), "{again}");
+
+    let chmod = |mode: &str, path: &str| drop(program("chmod").line(mode).arg(farm.path().join(path)).ok());
+    for (name, mode, path) in [("actions_of_everybody", "0777", "cache/v1/actions"), ("of_group", "-R g+rwX", "cache")]
+    {
+        chmod(mode, path);
+        let ran = farm.isomer(&format!("release --json -o {name}")).ok();
+        assert_eq!(compiled(&ran.json()), 2, "{name}: {ran}");
+        assert_snapshot!(format!("cache_{name}"), farm.shown(&ran).split("----- stderr").nth(1).unwrap());
+        for command in ["info", "gc"] {
+            let shown = farm.shown(&farm.isomer(&format!("cache {command}")).fails());
+            assert_snapshot!(format!("cache_{name}_{command}"), shown);
+        }
+        let ran = farm.isomer("plan -o other").ok();
+        assert!(ran.stdout().contains("2 to compile") && ran.stderr().contains("can be written by"), "{ran}");
+        chmod("0700", "cache/v1/actions");
+    }
+    // With its directories closed again, the files in them still are as somebody may have left them.
+    for path in ["cache", "cache/v1", "cache/v1/artifacts", "cache/v1/profiles"] {
+        chmod("0700", path);
+    }
+    let ran = farm.isomer("release --json -o mended").ok();
+    assert_eq!((compiled(&ran.json()), ran.stderr().matches("is damaged: it can be written").count()), (2, 2), "{ran}");
+    let ran = farm.isomer("release --json -o whole").ok();
+    assert_eq!((compiled(&ran.json()), ran.stderr().as_str()), (0, ""), "{ran}");
+    for name in ["again", "actions_of_everybody", "of_group", "mended", "whole"] {
+        assert_eq!(contents(&farm.path().join(name)), contents(&farm.path().join("right")), "{name}");
+    }
 }
 
 #[test]

@@ -205,5 +205,74 @@ fn a_remote_that_cannot_be_used_is_said_before_anything_is_done() {
     assert_snapshot!("remote_header_file", release("--remote-cache grpc://host:1 --remote-header-file headers"));
     assert_snapshot!("remote_no_url", release("--distrust 5% --remote-ca ca.pem"));
     assert_snapshot!("remote_no_tool", release("--remote-cache grpc://host:1 --remote-tool nothing"));
+    assert_snapshot!("remote_no_header_file", release("--remote-cache grpc://host:1 --remote-header-file nothing"));
+    assert_snapshot!("remote_protocol_header", release("--remote-cache grpc://host:1 --remote-header te=x"));
+    assert_snapshot!("remote_property", release("--remote-exec grpc://host:1 --remote-property linux"));
+    assert_snapshot!("remote_no_scheme", release("--remote-cache 127.0.0.1:1"));
+    assert_snapshot!("remote_no_port", release("--remote-cache grpc://host:99999"));
+    assert_snapshot!("remote_no_host", release("--remote-cache grpc://:"));
+    assert_snapshot!("remote_no_tls", release("--remote-cache grpc://host:1 --remote-ca /nonexistent"));
     assert!(!project.path().join("dist").exists());
+}
+
+/// A farm gets its tool, and no other file that a finger slipped to.
+#[test]
+fn only_a_program_is_sent_as_the_tool() {
+    let _settings = settings();
+    let project = project();
+    // Whatever connects would be given a file.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let put = |name: &str, bytes: &[u8]| fs::write(project.path().join(name), bytes).unwrap();
+    let mut program = fs::read(isomer_tests::binaries().join("isomer")).unwrap();
+    program.truncate(100);
+    put("empty", b"");
+    put("key", b"-----BEGIN PRIVATE KEY-----\n");
+    put("script", b"#!/bin/sh\nexec isomer \"$@\"\n");
+    put("short", &program[..17]);
+    program[4] = 1;
+    put("of-32-bits", &program);
+    call(project.path(), "compile numbers.wasm -t x86-64-v3 -o artifact").ok();
+    fs::create_dir(project.path().join("directory")).unwrap();
+    let files = ["empty", "key", "script", "short", "of-32-bits", "artifact", "directory", "/dev/null"];
+    let refusals = files.map(|file| {
+        let line = format!("release --remote-exec grpc://{address} --remote-tool {file}");
+        call(project.path(), &line).fails().shown(project.path())
+    });
+    assert_snapshot!("remote_tool_refused", refusals.join("\n"));
+    assert!(listener.accept().is_err(), "somebody connected");
+}
+
+/// It takes connections, as the system does for every listener, and never says a word.
+#[test]
+fn a_silent_remote_is_waited_for_as_long_as_was_said() {
+    let _settings = settings();
+    let project = project();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("grpc://{}", listener.local_addr().unwrap());
+    let begun = Instant::now();
+    let ran = call(project.path(), &format!("release --remote-timeout 4s --remote-cache {url}")).fails();
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}: {ran}", begun.elapsed());
+    assert_snapshot!("remote_silent", ran.shown(project.path()));
+    let ran =
+        call(project.path(), &format!("release --remote-timeout 500ms --remote-fallback --remote-exec {url}")).ok();
+    assert!(ran.stderr().contains("everything is done on this machine"), "{ran}");
+}
+
+/// Bazel sends them too; what others can read on the way should not surprise.
+#[test]
+fn headers_without_tls_are_warned_of() {
+    let project = project();
+    let release = |url: &str| {
+        let line = format!("release --remote-timeout 100ms --remote-cache {url} --remote-header x-api-key=s3cret");
+        call(project.path(), &line).fails()
+    };
+    // An address that is for documentation: nobody has it.
+    let ran = release("grpc://192.0.2.1:1");
+    let warning = "warning: headers are sent to grpc://192.0.2.1:1 without TLS\n";
+    assert!(ran.stderr().starts_with(warning) && !ran.stderr().contains("s3cret"), "{ran}");
+    for url in ["grpcs://192.0.2.1:1", "grpc://127.0.0.1:1"] {
+        assert!(!release(url).stderr().contains("warning"), "{url}");
+    }
 }

@@ -10,20 +10,24 @@
 //! ```
 //! Any number of processes use it at once without a lock: files appear under their names by renaming, are never changed,
 //! and are looked at only through their digests. Nothing is flushed to disk: what a power failure tears is found by its
-//! digest. A hit sets the time of the action's file; [`Cache::collect`] removes the longest unused first.
+//! digest. A hit sets the time of the action's file; [`Cache::collect`] removes the longest unused first. The digest says
+//! nothing of who wrote an entry: directories are made with mode 0700, files with 0600, and what others can write to is
+//! not believed.
 
 mod collect;
+mod ownership;
 
 pub use collect::{Collected, Usage};
+pub use ownership::Writer;
 
 use isomer_contract::manifest::Blob;
 use isomer_contract::profile::Effective;
-use isomer_contract::{Digest, Size, canonical_json};
+use isomer_contract::{Digest, Hinted, Size, canonical_json};
 use isomer_release::{Compression, Layer, measure, pack, unpack};
+use ownership::{open_if_there, own_directory};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Write};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -84,8 +88,10 @@ pub enum CacheError {
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// What it is.
-        found: String,
+        /// The cache that it belongs to.
+        cache: PathBuf,
+        /// Who can write there, or could.
+        found: Writer,
     },
     /// A file is not what it was.
     #[error("`{}` is damaged: {problem}", .path.display())]
@@ -95,6 +101,20 @@ pub enum CacheError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl Hinted for CacheError {
+    fn hint(&self) -> Option<String> {
+        let CacheError::Foreign { cache, found, .. } = self else { return None };
+        let another = format!("name another directory with --cache or {VARIABLE}");
+        Some(match found {
+            Writer::User(_) => another,
+            Writer::Group(_) | Writer::Everybody => format!(
+                "`chmod -R go-w {}` if you trust whoever could write there, or else remove it; or {another}",
+                cache.display()
+            ),
+        })
+    }
 }
 
 /// A cache in a directory.
@@ -111,18 +131,18 @@ impl Cache {
     /// The cache in `dir`, which is created when it is not there.
     ///
     /// # Errors
-    /// When that cannot be, or the directory is one that others can write to.
+    /// When that cannot be, or others can write to one of its directories.
     pub fn open(dir: &Path) -> Result<Cache, CacheError> {
         let cache = Cache { dir: dir.to_owned(), full: false.into(), grown: false.into() };
-        for name in ["actions", "artifacts", "profiles"] {
-            let path = cache.place(name);
-            fs::create_dir_all(&path).map_err(|source| CacheError::Io { action: "create", path, source })?;
+        let parts = ["actions", "artifacts", "profiles"].map(|name| cache.place(name));
+        for path in [dir.to_owned(), dir.join("v1")].iter().chain(&parts) {
+            own_directory(path, dir)?;
         }
-        check_owner(dir)?;
         let tag = dir.join("CACHEDIR.TAG");
         if !tag.exists() {
             // Without it the cache works as well.
-            let _ = fs::write(tag, "Signature: 8a477f597d28d172789f06886806bc55\n# isomer's cache: safe to remove\n");
+            let text = "Signature: 8a477f597d28d172789f06886806bc55\n# isomer's cache: safe to remove\n";
+            let _ = cache.write(&tag, text.as_bytes());
         }
         Ok(cache)
     }
@@ -207,7 +227,8 @@ impl Cache {
 
     /// What was in effect in the profile of this digest, if that was ever kept.
     pub fn profile(&self, profile: Digest) -> Option<Effective> {
-        let effective: Effective = serde_json::from_slice(&fs::read(self.profile_path(profile)).ok()?).ok()?;
+        let text = read_if_there(&self.profile_path(profile)).ok()??;
+        let effective: Effective = serde_json::from_slice(&text).ok()?;
         (effective.digest() == profile).then_some(effective)
     }
 
@@ -251,15 +272,6 @@ fn damaged(path: PathBuf, problem: String) -> CacheError {
     CacheError::Damaged { path, problem }
 }
 
-/// What another user keeps for himself is not there for us: in a cache of root's that would else be said of every job.
-fn open_if_there(path: &Path) -> Result<Option<File>, CacheError> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
-        Err(source) => Err(CacheError::Io { action: "read", path: path.to_owned(), source }),
-    }
-}
-
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
     let Some(mut file) = open_if_there(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
@@ -278,25 +290,11 @@ fn check_bytes(file: File, path: PathBuf, expected: Blob) -> Result<(), CacheErr
     Err(damaged(path, format!("it has digest {digest} and {size_bytes} bytes, expected {} bytes", expected.size_bytes)))
 }
 
-/// That nobody but this user, or root, can have written there.
-fn check_owner(dir: &Path) -> Result<(), CacheError> {
-    let path = dir.to_owned();
-    let there = fs::metadata(dir).map_err(|source| CacheError::Io { action: "read", path: path.clone(), source })?;
-    let me = rustix::process::geteuid().as_raw();
-    if there.uid() != me && there.uid() != 0 {
-        return Err(CacheError::Foreign { path, found: format!("belongs to the user {}", there.uid()) });
-    }
-    if there.permissions().mode() & 0o002 != 0 {
-        return Err(CacheError::Foreign { path, found: "can be written by everybody".to_owned() });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cache_with(jobs: &[&str]) -> (tempfile::TempDir, Cache) {
+    pub(super) fn cache_with(jobs: &[&str]) -> (tempfile::TempDir, Cache) {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(&directory.path().join("cache")).unwrap();
         for job in jobs {
@@ -351,14 +349,6 @@ mod tests {
             r#""job":"sha256:5e8c9902207afaeb7120430c585a445f21e92932081d64bc99f80e4925bcb002","seal":"sha256:dbe48b0f89a31c4ec3af2cfef3fcb8afbefc19686183731f6fa10b236fc4b095"}"#,
         );
         assert_eq!(fs::read_to_string(cache.action(job)).unwrap(), expected);
-    }
-
-    #[test]
-    fn a_cache_that_others_write_to_is_not_used() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let error = Cache::open(directory.path()).unwrap_err();
-        assert!(error.to_string().contains("can be written by everybody"), "{error}");
     }
 
     #[test]

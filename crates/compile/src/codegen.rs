@@ -257,4 +257,23 @@ mod tests {
         assert!(text.contains("codegen.rs:"), "{text}");
         assert!(error.hint().is_some_and(|hint| hint.contains("report")));
     }
+
+    /// Loaders that trust the header would take the code for another CPU's.
+    #[test]
+    fn the_header_must_be_of_the_architecture() {
+        let input = Input::from_bytes(std::path::Path::new("m.wat"), "m", "(module)".into()).unwrap();
+        for name in ["x86-64-v1", "aarch64", "riscv64gc", "z14", "pulley64", "pulley64be"] {
+            let profile = Profile::shipped(name).unwrap();
+            let job = Job { input: &input, profile: &profile };
+            let right = Compiler::new(&profile).unwrap().compile(&input).unwrap().bytes;
+            // `e_machine`, of two bytes.
+            for place in [0x12, 0x13] {
+                let mut wrong = right.clone();
+                wrong[place] ^= 0x5a;
+                let error = read_back(&job, wrong).err().expect("the header differs").to_string();
+                assert!(error.contains("its header says machine "), "{name}: {error}");
+            }
+            read_back(&job, right).unwrap();
+        }
+    }
 }

@@ -4,13 +4,16 @@
 //! An artifact is an ELF64 file whose section `.wasmtime.engine` holds `0u8, len u8, version[len], postcard(Metadata)`
 //! (wasmtime's `engine/serialization.rs`). The layout of the metadata belongs to one major version.
 
+mod machine;
+
 use crate::Hinted;
 use crate::isa::{self, Arch};
 use crate::requirements::{Kind, Requirements};
 use crate::settings::Value;
 use crate::{Digest, engine_major, proposals};
+use machine::Machine;
 use object::elf::FileHeader64;
-use object::endian::Endianness;
+use object::endian::{Endian as _, Endianness};
 use object::read::elf::{FileHeader, SectionHeader};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,7 +104,7 @@ impl Artifact {
     /// Reads `bytes` whole: requirements, flags, and a digest of every section.
     pub fn read(bytes: &[u8]) -> Result<Artifact, ArtifactError> {
         let (elf, engine) = sections(bytes)?;
-        let parsed = parse_engine_section(engine, elf.kind)?;
+        let parsed = parse_engine_section(engine, &elf)?;
         let sections = elf
             .sections
             .into_iter()
@@ -115,12 +118,13 @@ impl Requirements {
     /// What the artifact in `bytes` needs, without a look at its code.
     pub fn of_artifact(bytes: &[u8]) -> Result<Requirements, ArtifactError> {
         let (elf, engine) = sections(bytes)?;
-        Ok(parse_engine_section(engine, elf.kind)?.requirements)
+        Ok(parse_engine_section(engine, &elf)?.requirements)
     }
 }
 
 struct Elf<'a> {
     kind: Kind,
+    machine: Machine,
     sections: Vec<(String, &'a [u8])>,
 }
 
@@ -162,7 +166,8 @@ fn sections(bytes: &[u8]) -> Result<(Elf<'_>, &[u8]), ArtifactError> {
         }
     }
     let engine = engine.ok_or_else(|| ArtifactError::Damaged(format!("no section {ENGINE_SECTION}")))?;
-    Ok((Elf { kind, sections }, engine))
+    let machine = Machine { number: header.e_machine(endian), big_endian: endian.is_big_endian() };
+    Ok((Elf { kind, machine, sections }, engine))
 }
 
 /// wasmtime's `engine::serialization::Metadata`.
@@ -183,7 +188,7 @@ struct EngineSection {
     flags: Vec<(String, String)>,
 }
 
-fn parse_engine_section(data: &[u8], kind: Kind) -> Result<EngineSection, ArtifactError> {
+fn parse_engine_section(data: &[u8], header: &Elf<'_>) -> Result<EngineSection, ArtifactError> {
     let damaged = |what: &str| ArtifactError::Damaged(format!("{ENGINE_SECTION}: {what}"));
     let [0, length, rest @ ..] = data else {
         return Err(damaged("unknown layout"));
@@ -199,10 +204,15 @@ fn parse_engine_section(data: &[u8], kind: Kind) -> Result<EngineSection, Artifa
     let unknown = || ArtifactError::UnknownPlatform(metadata.target.clone());
     let triple: Triple = metadata.target.parse().map_err(|_| unknown())?;
     let arch = Arch::of(&triple).ok_or_else(unknown)?;
+    let (found, expected) = (header.machine, Machine::of(arch));
+    if found != expected {
+        let what = format!("its header says {found}, expected {expected} for {}", metadata.target);
+        return Err(ArtifactError::Damaged(what));
+    }
     let (tunables, recorded) = tunables(&metadata.tunables);
     let requirements = Requirements {
         engine: version.to_owned(),
-        kind,
+        kind: header.kind,
         arch,
         os: triple.operating_system.to_string(),
         isa: extensions(arch, &metadata.isa_flags),

@@ -1,6 +1,7 @@
 //! In: an address and the options. Out: an [`Endpoint`]: a lazy HTTP/2 connection, and the headers of every call. Never
 //! here: what a call means.
 
+use crate::address::Address;
 use crate::digest::BlobDigest;
 use crate::error::RemoteError;
 use crate::options::{Deadlines, Options, Retry, Tls};
@@ -17,6 +18,20 @@ use tonic::{Request, Response, Status};
 /// tonic refuses messages over 4 MiB unless told otherwise, and a batch of blobs just under that is over it with its
 /// frame. Servers choose the size of a stream's pieces.
 pub(crate) const MESSAGE_SIZE_BYTES_MAX: usize = 64 << 20;
+
+/// What gRPC, HTTP/2 and the connection say of themselves, beside all that begins with `grpc-`.
+const PROTOCOL_HEADERS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
 
 const REQUEST_METADATA: &str = "build.bazel.remote.execution.v2.requestmetadata-bin";
 
@@ -35,33 +50,24 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Reads certificates; connects at the first call. Must be called inside a tokio runtime.
     pub(crate) fn new(url: &str, options: &Options) -> Result<Endpoint, RemoteError> {
-        let bad = |reason: String| RemoteError::Options { what: format!("the address `{url}`"), reason };
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("it has no scheme, as `grpc://`".to_owned()))?;
-        let tls = match scheme {
-            "grpc" | "http" => false,
-            "grpcs" | "https" => true,
-            _ => return Err(bad(format!("`{scheme}://` is none of grpc://, grpcs://, http://, https://"))),
-        };
-        if rest.trim_end_matches('/').contains(['/', '?', '#', '@']) {
-            return Err(bad("expected host and port alone; an instance name is an option of its own".to_owned()));
-        }
-        let http = format!("{}://{}", if tls { "https" } else { "http" }, rest.trim_end_matches('/'));
-        let mut endpoint = Channel::from_shared(http).map_err(|error| bad(error.to_string()))?;
+        let bad = |what: String, reason: String| RemoteError::Options { what, reason, hint: None };
+        let Address { tls, authority, .. } = Address::parse(url)?;
+        let http = format!("{}://{authority}", if tls { "https" } else { "http" });
+        let mut endpoint =
+            Channel::from_shared(http).map_err(|error| bad(format!("the address `{url}`"), error.to_string()))?;
         endpoint = endpoint
             .connect_timeout(options.deadlines.connect)
             .tcp_nodelay(true)
             .http2_adaptive_window(true)
             .user_agent(user_agent(options))
-            .map_err(|error| RemoteError::Options { what: "the tool's name".to_owned(), reason: error.to_string() })?;
+            .map_err(|error| bad("the tool's name".to_owned(), error.to_string()))?;
         if let Some(interval) = options.keepalive {
             endpoint = endpoint.http2_keep_alive_interval(interval).keep_alive_timeout(options.deadlines.connect);
         }
         if tls {
             endpoint = endpoint
                 .tls_config(tls_config(&options.tls)?)
-                .map_err(|error| RemoteError::Options { what: files(&options.tls), reason: chain(&error) })?;
-        } else if options.headers.iter().any(|header| header.name.eq_ignore_ascii_case("authorization")) {
-            tracing::warn!(url, "a token is sent without TLS: everybody on the way can read it");
+                .map_err(|error| bad(options.tls.files(), chain(&error)))?;
         }
         Ok(Endpoint {
             url: url.to_owned(),
@@ -143,11 +149,12 @@ fn headers(options: &Options) -> Result<MetadataMap, RemoteError> {
         let bad = |reason: &str| RemoteError::Options {
             what: format!("the header `{}`", header.name),
             reason: reason.to_owned(),
+            hint: None,
         };
         let name = AsciiMetadataKey::from_bytes(header.name.to_ascii_lowercase().as_bytes())
             .map_err(|_| bad("this is no name of a header with text"))?;
-        if name.as_str().starts_with("grpc-") {
-            return Err(bad("names that begin with `grpc-` belong to the protocol"));
+        if name.as_str().starts_with("grpc-") || PROTOCOL_HEADERS.contains(&name.as_str()) {
+            return Err(bad("it belongs to the protocol, which sets it itself"));
         }
         let value = AsciiMetadataValue::try_from(&header.value)
             .map_err(|_| bad("the value has characters that a header can't have"))?;
@@ -156,16 +163,21 @@ fn headers(options: &Options) -> Result<MetadataMap, RemoteError> {
     Ok(headers)
 }
 
+/// What PEM says it holds.
+const CERTIFICATE: &str = "CERTIFICATE";
+const KEY: &str = "PRIVATE KEY";
+
 fn tls_config(tls: &Tls) -> Result<ClientTlsConfig, RemoteError> {
     let mut config = ClientTlsConfig::new();
     if tls.ca_files.is_empty() {
         config = config.with_native_roots();
     }
     for path in &tls.ca_files {
-        config = config.ca_certificate(Certificate::from_pem(read_pem(path)?));
+        config = config.ca_certificate(Certificate::from_pem(read_pem(path, CERTIFICATE)?));
     }
     if let Some(client) = &tls.client {
-        config = config.identity(Identity::from_pem(read_pem(&client.certificate)?, read_pem(&client.key)?));
+        config = config
+            .identity(Identity::from_pem(read_pem(&client.certificate, CERTIFICATE)?, read_pem(&client.key, KEY)?));
     }
     if let Some(name) = &tls.server_name {
         config = config.domain_name(name);
@@ -173,19 +185,17 @@ fn tls_config(tls: &Tls) -> Result<ClientTlsConfig, RemoteError> {
     Ok(config)
 }
 
-/// The files of which the TLS library does not say which it can't use.
-fn files(tls: &Tls) -> String {
-    let client = tls.client.iter().flat_map(|client| [&client.certificate, &client.key]);
-    let paths: Vec<_> = tls.ca_files.iter().chain(client).map(|path| path.display().to_string()).collect();
-    format!("certificates and keys ({})", paths.join(", "))
-}
-
 /// The TLS library takes files without a certificate in silence, and then trusts nobody.
-fn read_pem(path: &Path) -> Result<Vec<u8>, RemoteError> {
-    let bad = |reason: String| RemoteError::Options { what: path.display().to_string(), reason };
+fn read_pem(path: &Path, label: &str) -> Result<Vec<u8>, RemoteError> {
+    let bad = |reason: String| RemoteError::Options { what: path.display().to_string(), reason, hint: None };
     let bytes = fs::read(path).map_err(|error| bad(error.to_string()))?;
-    if !bytes.windows(11).any(|window| window == b"-----BEGIN ") {
-        return Err(bad("expected PEM, found no `-----BEGIN`".to_owned()));
+    let is_wanted = |line: &[u8]| {
+        let words = line.trim_ascii().strip_prefix(b"-----BEGIN ").and_then(|rest| rest.strip_suffix(b"-----"));
+        // Keys may have a word before it that says of what kind they are.
+        words.is_some_and(|words| words == label.as_bytes() || label == KEY && words.ends_with(b" PRIVATE KEY"))
+    };
+    if !bytes.split(|byte| *byte == b'\n').any(is_wanted) {
+        return Err(bad(format!("expected PEM, found no `-----BEGIN {label}-----`")));
     }
     Ok(bytes)
 }

@@ -2,6 +2,7 @@
 //! Never here: a secret (headers, tokens, keys).
 
 use crate::action::ActionError;
+use crate::address::Address;
 use crate::digest::BlobDigest;
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub enum RemoteError {
         what: String,
         /// What is wrong with it.
         reason: String,
+        /// How it would be right, if that is known.
+        hint: Option<String>,
     },
     /// An action that can't be described to any remote.
     #[error(transparent)]
@@ -270,7 +273,7 @@ impl RemoteError {
     /// What the reader can do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            RemoteError::Options { .. } => return None,
+            RemoteError::Options { hint, .. } => return hint.clone(),
             RemoteError::Action(error) => return error.hint(),
             RemoteError::Unreachable { .. } => {
                 "is the address right, and does the remote run? `grpcs://` is for TLS, `grpc://` for none"
@@ -279,7 +282,7 @@ impl RemoteError {
                 "give the authority of the remote's certificate as a CA file, and a client certificate with its key \
                  if the remote asks for one; `grpc://` is for a remote without TLS"
             }
-            RemoteError::HangsUp { url, .. } if url.starts_with("grpcs:") || url.starts_with("https:") => {
+            RemoteError::HangsUp { url, .. } if Address::parse(url).is_ok_and(|address| address.tls) => {
                 "does it want a client certificate, or one of another authority, or does it speak another protocol?"
             }
             RemoteError::HangsUp { .. } => "does it want TLS (`grpcs://`), or does it speak another protocol?",

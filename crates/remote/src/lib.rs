@@ -4,7 +4,7 @@
 //! In: [`Options`], [`Action`]s of a command line and input blobs. Out: an [`Outcome`], every byte of which was hashed,
 //! or a [`RemoteError`] that says what was found where, with a hint. Never here: what the command and the blobs mean.
 //!
-//! The data's path: `options` → `channel` (an address becomes an HTTP/2 connection with TLS and headers) →
+//! The data's path: `options` → `address` and `channel` (an HTTP/2 connection with TLS and headers) →
 //! `capabilities` (what the remote can do for us) → `digest` and `action` (a command becomes a Merkle tree of blobs) →
 //! `cas` and `stream` (blobs go up and down) → `results` (the action cache) or `execute` and `operation` (a worker). What
 //! fails on the way passes `retry`, and ends in `error`.
@@ -25,6 +25,7 @@
 
 mod options;
 
+mod address;
 mod channel;
 
 mod capabilities;

@@ -1,5 +1,7 @@
 //! In: what a user said about a remote. Out: the same as one value, with the defaults. Never here: a connection.
 
+use crate::address::Address;
+use crate::error::RemoteError;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,7 +58,36 @@ impl Options {
     }
 }
 
-/// Certificates, all PEM. Used for `grpcs://` and `https://` only.
+impl Options {
+    fn urls(&self) -> impl Iterator<Item = &String> {
+        [&self.cas, &self.action_cache].into_iter().chain(&self.execution)
+    }
+
+    /// The first address, on another machine, to which the headers go such that everybody on the way can read them.
+    pub fn headers_in_the_clear(&self) -> Option<&str> {
+        let clear = |url: &&String| Address::parse(url).is_ok_and(|address| !address.tls && !address.is_loopback());
+        self.urls().find(clear).filter(|_| !self.headers.is_empty()).map(String::as_str)
+    }
+
+    /// Refuses certificates that nobody would ask for or look at: who gives them counts on TLS.
+    pub(crate) fn check_tls_is_used(&self) -> Result<(), RemoteError> {
+        let what = self.tls.files();
+        if what.is_empty() && self.tls.server_name.is_none() {
+            return Ok(());
+        }
+        for url in self.urls() {
+            if Address::parse(url)?.tls {
+                return Ok(());
+            }
+        }
+        let (scheme, rest) = self.cas.split_once("://").expect("it was parsed");
+        let hint = format!("write `{}s://{rest}` for TLS, or leave them out", scheme.to_ascii_lowercase());
+        let reason = format!("of no use without TLS, and `{}` has none", self.cas);
+        Err(RemoteError::Options { what, reason, hint: Some(hint) })
+    }
+}
+
+/// Certificates, all PEM. For `grpcs://` and `https://`; refused where no address is one of these.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
     /// Authorities to trust instead of the system's.
@@ -65,6 +96,15 @@ pub struct Tls {
     pub client: Option<ClientCertificate>,
     /// The name that the remote's certificate must have, when it isn't the host of the address.
     pub server_name: Option<String>,
+}
+
+impl Tls {
+    /// The files, of which the TLS library does not say which it can't use; empty when there are none.
+    pub(crate) fn files(&self) -> String {
+        let client = self.client.iter().flat_map(|client| [&client.certificate, &client.key]);
+        let paths: Vec<_> = self.ca_files.iter().chain(client).map(|path| path.display().to_string()).collect();
+        if paths.is_empty() { String::new() } else { format!("certificates and keys ({})", paths.join(", ")) }
+    }
 }
 
 /// A certificate with its private key.
@@ -120,7 +160,8 @@ pub struct Deadlines {
     pub queue: Duration,
     /// What a worker may need for fetching inputs and storing outputs, beyond the action's own timeout.
     pub transfer: Duration,
-    /// How long one execution may take in all: uploads, queue, retries and downloads.
+    /// How long one execution may take in all: uploads, queue, retries and downloads. Nor may the remote need longer to
+    /// say what it can do.
     pub total: Duration,
 }
 

@@ -15,6 +15,7 @@ use crate::retry::printable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, timeout_at};
 
 /// A connection to a remote. Its calls block; don't make them on a thread of an async runtime.
 pub struct Remote {
@@ -35,6 +36,7 @@ impl Remote {
         let runtime = runtime.map_err(|error| RemoteError::Options {
             what: "the threads of the connection".to_owned(),
             reason: error.to_string(),
+            hint: None,
         })?;
         let (cas, results, execution) = block(&runtime, cancel, &options.cas, open(options))?;
         Ok(Remote { runtime: Some(runtime), cas, results, execution, cancel: cancel.clone() })
@@ -96,6 +98,7 @@ impl Drop for Remote {
 }
 
 async fn open(options: &Options) -> Result<(Cas, Results, Option<Execution>), RemoteError> {
+    options.check_tls_is_used()?;
     let mut uses: BTreeMap<&str, Vec<Use>> = BTreeMap::new();
     uses.entry(&options.cas).or_default().push(Use::Blobs);
     uses.entry(&options.action_cache).or_default().push(Use::Results);
@@ -108,8 +111,15 @@ async fn open(options: &Options) -> Result<(Cas, Results, Option<Execution>), Re
         uses.into_iter().map(|(url, uses)| Endpoint::new(url, options).map(|endpoint| (url, uses, endpoint)));
     let endpoints: Vec<_> = endpoints.collect::<Result<_, RemoteError>>()?;
     let mut checked = BTreeMap::new();
+    let until = Instant::now() + options.deadlines.total;
     for (url, uses, endpoint) in endpoints {
-        let limits = check(&endpoint, instance, &uses).await?;
+        let silence = |_| RemoteError::Unreachable {
+            url: url.to_owned(),
+            reason: format!("it has not said what it can do within {} s", options.deadlines.total.as_secs_f32()),
+        };
+        // Where it can't be reached at all, the retries end it earlier.
+        let answer = timeout_at(until, check(&endpoint, instance, &uses)).await;
+        let limits = answer.map_err(silence)??;
         checked.insert(url, (endpoint, limits));
     }
     let of = |url: &str| checked[url].clone();

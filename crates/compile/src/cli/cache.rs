@@ -1,9 +1,9 @@
 //! `isomer cache dir|info|gc`, and where the cache is.
 
-use super::farming::size;
+use super::farming::{size, warn};
 use etcetera::BaseStrategy as _;
-use isomer_compile::cache::{Cache, SIZE_MAX_DEFAULT, Usage, VARIABLE};
-use isomer_contract::Size;
+use isomer_compile::cache::{Cache, CacheError, SIZE_MAX_DEFAULT, Usage, VARIABLE};
+use isomer_contract::{Hinted as _, Size};
 use isomer_terminal::bytes;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
@@ -32,8 +32,19 @@ impl CacheDir {
         Ok(base.cache_dir().join("isomer"))
     }
 
-    pub(super) fn open(&self) -> Result<Cache, Failure> {
-        Cache::open(&self.path()?).map_err(|error| Failure::of(&error))
+    fn open(&self) -> Result<Cache, Failure> {
+        Ok(Cache::open(&self.path()?)?)
+    }
+
+    /// The cache, or a word why it is not used: that stops nobody.
+    pub(super) fn open_or_warn(&self) -> Option<Cache> {
+        const CONSEQUENCE: &str = "this time without the cache";
+        let path = self.path().map_err(|failure| warn(&failure, CONSEQUENCE)).ok()?;
+        let said = |error: CacheError| {
+            let hint = error.hint().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            warn(&error, &format!("{CONSEQUENCE}{hint}"));
+        };
+        Cache::open(&path).map_err(said).ok()
     }
 }
 
@@ -75,7 +86,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
 
 fn info(dir: &CacheDir, as_json: bool) -> Result<(), Failures> {
     let cache = dir.open()?;
-    let Usage { jobs, size_bytes } = cache.usage().map_err(|error| Failure::of(&error))?;
+    let Usage { jobs, size_bytes } = cache.usage().map_err(Failure::from)?;
     if as_json {
         let directory = cache.dir().display().to_string();
         return Ok(print_json(&json!({"directory": directory, "jobs": jobs, "size-bytes": size_bytes}))?);
@@ -84,7 +95,7 @@ fn info(dir: &CacheDir, as_json: bool) -> Result<(), Failures> {
 }
 
 fn gc(dir: &CacheDir, max_size: Size) -> Result<(), Failures> {
-    let collected = dir.open()?.collect(max_size).map_err(|error| Failure::of(&error))?;
+    let collected = dir.open()?.collect(max_size).map_err(Failure::from)?;
     let show = |usage: Usage| format!("{}, {}", count(usage.jobs), bytes(usage.size_bytes));
     Ok(print(&format!("removed {}; left {}\n", show(collected.removed), show(collected.left)))?)
 }

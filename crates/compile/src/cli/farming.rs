@@ -61,10 +61,7 @@ pub(super) struct CacheOptions {
 impl CacheOptions {
     /// The cache, if it is to be used and can be. That it can't be stops nobody.
     pub(super) fn open(&self) -> Option<Cache> {
-        if self.no_cache {
-            return None;
-        }
-        self.dir.open().map_err(|failure| warn(&failure, "this time without the cache")).ok()
+        if self.no_cache { None } else { self.dir.open_or_warn() }
     }
 }
 

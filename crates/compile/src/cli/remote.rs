@@ -9,7 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
+
+/// For how long a remote may be silent before it is said.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which remote, and how far it is believed.
 #[derive(clap::Args)]
@@ -42,11 +47,11 @@ pub(super) struct RemoteOptions {
     /// The private key of that certificate, as PEM
     #[arg(long, value_name = "FILE", requires = "remote", requires = "remote_client_cert")]
     remote_client_key: Option<PathBuf>,
-    /// How long one job may take there, from upload to download: 90s, 5m, 1h
+    /// How long one job may take there, from upload to download, and the remote to answer at all: 90s, 5m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h", requires = "remote")]
     remote_timeout: Duration,
     /// A platform property that workers must have, as OSFamily=linux; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair, requires = "remote")]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = property, requires = "remote")]
     remote_property: Vec<(String, String)>,
     /// The program that workers run: an `isomer` that needs nothing of theirs, from `cargo xtask dist` [default: this one]
     #[arg(long, value_name = "FILE", requires = "remote")]
@@ -87,8 +92,14 @@ impl RemoteOptions {
             distrust_percent: self.distrust,
             fallback: self.remote_fallback,
         };
+        if let Some(url) = setup.options.headers_in_the_clear() {
+            warn(
+                &format!("headers are sent to {url} without TLS"),
+                "everybody on the way can read them; grpcs:// has TLS",
+            );
+        }
         let on_trouble = Box::new(|what: &str, consequence: &'static str| warn(&what, consequence));
-        match RemoteFarm::connect(setup, local(), stop.clone(), on_trouble) {
+        match patiently(url, || RemoteFarm::connect(setup, local(), stop.clone(), on_trouble)) {
             Ok(remote) => Ok(Box::new(remote)),
             // Not for what only another setting would mend: that should not stay unnoticed.
             Err(error) if self.remote_fallback && error.is_outage() => {
@@ -103,20 +114,21 @@ impl RemoteOptions {
 
     fn tool(&self) -> Result<Blob, Failure> {
         // Not this program's path: the file may have been replaced since this process began.
-        let path = self.remote_tool.as_deref().unwrap_or(Path::new("/proc/self/exe"));
-        Ok(Blob::new(fs::read(path).map_err(|error| unreadable(path, &error))?))
+        program(self.remote_tool.as_deref().unwrap_or(Path::new("/proc/self/exe")))
     }
 
     fn headers(&self) -> Result<Vec<Header>, Failure> {
-        let wrong = |problem| Failure::new(format!("--remote-header: {problem}"));
-        let pairs = self.remote_header.iter().map(|text| pair(text).map_err(wrong));
+        let expected = "expected NAME=VALUE, such as `x-api-key=…`";
+        let wrong = || Failure::new(format!("--remote-header: {expected}"));
+        let pairs = self.remote_header.iter().map(|text| pair(text).ok_or_else(wrong));
         let mut pairs = pairs.collect::<Result<Vec<_>, _>>()?;
         if let Some(path) = &self.remote_header_file {
-            let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+            let hint = "a text file whose lines are headers, such as `authorization=Bearer TOKEN`";
+            let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error).hint(hint.to_owned()))?;
             for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
                 // Never the line itself: it may be a secret.
-                let wrong = |problem| Failure::new(format!("{}: line {}: {problem}", path.display(), number + 1));
-                pairs.push(pair(line.trim()).map_err(wrong)?);
+                let wrong = || Failure::new(format!("{}: line {}: {expected}", path.display(), number + 1));
+                pairs.push(pair(line.trim()).ok_or_else(wrong)?);
             }
         }
         Ok(pairs.into_iter().map(|(name, value)| Header { name, value }).collect())
@@ -127,11 +139,57 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::because(format!("cannot read `{}`", path.display()), error)
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
-        _ => Err("expected NAME=VALUE, such as `x-api-key=…`".to_owned()),
+/// What `work` comes to. Nobody should have to guess what is waited for.
+fn patiently<T>(url: &str, work: impl FnOnce() -> T) -> T {
+    let (done, waiting) = mpsc::channel::<()>();
+    let say = move || {
+        if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            anstream::eprintln!("waiting for {url} to say what it can do");
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(say);
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+/// A program to be run elsewhere. Anything else would be sent to strangers, whatever it is, and fail there.
+fn program(path: &Path) -> Result<Blob, Failure> {
+    let hint = || "`cargo xtask dist` makes an `isomer` that any worker can run".to_owned();
+    let refused = |found: &str| {
+        let found = format!("`{}` {found}; expected a program, a 64-bit ELF executable", path.display());
+        Err(Failure::new(found).hint(hint()))
+    };
+    let unreadable = |error: std::io::Error| unreadable(path, &error).hint(hint());
+    // Nothing is opened that would wait for a writer.
+    let there = fs::metadata(path).map_err(unreadable)?;
+    if !there.is_file() {
+        return refused(if there.is_dir() { "is a directory" } else { "is no regular file" });
     }
+    let bytes = fs::read(path).map_err(unreadable)?;
+    match bytes.get(..18) {
+        _ if bytes.is_empty() => refused("is empty"),
+        // The file's class (64 bits), its byte order, and its type as the one of an executable or a position-independent
+        // one: ELF's `e_ident[EI_CLASS]`, `e_ident[EI_DATA]`, `e_type`.
+        Some([0x7f, b'E', b'L', b'F', 2, 1, .., 2 | 3, 0] | [0x7f, b'E', b'L', b'F', 2, 2, .., 0, 2 | 3]) => {
+            Ok(Blob::new(bytes))
+        }
+        Some([0x7f, b'E', b'L', b'F', ..]) => refused("is an ELF file of another kind"),
+        _ => refused("is no program"),
+    }
+}
+
+/// A name and what it is set to.
+fn pair(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split_once('=')?;
+    let (name, value) = (name.trim(), value.trim());
+    (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    pair(text).ok_or_else(|| "expected NAME=VALUE, such as `OSFamily=linux`".to_owned())
 }
 
 fn percent(text: &str) -> Result<u8, String> {

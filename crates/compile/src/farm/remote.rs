@@ -78,6 +78,7 @@ impl<E: Executor> RemoteFarm<E> {
         cancel_when(stop, cancel.clone()).map_err(|error| RemoteError::Options {
             what: "the threads of the connection".to_owned(),
             reason: error.to_string(),
+            hint: None,
         })?;
         let executes = options.execution.is_some();
         Ok(RemoteFarm {

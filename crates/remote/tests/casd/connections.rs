@@ -4,7 +4,7 @@ use crate::grpc_proxy::{GrpcProxy, Verdict};
 use crate::server::{Casd, blob, connect, options};
 use crate::tcp_proxy::{Line, TcpProxy};
 use crate::tool::action;
-use isomer_remote::{Cancel, Options, Remote, RemoteError, Stage};
+use isomer_remote::{Cancel, Deadlines, Options, Remote, RemoteError, Stage};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpListener;
@@ -146,6 +146,13 @@ fn somebody_is_there_and_says_nothing() {
     assert!(matches!(error, RemoteError::TooManyRetries { attempts: 3, .. }), "{error}");
     assert!(error.to_string().contains("no answer within 0.3 s"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
+    // Whoever gives it less time in all waits no longer than that.
+    options.deadlines = Deadlines { total: Duration::from_millis(500), ..Deadlines::default() };
+    let begun = Instant::now();
+    let error = refusal(&options);
+    assert!(matches!(error, RemoteError::Unreachable { .. }) && error.is_outage(), "{error}");
+    assert!(error.to_string().ends_with("it has not said what it can do within 0.5 s"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
 }
 
 #[test]
@@ -166,10 +173,11 @@ fn somebody_else_is_there() {
 #[test]
 fn addresses_that_are_none() {
     for (url, reason) in [
-        ("farm:8980", "it has no scheme, as `grpc://`"),
+        ("farm:8980", "it has no scheme"),
         ("ftp://farm", "`ftp://` is none of grpc://, grpcs://, http://, https://"),
         ("grpc://farm:8980/main", "expected host and port alone; an instance name is an option of its own"),
-        ("grpc://", ""),
+        ("grpc://", "it has no host"),
+        ("grpc://farm:99999", "`99999` is no port, expected a number from 1 to 65535"),
         ("grpc://a b", ""),
         ("grpc://user:secret@farm", "expected host and port alone; an instance name is an option of its own"),
     ] {

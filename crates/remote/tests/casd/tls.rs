@@ -5,7 +5,7 @@ use crate::grpc_proxy::{Call, GrpcProxy, Verdict};
 use crate::server::{Casd, connect, options};
 use crate::tool::action;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
-use isomer_remote::{Cancel, ClientCertificate, Header, Options, Remote, RemoteError};
+use isomer_remote::{Cancel, ClientCertificate, Header, Options, Remote, RemoteError, Tls};
 use prost::Message;
 use std::fs;
 use std::path::Path;
@@ -108,7 +108,7 @@ fn files_that_are_no_certificates() {
         refusal(&options).to_string()
     };
     assert!(with("absent", None).contains("absent: No such file"), "{}", with("absent", None));
-    assert!(with("empty", Some("")).ends_with("empty: expected PEM, found no `-----BEGIN`"));
+    assert!(with("empty", Some("")).ends_with("empty: expected PEM, found no `-----BEGIN CERTIFICATE-----`"));
     let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
     let text = with("broken", Some(broken));
     assert!(text.contains("certificates and keys (") && text.contains("/broken)"), "{text}");
@@ -144,8 +144,11 @@ fn a_token_lets_us_in() {
     let error = refusal(&options);
     let expected = "the header `authorization`: the value has characters that a header can't have";
     assert_eq!(error.to_string(), expected);
-    options.headers = vec![Header { name: "grpc-timeout".to_owned(), value: "1S".to_owned() }];
-    assert!(matches!(refusal(&options), RemoteError::Options { .. }));
+    for name in ["grpc-timeout", "Content-Type", "te", "host", "user-agent"] {
+        options.headers = vec![Header { name: name.to_owned(), value: "x".to_owned() }];
+        let error = refusal(&options).to_string();
+        assert_eq!(error, format!("the header `{name}`: it belongs to the protocol, which sets it itself"));
+    }
 }
 
 #[test]
@@ -178,4 +181,46 @@ fn every_call_says_who_we_are() {
         assert_eq!(metadata.action_id, expected, "{method}");
     }
     assert!(seen.iter().any(|(method, ..)| method == "Execute"));
+}
+
+/// Whoever gives a certificate counts on TLS. No address is asked: nobody listens there.
+#[test]
+fn certificates_are_of_no_use_without_tls() {
+    let certificates = Certificates::new();
+    let client =
+        || ClientCertificate { certificate: certificates.path("client.pem"), key: certificates.path("client.key") };
+    let mut options = Options::new("grpc://127.0.0.1:1");
+    for tls in [
+        Tls { ca_files: vec!["/nonexistent".into()], ..Tls::default() },
+        Tls { client: Some(client()), ..Tls::default() },
+    ] {
+        options.tls = tls;
+        let error = refusal(&options);
+        let expected = "of no use without TLS, and `grpc://127.0.0.1:1` has none";
+        assert!(matches!(error, RemoteError::Options { .. }) && error.to_string().ends_with(expected), "{error}");
+        assert!(error.hint().unwrap().starts_with("write `grpcs://127.0.0.1:1` for TLS"), "{error}");
+    }
+    // A key is no certificate, nor the other way round.
+    let mut options = Options::new("grpcs://127.0.0.1:1");
+    options.tls.ca_files = vec![certificates.path("client.key")];
+    let error = refusal(&options).to_string();
+    assert!(error.ends_with("client.key: expected PEM, found no `-----BEGIN CERTIFICATE-----`"), "{error}");
+    let swapped = ClientCertificate { certificate: client().certificate, key: client().certificate };
+    options.tls = Tls { client: Some(swapped), ..Tls::default() };
+    let error = refusal(&options).to_string();
+    assert!(error.ends_with("client.pem: expected PEM, found no `-----BEGIN PRIVATE KEY-----`"), "{error}");
+}
+
+#[test]
+fn headers_that_everybody_can_read_are_known() {
+    let mut options = Options::new("grpc://farm:8980");
+    assert_eq!(options.headers_in_the_clear(), None);
+    options.headers = vec![Header::bearer("s3cret")];
+    assert_eq!(options.headers_in_the_clear(), Some("grpc://farm:8980"));
+    for url in ["grpcs://farm:8980", "grpc://127.0.0.1:8980", "grpc://[::1]:8980", "grpc://localhost:8980"] {
+        options.cas = url.to_owned();
+        options.action_cache = url.to_owned();
+        options.execution = None;
+        assert_eq!(options.headers_in_the_clear(), None, "{url}");
+    }
 }

@@ -23,7 +23,7 @@ pub(super) fn write(
     let scratch = tempfile::Builder::new().prefix(".isomer-twice-").tempdir_in(parent).map_err(no_room)?;
     let [first, second, kept] = ["first", "second", "kept"].map(|name| scratch.path().join(name));
     // Only to carry the first build's artifacts into the output: the second does not see it.
-    let kept = Cache::open(&kept).map_err(|error| Failure::of(&error))?;
+    let kept = Cache::open(&kept).map_err(Failure::from)?;
 
     let report =
         watch(prepared, "compiling", |on_step| release.write(&first, options, &prepared.farm(), Some(&kept), on_step))?;

@@ -1,0 +1,114 @@
+//! In: an address as a user wrote it. Out: what of it makes a connection, or what is wrong with it and how it would be
+//! right. Never here: a look at the network; a name that nobody knows passes.
+
+use crate::error::RemoteError;
+use std::net::IpAddr;
+
+/// Where a remote is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// Whether TLS is spoken there.
+    pub(crate) tls: bool,
+    /// Host and port, as in any URL.
+    pub(crate) authority: String,
+    host: String,
+}
+
+impl Address {
+    /// Takes schemes in any case, hosts by name or by number, and a port where there is one.
+    pub(crate) fn parse(url: &str) -> Result<Address, RemoteError> {
+        let bad = |reason: &str, hint: String| RemoteError::Options {
+            what: format!("the address `{url}`"),
+            reason: reason.to_owned(),
+            hint: Some(hint),
+        };
+        let with_scheme = |host: &str| format!("write `grpc://{host}`, or `grpcs://{host}` for TLS");
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("it has no scheme", with_scheme(url)))?;
+        let rest = rest.trim_end_matches('/');
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "grpc" | "http" => false,
+            "grpcs" | "https" => true,
+            _ => {
+                let reason = format!("`{scheme}://` is none of grpc://, grpcs://, http://, https://");
+                return Err(bad(&reason, with_scheme(rest)));
+            }
+        };
+        let form = || format!("write `{scheme}://HOST:PORT`");
+        if rest.contains(['/', '?', '#', '@']) {
+            return Err(bad("expected host and port alone; an instance name is an option of its own", form()));
+        }
+        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, "")) => (host, None),
+            Some((host, rest)) => {
+                (host, Some(rest.strip_prefix(':').ok_or_else(|| bad("expected a port after `]`", form()))?))
+            }
+            None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+        };
+        if host.is_empty() {
+            return Err(bad("it has no host", form()));
+        }
+        if !rest.starts_with('[') && port.is_some_and(|port| port.contains(':')) {
+            return Err(bad(
+                "more than one `:`",
+                format!("an IPv6 address stands in brackets: `{scheme}://[::1]:PORT`"),
+            ));
+        }
+        if let Some(port) = port
+            && !(port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0))
+        {
+            return Err(bad(&format!("`{port}` is no port, expected a number from 1 to 65535"), form()));
+        }
+        Ok(Address { tls, authority: rest.to_owned(), host: host.to_owned() })
+    }
+
+    /// Whether it is this machine: what is sent there passes nobody.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_an_address() {
+        for (url, tls, authority, loopback) in [
+            ("grpc://farm:8980", false, "farm:8980", false),
+            ("GRPCS://farm.example", true, "farm.example", false),
+            ("https://farm.example/", true, "farm.example", false),
+            ("http://127.0.0.1:1", false, "127.0.0.1:1", true),
+            ("grpc://localhost:65535", false, "localhost:65535", true),
+            ("grpc://[::1]:8980", false, "[::1]:8980", true),
+            ("grpc://[2001:db8::1]", false, "[2001:db8::1]", false),
+            ("grpc://127.0.0.1.example:1", false, "127.0.0.1.example:1", false),
+        ] {
+            let address = Address::parse(url).unwrap();
+            assert_eq!((address.tls, address.authority.as_str(), address.is_loopback()), (tls, authority, loopback));
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_told_how_to_be_one() {
+        for (url, reason, hint) in [
+            ("127.0.0.1:1", "it has no scheme", "write `grpc://127.0.0.1:1`, or `grpcs://127.0.0.1:1` for TLS"),
+            ("ftp://farm", "`ftp://` is none of grpc://, grpcs://, http://, https://", "write `grpc://farm`"),
+            ("grpc://", "it has no host", "write `grpc://HOST:PORT`"),
+            ("grpc://:", "it has no host", "write `grpc://HOST:PORT`"),
+            ("grpcs://:443", "it has no host", "write `grpcs://HOST:PORT`"),
+            ("grpc://h:", "`` is no port", "write `grpc://HOST:PORT`"),
+            ("grpc://h:99999", "`99999` is no port, expected a number from 1 to 65535", "write `grpc://HOST:PORT`"),
+            ("grpc://h:-1", "`-1` is no port", "write `grpc://HOST:PORT`"),
+            ("grpc://h:+1", "`+1` is no port", "write `grpc://HOST:PORT`"),
+            ("grpc://h:0", "`0` is no port", "write `grpc://HOST:PORT`"),
+            ("grpc://[::1]8980", "expected a port after `]`", "write `grpc://HOST:PORT`"),
+            ("grpc://::1", "it has no host", "write `grpc://HOST:PORT`"),
+            ("grpc://fe80::1", "more than one `:`", "an IPv6 address stands in brackets: `grpc://[::1]:PORT`"),
+            ("grpc://h/main", "an instance name is an option of its own", "write `grpc://HOST:PORT`"),
+        ] {
+            let error = Address::parse(url).unwrap_err();
+            assert!(error.to_string().contains(reason), "{url}: {error}");
+            assert!(error.hint().unwrap().starts_with(hint), "{url}: {:?}", error.hint());
+        }
+    }
+}
