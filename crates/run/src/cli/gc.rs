@@ -38,6 +38,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Report<'a> {
     dry_run: bool,
     size_bytes: u64,
@@ -45,6 +46,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Row<'a> {
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -23,6 +23,7 @@ pub(crate) struct Arguments {
 
 /// An installed variant.
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Row<'a> {
     module: &'a str,
     reference: &'a str,

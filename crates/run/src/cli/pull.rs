@@ -58,6 +58,7 @@ pub(crate) struct Arguments {
 
 /// What was installed.
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Row {
     module: String,
     reference: String,
