@@ -134,7 +134,7 @@ fn settings() -> insta::internals::SettingsBindDropGuard {
     settings.add_filter(r"wasmtime 48[.\d]*", "wasmtime [ENGINE]");
     // Records hold times, which end in as few digits as they need.
     settings.add_filter(r"[\d.]+ KiB ((would be )?removed)", "[SIZE] $1");
-    settings.add_filter(r#"_bytes": [1-9]\d*"#, r#"_bytes": [N]"#);
+    settings.add_filter(r#"-bytes": [1-9]\d*"#, r#"-bytes": [N]"#);
     settings.bind_to_scope()
 }
 
