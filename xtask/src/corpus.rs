@@ -161,10 +161,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if args.download_only { Ok(()) } else { compile(&args, &modules) }
 }
 
-/// The files of the modules with these names, or of all that are not heavy, downloaded where they are not here yet.
+/// The files of the modules with these names, or of all that are not heavy, as far as they compile; downloaded where they
+/// are not here yet.
 pub(crate) fn fetch(names: &[String]) -> Result<Vec<PathBuf>> {
     let manifest = read_manifest()?;
-    Ok(download_chosen(&manifest, names, false)?.into_iter().map(file_of).collect())
+    let modules = download_chosen(&manifest, names, false)?.into_iter();
+    Ok(modules.filter(|module| module.expect == Expect::Compiles).map(file_of).collect())
 }
 
 fn download_chosen<'a>(manifest: &'a Manifest, names: &[String], heavy: bool) -> Result<Vec<&'a Module>> {

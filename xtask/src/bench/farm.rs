@@ -65,6 +65,9 @@ impl Bench {
             cells.iter().map(|cell| (files[cell.module.as_str()], targets[cell.target.as_str()].as_slice())).collect();
         let there = self.upstream(&calls)?;
         println!("\n{} modules of the corpus, {} cells, {} jobs\n", modules.len(), cells.len(), report.jobs());
+        if there.failed > 0 {
+            println!("upstream fails in {} of these cells; the time that this takes counts for it\n", there.failed);
+        }
         print_row("wasmtime compile, a cell", there.wall, there.wall, there.peak_bytes);
         print_row("isomer release, nothing cached", cold.wall, there.wall, cold.peak_bytes);
         print_row("isomer release, everything cached", warm.wall, there.wall, warm.peak_bytes);
@@ -134,7 +137,8 @@ impl Bench {
         let mut command = self.isomer();
         command.args(["release", "--json", "-f"]).arg(manifest).arg("-o").arg(&output);
         command.arg("--cache").arg(self.directory.join(cache)).stdin(Stdio::null());
-        let took = watch(command.stdout(File::create(&json)?).stderr(File::create(log)?))?;
+        let took = watch(command.stdout(File::create(&json)?).stderr(File::create(&log)?))?;
+        ensure!(took.status.success(), "{command:?} ended with {}:\n{}", took.status, fs::read_to_string(log)?);
         fs::remove_dir_all(output)?;
         Ok((serde_json::from_slice(&fs::read(json)?)?, took))
     }

@@ -1,10 +1,10 @@
 //! In: a command. Out: how long it took, and what it and its workers took of the machine. Read from `/proc` while it
 //! runs: a process that begins and ends between two looks is not seen, and the last moments of one count as nothing.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a command took.
 pub(super) struct Watched {
+    /// How it ended.
+    pub(super) status: ExitStatus,
     /// From its start to its end.
     pub(super) wall: Duration,
     /// What it used of the processors itself.
@@ -36,9 +38,8 @@ pub(super) fn watch(command: &mut Command) -> Result<Watched> {
         watcher.thread().unpark();
         let (mut used, peak_bytes) = watcher.join().expect("looking does not panic");
         let status = status?;
-        ensure!(status.success(), "{command:?} ended with {status}");
         let own = used.remove(&process).unwrap_or_default();
-        Ok(Watched { wall, own, workers: used.into_values().sum(), peak_bytes })
+        Ok(Watched { status, wall, own, workers: used.into_values().sum(), peak_bytes })
     })
 }
 
