@@ -50,8 +50,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             root().join("target/debug")
         }
     };
-    let directory = tempfile::Builder::new().prefix("release-").tempdir_in(tools().join("farm"))?;
-    let trial = Trial { isomer: programs.join("isomer"), directory: directory.path().to_owned() };
+    let directory = tools().join("farm/releases");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory)?;
+    let trial = Trial { isomer: programs.join("isomer"), directory };
     trial.write_manifest()?;
     let begun = Instant::now();
     trial.begin("local", &[])?.finish()?;
@@ -290,4 +292,27 @@ fn files(root: &Path, below: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) -> R
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_that_differ_in_a_byte_or_a_file_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let trial = Trial { isomer: PathBuf::new(), directory: directory.path().to_owned() };
+        for release in ["local", "remote"] {
+            fs::create_dir_all(trial.directory.join(release).join("blobs")).unwrap();
+            for file in ["index.json", "blobs/a"] {
+                fs::write(trial.directory.join(release).join(file), "same").unwrap();
+            }
+        }
+        trial.compare("remote").unwrap();
+        for file in ["blobs/a", "blobs/b"] {
+            fs::write(trial.directory.join("remote").join(file), "else").unwrap();
+            let error = trial.compare("remote").unwrap_err().to_string();
+            assert!(error.contains(file), "{error}");
+        }
+    }
 }
