@@ -145,12 +145,18 @@ impl Trial {
         Ok(Release { isomer, output })
     }
 
-    /// What a farm with names and properties refuses, in words that say which.
+    /// What a farm with names and properties does not do, in words that say why.
     fn refusals(&self, servers: &Servers) -> Result<()> {
         let url = servers.url();
         let cases = [
             (["--remote-instance", "other"].to_vec(), "has no instance `other`"),
             (["--remote-instance", INSTANCE, "--remote-property", "colour=red"].to_vec(), "property [colour="),
+            // A property that it knows and no worker has: it queues without a word.
+            (
+                ["--remote-instance", INSTANCE, "--remote-property", "OSFamily=none", "--remote-timeout", "3s"]
+                    .to_vec(),
+                "still waited for a worker",
+            ),
         ];
         for (options, expected) in cases {
             let ran = self.isomer("refused", &[&["--remote-exec", &url], &options[..]].concat()).output()?;
@@ -161,7 +167,7 @@ impl Trial {
                 ran.status
             );
         }
-        println!("farm: an instance and a property that it does not have are refused");
+        println!("farm: an instance, a property and workers that it does not have: refused, each with its reason");
         Ok(())
     }
 

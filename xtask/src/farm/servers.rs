@@ -77,10 +77,8 @@ pub(super) fn install() -> Result<(Sandbox, String)> {
     }
     let system = directory().join("system");
     if !system.exists() {
-        let failures = SUITES.map(|suite| unpack_system(suite, &system).err());
-        if let (false, [Some(first), ..]) = (system.exists(), failures) {
-            return Err(first);
-        }
+        let [first, second] = SUITES;
+        unpack_system(first, &system).or_else(|error| unpack_system(second, &system).map_err(|_| error))?;
     }
     // `python3` is a link to the release's Python, whose version the wheels must be for.
     let python = fs::read_link(system.join("usr/bin/python3")).context("Debian's Python is not there")?;
@@ -104,15 +102,12 @@ fn directory() -> PathBuf {
 }
 
 fn unpack_system(suite: &str, whole: &Path) -> Result<()> {
-    if whole.exists() {
-        return Ok(());
-    }
     let (lists, partial) = (directory().join("apt"), directory().join("system.partial"));
     for left in [&lists, &partial] {
         let _ = fs::remove_dir_all(left);
     }
     let unpacked = Apt::with(&lists, &[(suite, &["amd64"])]).and_then(|apt| apt.unpack_system(&PACKAGES, &partial));
-    fs::remove_dir_all(&lists)?;
+    let _ = fs::remove_dir_all(&lists);
     unpacked.with_context(|| format!("Debian {suite} is not to be had"))?;
     // Nobody ran the packages' scripts, which would have made users.
     fs::write(partial.join("etc/passwd"), "root:x:0:0::/tmp:/bin/sh\nfarm:x:1000:1000::/tmp:/bin/sh\n")?;
@@ -294,14 +289,16 @@ impl Sandbox {
         command
     }
 
-    /// Shows that sandboxes can be made on this machine, and that the programs run in them.
+    /// Shows that sandboxes can be made on this machine, also in one another, and that the programs run in them.
     fn versions(&self) -> Result<String> {
+        let nested =
+            ["bwrap", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "buildbox-worker", "--version"];
         let python = "import sys, buildgrid.server; print('Python', sys.version.split()[0])";
-        let calls: [&[&str]; 3] =
-            [&["buildbox-worker", "--version"], &["psql", "--version"], &["python3", "-c", python]];
+        let calls: [(bool, &[&str]); 3] =
+            [(false, &nested), (true, &["psql", "--version"]), (true, &["python3", "-c", python])];
         let mut found = vec![BUILDGRID.to_owned()];
-        for call in calls {
-            found.push(read(self.enter(false).args(call))?.trim().to_owned());
+        for (user, call) in calls {
+            found.push(read(self.enter(user).args(call))?.trim().to_owned());
         }
         Ok(found.join(", "))
     }
