@@ -1,6 +1,6 @@
 //! `cargo xtask farm`: a release through a real farm of several workers, of which one is killed at work. In: programs,
 //! and a farm that is set up on this machine. Out: what was seen, and an error if that release is not byte by byte the
-//! one made here. Opt-in: it downloads 100 MB, and is skipped where that, or a sandbox, is not to be had.
+//! one made here. Opt-in: it downloads 150 MB, and is skipped where that, or a sandbox, is not to be had.
 
 use crate::shell::{root, run as run_program, tools};
 use anyhow::{Context, Result, ensure};
