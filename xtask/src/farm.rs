@@ -33,15 +33,13 @@ const LIMIT: Duration = Duration::from_secs(600);
 pub(crate) fn run(args: &Args) -> Result<()> {
     let begun = Instant::now();
     let sandbox = match servers::install() {
-        Ok((sandbox, versions)) => {
-            println!("farm: {versions}; {} s", begun.elapsed().as_secs());
-            sandbox
-        }
+        Ok(sandbox) => sandbox,
         Err(error) => {
             println!("skipped: {error:#}");
             return Ok(());
         }
     };
+    println!("farm: {}; {} s", sandbox.versions()?, begun.elapsed().as_secs());
     let programs = match &args.programs {
         Some(directory) => directory.canonicalize().with_context(|| format!("no {}", directory.display()))?,
         None => {

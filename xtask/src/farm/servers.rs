@@ -69,12 +69,15 @@ pub(super) struct JobState {
     pub(super) tries: u32,
 }
 
-/// Installs what is not there yet; what it is.
-pub(super) fn install() -> Result<(Sandbox, String)> {
+/// Installs what is not there yet. An error says why there can be no farm on this machine.
+pub(super) fn install() -> Result<Sandbox> {
     ensure!(std::env::consts::ARCH == "x86_64", "its programs are installed for x86-64 alone");
     for (package, program) in [("bubblewrap", "bwrap"), ("util-linux", "setpriv")] {
         setup::install_program(package, program)?;
     }
+    let sandboxed =
+        read(Command::new("bwrap").args(["--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"]));
+    sandboxed.context("this machine makes no sandboxes")?;
     let system = directory().join("system");
     if !system.exists() {
         let [first, second] = SUITES;
@@ -92,9 +95,7 @@ pub(super) fn install() -> Result<(Sandbox, String)> {
         setup::pip_install(&[&options[..], &["--python-version", &python, BUILDGRID]].concat(), &partial)?;
         fs::rename(&partial, &buildgrid)?;
     }
-    let sandbox = Sandbox::new(Installation { system, buildgrid })?;
-    let versions = sandbox.versions()?;
-    Ok((sandbox, versions))
+    Sandbox::new(Installation { system, buildgrid })
 }
 
 fn directory() -> PathBuf {
@@ -112,6 +113,10 @@ fn unpack_system(suite: &str, whole: &Path) -> Result<()> {
     // Nobody ran the packages' scripts, which would have made users.
     fs::write(partial.join("etc/passwd"), "root:x:0:0::/tmp:/bin/sh\nfarm:x:1000:1000::/tmp:/bin/sh\n")?;
     fs::write(partial.join("etc/group"), "root:x:0:\nfarm:x:1000:\n")?;
+    // Nor the directories that a sandbox lays something over.
+    for directory in ["dev", "opt", "proc", "srv", "tmp"] {
+        fs::create_dir_all(partial.join(directory))?;
+    }
     fs::rename(&partial, whole).with_context(|| format!("could not put {} in place", whole.display()))
 }
 
@@ -289,8 +294,8 @@ impl Sandbox {
         command
     }
 
-    /// Shows that sandboxes can be made on this machine, also in one another, and that the programs run in them.
-    fn versions(&self) -> Result<String> {
+    /// Shows that the programs run, also in a sandbox in the sandbox.
+    pub(super) fn versions(&self) -> Result<String> {
         let nested =
             ["bwrap", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "buildbox-worker", "--version"];
         let python = "import sys, buildgrid.server; print('Python', sys.version.split()[0])";
