@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-mod debian;
+pub(crate) mod debian;
 mod rust;
 
 /// An architecture that this machine only emulates.

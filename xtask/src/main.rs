@@ -7,6 +7,7 @@ use std::process::ExitCode;
 mod bench;
 mod corpus;
 mod dist;
+mod farm;
 mod foreign;
 mod guests;
 mod prove;
@@ -41,6 +42,8 @@ enum Command {
     Prove(prove::Args),
     /// Rebuild the guests in tests/guests from their sources and compare them with what is checked in.
     Guests(guests::Args),
+    /// Make a release on a real farm of several workers, kill one of them at work, and compare with a local release.
+    Farm(farm::Args),
     /// Download the pinned real-world modules and compile all of them for all targets.
     Corpus(corpus::Args),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Foreign(args) => foreign::run_foreign(&args),
         Command::Prove(args) => prove::run_prove(&args),
         Command::Guests(args) => guests::run(args),
+        Command::Farm(args) => farm::run(&args),
         Command::Corpus(args) => corpus::run(args),
     };
     match result {

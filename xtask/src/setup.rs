@@ -48,6 +48,11 @@ pub(crate) fn install_cross_compiler(arch: &str, debian: &str) -> Result<()> {
     apt_install(&[&format!("gcc-{arch}-linux-gnu"), &format!("libc6-dev-{debian}-cross")])
 }
 
+/// One program that a command calls.
+pub(crate) fn install_program(package: &str, program: &str) -> Result<()> {
+    if on_path(program) { Ok(()) } else { apt_install(&[package]) }
+}
+
 /// Whether a directory of PATH holds the program.
 pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -134,6 +139,6 @@ pub(crate) fn pip_install(packages: &[&str], directory: &std::path::Path) -> Res
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(directory);
     // Debian's pip refuses every installation outside a virtual environment, also into a directory of one's own.
-    pip.env("PIP_BREAK_SYSTEM_PACKAGES", "1");
+    pip.env("PIP_BREAK_SYSTEM_PACKAGES", "1").env("PIP_ROOT_USER_ACTION", "ignore");
     run(pip.args(packages))
 }

@@ -220,12 +220,14 @@ pub enum RemoteError {
 pub enum Deadline {
     /// The action ran for longer than its timeout.
     Action,
-    /// No worker took it.
+    /// No worker took it, nor had one any other of our actions.
     Queue,
     /// Queue and action together: the remote doesn't say in which of both it is.
     QueueAndAction,
     /// Everything together.
     Total,
+    /// The same, and in the end it waited for a worker.
+    TotalInQueue,
 }
 
 impl fmt::Display for Deadline {
@@ -235,6 +237,7 @@ impl fmt::Display for Deadline {
             Deadline::Queue => "no worker took the action",
             Deadline::QueueAndAction => "the action neither ended nor was its stage reported",
             Deadline::Total => "the execution took too long in all",
+            Deadline::TotalInQueue => "the execution took too long in all, and still waited for a worker",
         })
     }
 }
@@ -315,6 +318,10 @@ impl RemoteError {
                 "does the remote still run? If so, give queue and action more time"
             }
             RemoteError::Deadline { deadline: Deadline::Total, .. } => "give the execution more time in all",
+            RemoteError::Deadline { deadline: Deadline::TotalInQueue, .. } => {
+                "are there workers with the action's platform properties, and enough of them? If so, give the execution \
+                 more time in all"
+            }
             RemoteError::TooManyRetries { .. } => "the remote or the way to it is not well: look at its log",
             RemoteError::Refused { .. } => "the words after the code are the remote's own: look at its log",
             RemoteError::Nonsense { .. } => "is this a Remote Execution API server?",

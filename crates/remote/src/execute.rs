@@ -11,10 +11,11 @@ use crate::operation::{Answer, Operation};
 use crate::options::Deadlines;
 use crate::results::{Outcome, outcome, stderr};
 use crate::retry::{Budget, describe};
+use crate::workers::Workers;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::longrunning::CancelOperationRequest;
 use bazel_remote_apis::google::longrunning::operations_client::OperationsClient;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -58,6 +59,7 @@ pub(crate) struct Execution {
     pub(crate) endpoint: Endpoint,
     pub(crate) instance: String,
     pub(crate) skip_cache_lookup: bool,
+    pub(crate) workers: Workers,
 }
 
 impl Execution {
@@ -70,11 +72,21 @@ impl Execution {
         on_stage: &mut dyn FnMut(Stage),
     ) -> Result<Outcome, RemoteError> {
         let running = RefCell::new(None);
+        let in_queue = Cell::new(false);
+        let on_stage = &mut |stage| {
+            // A connection that breaks moves no queue.
+            if !matches!(stage, Stage::Retrying { .. }) {
+                in_queue.set(matches!(stage, Stage::Queued | Stage::Requeued));
+            }
+            on_stage(stage);
+        };
         let total = self.deadlines().total;
         let result = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(RemoteError::Cancelled),
-            () = tokio::time::sleep(total) => Err(self.too_late(Deadline::Total, total)),
+            () = tokio::time::sleep(total) => {
+                Err(self.too_late(if in_queue.get() { Deadline::TotalInQueue } else { Deadline::Total }, total))
+            }
             result = self.run(cas, action, &running, on_stage) => result,
         };
         if let (Err(RemoteError::Cancelled | RemoteError::Deadline { .. }), Some(name)) = (&result, running.take()) {

@@ -40,6 +40,7 @@ mod results;
 
 mod execute;
 mod operation;
+mod workers;
 
 mod cancel;
 mod error;

@@ -6,6 +6,7 @@ use crate::channel::{MESSAGE_SIZE_BYTES_MAX, inner};
 use crate::error::{Deadline, RemoteError};
 use crate::execute::{Execution, Stage};
 use crate::retry::{Budget, describe, may_pass};
+use crate::workers::{Busy, Workers};
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::{longrunning, protobuf, rpc};
 use longrunning::operation::Result as Ended;
@@ -13,6 +14,7 @@ use prost::Message;
 use reapi::execution_client::ExecutionClient;
 use reapi::execution_stage::Value as Reported;
 use std::cell::RefCell;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
@@ -42,6 +44,8 @@ pub(crate) struct Operation<'a, 'b> {
 struct Watch {
     stage: Option<Reported>,
     since: Instant,
+    /// While a worker has it.
+    _busy: Option<Busy>,
 }
 
 enum Broken {
@@ -54,7 +58,7 @@ enum Broken {
 impl Operation<'_, '_> {
     /// Follows it over as many connections as it takes.
     pub(crate) async fn follow(&mut self, on_stage: &mut dyn FnMut(Stage)) -> Result<Answer, RemoteError> {
-        let mut watch = Watch { stage: None, since: Instant::now() };
+        let mut watch = Watch::begin();
         loop {
             let name = self.running.borrow().clone();
             let call = if name.is_some() { "WaitExecution" } else { "Execute" };
@@ -72,7 +76,7 @@ impl Operation<'_, '_> {
                 // The remote has lost the operation, or can't wait for one: Execute finds it if it is there.
                 Code::NotFound | Code::Unimplemented if name.is_some() => {
                     self.running.take();
-                    watch = Watch { stage: None, since: Instant::now() };
+                    watch = Watch::begin();
                     let lost = Status::unavailable(format!("the operation is lost: {}", describe(&status)));
                     self.budget.after(url, call, &lost).await?;
                 }
@@ -115,7 +119,7 @@ impl Operation<'_, '_> {
                 return Ok(operation);
             }
             if let Some(stage) = operation.metadata.as_ref().and_then(reported) {
-                watch.report(stage, on_stage);
+                watch.report(stage, &self.execution.workers, on_stage);
             }
         }
         Err(Broken::Stream(Status::unavailable("the stream ended before the operation")))
@@ -135,9 +139,18 @@ impl Operation<'_, '_> {
     /// Waits for the next message as long as the stage allows.
     async fn in_time<T>(&self, watch: &Watch, next: impl Future<Output = Result<T, Status>>) -> Result<T, Broken> {
         let (deadline, limit) = self.limit(watch.stage);
-        match timeout(limit.saturating_sub(watch.since.elapsed()), next).await {
-            Ok(next) => next.map_err(Broken::Stream),
-            Err(_) => Err(Broken::For(self.execution.too_late(deadline, limit))),
+        let mut next = pin!(next);
+        let mut left = limit.saturating_sub(watch.since.elapsed());
+        loop {
+            if let Ok(next) = timeout(left, &mut next).await {
+                return next.map_err(Broken::Stream);
+            }
+            // A queue that others of ours are leaving moves.
+            let idle = self.execution.workers.idle_since(watch.since).elapsed();
+            if deadline != Deadline::Queue || idle >= limit {
+                return Err(Broken::For(self.execution.too_late(deadline, limit)));
+            }
+            left = limit - idle;
         }
     }
 
@@ -176,7 +189,11 @@ impl Operation<'_, '_> {
 }
 
 impl Watch {
-    fn report(&mut self, stage: Reported, on_stage: &mut dyn FnMut(Stage)) {
+    fn begin() -> Watch {
+        Watch { stage: None, since: Instant::now(), _busy: None }
+    }
+
+    fn report(&mut self, stage: Reported, workers: &Workers, on_stage: &mut dyn FnMut(Stage)) {
         if self.stage == Some(stage) {
             return;
         }
@@ -187,7 +204,8 @@ impl Watch {
             (_, Reported::Executing) => on_stage(Stage::Executing),
             (_, Reported::Unknown | Reported::Completed) => {}
         }
-        *self = Watch { stage: Some(stage), since: Instant::now() };
+        let _busy = (stage == Reported::Executing).then(|| workers.busy());
+        *self = Watch { stage: Some(stage), since: Instant::now(), _busy };
     }
 }
 

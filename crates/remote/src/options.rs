@@ -156,7 +156,8 @@ pub struct Deadlines {
     pub connect: Duration,
     /// Until a call is answered, or until the next bytes of a blob arrive. Then it is tried again.
     pub call: Duration,
-    /// How long an action may wait for a worker, from each time that it is queued.
+    /// How long an action may wait for a worker, from each time that it is queued, and while no worker has any other
+    /// action of ours: a queue that moves may be long.
     pub queue: Duration,
     /// What a worker may need for fetching inputs and storing outputs, beyond the action's own timeout.
     pub transfer: Duration,

@@ -12,6 +12,7 @@ use crate::execute::{Execution, Stage};
 use crate::options::Options;
 use crate::results::{Outcome, Results};
 use crate::retry::printable;
+use crate::workers::Workers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tokio::runtime::{Builder, Runtime};
@@ -137,6 +138,7 @@ async fn open(options: &Options) -> Result<(Cas, Results, Option<Execution>), Re
         endpoint: of(url).0,
         instance: instance.clone(),
         skip_cache_lookup: options.skip_cache_lookup,
+        workers: Workers::default(),
     });
     Ok((cas, results, execution))
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// apt with its own idea of which packages there are.
-pub(super) struct Apt {
+pub(crate) struct Apt {
     directory: PathBuf,
     architectures: Vec<String>,
 }
@@ -42,7 +42,7 @@ pub(super) fn emulators(directory: &Path, architectures: &[&str]) -> Result<BTre
 
 impl Apt {
     /// Reads the lists of these suites, each for these architectures.
-    pub(super) fn with(directory: &Path, suites: &[(&str, &[&str])]) -> Result<Apt> {
+    pub(crate) fn with(directory: &Path, suites: &[(&str, &[&str])]) -> Result<Apt> {
         need("apt-get")?;
         let mirror = mirror()?;
         for part in ["lists/partial", "cache/archives/partial", "state", "sources.d", "packages"] {
@@ -66,7 +66,7 @@ impl Apt {
     }
 
     /// `apt-get` or `apt-cache`, in its own directory.
-    pub(super) fn call(&self, program: &str) -> Command {
+    pub(crate) fn call(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let mut option = |key: &str, value: &dyn std::fmt::Display| {
             command.arg("-o").arg(format!("{key}={value}"));
@@ -91,10 +91,25 @@ impl Apt {
     pub(super) fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         let into = self.directory.join("packages");
         run(self.call("apt-get").arg("download").args(packages).current_dir(&into))?;
-        let mut files: Vec<_> = fs::read_dir(&into)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+        let files = packages_in(&into)?;
         ensure!(files.len() >= packages.len(), "{} of {} packages came", files.len(), packages.len());
         Ok(files)
+    }
+
+    /// Downloads what apt would install on an empty machine for these, and unpacks it: a system to be entered. No
+    /// package's own scripts are run.
+    pub(crate) fn unpack_system(&self, packages: &[&str], into: &Path) -> Result<()> {
+        let mut install = self.call("apt-get");
+        run(install
+            .args(["install", "--yes", "--download-only", "--no-install-recommends", "base-files"])
+            .args(packages))?;
+        let mut files = packages_in(&self.directory.join("cache/archives"))?;
+        // `base-files` makes /lib a link to /usr/lib: whatever came before it would make a directory of that.
+        files.sort_by_key(|file| {
+            !file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("base-files_"))
+        });
+        fs::create_dir_all(into)?;
+        files.iter().try_for_each(|file| unpack(file, into))
     }
 
     /// What the package depends on, and what that does, down to the last: names without an architecture.
@@ -108,6 +123,12 @@ impl Apt {
         names.dedup();
         Ok(names)
     }
+}
+
+fn packages_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<_> = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    Ok(files)
 }
 
 /// Where this machine's apt gets its packages from: the other suites lie beside its own.

@@ -9,7 +9,8 @@ use bazel_remote_apis::google::{protobuf, rpc};
 use isomer_remote::{Deadline, Options, RemoteError, Stage};
 use prost::Message;
 use reapi::execution_stage::Value;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn any(name: &str, message: &impl Message) -> protobuf::Any {
     let type_url = format!("type.googleapis.com/build.bazel.remote.execution.v2.{name}");
@@ -103,6 +104,51 @@ fn the_queue_has_a_deadline_of_its_own() {
     assert!(matches!(error, RemoteError::Deadline { deadline: Deadline::Queue, .. }), "{error}");
     assert!(error.to_string().ends_with("no worker took the action, expected at most 0.7 s"), "{error}");
     assert_eq!(proxy.calls("CancelOperation"), 1);
+}
+
+/// A connection may break meanwhile: what is said in the end is still that no worker came.
+#[test]
+fn a_limit_in_all_says_that_it_was_spent_in_the_queue() {
+    let Some(casd) = Casd::start() else { return };
+    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+        "Execute" => Verdict::Say(vec![at(Value::Queued)]),
+        "WaitExecution" => Verdict::SayAndHang(vec![at(Value::Queued)]),
+        _ => Verdict::Forward,
+    });
+    let mut options = options(proxy.address);
+    options.deadlines.total = Duration::from_secs(2);
+    let action = action("time result", &["result"]).build().unwrap();
+    let error = connect(&options).execute(&action, |_| ()).unwrap_err();
+    assert!(matches!(error, RemoteError::Deadline { deadline: Deadline::TotalInQueue, .. }), "{error}");
+    assert_eq!(proxy.calls("CancelOperation"), 1);
+}
+
+/// With more actions than a farm has workers, the last waits until the others are done.
+#[test]
+fn a_queue_that_moves_is_waited_for() {
+    let Some(casd) = Casd::start() else { return };
+    let proxy = GrpcProxy::start(casd.address, |call| match (call.method.as_str(), call.before) {
+        ("Execute", 0) => Verdict::SayAndHang(vec![at(Value::Executing)]),
+        ("Execute", _) => Verdict::SayAndHang(vec![at(Value::Queued)]),
+        _ => Verdict::Forward,
+    });
+    let mut options = options(proxy.address);
+    options.deadlines.transfer = Duration::ZERO;
+    options.deadlines.queue = Duration::from_millis(700);
+    let remote = connect(&options);
+    let execute = |deadline, timeout| {
+        let mut action = action("time result", &["result"]);
+        action.timeout = timeout;
+        let error = remote.execute(&action.build().unwrap(), |_| ()).unwrap_err();
+        assert!(matches!(error, RemoteError::Deadline { deadline: found, .. } if found == deadline), "{error}");
+        Instant::now()
+    };
+    thread::scope(|scope| {
+        let first = scope.spawn(|| execute(Deadline::Action, Duration::from_secs(3)));
+        thread::sleep(Duration::from_millis(500));
+        let queued = execute(Deadline::Queue, Duration::from_secs(60));
+        assert!(queued >= first.join().unwrap() + Duration::from_millis(600), "it did not wait for the first");
+    });
 }
 
 /// Some engines ignore an action's timeout.
