@@ -133,11 +133,7 @@ impl Row {
     /// As the table in README.md shows it.
     pub fn in_words(&self) -> String {
         let place = match (&self.emulator, &self.cpu, &self.why) {
-            (Some(emulator), Some(cpu), _) => {
-                // Long lists of what is switched off say no more than the CPU's name.
-                let cpu = cpu.split(",zba=").next().unwrap_or(cpu);
-                format!("`qemu-{emulator} -cpu {cpu}`")
-            }
+            (Some(emulator), Some(cpu), _) => format!("`qemu-{emulator} -cpu {cpu}`"),
             (_, _, Some(why)) => format!("on machines that have it; {why}"),
             _ => "every machine".to_owned(),
         };
