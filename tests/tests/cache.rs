@@ -207,7 +207,7 @@ fn what_others_could_have_written_is_not_believed() {
         chmod("0700", "cache/v1/actions");
     }
     // With its directories closed again, the files in them still are as somebody may have left them.
-    for path in ["cache", "cache/v1", "cache/v1/artifacts", "cache/v1/profiles"] {
+    for path in ["cache", "cache/v1", "cache/v1/artifacts", "cache/v1/functions", "cache/v1/profiles"] {
         chmod("0700", path);
     }
     let ran = farm.isomer("release --json -o mended").ok();

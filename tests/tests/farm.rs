@@ -40,6 +40,18 @@ fn a_job_that_takes_too_much_is_one_failed_cell() {
     assert_snapshot!("limit_malformed", farm.shown(&ran));
 }
 
+/// What one job may take is no matter of how its worker begins the next.
+#[test]
+fn a_limit_that_is_enough_is_enough_each_time() {
+    let farm = Farm::set_up();
+    for _ in 0..4 {
+        let compile = "compile numbers.wasm matmul.wasm traps.wasm -t all --no-cache --out-dir out --job-memory 64MiB";
+        let ran = farm.isomer(compile).run();
+        // Not every target has SIMD.
+        assert!(!ran.stderr().contains("--job-memory") && !ran.stderr().contains("worker"), "{ran}");
+    }
+}
+
 #[test]
 fn with_fail_fast_nothing_begins_after_a_failure() {
     let farm = Farm::set_up();

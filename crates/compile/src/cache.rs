@@ -7,6 +7,7 @@
 //! DIR/v1/actions/HEX.json     a job's digest → an Entry, sealed with its own digest
 //! DIR/v1/artifacts/HEX        a layer, named by its digest
 //! DIR/v1/profiles/HEX.json    what was in effect in a profile, named by its digest: to say later what has changed
+//! DIR/v1/functions/HEX        one module's functions for one profile, where somebody wants to compile it after an edit
 //! ```
 //! Any number of processes use it at once without a lock: files appear under their names by renaming, are never changed,
 //! and are looked at only through their digests. Nothing is flushed to disk: what a power failure tears is found by its
@@ -15,9 +16,12 @@
 //! not believed.
 
 mod collect;
+mod functions;
 mod ownership;
 
 pub use collect::{Collected, Usage};
+pub use functions::Functions;
+pub(crate) use functions::{FunctionsUse, Pack};
 pub use ownership::Writer;
 
 use isomer_contract::manifest::Blob;
@@ -134,7 +138,7 @@ impl Cache {
     /// When that cannot be, or others can write to one of its directories.
     pub fn open(dir: &Path) -> Result<Cache, CacheError> {
         let cache = Cache { dir: dir.to_owned(), full: false.into(), grown: false.into() };
-        let parts = ["actions", "artifacts", "profiles"].map(|name| cache.place(name));
+        let parts = ["actions", "artifacts", "functions", "profiles"].map(|name| cache.place(name));
         for path in [dir.to_owned(), dir.join("v1")].iter().chain(&parts) {
             own_directory(path, dir)?;
         }
@@ -142,7 +146,7 @@ impl Cache {
         if !tag.exists() {
             // Without it the cache works as well.
             let text = "Signature: 8a477f597d28d172789f06886806bc55\n# isomer's cache: safe to remove\n";
-            let _ = cache.write(&tag, text.as_bytes());
+            let _ = write_file(&tag, text.as_bytes());
         }
         Ok(cache)
     }
@@ -209,9 +213,9 @@ impl Cache {
     /// tried, and nothing more is said.
     pub fn put(&self, job: Digest, entry: &Entry, layer: &[u8]) -> Result<(), CacheError> {
         self.try_to_write(|| {
-            self.write(&self.artifact(entry), layer)?;
+            write_file(&self.artifact(entry), layer)?;
             let sealed = Sealed { job, entry: *entry, seal: seal(job, entry) };
-            self.write(&self.action(job), canonical_json(&sealed).as_bytes())
+            write_file(&self.action(job), canonical_json(&sealed).as_bytes())
         })
     }
 
@@ -221,7 +225,7 @@ impl Cache {
         if path.exists() {
             Ok(())
         } else {
-            self.try_to_write(|| self.write(&path, canonical_json(effective).as_bytes()))
+            self.try_to_write(|| write_file(&path, canonical_json(effective).as_bytes()))
         }
     }
 
@@ -245,19 +249,6 @@ impl Cache {
             Err(error) => Err(error),
         }
     }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-        // Without the temporary file's name.
-        let error = |error: io::Error| {
-            let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            CacheError::Io { action: "write", path: path.to_owned(), source }
-        };
-        let directory = path.parent().expect("every file is in one of the cache's directories");
-        let mut file = tempfile::Builder::new().prefix(collect::TEMPORARY).tempfile_in(directory).map_err(error)?;
-        file.write_all(bytes).map_err(error)?;
-        file.persist(path).map_err(|persist| error(persist.error))?;
-        Ok(())
-    }
 }
 
 /// Packs an artifact for the cache and for a release.
@@ -270,6 +261,20 @@ pub fn pack_entry(artifact: &[u8], code: Digest) -> io::Result<(Entry, Vec<u8>)>
 fn damaged(path: PathBuf, problem: String) -> CacheError {
     let _ = fs::remove_file(&path);
     CacheError::Damaged { path, problem }
+}
+
+/// A file appears under its name when it is whole.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    // Without the temporary file's name.
+    let error = |error: io::Error| {
+        let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        CacheError::Io { action: "write", path: path.to_owned(), source }
+    };
+    let directory = path.parent().expect("every file is in one of the cache's directories");
+    let mut file = tempfile::Builder::new().prefix(collect::TEMPORARY).tempfile_in(directory).map_err(error)?;
+    file.write_all(bytes).map_err(error)?;
+    file.persist(path).map_err(|persist| error(persist.error))?;
+    Ok(())
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {

@@ -1,13 +1,14 @@
 //! In: a [`Job`]. Out: the bytes of its artifact, or why there are none. An artifact, wherever it was made, is read
 //! back and must ask for exactly what the profile promised; a panic in the code generator is an error of this one job.
 
+use crate::cache::Pack;
 use crate::{Input, Job, passes};
 use isomer_contract::settings::{OptLevel, RegallocAlgorithm, Settings, Strategy};
 use isomer_contract::{Hinted, Kind, Profile, Requirements, artifact::Artifact, engine_config, isa};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::{any, panic, thread};
 use wasmtime::{Config, Engine};
 
@@ -76,6 +77,11 @@ pub struct Compiler {
 impl Compiler {
     /// Sets wasmtime up to generate code for `profile` and nothing else: no setting comes from this machine.
     pub fn new(profile: &Profile) -> Result<Compiler, CodegenError> {
+        Compiler::with_functions(profile, None)
+    }
+
+    /// The same, that takes functions over which were compiled before. An artifact has the same bytes.
+    pub(crate) fn with_functions(profile: &Profile, functions: Option<Arc<Pack>>) -> Result<Compiler, CodegenError> {
         let refuse = |reason: String| CodegenError::Configuration { target: profile.name.clone(), reason };
         // Modules and components are told the same.
         let promised = Requirements::of_profile(profile, Kind::Module);
@@ -83,6 +89,9 @@ impl Compiler {
         // An explicit target, even this machine's own, keeps the machine's CPU out of the artifact.
         config.target(&profile.triple.to_string()).map_err(|error| refuse(format!("{error:#}")))?;
         set_code_generation(&mut config, profile);
+        if let Some(functions) = functions {
+            config.enable_incremental_compilation(functions).map_err(|error| refuse(format!("{error:#}")))?;
+        }
         let engine = Engine::new(&config).map_err(|error| refuse(format!("{error:#}")))?;
         Ok(Compiler { profile: profile.clone(), engine })
     }

@@ -43,7 +43,7 @@ impl Cache {
     /// What it holds.
     pub fn usage(&self) -> Result<Usage, CacheError> {
         let mut usage = Usage::default();
-        for name in ["actions", "artifacts", "profiles"] {
+        for name in ["actions", "artifacts", "functions", "profiles"] {
             for file in self.files(name)? {
                 usage.size_bytes += file.size_bytes;
                 usage.jobs += u64::from(name == "actions");
@@ -70,6 +70,10 @@ impl Cache {
             }
             actions.push((file, artifact));
         }
+        // Nobody waits for these: what is gone is compiled again.
+        for file in self.files("functions")? {
+            actions.push((file, None));
+        }
         // What a killed process left, and what no job names.
         for (file, _) in artifacts.values().filter(|(file, users)| *users == 0 && old(file)) {
             remove(file, &mut removed)?;
@@ -83,7 +87,7 @@ impl Cache {
                 break;
             }
             remove(&file, &mut removed)?;
-            removed.jobs += 1;
+            removed.jobs += u64::from(file.path.starts_with(self.place("actions")));
             size_bytes -= file.size_bytes;
             let Some((file, users)) = artifact.and_then(|path| artifacts.get_mut(&path)) else { continue };
             *users -= 1;

@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_cache_with_a_directory_that_others_write_to_is_not_used() {
         let (_directory, cache) = cache_with(&["a"]);
-        for name in ["", "v1", "v1/actions", "v1/artifacts", "v1/profiles"] {
+        for name in ["", "v1", "v1/actions", "v1/artifacts", "v1/functions", "v1/profiles"] {
             let path = cache.dir().join(name);
             for (open, who) in
                 [(0o777, "everybody"), (0o702, "everybody"), (0o770, "the group "), (0o1777, "everybody")]
@@ -137,7 +137,7 @@ mod tests {
     fn what_it_makes_is_of_its_user_alone() {
         let (_directory, cache) = cache_with(&["a"]);
         let entry = cache.find(Digest::of(b"a")).unwrap().unwrap();
-        for name in ["", "v1", "v1/actions", "v1/artifacts", "v1/profiles"] {
+        for name in ["", "v1", "v1/actions", "v1/artifacts", "v1/functions", "v1/profiles"] {
             assert_eq!(mode(&cache.dir().join(name)), 0o700, "{name}");
         }
         let files = [cache.action(Digest::of(b"a")), cache.artifact(&entry), cache.dir().join("CACHEDIR.TAG")];

@@ -2,6 +2,7 @@
 
 use super::farming::{duration, warn};
 use isomer_compile::VERSION;
+use isomer_compile::cache::Functions;
 use isomer_compile::farm::{Bounded, Executor, Limits, Pool, RemoteFarm, RemoteSetup};
 use isomer_remote::{Blob, ClientCertificate, Header, Options, Tls, Tool};
 use isomer_terminal::Failure;
@@ -69,8 +70,13 @@ pub(super) struct RemoteOptions {
 
 impl RemoteOptions {
     /// Workers of this machine within `limits`, behind the remote if one is wanted.
-    pub(super) fn connect(&self, limits: Limits, stop: &Arc<AtomicBool>) -> Result<Box<dyn Executor>, Failure> {
-        let local = || Pool::new(limits, stop.clone());
+    pub(super) fn connect(
+        &self,
+        limits: Limits,
+        stop: &Arc<AtomicBool>,
+        functions: Option<&Arc<Functions>>,
+    ) -> Result<Box<dyn Executor>, Failure> {
+        let local = || Pool::new(limits, stop.clone()).with_functions(functions.cloned());
         let Some(url) = self.remote_cache.as_ref().or(self.remote_exec.as_ref()) else { return Ok(Box::new(local())) };
         let mut options = Options::new(url);
         options.execution = self.remote_exec.clone();

@@ -3,6 +3,7 @@
 use super::protocol::{Answer, Request, read_frame, write_frame};
 use super::{Done, Executor, JobFailure};
 use crate::Job;
+use crate::cache::Functions;
 use crate::codegen::CodegenError;
 use crate::schedule::STACK_SIZE_BYTES;
 use isomer_contract::Size;
@@ -38,13 +39,21 @@ pub struct Pool {
     limits: Limits,
     /// Set when somebody asks to stop: every running job ends then.
     stop: Arc<AtomicBool>,
+    /// What was compiled before of modules that were edited since.
+    functions: Option<Arc<Functions>>,
     idle: Mutex<Vec<Worker>>,
 }
 
 impl Pool {
     /// A pool without workers yet. They are this program, so it must be `isomer`: its command `worker` is called.
     pub fn new(limits: Limits, stop: Arc<AtomicBool>) -> Pool {
-        Pool { limits, stop, idle: Mutex::default() }
+        Pool { limits, stop, functions: None, idle: Mutex::default() }
+    }
+
+    /// The same, that compiles no function again that `functions` have.
+    #[must_use]
+    pub fn with_functions(self, functions: Option<Arc<Functions>>) -> Pool {
+        Pool { functions, ..self }
     }
 
     /// A worker that waits, or a new one.
@@ -64,8 +73,9 @@ impl Pool {
         };
         let others_before = worker.jobs > 0;
         match worker.ask(request, wasm, self.limits.time, &self.stop) {
-            Ok((Answer::Done, artifact)) => {
+            Ok((Answer::Done(used), artifact)) => {
                 self.give_back(worker);
+                self.functions.iter().for_each(|functions| functions.count(&used));
                 Attempt::of(Ok(artifact))
             }
             Ok((Answer::Failed(CodegenError::Panicked(text) | CodegenError::Compile(text)), _))
@@ -116,6 +126,7 @@ impl Executor for Pool {
             target: job.profile.name.clone(),
             profile: job.profile.to_toml(),
             threads,
+            functions: self.functions.as_ref().and_then(|functions| functions.path(job)),
         };
         let mut again = true;
         loop {

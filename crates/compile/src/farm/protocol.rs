@@ -1,6 +1,7 @@
 //! The frames between a pool and its workers: the size of a header, the header as JSON, the size of a body, the body.
 //! Both ends are the same program, and nothing of it is ever stored.
 
+use crate::cache::FunctionsUse;
 use crate::codegen::CodegenError;
 use isomer_contract::Digest;
 use serde::de::DeserializeOwned;
@@ -20,13 +21,15 @@ pub(super) struct Request {
     pub(super) profile: String,
     /// How many threads generate code.
     pub(super) threads: usize,
+    /// Where functions are that were compiled before.
+    pub(super) functions: Option<String>,
 }
 
 /// What became of it; the body is the artifact.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// The artifact follows.
-    Done,
+    Done(FunctionsUse),
     /// There is none.
     Failed(CodegenError),
     /// The worker could not begin.
@@ -78,10 +81,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_a_cut_is_an_error() {
         let mut stream = Vec::new();
-        write_frame(&mut stream, &Answer::Done, b"artifact").unwrap();
+        write_frame(&mut stream, &Answer::Done(FunctionsUse::default()), b"artifact").unwrap();
         write_frame(&mut stream, &Answer::Failed(CodegenError::Compile("no".to_owned())), b"").unwrap();
         let mut from = stream.as_slice();
-        assert!(matches!(read_frame(&mut from), Ok(Some((Answer::Done, body))) if body == b"artifact"));
+        assert!(matches!(read_frame(&mut from), Ok(Some((Answer::Done(_), body))) if body == b"artifact"));
         assert!(matches!(read_frame(&mut from), Ok(Some((Answer::Failed(_), _)))));
         assert!(matches!(read_frame::<Answer>(&mut from), Ok(None)));
         for length in 4..20 {

@@ -4,6 +4,7 @@
 
 use super::JobFailure;
 use super::protocol::{Answer, Request, read_frame, write_frame};
+use crate::cache::{FunctionsUse, Pack};
 use crate::codegen::{self, CodegenError, THREAD_NAME};
 use crate::schedule::{STACK_SIZE_BYTES, default_parallelism};
 use crate::{Compiler, Input, Job};
@@ -11,7 +12,7 @@ use isomer_contract::profile::{Profile, ProfileText};
 use isomer_contract::{Digest, Size};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::{fs, io, process, thread};
 
 /// Does jobs until nobody sends more. `memory` is what one job may take beside the worker itself.
@@ -36,12 +37,9 @@ pub fn serve(memory: Option<Size>) -> io::Result<()> {
     })?;
     let own_bytes = data_bytes()?;
     for (request, wasm) in requests {
-        if let Some(memory) = memory {
-            let stacks = request.threads as u64 * STACK_SIZE_BYTES as u64;
-            limit_data(own_bytes + stacks + memory.0)?;
-        }
-        let (answer, artifact) = match work(&request, wasm) {
-            Ok(artifact) => (Answer::Done, artifact),
+        let limit = memory.map(|memory| own_bytes + request.threads as u64 * STACK_SIZE_BYTES as u64 + memory.0);
+        let (answer, artifact) = match work(&request, wasm, limit) {
+            Ok((artifact, functions)) => (Answer::Done(functions), artifact),
             Err(answer) => (answer, Vec::new()),
         };
         write_frame(&mut io::stdout().lock(), &answer, &artifact)?;
@@ -57,21 +55,29 @@ fn data_bytes() -> io::Result<u64> {
     kibibytes.map(|number| number << 10).ok_or_else(|| io::Error::other("/proc/self/status has no VmData"))
 }
 
-fn limit_data(bytes: u64) -> io::Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Data);
-    let current = Some(maximum.map_or(bytes, |maximum| maximum.min(bytes)));
-    Ok(setrlimit(Resource::Data, Rlimit { current, maximum })?)
+/// Does `work` while all of this process's data may be no more than that many bytes.
+fn within<T>(data_bytes: Option<u64>, work: impl FnOnce() -> T) -> io::Result<T> {
+    let Some(bytes) = data_bytes else { return Ok(work()) };
+    let before = getrlimit(Resource::Data);
+    let current = Some(before.current.map_or(bytes, |current| current.min(bytes)));
+    setrlimit(Resource::Data, Rlimit { current, maximum: before.maximum })?;
+    let done = work();
+    setrlimit(Resource::Data, before)?;
+    Ok(done)
 }
 
-fn work(request: &Request, wasm: Vec<u8>) -> Result<Vec<u8>, Answer> {
-    let Request { job, module, target, profile, threads } = request;
+fn work(request: &Request, wasm: Vec<u8>, limit: Option<u64>) -> Result<(Vec<u8>, FunctionsUse), Answer> {
+    let Request { job, module, target, profile, threads, functions } = request;
     let unable = |error: &dyn std::fmt::Display| Answer::Unable(error.to_string());
     let input = Input::from_bytes(Path::new(module), module, wasm).map_err(|error| unable(&error))?;
     let text = ProfileText { name: target.clone(), path: target.clone(), text: profile.clone() };
     let profile = Profile::resolve(&text, &|_| None).map_err(|error| unable(&error))?;
     let found = Job { input: &input, profile: &profile }.digest();
     same_job(found, *job)?;
-    generate(&input, &profile, *threads).map_err(|error| unable(&error))?.map_err(Answer::Failed)
+    let pack = functions.as_ref().map(|path| Arc::new(Pack::read(Path::new(path))));
+    let generated = generate(&input, &profile, *threads, limit, pack.clone());
+    let artifact = generated.map_err(|error| unable(&error))?.map_err(Answer::Failed)?;
+    Ok((artifact, pack.map(|pack| pack.keep()).unwrap_or_default()))
 }
 
 /// Does one job with all cores, and reads the artifact back: what a worker of a remote farm is for. `profile` is one
@@ -82,22 +88,29 @@ pub fn do_one(wasm: Vec<u8>, profile: String) -> Result<Vec<u8>, JobFailure> {
     let input = Input::from_bytes(Path::new("module"), "module", wasm).map_err(|error| unable(&error))?;
     let text = ProfileText { name: "profile".to_owned(), path: "the profile".to_owned(), text: profile };
     let profile = Profile::resolve(&text, &|_| None).map_err(|error| unable(&error))?;
-    let artifact = generate(&input, &profile, default_parallelism().get()).map_err(|error| unable(&error))??;
+    let generated = generate(&input, &profile, default_parallelism().get(), None, None);
+    let artifact = generated.map_err(|error| unable(&error))??;
     Ok(codegen::read_back(&Job { input: &input, profile: &profile }, artifact)?.bytes)
 }
 
 /// wasmtime compiles on the pool that it is called from.
+///
+/// The limit holds from when the pool stands to when the job is done: to begin threads is no job's to pay for. They have
+/// ended when this returns, so that no two pools have their stacks at once.
 fn generate(
     input: &Input,
     profile: &Profile,
     threads: usize,
-) -> Result<Result<Vec<u8>, CodegenError>, rayon::ThreadPoolBuildError> {
+    data_bytes: Option<u64>,
+    functions: Option<Arc<Pack>>,
+) -> io::Result<Result<Vec<u8>, CodegenError>> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .stack_size(STACK_SIZE_BYTES)
-        .thread_name(|index| format!("{THREAD_NAME}-{index}"))
-        .build()?;
-    Ok(pool.install(|| Compiler::new(profile)?.generate(input)))
+        .thread_name(|index| format!("{THREAD_NAME}-{index}"));
+    let generate = || Compiler::with_functions(profile, functions)?.generate(input);
+    let work = |pool: &rayon::ThreadPool| within(data_bytes, || pool.install(generate));
+    pool.build_scoped(rayon::ThreadBuilder::run, work).map_err(io::Error::other)?
 }
 
 /// That both ends mean the same job: they are one program, so anything else is a bug in how a profile travels.
