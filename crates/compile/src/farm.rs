@@ -9,6 +9,7 @@ mod bounded;
 mod failure;
 mod pool;
 mod protocol;
+mod queue;
 mod remote;
 mod worker;
 

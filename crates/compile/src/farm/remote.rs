@@ -5,6 +5,7 @@
 //! in effect in the profile. No path, time, name or option of this machine enters it, so that whoever has the same
 //! program has the same actions: a cache that one machine fills serves a farm, and the other way round.
 
+use super::queue::Queue;
 use super::{Bounded, Done, Executor, JobFailure};
 use crate::Job;
 use crate::codegen::read_back;
@@ -15,13 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 /// How long a worker may take. The same for everybody: it is part of the action.
 const ACTION_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-/// How often we look whether somebody asked to stop.
-const STOP_INTERVAL: Duration = Duration::from_millis(100);
+/// How often we look whether somebody asked to stop, and whether the farm has been idle for long.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How a remote is made use of.
 pub struct RemoteSetup {
@@ -49,7 +50,9 @@ pub struct RemoteFarm<E> {
     distrust_percent: u8,
     fallback: bool,
     local: Bounded<E>,
-    on_trouble: OnTrouble,
+    on_trouble: Arc<OnTrouble>,
+    /// Where jobs are there.
+    queue: Arc<Queue>,
     /// Ends what is under way there.
     cancel: Cancel,
     /// Whether the farm failed in a way that every other job would meet too, and gets no more.
@@ -75,7 +78,8 @@ impl<E: Executor> RemoteFarm<E> {
     ) -> Result<RemoteFarm<E>, RemoteError> {
         let RemoteSetup { options, tool, platform, distrust_percent, fallback } = setup;
         let cancel = Cancel::new();
-        cancel_when(stop, cancel.clone()).map_err(|error| RemoteError::Options {
+        let (on_trouble, queue) = (Arc::new(on_trouble), Arc::new(Queue::default()));
+        look_after(stop, cancel.clone(), queue.clone(), on_trouble.clone()).map_err(|error| RemoteError::Options {
             what: "the threads of the connection".to_owned(),
             reason: error.to_string(),
             hint: None,
@@ -91,6 +95,7 @@ impl<E: Executor> RemoteFarm<E> {
             // A farm does more jobs at once than this machine could.
             local: if executes { Bounded::by_cores(local) } else { Bounded::new(local, usize::MAX) },
             on_trouble,
+            queue,
             cancel,
             lost: false.into(),
             unusable: false.into(),
@@ -106,7 +111,10 @@ impl<E: Executor> RemoteFarm<E> {
         if lost() {
             return left();
         }
-        let mut outcome = match self.remote.execute(action, |_| {}) {
+        let mut place = self.queue.place();
+        let executed = self.remote.execute(action, |stage| place.saw(&stage, Instant::now()));
+        drop(place);
+        let mut outcome = match executed {
             Ok(outcome) => outcome,
             // The first that notices speaks for all, and ends their waiting.
             Err(error) if error.is_of_every_action() && !self.lost.swap(true, Ordering::Relaxed) => {
@@ -241,15 +249,21 @@ fn failed(error: &RemoteError) -> JobFailure {
     }
 }
 
-/// Signal handlers may not take the lock that a cancellation takes, so somebody has to look.
-fn cancel_when(stop: Arc<AtomicBool>, cancel: Cancel) -> io::Result<()> {
+/// Signal handlers may not take the lock that a cancellation takes, and nobody hears of a farm that does nothing: so
+/// somebody has to look.
+fn look_after(stop: Arc<AtomicBool>, cancel: Cancel, queue: Arc<Queue>, say: Arc<OnTrouble>) -> io::Result<()> {
     let watch = move || {
         while !stop.load(Ordering::Relaxed) {
-            thread::sleep(STOP_INTERVAL);
+            thread::sleep(LOOK_INTERVAL);
+            if let Some((jobs, waited)) = queue.overdue(Instant::now()) {
+                let seconds = waited.as_secs();
+                let what = format!("no worker of the farm has had a job of ours for {seconds} s; in its queue: {jobs}");
+                say(&what, "it has no workers, or others' jobs are before ours; --remote-timeout bounds the wait");
+            }
         }
         cancel.cancel();
     };
-    thread::Builder::new().name("isomer-cancel".to_owned()).spawn(watch).map(drop)
+    thread::Builder::new().name("isomer-look".to_owned()).spawn(watch).map(drop)
 }
 
 #[cfg(test)]
