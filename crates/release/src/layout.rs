@@ -204,11 +204,11 @@ impl Layout {
         match named[..] {
             [entry] => Ok(entry),
             [] => {
-                let names = self.modules.iter().flat_map(|entry| [entry.name.as_str(), entry.reference.as_str()]);
+                let names = self.modules.iter().map(|entry| (entry.name.as_str(), entry.reference.as_str()));
                 Err(LayoutError::UnknownModule {
                     dir,
                     name: name.escape_debug().to_string(),
-                    nearest: nearest(name, names).map(str::to_owned),
+                    nearest: nearest_module(name, names).map(str::to_owned),
                     existing: self.modules.iter().map(|entry| entry.reference.clone()).collect(),
                 })
             }
@@ -370,6 +370,13 @@ impl Layout {
         };
         Ok(all.iter().filter(|it| it.subject.digest == subject).copied().collect())
     }
+}
+
+/// The name or the reference, of those of all `modules`, that `typed` was most probably meant to be: where a version was
+/// typed, one with a version.
+pub fn nearest_module<'a>(typed: &str, modules: impl Iterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
+    let version = typed.contains(':');
+    nearest(typed, modules.flat_map(|(name, reference)| [reference, if version { reference } else { name }]))
 }
 
 /// The image indexes in `index.json` that have a name. What has none, or is no image index, is for others.
