@@ -576,3 +576,33 @@ fn skopeo_leaves_signatures_behind() {
     program("skopeo").line("copy --quiet --all oci:dist:sort:1.4.0 oci:copied:sort:1.4.0").dir(farm.path()).ok();
     farm.isomer_run("verify copied --key one.pub").ok();
 }
+
+#[test]
+fn whoever_vouches_for_a_release_looks_at_all_of_it() {
+    let farm = Farm::signed();
+    let blobs: Vec<_> = fs::read_dir(farm.dist().join("blobs/sha256")).unwrap().map(|it| it.unwrap().path()).collect();
+    let names = |kind: &str| {
+        let is = |path: &&PathBuf| fs::read_to_string(path).is_ok_and(|text| text.starts_with(kind));
+        blobs.iter().filter(is).count()
+    };
+    // The plain WebAssembly's configs, which nothing here runs from.
+    assert_eq!(names(r#"{"architecture":"wasm""#), 2);
+    for (number, path) in blobs.iter().enumerate() {
+        let bytes = fs::read(path).unwrap();
+        match number % 2 {
+            0 => fs::remove_file(path).unwrap(),
+            _ => fs::write(path, [&bytes[..bytes.len() - 1], b"\n"].concat()).unwrap(),
+        }
+        for ran in [
+            farm.isomer_run("verify dist --key one.pub").fails(),
+            farm.isomer("sign dist --key two.key").fails(),
+            farm.isomer("merge dist -o merged").fails(),
+            farm.isomer("inspect dist").fails(),
+        ] {
+            let named = ran.stderr().contains(path.file_name().unwrap().to_str().unwrap());
+            assert!(named, "{}: {ran}", path.display());
+        }
+        fs::write(path, bytes).unwrap();
+    }
+    farm.isomer_run("verify dist --key one.pub").ok();
+}

@@ -717,9 +717,13 @@ fn a_damaged_active_version_can_be_left() {
             }
             _ => fs::write(installed.join(name), "").unwrap(),
         }
-        let refused = farm.call("gc --keep 9").fails();
-        assert!(refused.stderr().contains("hint: pull it again; or `isomer-run gc --damaged` removes it"), "{refused}");
         let before = farm.files();
+        let kept = farm.call("gc --keep 0").ok();
+        assert!(
+            kept.stderr().contains("it stays: pull it again, or remove it with `isomer-run gc --damaged`"),
+            "{kept}"
+        );
+        assert!(kept.stdout() == "0 B removed\n" && farm.files() == before, "{name}: {kept}");
         farm.call("rollback sha256").ok();
         farm.runs("run sha256");
         // Nor does a way back lead there.
@@ -751,14 +755,23 @@ fn what_is_active_may_be_unknown_and_nothing_is_removed_for_that() {
     fs::write(farm.store().join("active/sha256.json"), "x").unwrap();
     let before = farm.files();
     let mut session = String::new();
-    for line in ["list", "run sha256", "rollback sha256", "gc --damaged", "gc --keep 0 --damaged", "activate sha256"] {
+    for line in ["list", "run sha256", "rollback sha256", "gc --damaged", "gc --keep 0 --damaged"] {
+        session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
+    }
+    assert_eq!(farm.files(), before);
+    farm.runs("run sha256:1.1.0");
+    for line in ["activate sha256:1.1.0", "run sha256"] {
         session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
     }
     assert_snapshot!("store_active_malformed", session);
-    assert_eq!(farm.files(), before);
-    fs::remove_file(farm.store().join("active/sha256.json")).unwrap();
-    farm.call("activate sha256").ok();
-    farm.runs("run sha256");
+    // As a pull does that activates; whatever is there instead of the file.
+    for line in ["activate sha256", "pull oci-dir:old:sha256 --key one.pub --activate"] {
+        remove(&farm.store().join("active/sha256.json"));
+        fs::create_dir_all(farm.store().join("active/sha256.json/deep")).unwrap();
+        let said = farm.call(line).ok();
+        assert!(said.stderr().contains("it is a directory, expected a file; there is nothing to go back to"), "{said}");
+        farm.runs("run sha256");
+    }
 }
 
 #[test]
@@ -1040,7 +1053,12 @@ fn a_version_is_whole_with_all_that_it_runs_from() {
         let before = farm.files();
         let back = farm.call("rollback sha256").fails();
         assert!(back.stderr().contains("is still installed and whole"), "{name}: {back}");
-        for line in ["activate sha256:1.1.0", "select sha256:1.1.0", "gc --keep 1"] {
+        let kept = farm.call("gc --keep 1").ok();
+        assert!(
+            kept.stderr().contains("; it stays: pull it again") && kept.stdout() == "0 B removed\n",
+            "{name}: {kept}"
+        );
+        for line in ["activate sha256:1.1.0", "select sha256:1.1.0"] {
             let refused = farm.call(line).fails();
             assert!(
                 refused.stderr().contains("hint: pull it again; or `isomer-run gc --damaged`"),
@@ -1125,9 +1143,13 @@ fn another_modules_version_is_no_way_back() {
     farm.runs("run sha256");
     // What is active is not known then, and nothing goes for that.
     fs::write(&active, json!({ "index": sort, "earlier": [] }).to_string()).unwrap();
-    for line in ["gc --keep 0", "gc --keep 0 --damaged", "rollback sha256", "activate sha256:1.1.0"] {
+    for line in ["gc --keep 0", "gc --keep 0 --damaged", "rollback sha256", "run sha256"] {
         assert!(farm.refused(line).contains("it names an index of `sort`"), "{line}");
     }
+    // Until somebody says it anew.
+    let said = farm.call("activate sha256:1.1.0").ok();
+    assert!(said.stderr().contains("expected one of `sha256`; there is nothing to go back to"), "{said}");
+    farm.runs("run sha256");
 }
 
 #[test]
@@ -1176,4 +1198,83 @@ fn machines_are_told_what_was_installed_before_a_failure() {
         let ran = farm.call(&format!("pull --json {line}")).fails();
         assert_eq!(ran.json().as_array().map(Vec::len), Some(installed), "{ran}");
     }
+}
+
+#[test]
+fn a_damaged_version_that_is_named_is_the_one_that_is_meant() {
+    let farm = Farm::installed();
+    farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
+    let installed = installed_from(&farm, "new");
+    for name in ["index.json", "oci-layout"] {
+        let path = installed.join(name);
+        let text = fs::read(&path).unwrap();
+        for wrong in [&b"{"[..], br#"{"schemaVersion":2,"manifests":[]}"#] {
+            fs::write(&path, wrong).unwrap();
+            for line in ["activate sha256:1.2.0", "run sha256:1.2.0"] {
+                let refused = farm.refused(line);
+                assert!(refused.contains("is damaged") && refused.contains("hint: pull it again"), "{refused}");
+            }
+            farm.runs("run sha256:1.1.0");
+        }
+        fs::write(path, text).unwrap();
+    }
+    // Where not even its own document says what it is called, nothing older is offered for it.
+    let index = farm.index_of("new", "sha256")["digest"].as_str().unwrap().to_owned();
+    fs::write(forge::blob(&installed, &index.into()), "").unwrap();
+    fs::write(installed.join("index.json"), "{").unwrap();
+    let refused = farm.call("activate sha256:1.2.0").fails().stderr();
+    assert!(refused.starts_with("warning: the installed index") && refused.contains("is not installed"), "{refused}");
+    assert!(refused.contains("hint: install it with `isomer-run pull`"), "{refused}");
+}
+
+#[test]
+fn a_store_that_was_not_made_to_its_end_is_none_yet() {
+    let farm = Farm::new();
+    fs::create_dir_all(farm.store().join("tmp")).unwrap();
+    fs::write(farm.store().join("lock"), "").unwrap();
+    let refused = farm.call("list").fails().stderr();
+    assert!(
+        refused.contains("there is no store in") && refused.contains("hint: `isomer-run pull` makes it"),
+        "{refused}"
+    );
+    farm.call("pull oci-dir:old:sha256 --key one.pub --activate").ok();
+    farm.runs("run sha256");
+}
+
+#[test]
+fn what_was_typed_wrong_is_named_with_what_was_meant() {
+    let _settings = settings();
+    let farm = Farm::new();
+    fs::write(farm.path().join("a.tar"), "").unwrap();
+    let mut session = String::new();
+    for line in [
+        "pull oci-archive:old:sha256 --key one.pub",
+        "pull oci-dir:a.tar:sha256 --key one.pub",
+        "pull oci-dir:old:sha256:9.9 --key one.pub",
+        "run old sha256:9.9 --allow-unsigned",
+        "run a.tar sha256 --key one.pub",
+        "run ./nope sha256 --key one.pub",
+        "run ./nope --key one.pub",
+        "run old sha256 --env =x",
+        "verify old --key isomer.toml",
+        "gc",
+        "compile a.wasm",
+        "complete bash",
+    ] {
+        session += &format!("$ isomer-run {line}\n{}\n", farm.shown(line));
+    }
+    assert_snapshot!("store_typed_wrong", session);
+}
+
+#[test]
+fn whoever_waits_for_a_pipe_says_so() {
+    let farm = Farm::new();
+    let pipe = farm.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let running = farm.call("run pipe --allow-unsigned").start();
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    fs::write(&pipe, "no artifact").unwrap();
+    let ran = running.wait();
+    assert!(ran.stderr().starts_with("warning: waiting for somebody to write into the pipe `pipe`"), "{ran}");
+    assert!(ran.code() == 1 && ran.stderr().contains("error: cannot run `pipe`"), "{ran}");
 }

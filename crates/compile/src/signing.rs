@@ -1,7 +1,8 @@
 //! In: a release in a directory, a key. Out: the release with that key's signature, of all its modules at once. Never
 //! here: a clock, a setting of this machine: one key signs one release in one way.
 //!
-//! What is said of the release is what its documents say; each is read and checked against its digest first.
+//! What is said of the release is what its documents say; they, and all that they name, are read and checked against
+//! their digests first.
 
 use crate::VERSION;
 use isomer_contract::{Digest, Hinted};
@@ -73,7 +74,7 @@ pub struct Signed {
 /// Signs the release in `dir`.
 ///
 /// # Errors
-/// When there is none that isomer wrote, one of its documents is damaged, or it is replaced meanwhile.
+/// When there is none that isomer wrote, anything in it is damaged, or it is replaced meanwhile.
 pub fn sign(dir: &Path, key: &SigningKey, options: Options<'_>) -> Result<Signed, SignError> {
     let statement = statement(&Layout::open(dir)?, options)?;
     let bundle = Bundle::sign(&statement, key).to_json();
@@ -99,6 +100,7 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
     let (mut passes, mut engines, mut isomers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for entry in layout.modules() {
         let module = layout.module(&entry.reference)?;
+        layout.check(&module)?;
         for variant in &module.variants {
             let config = layout.manifest(variant)?.config;
             targets.extend(config.serves.into_iter().map(|served| (served.target, served.profile)));

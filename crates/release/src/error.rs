@@ -209,7 +209,7 @@ impl Hinted for LayoutError {
                 "the file was damaged or changed: copy the release again, or run `isomer release` again".to_owned()
             }
             LayoutError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "is the path right? a release is what `isomer release` writes, or a tar file of that".to_owned()
+                "is the path right? a release is what `isomer release` writes".to_owned()
             }
             LayoutError::UnknownModule { existing, .. } => {
                 format!("name one of them, for example `{}`", existing.first()?)

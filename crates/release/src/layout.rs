@@ -204,11 +204,11 @@ impl Layout {
         match named[..] {
             [entry] => Ok(entry),
             [] => {
-                let names = self.modules.iter().flat_map(|entry| [entry.name.as_str(), entry.reference.as_str()]);
+                let names = self.modules.iter().map(|entry| (entry.name.as_str(), entry.reference.as_str()));
                 Err(LayoutError::UnknownModule {
                     dir,
                     name: name.escape_debug().to_string(),
-                    nearest: nearest(name, names).map(str::to_owned),
+                    nearest: nearest_module(name, names).map(str::to_owned),
                     existing: self.modules.iter().map(|entry| entry.reference.clone()).collect(),
                 })
             }
@@ -309,7 +309,8 @@ impl Layout {
         Ok(self.root.open_blob(manifest.layer.blob, ARTIFACT_SIZE_BYTES_MAX, &named_by)?.file)
     }
 
-    /// The WebAssembly that `module` was compiled from, or none when the release was made without it.
+    /// The WebAssembly that `module` was compiled from, or none when the release was made without it. Its config is
+    /// checked, too.
     pub fn wasm(&self, module: &Module) -> Result<Option<Vec<u8>>, LayoutError> {
         let Some(WasmEntry { manifest, size_bytes }) = module.wasm else { return Ok(None) };
         let blob = Blob { digest: manifest, size_bytes };
@@ -317,6 +318,8 @@ impl Layout {
         let file = self.root.blob_path(manifest);
         let manifest = parse_manifest(&file, &bytes)?;
         media_type(&file, "config's mediaType", manifest.config().media_type().as_ref(), &[WASM_CONFIG_MEDIA_TYPE])?;
+        // What it says is for other runtimes. That it is there is for whoever vouches for the release.
+        self.root.check_blob(blob_of(&file, manifest.config())?, &file)?;
         let layer = only_layer(&file, &manifest)?;
         media_type(&file, "layer's mediaType", layer.media_type().as_ref(), &[WASM_LAYER_MEDIA_TYPE])?;
         self.root.read_blob(blob_of(&file, layer)?, WASM_SIZE_BYTES_MAX, &file).map(Some)
@@ -336,7 +339,6 @@ impl Layout {
         Ok(self.signature_documents(module.digest)?.into_iter().map(|it| it.bundle).collect())
     }
 
-    /// The same with the documents that hold them.
     /// The signatures that refer to the index `index`, with the documents that hold them.
     ///
     /// # Errors
@@ -368,6 +370,13 @@ impl Layout {
         };
         Ok(all.iter().filter(|it| it.subject.digest == subject).copied().collect())
     }
+}
+
+/// The name or the reference, of those of all `modules`, that `typed` was most probably meant to be: where a version was
+/// typed, one with a version.
+pub fn nearest_module<'a>(typed: &str, modules: impl Iterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
+    let version = typed.contains(':');
+    nearest(typed, modules.flat_map(|(name, reference)| [reference, if version { reference } else { name }]))
 }
 
 /// The image indexes in `index.json` that have a name. What has none, or is no image index, is for others.

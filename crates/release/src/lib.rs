@@ -36,7 +36,7 @@ pub use layer::{
 };
 pub use layout::{
     ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, Layout, Manifest, Module, ModuleEntry, WASM_SIZE_BYTES_MAX,
-    WasmEntry,
+    WasmEntry, nearest_module,
 };
 pub use local::LocalSource;
 pub use parts::{BlobReader, Document, Parts};

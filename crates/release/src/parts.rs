@@ -3,7 +3,7 @@
 
 use crate::blob::{CHUNK_SIZE_BYTES, Content, Regular, io_error};
 use crate::layout::{blob_of, media_type, parse_index, parse_manifest};
-use crate::{DOCUMENT_SIZE_BYTES_MAX, Layout, LayoutError, Signature};
+use crate::{DOCUMENT_SIZE_BYTES_MAX, Layout, LayoutError, Module, Signature};
 use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
 use oci_spec::image::MediaType;
@@ -73,6 +73,27 @@ impl Layout {
             blobs: blobs.into_values().collect(),
             signatures: self.signature_documents(module.digest)?,
         })
+    }
+
+    /// Reads every blob that belongs to `module`: the manifests that its index names, their configs and layers, and its
+    /// signatures.
+    ///
+    /// # Errors
+    /// When one is missing, or is not what names it.
+    pub fn check(&self, module: &Module) -> Result<(), LayoutError> {
+        let index = self.root.read_named(module.digest, DOCUMENT_SIZE_BYTES_MAX, &self.dir().join("index.json"))?;
+        let file = self.root.blob_path(module.digest);
+        let index = parse_index(&file, &index)?;
+        for descriptor in index.manifests().iter().filter(|it| *it.media_type() == MediaType::ImageManifest) {
+            let blob = blob_of(&file, descriptor)?;
+            let bytes = self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, &file)?;
+            let path = self.root.blob_path(blob.digest);
+            let manifest = parse_manifest(&path, &bytes)?;
+            for part in std::iter::once(manifest.config()).chain(manifest.layers()) {
+                self.root.check_blob(blob_of(&path, part)?, &path)?;
+            }
+        }
+        self.signature_documents(module.digest).map(drop)
     }
 
     /// Opens one of [`Parts::blobs`], to be read once from its beginning.

@@ -34,18 +34,15 @@ fn unwrap_io(error: std::io::Error) -> LayoutError {
     *error.into_inner().expect("wraps a LayoutError").downcast().expect("is a LayoutError")
 }
 
-/// The files of a release that a reader of everything needs: all but the sums and the plain Wasm's config.
+/// The files of a release that a reader of everything needs: all but the sums.
 fn needed(dir: &Path) -> Vec<PathBuf> {
-    let is_wasm_config = |bytes: &[u8]| bytes.starts_with(br#"{"architecture":"wasm""#) || is_component_config(bytes);
-    files(dir)
-        .into_iter()
-        .filter(|(path, bytes)| path != "SHA256SUMS" && !is_wasm_config(bytes))
-        .map(|(path, _)| dir.join(path))
-        .collect()
+    files(dir).into_iter().filter(|(path, _)| path != "SHA256SUMS").map(|(path, _)| dir.join(path)).collect()
 }
 
-fn is_component_config(bytes: &[u8]) -> bool {
-    String::from_utf8_lossy(bytes).contains("\"layerDigests\"")
+/// Looks at all blobs of the release in `dir`, and at no more of what they say than what they name.
+fn check_all(dir: &Path) -> Result<(), LayoutError> {
+    let layout = Layout::open(dir)?;
+    layout.modules().iter().try_for_each(|entry| layout.check(&layout.module(&entry.reference)?))
 }
 
 #[test]
@@ -66,12 +63,15 @@ fn a_flipped_byte_in_any_blob_is_found() {
                 }
                 other => panic!("{}: {other:?}", path.display()),
             }
+            let checked = check_all(dir.path());
+            assert!(matches!(&checked, Err(LayoutError::Digest { file, .. }) if *file == path), "{checked:?}");
         }
         fs::write(&path, bytes).unwrap();
         blobs += 1;
     }
-    assert!(blobs >= 18, "{blobs}");
+    assert!(blobs >= 20, "{blobs}");
     read_all(dir.path()).unwrap();
+    check_all(dir.path()).unwrap();
 }
 
 #[test]
@@ -99,6 +99,7 @@ fn a_truncated_lengthened_missing_or_replaced_blob_is_found() {
             }
             other => panic!("{}: {other:?}", path.display()),
         }
+        assert!(matches!(check_all(dir.path()), Err(LayoutError::MissingBlob { file, .. }) if file == path));
         // A link to the very bytes is refused all the same: what it points to may change at any time.
         let elsewhere = dir.path().join("elsewhere");
         fs::write(&elsewhere, &bytes).unwrap();

@@ -4,6 +4,7 @@
 //! `wasmtime run` does.
 
 mod input;
+mod log;
 mod signers;
 mod source;
 mod store;
@@ -19,6 +20,7 @@ mod gc;
 mod list;
 mod pull;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use isomer_contract::ENGINE_VERSION;
 use isomer_terminal::Failure;
@@ -62,9 +64,9 @@ enum Command {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| elsewhere(error).exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    log();
+    log::begin();
     let result = match cli.command {
         Command::Host(arguments) => host::run(&arguments),
         Command::Select(arguments) => select::run(&arguments),
@@ -77,7 +79,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Gc(arguments) => gc::run(&arguments),
         Command::Run(arguments) => {
             let typed = matches.subcommand_matches("run").expect("the command that was parsed");
-            run::check_order(typed, &arguments).and_then(|()| run::run(arguments))
+            let checked = run::check_operand(&arguments).and_then(|()| run::check_order(typed, &arguments));
+            checked.and_then(|()| run::run(arguments))
         }
         Command::Completions { shell } => completions(shell),
     };
@@ -87,22 +90,24 @@ pub(crate) fn main() -> ExitCode {
     })
 }
 
+/// Commands of `isomer` alone; `release` and the like make what this program takes.
+const OF_ISOMER: [&str; 9] = ["compile", "release", "merge", "plan", "keygen", "sign", "push", "inspect", "targets"];
+
+/// A command of the other program is no misspelling of one here.
+fn elsewhere(mut error: clap::Error) -> clap::Error {
+    let typed = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(typed)) if OF_ISOMER.contains(&typed.as_str()) => typed.clone(),
+        _ => return error,
+    };
+    error.remove(ContextKind::SuggestedSubcommand);
+    let tip = format!("`isomer {typed}` does that, where releases are made");
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    error
+}
+
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "isomer-run", &mut script);
     isomer_terminal::print(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Warnings go to stderr; a filter is compiled only if somebody sets one.
-fn log() {
-    use std::io::IsTerminal;
-    use tracing_subscriber::EnvFilter;
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines =
-        tracing_subscriber::fmt().without_time().with_target(false).with_ansi(colour).with_writer(std::io::stderr);
-    match std::env::var("ISOMER_LOG") {
-        Ok(filter) => lines.with_env_filter(EnvFilter::new(filter)).init(),
-        Err(_) => lines.with_max_level(tracing::Level::WARN).init(),
-    }
 }

@@ -81,9 +81,13 @@ impl Store {
         let store = Store { dir: dir.to_owned() };
         let file = store.dir.join("store.json");
         let Some(found) = read::<serde_json::Value>(&file)? else {
-            return Err(match entries(dir)?.first() {
-                None => StoreError::NoStore { dir: dir.to_owned() },
-                Some(_) => StoreError::NotAStore { dir: dir.to_owned(), found: "it has no `store.json`".to_owned() },
+            // Another process is making it now, or died before it was done.
+            let begun = entries(dir)?.iter().all(|it| it.ends_with("lock") || it.ends_with("tmp"));
+            let dir = dir.to_owned();
+            return Err(if begun {
+                StoreError::NoStore { dir }
+            } else {
+                StoreError::NotAStore { dir, found: "it has no `store.json`".to_owned() }
             });
         };
         match found.get("schema").and_then(serde_json::Value::as_u64) {
@@ -101,17 +105,8 @@ impl Store {
         match Store::open(dir) {
             Ok(store) => return store.check_ours().map(|()| store),
             Err(StoreError::NoStore { .. }) => {}
-            Err(error @ StoreError::NotAStore { .. }) if dir.is_dir() => {
-                let there = entries(dir)?;
-                // Another process has made it in this moment.
-                if there.iter().any(|it| it.ends_with("store.json")) {
-                    return Store::create(dir);
-                }
-                // Another process is making it now, or died before it was done.
-                if !there.iter().all(|it| it.ends_with("lock") || it.ends_with("tmp")) {
-                    return Err(error);
-                }
-            }
+            // Another process has made it in this moment.
+            Err(StoreError::NotAStore { .. }) if dir.join("store.json").is_file() => return Store::create(dir),
             Err(error) => return Err(error),
         }
         let store = Store { dir: dir.to_owned() };

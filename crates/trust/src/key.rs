@@ -297,8 +297,16 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+/// Whether the first PEM block of `text` claims to be a private key, of whatever form.
+pub(crate) fn is_private(text: &str) -> bool {
+    label(text).is_ok_and(|label| label.ends_with(PRIVATE))
+}
+
 /// What the first PEM block of `text` claims to be.
 fn label(text: &str) -> Result<&str, KeyError> {
+    if !text.contains("-----BEGIN ") {
+        return Err(KeyError::NotPem { reason: "it has no line `-----BEGIN …-----`".to_owned() });
+    }
     pem::decode_label(text.as_bytes()).map_err(|error| KeyError::NotPem { reason: error.to_string() })
 }
 

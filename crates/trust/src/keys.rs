@@ -3,7 +3,7 @@
 //! A private key's file is its owner's alone (0600), and never replaces another. One that others may read is refused:
 //! who could read it may have signed with it.
 
-use crate::key::{KeyError, PublicKey, SigningKey};
+use crate::key::{KeyError, PublicKey, SigningKey, is_private};
 use crate::policy::{Policy, PolicyError, PolicyProblem};
 use isomer_contract::Hinted;
 use std::fs::{File, Permissions};
@@ -106,8 +106,8 @@ pub fn read_private(path: &Path, passphrase: Option<&str>) -> Result<SigningKey,
     let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
     let text = zeroize::Zeroizing::new(read(file, path, KEY_SIZE_BYTES_MAX)?);
     let text = text_of_key(path, &text)?;
-    // The public half may be read by all, and is not what was asked for.
-    if mode & 0o077 != 0 && PublicKey::from_pem(text).is_err() {
+    // What is no private key may be read by all, and is not what was asked for.
+    if mode & 0o077 != 0 && is_private(text) {
         return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
     }
     SigningKey::from_pem(text, passphrase).map_err(|error| KeyFileError::Key { path: path.to_owned(), error })
@@ -265,6 +265,11 @@ mod tests {
         std::fs::set_permissions(&public, Permissions::from_mode(0o600)).expect("the file is ours");
         let error = read_private(&public, None).expect_err("it is the public half");
         assert_eq!(shown(error), "`DIR/farm.pub` is a public key, expected a private key");
+        // What is no key at all is not to be hidden.
+        let manifest = write("isomer.toml", b"[release]\n");
+        std::fs::set_permissions(&manifest, Permissions::from_mode(0o644)).expect("the file is ours");
+        let error = read_private(&manifest, None).expect_err("it is no key");
+        assert_eq!(shown(error), "`DIR/isomer.toml` is no key in PEM: it has no line `-----BEGIN …-----`");
     }
 
     #[test]

@@ -90,6 +90,7 @@ fn directory(args: &Args) -> Result<(), Failures> {
     let mut json = Vec::new();
     for entry in layout.modules() {
         let module = layout.module(&entry.reference)?;
+        layout.check(&module)?;
         let mut variants = Vec::new();
         for variant in &module.variants {
             variants.push((variant, layout.manifest(variant)?));

@@ -35,9 +35,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let (private, public) = (with_extension(&args.output, ".key"), with_extension(&args.output, ".pub"));
     let key = SigningKey::generate(args.algorithm)?;
     write_pair(&private, &public, &key, passphrase.as_deref().map(String::as_str))?;
-    let encrypted = if passphrase.is_some() { "encrypted" } else { "not encrypted" };
+    let whoever = match passphrase {
+        Some(_) => "encrypted: whoever has it and its passphrase can sign",
+        None => "not encrypted: whoever has it can sign",
+    };
     let text = format!(
-        "{}  the private key, {encrypted}: whoever has it can sign\n{}  the public key, for servers\nkey id: {}\n",
+        "{}  the private key, {whoever}\n{}  the public key, for servers\nkey id: {}\n",
         private.display(),
         public.display(),
         key.public_key().id(),

@@ -170,6 +170,7 @@ fn module(sources: &[Source], reference: &str, version: &str, writer: &Writer) -
             continue;
         }
         let module = layout.module(reference)?;
+        layout.check(&module)?;
         let no_wasm = || MergeError::NoWasm { dir: layout.dir().to_owned(), module: module.name.clone() };
         let bytes = layout.wasm(&module)?.ok_or_else(no_wasm)?;
         match &wasm {

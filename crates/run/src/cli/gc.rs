@@ -11,18 +11,20 @@ use std::process::ExitCode;
 /// Remove old versions, artifacts that nothing names, and what interrupted commands left
 ///
 /// The active version of each module stays, the N latest before it, and what was pulled since and may be activated yet.
-/// Where none is active, the N latest stay. What runs already keeps what it has mapped.
+/// Where none is active, the N latest stay. What is damaged stays, too, unless --damaged is given. What runs already keeps
+/// what it has mapped.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run gc --keep 2 --dry-run
   isomer-run gc --keep 0                # nothing to roll back to
   isomer-run gc --damaged               # every version stays that is whole
 
-JSON: `dry_run`, `size_bytes` of all, and `garbage`, an array of `kind` (module, damaged, artifact,
-unfinished), `path`, `size_bytes`, and where it was installed `digest`, the index's, and `reference`.")]
+JSON: `dry-run`, `size-bytes` of all, and `garbage`, an array of `kind` (module, damaged, artifact,
+unfinished), `path`, `size-bytes`, and where it was installed `digest`, the index's, and `reference`.")]
+#[command(group(clap::ArgGroup::new("what").args(["keep", "damaged"]).required(true).multiple(true)))]
 pub(crate) struct Arguments {
     /// How many earlier versions of each module stay
-    #[arg(long, value_name = "N", required_unless_present = "damaged")]
+    #[arg(long, value_name = "N")]
     keep: Option<usize>,
     /// Remove installed versions that are damaged, too, active or not: none of them can run
     #[arg(long)]

@@ -3,9 +3,15 @@
 use isomer_contract::{Hinted, Host};
 use isomer_terminal::Failure;
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
 
 /// A host file is a page of JSON.
 const HOST_FILE_SIZE_BYTES_MAX: u64 = 1 << 20;
+
+/// How long the writer of a pipe is waited for in silence.
+const SILENT_WAIT: Duration = Duration::from_secs(3);
 
 /// The host in `file`, or else this machine.
 pub(crate) fn host(file: Option<&Path>) -> Result<Host, Failure> {
@@ -42,11 +48,25 @@ pub(crate) fn read(file: &Path, size_bytes_max: u64) -> Result<Vec<u8>, Failure>
 pub(crate) fn open(file: &Path) -> Result<std::fs::File, Failure> {
     use std::os::unix::fs::FileTypeExt;
     let error = |error: std::io::Error| Failure::because(format!("cannot open `{}`", file.display()), &error);
+    let waiting = file.metadata().is_ok_and(|there| there.file_type().is_fifo()).then(|| say_if_waiting(file));
     let opened = std::fs::File::open(file).map_err(error)?;
+    drop(waiting);
     let kind = opened.metadata().map_err(error)?.file_type();
     if kind.is_file() || kind.is_fifo() {
         return Ok(opened);
     }
     let found = if kind.is_dir() { "a directory" } else { "a device or socket" };
     Err(Failure::new(format!("`{}` is {found}; expected a file", file.display())))
+}
+
+/// Opening a pipe waits for its writer, who may never come: says so, unless what is returned is dropped soon.
+fn say_if_waiting(pipe: &Path) -> Sender<()> {
+    let (opened, is_open) = channel();
+    let pipe = pipe.display().to_string();
+    thread::spawn(move || {
+        if is_open.recv_timeout(SILENT_WAIT) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("waiting for somebody to write into the pipe `{pipe}`");
+        }
+    });
+    opened
 }

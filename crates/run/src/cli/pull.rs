@@ -26,7 +26,7 @@ use std::sync::OnceLock;
   isomer-run run resize
 
 JSON: an array with what was installed, also where a later REF fails, and empty where the first does: `module`, `reference`, `digest` of its
-index, `target`, `artifact` (its digest), `size_bytes`, `word` as in `list --json`, `transferred_bytes`, `new`
+index, `target`, `artifact` (its digest), `size-bytes`, `word` as in `list --json`, `transferred-bytes`, `new`
 (it was not installed before) and `activated`.")]
 pub(crate) struct Arguments {
     /// Where from: REGISTRY/REPOSITORY[:TAG][@DIGEST], oci-dir:PATH[:NAME[:VERSION]] or

@@ -11,7 +11,7 @@ use isomer_run::guest::{self, Call, Directory, Guest, Outcome};
 use isomer_run::{Expected, Installed, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_terminal::Failure;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = directory)]
     directories: Vec<Directory>,
     /// Give the guest an environment variable; without a value, this process's own
-    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
     environment: Vec<String>,
     /// Call this function instead of running a command, with ARGS or as `name(argument, …)`
     #[arg(long, value_name = "NAME")]
@@ -74,6 +74,13 @@ fn directory(text: &str) -> Result<Directory, String> {
     Ok(Directory { host: PathBuf::from(host), guest: guest.to_owned() })
 }
 
+fn variable(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('=') {
+        return Err("expected NAME or NAME=VALUE".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let (name, artifact, words) = artifact(&arguments)?;
     if arguments.explain {
@@ -83,6 +90,24 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let loaded = isomer_run::load(artifact).map_err(|error| load_failure(&name, &error))?;
     let guest = guest(&arguments, &name, words)?;
     finish(&name, guest::run(&loaded, &guest), &loaded)
+}
+
+/// Refuses an operand that nothing can be run from, before anything is said of what stands behind it.
+pub(crate) fn check_operand(arguments: &Arguments) -> Result<(), Failure> {
+    let Some(path) = arguments.operands.first().filter(|it| arguments.store.module(it).is_none()).map(Path::new) else {
+        return Ok(());
+    };
+    let shown = path.display();
+    let there = path.metadata().map_err(|error| {
+        let missing = error.kind() == ErrorKind::NotFound;
+        let hint = missing.then(|| "is the path right? `isomer-run list` shows what is installed".to_owned());
+        Failure::because(format!("cannot open `{shown}`"), &error).hint(hint)
+    })?;
+    if there.is_file() && path.extension().is_some_and(|it| it == "tar") {
+        let failure = Failure::new(format!("`{shown}` is a tar file; expected a release's directory or a .cwasm"));
+        return Err(failure.hint(format!("install a module from it: `isomer-run pull oci-archive:{shown}:NAME`")));
+    }
+    Ok(())
 }
 
 /// Refuses options behind the guest's first argument. Whoever fills in the guest's arguments in a script must not be

@@ -21,11 +21,17 @@ pub(crate) fn source(operand: &str, connection: &Connection) -> Result<Box<dyn S
     if let Some(rest) = operand.strip_prefix("oci-dir:") {
         let (path, module) = split(rest, Path::is_dir);
         named(operand, &path, "directory", "oci-dir:PATH[:NAME[:VERSION]]")?;
+        if path.is_file() {
+            return Err(other_kind(&path, "a file", "a directory", &format!("oci-archive:{rest}")));
+        }
         return local(Layout::open(&path), module, operand);
     }
     if let Some(rest) = operand.strip_prefix("oci-archive:") {
         let (path, module) = split(rest, Path::is_file);
         named(operand, &path, "file", "oci-archive:FILE.tar[:NAME[:VERSION]]")?;
+        if path.is_dir() {
+            return Err(other_kind(&path, "a directory", "a tar file", &format!("oci-dir:{rest}")));
+        }
         return local(Layout::open_archive(&path), module, operand);
     }
     if Path::new(operand).exists() {
@@ -49,6 +55,11 @@ fn named(operand: &str, path: &Path, kind: &str, expected: &str) -> Result<(), F
         return Ok(());
     }
     Err(Failure::new(format!("`{operand}` names no {kind}")).hint(format!("expected {expected}")))
+}
+
+fn other_kind(path: &Path, found: &str, expected: &str, instead: &str) -> Failure {
+    let failure = Failure::new(format!("`{}` is {found}, expected {expected}", path.display()));
+    failure.hint(format!("a release in {found} is `{instead}`"))
 }
 
 fn local(

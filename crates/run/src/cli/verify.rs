@@ -61,6 +61,7 @@ struct Report {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct ModuleReport {
     reference: String,
     digest: Digest,

@@ -96,8 +96,8 @@ impl Locked<'_> {
         index: Digest,
     ) -> Result<Option<PathBuf>, StoreError> {
         let before = match self.store.believed_active(module) {
-            // Whoever wrote it, what was said now is what counts.
-            Err(error @ StoreError::ActiveNotBelieved { .. }) => {
+            // Whoever wrote it, and whatever it says, what was said now is what counts.
+            Err(error) if matches!(error, StoreError::ActiveNotBelieved { .. }) || error.is_damage() => {
                 tracing::warn!("{error}; there is nothing to go back to");
                 None
             }
@@ -115,7 +115,12 @@ impl Locked<'_> {
 
     /// Puts it in place: one rename.
     pub(super) fn place_active(&self, prepared: &Path, module: &str) -> Result<(), StoreError> {
-        rename(prepared, &self.store.active_path(module))?;
+        let path = self.store.active_path(module);
+        // A file takes the place of a file or link, not that of a directory.
+        if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
+            rename(&path, &prepared.with_extension("replaced"))?;
+        }
+        rename(prepared, &path)?;
         sync_dir(&self.store.dir.join("active"))
     }
 }

@@ -2,10 +2,12 @@
 //! removed, one that was pulled after it, or what another process is at work on.
 
 use super::documents::Active;
-use super::error::StoreError;
-use super::files::{entries, io_error, remove, rename, sync_dir};
+use super::error::{StoreError, unless_damaged};
+use super::files::{entries, io_error, read, remove, rename, sync_dir};
 use super::{Installed, Locked, Store, is_in_use};
 use isomer_contract::Digest;
+use isomer_release::Module;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -60,38 +62,50 @@ impl GarbageKind {
 
 impl Store {
     /// Removes everything but, for each module, its active version, the `keep` latest before that, and what was pulled
-    /// after it and may be activated yet; where no version is active, the `keep` latest, and one at least.
+    /// after it and may be activated yet; where no version is active, the `keep` latest, and one at least. What is
+    /// damaged stays, with all that it may need and the other versions of its module, unless it is to go.
     ///
     /// # Errors
-    /// When something that is to stay is damaged, so that nobody knows what it needs: nothing is removed then.
+    /// When nobody can tell what is to stay: nothing is removed then.
     pub fn collect(&self, collection: Collection) -> Result<Vec<Garbage>, StoreError> {
         let locked = self.lock()?;
-        let (mut garbage, mut needed) = (Vec::new(), BTreeSet::new());
+        let (mut garbage, mut needed, mut freed) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         let (all, mut damaged) = self.installed()?;
         for versions in all.chunk_by(|a, b| a.module().name == b.module().name) {
             let kept = self.kept(versions, collection.keep)?;
-            for installed in versions {
-                let (reference, index) = (installed.module().reference.clone(), installed.module().digest);
-                if !kept.contains(&index) {
-                    garbage.push(self.garbage(GarbageKind::Module { reference, index }, self.installed_path(index))?);
-                    continue;
-                }
+            let (kept, others): (Vec<_>, Vec<_>) = versions.iter().partition(|it| kept.contains(&it.module().digest));
+            let before = damaged.len();
+            for installed in kept {
                 match installed.whole() {
                     Ok(variants) => needed.extend(variants.iter().map(|it| it.config.artifact.digest.hex())),
-                    Err(error @ StoreError::Damaged { .. }) => damaged.push((index, error)),
+                    Err(error @ StoreError::Damaged { .. }) => damaged.push((installed.module().digest, error)),
                     Err(error) => return Err(error),
                 }
             }
-        }
-        for (index, error) in damaged {
-            if !collection.damaged {
-                return Err(error);
+            for Module { reference, digest: index, .. } in others.into_iter().map(Installed::module) {
+                let (reference, index, path) = (reference.clone(), *index, self.installed_path(*index));
+                if damaged.len() > before && !collection.damaged {
+                    // One of them may be the way back from what is damaged.
+                    needed.extend(self.named(index)?);
+                } else {
+                    freed.extend(self.named(index)?);
+                    garbage.push(self.garbage(GarbageKind::Module { reference, index }, path)?);
+                }
             }
-            garbage.push(self.garbage(GarbageKind::Damaged { index }, self.installed_path(index))?);
+        }
+        // What is damaged and stays may need what it does not name any more.
+        let all_known = damaged.is_empty() || collection.damaged;
+        for (index, error) in damaged {
+            if collection.damaged {
+                garbage.push(self.garbage(GarbageKind::Damaged { index }, self.installed_path(index))?);
+            } else {
+                tracing::warn!("{error}; it stays: pull it again, or remove it with `isomer-run gc --damaged`");
+                needed.extend(self.named(index)?);
+            }
         }
         for path in entries(&self.dir.join("artifacts"))? {
             let named = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".cwasm"));
-            if named.is_some_and(|hex| is_digest(hex) && !needed.contains(hex)) {
+            if named.is_some_and(|hex| is_digest(hex) && !needed.contains(hex) && (all_known || freed.contains(hex))) {
                 garbage.push(self.garbage(GarbageKind::Artifact, path)?);
             }
         }
@@ -128,6 +142,18 @@ impl Store {
         kept.insert(active);
         kept.extend(before.into_iter().take(keep));
         Ok(kept)
+    }
+
+    /// The artifacts, in hexadecimal, that the documents of an installed index name, as far as they can still be read.
+    fn named(&self, index: Digest) -> Result<Vec<String>, StoreError> {
+        let blobs = self.installed_path(index).join("blobs").join("sha256");
+        let mut named = Vec::new();
+        for path in unless_damaged(entries(&blobs))?.unwrap_or_default() {
+            let document: Option<Value> = unless_damaged(read(&path))?.flatten();
+            let artifact = document.as_ref().and_then(|it| it["artifact"]["digest"].as_str()?.strip_prefix("sha256:"));
+            named.extend(artifact.map(str::to_owned));
+        }
+        Ok(named)
     }
 
     fn garbage(&self, kind: GarbageKind, path: PathBuf) -> Result<Garbage, StoreError> {

@@ -267,7 +267,11 @@ impl Hinted for StoreError {
                 format!("it was damaged or changed by hand: expected `{{\"schema\":{STORE_SCHEMA}}}`")
             }
             StoreError::Malformed { file, .. } if file.parent().is_some_and(|dir| dir.ends_with("active")) => {
-                "it was damaged or changed by hand: remove it, and `isomer-run activate` a version".to_owned()
+                let module = file.file_stem().unwrap_or_default().to_string_lossy();
+                format!(
+                    "it was damaged or changed by hand: `isomer-run activate {module}:VERSION` says anew which version \
+                     is active, and forgets those before"
+                )
             }
             StoreError::Malformed { .. } => "it was damaged or changed by hand: remove it and pull again".to_owned(),
             StoreError::Damaged { .. } => {
@@ -299,7 +303,9 @@ impl Hinted for StoreError {
             StoreError::NothingEarlier { .. } => {
                 "`isomer-run list` shows what is installed; `isomer-run activate` takes any of it".to_owned()
             }
-            StoreError::Space { .. } => "nothing was changed; `isomer-run gc` removes what is not needed".to_owned(),
+            StoreError::Space { .. } => {
+                "what is installed is as it was; `isomer-run gc` removes what is not needed".to_owned()
+            }
             StoreError::OtherArtifact { .. } => "make the release again".to_owned(),
             StoreError::Removed { .. } => "pull it again".to_owned(),
             StoreError::Verify { source, .. } => return source.hint(),
@@ -309,7 +315,7 @@ impl Hinted for StoreError {
             StoreError::Fetch(error) => return error.hint(),
             StoreError::Select(_) => return None,
             StoreError::Io { source, .. } => match source.kind() {
-                ErrorKind::StorageFull => "the disk is full; nothing was changed".to_owned(),
+                ErrorKind::StorageFull => "the disk is full; what is installed is as it was".to_owned(),
                 ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
                     "run it as the user who owns the store, or name another with `--store`".to_owned()
                 }

@@ -2,7 +2,7 @@
 //! store, its lock.
 
 use super::documents::{Active, Record};
-use super::error::StoreError;
+use super::error::{StoreError, unless_damaged};
 use super::files::{entries, io_error, read};
 use super::pull::{RECORD, record_of};
 use super::{Store, artifact_name};
@@ -11,8 +11,10 @@ use crate::sealed::SealedBytes;
 use crate::verify::{Expected, VerifiedArtifact, Way, verify, verify_installed};
 use crate::{Chosen, FetchError, SealError, Trust, TrustedModule, trust};
 use isomer_contract::manifest::Blob;
-use isomer_contract::{Digest, Variant, nearest};
-use isomer_release::{Layout, LayoutError, Manifest, Module, is_module_name};
+use isomer_contract::{Digest, Variant};
+use isomer_release::{
+    Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, is_module_name, nearest_module,
+};
 use isomer_trust::Timestamp;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -31,6 +33,9 @@ pub struct Installed {
 /// An installed index, and what is wrong with it.
 pub type Damaged = (Digest, StoreError);
 
+/// The name of an installed module, its name and version, and its index.
+type Named = (String, String, Digest);
+
 impl Store {
     /// The module called `name`: `NAME` is its active version, `NAME:VERSION` and `NAME@sha256:…` any that is installed,
     /// and so is its index's digest alone.
@@ -48,11 +53,12 @@ impl Store {
                 self.check_is_of(name, &installed.module.name)?;
                 return Ok(installed);
             }
-            let installed = self.references()?;
-            let of_name = |(module, _, _): &&(String, String, Digest)| module == name;
+            let (installed, damaged) = self.references()?;
+            let of_name = |(module, _, _): &&Named| module == name;
             let installed: Vec<_> =
                 installed.iter().filter(of_name).map(|(_, reference, _)| reference.clone()).collect();
             if !installed.is_empty() {
+                warn_of(&damaged);
                 let instead = self.instead(name, active.as_ref())?;
                 let module = name.to_owned();
                 return Err(StoreError::NotActive { module, dir: self.dir.clone(), installed, instead });
@@ -88,25 +94,37 @@ impl Store {
 
     /// As [`Store::find`], and a name without a version is that of the only one there is, active or not.
     pub(super) fn find_any(&self, name: &str) -> Result<Installed, StoreError> {
-        let all = self.references()?;
+        let (all, mut damaged) = self.references()?;
         let (called, digest) = match name.rsplit_once('@') {
             Some((called, digest)) => (Some(called), digest.parse::<Digest>().ok()),
             None => (None, name.parse::<Digest>().ok()),
         };
-        let matches = |(module, reference, index): &&(String, String, Digest)| match (called, digest) {
+        let matches = |(module, reference, index): &&Named| match (called, digest) {
             (Some(called), Some(digest)) => (called == module || called == reference) && *index == digest,
             (None, Some(digest)) => *index == digest,
             _ => reference == name || module == name,
         };
         let found: Vec<_> = all.iter().filter(matches).collect();
+        if found.is_empty() {
+            let meant = damaged.iter().position(|(index, _)| {
+                let said = self.said_of(*index);
+                digest == Some(*index) || said.is_some_and(|it| matches(&&(it.name, it.reference, *index)))
+            });
+            if let Some(meant) = meant {
+                return Err(damaged.swap_remove(meant).1);
+            }
+        }
+        warn_of(&damaged);
         match found[..] {
             [(module, _, index)] => {
-                let active = self.active(module)?.is_some_and(|active| active.index == *index);
-                self.installed_as(*index, active)
+                // What says so may be damaged: that is nothing against a version that is named.
+                let active = unless_damaged(self.active(module))?.flatten();
+                self.installed_as(*index, active.is_some_and(|active| active.index == *index))
             }
             [] => {
-                let names = all.iter().flat_map(|(module, reference, _)| [module.as_str(), reference.as_str()]);
-                let nearest = nearest(name, names).map(str::to_owned);
+                let names = all.iter().map(|(module, reference, _)| (module.as_str(), reference.as_str()));
+                // It may be what is damaged, and no other one then.
+                let nearest = if damaged.is_empty() { nearest_module(name, names).map(str::to_owned) } else { None };
                 let installed = all.iter().map(|(_, reference, _)| reference.clone()).collect();
                 let what = name.escape_debug().to_string();
                 Err(StoreError::NotInstalled { what, dir: self.dir.clone(), nearest, installed })
@@ -114,7 +132,7 @@ impl Store {
             _ => {
                 let versions: Vec<_> = found.iter().map(|(_, reference, _)| reference).collect();
                 let alike = versions.iter().any(|it| versions.iter().filter(|other| it == *other).count() > 1);
-                let choice = |(module, reference, index): &&(String, String, Digest)| {
+                let choice = |(module, reference, index): &&Named| {
                     if alike { format!("{module}@{index}") } else { reference.clone() }
                 };
                 let choices = found.iter().map(choice).collect();
@@ -165,23 +183,26 @@ impl Store {
         Ok(paths.iter().filter_map(digest).collect())
     }
 
-    /// The name, reference and index of all that is installed and whole: what is damaged is in nobody else's way.
-    fn references(&self) -> Result<Vec<(String, String, Digest)>, StoreError> {
-        let mut references = Vec::new();
+    /// The name, reference and index of all that is installed, and what is damaged: that is in nobody else's way.
+    fn references(&self) -> Result<(Vec<Named>, Vec<Damaged>), StoreError> {
+        let (mut references, mut damaged) = (Vec::new(), Vec::new());
         for index in self.indexes()? {
-            let layout = match Layout::open(&self.installed_path(index)).map_err(StoreError::Layout) {
-                Ok(layout) => layout,
-                Err(error) if !error.is_damage() => return Err(error),
-                Err(error) => {
-                    tracing::warn!("the installed index {index} is damaged: {error}");
-                    continue;
-                }
-            };
-            let entry = layout.modules().iter().find(|entry| entry.digest == index);
-            references.extend(entry.map(|entry| (entry.name.clone(), entry.reference.clone(), index)));
+            let layout = Layout::open(&self.installed_path(index)).map_err(StoreError::Layout);
+            match layout.and_then(|layout| entry_of(&layout, index).cloned()) {
+                Ok(entry) => references.push((entry.name, entry.reference, index)),
+                Err(error) if error.is_damage() => damaged.push((index, error.damages(index))),
+                Err(error) => return Err(error),
+            }
         }
         references.sort();
-        Ok(references)
+        Ok((references, damaged))
+    }
+
+    /// What a damaged index says of itself, where its own document can still be read.
+    fn said_of(&self, index: Digest) -> Option<SparseLayout> {
+        let path = self.installed_path(index).join("blobs").join("sha256").join(index.hex());
+        let document: serde_json::Value = read(&path).ok()??;
+        SparseLayout::of(document.to_string().as_bytes(), &path).ok()
     }
 
     pub(super) fn installed_as(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
@@ -195,18 +216,28 @@ impl Store {
             return Err(StoreError::Malformed { file: dir, reason });
         }
         let layout = Layout::open(&dir)?;
-        let named = layout.modules().iter().find(|entry| entry.digest == index).map(|entry| entry.reference.clone());
-        let reference = named.ok_or_else(|| StoreError::Malformed {
-            file: dir.join("index.json"),
-            reason: format!("it does not name the index {index}"),
-        })?;
-        let module = layout.module(&reference)?;
+        let module = layout.module(&entry_of(&layout, index)?.reference)?;
         let record = record_of(&dir)?;
         let pulled_at = record.at.parse().map_err(|error| StoreError::Malformed {
             file: dir.join(RECORD),
             reason: format!("its time does not parse: {error}"),
         })?;
         Ok(Installed { store: self.clone(), layout, module, record, pulled_at, active })
+    }
+}
+
+/// What an installed layout says of the index that it is there for.
+fn entry_of(layout: &Layout, index: Digest) -> Result<&ModuleEntry, StoreError> {
+    let named = layout.modules().iter().find(|entry| entry.digest == index);
+    named.ok_or_else(|| StoreError::Malformed {
+        file: layout.dir().join("index.json"),
+        reason: format!("it does not name the index {index}"),
+    })
+}
+
+fn warn_of(damaged: &[Damaged]) {
+    for (_, error) in damaged {
+        tracing::warn!("{error}");
     }
 }
 

@@ -87,13 +87,17 @@ pub enum PolicyProblem {
         found: usize,
     },
     /// More signatures asked for than there can be.
-    #[error("`threshold` is {threshold}, but {keys} different keys are given that are not revoked")]
+    #[error("`threshold` is {threshold}, but {} not revoked", given(*.keys))]
     Unreachable {
         /// How many must sign.
         threshold: usize,
         /// How many can.
         keys: usize,
     },
+}
+
+fn given(keys: usize) -> String {
+    if keys == 1 { "1 key is given that is".to_owned() } else { format!("{keys} different keys are given that are") }
 }
 
 fn in_table(table: &str) -> String {

@@ -315,11 +315,7 @@ mod tests {
             (text("threshold = 0"), "1: `threshold` is 0; expected a whole number from 1", ""),
             (text("threshold = -1"), "1: `threshold` is -1; expected a whole number from 1", ""),
             (text("threshold = \"2\""), "1: `threshold` is `2`; expected a whole number from 1", ""),
-            (
-                format!("threshold = 2\n{KEY}"),
-                "1: `threshold` is 2, but 1 different keys are given that are not revoked",
-                "",
-            ),
+            (format!("threshold = 2\n{KEY}"), "1: `threshold` is 2, but 1 key is given that is not revoked", ""),
             (text("key = 1"), "1: `key` is 1; expected tables, each `[[key]]`", ""),
             (text("[key]\nname = \"x\""), "1: `key` is a table; expected tables, each `[[key]]`", ""),
             (text("[[key]]\nfile = \"0.pub\""), "1: a [[key]] has no `name`", "messages call"),
