@@ -165,7 +165,9 @@ pub(super) fn warn(what: &dyn std::fmt::Display, consequence: &str) {
 pub(super) fn warn_of_cache(error: &CacheError) {
     let consequence = match error {
         CacheError::Damaged { .. } => "it is made again",
-        CacheError::Io { .. } | CacheError::Foreign { .. } => "the cache keeps nothing more this time",
+        CacheError::Io { .. } | CacheError::Foreign { .. } | CacheError::NotACache { .. } => {
+            "the cache keeps nothing more this time"
+        }
     };
     warn(error, consequence);
 }
