@@ -128,6 +128,7 @@ fn compile_one_bad_input_does_not_stop_the_others() {
     let json = isomer().line("compile bad.wasm none.wasm -t x86-64-v1 --json").dir(case.path()).fails().json();
     assert_eq!((&json[0]["input"], &json[0]["status"]), (&"bad.wasm".into(), &"unreadable".into()), "{json}");
     assert_eq!(json[1]["input"], "none.wasm", "{json}");
+    assert_eq!(json[1]["reason"], "cannot read none.wasm: No such file or directory (os error 2)", "{json}");
 }
 
 #[test]
@@ -136,7 +137,10 @@ fn compile_outputs() {
     let case = Case::new().guest("a.wasm", "traps");
     fs::create_dir(case.path().join("sub")).unwrap();
     fs::copy(guest("numbers"), case.path().join("sub/a.wasm")).unwrap();
+    // It takes no room, and no time.
+    fs::File::create(case.path().join("huge.wasm")).unwrap().set_len(5 << 30).unwrap();
     for (name, line) in [
+        ("input_is_huge", "compile huge.wasm -t x86-64-v1"),
         ("two_targets_one_file", "compile a.wasm -t x86-64-v1 -t x86-64-v2 -o out.cwasm"),
         ("same_stem", "compile a.wasm sub/a.wasm -t x86-64-v1"),
         ("output_is_input", "compile a.wasm -t x86-64-v1 -o ./a.wasm"),

@@ -341,6 +341,12 @@ impl Hinted for WriteError {
             WriteError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("the disk is full; nothing was changed".to_owned())
             }
+            WriteError::Io { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+                Some("name a file in it".to_owned())
+            }
+            WriteError::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                Some("a part of that path is a file".to_owned())
+            }
             WriteError::Io { action: CREATE_IN, source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("make the directory first, or name a file in one that is there".to_owned())
             }

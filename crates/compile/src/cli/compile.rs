@@ -13,6 +13,7 @@ use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,7 +64,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let (results, timings) = compile_cells(&args.farming, &cells, &inputs)?;
     if args.json {
         let unread = unread.iter().map(|(path, error)| {
-            let (input, reason) = (path.display().to_string(), error.to_string());
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let (input, reason) = (path.display().to_string(), format!("{error}{cause}"));
             json!({"input": input, "status": "unreadable", "reason": reason, "hint": error.hint()})
         });
         let cells = cells.iter().zip(&results).map(|(cell, result)| json_of(cell, result));
