@@ -53,6 +53,7 @@ fn compile_and_release_share_the_cache_and_many_processes_do() {
     assert_eq!(info["jobs"], 9, "{info}");
     let ran = farm.isomer("cache gc --max-size 0").ok();
     assert!(ran.stdout().starts_with("removed 9 jobs, "), "{ran}");
+    assert!(ran.stdout().ends_with("left 0 jobs, 0 B\n"), "{ran}");
     let shown = farm.isomer("cache dir").ok().stdout();
     assert_eq!(shown.trim(), farm.path().join("cache").display().to_string());
 }
@@ -229,7 +230,7 @@ fn whatever_a_cache_file_has_become_it_is_made_again() {
         "cut" => fs::write(file, &fs::read(file).unwrap()[..100]).unwrap(),
         "empty" => fs::write(file, "").unwrap(),
         "another" => fs::copy(other, file).map(drop).unwrap(),
-        _ => fs::remove_file(file).and_then(|()| fs::create_dir(file)).unwrap(),
+        _ => fs::remove_file(file).and_then(|()| fs::create_dir_all(file.join("full"))).unwrap(),
     };
     for kind in ["actions", "artifacts"] {
         for damage in ["cut", "empty", "another", "a directory"] {
@@ -240,14 +241,41 @@ fn whatever_a_cache_file_has_become_it_is_made_again() {
             assert!(ran.stderr().contains("warning: "), "{kind} {damage}: {ran}");
             assert_eq!(contents(&farm.path().join("dist")), right, "{kind} {damage}");
             fs::remove_dir_all(farm.path().join("dist")).unwrap();
-            // What is no file at all stays, and costs the time each time.
-            if farm.cached(kind)[0].is_dir() {
-                fs::remove_dir(&farm.cached(kind)[0]).unwrap();
-                continue;
-            }
             let again = farm.isomer("release --json").ok();
             assert_eq!((compiled(&again.json()), again.stderr().as_str()), (0, ""), "{kind} {damage}: {again}");
             fs::remove_dir_all(farm.path().join("dist")).unwrap();
         }
     }
+}
+
+/// The mark of a cache makes backups pass over a directory, and whoever makes room removes it.
+#[test]
+fn no_directory_becomes_a_cache_that_holds_something_else() {
+    let _settings = settings();
+    let farm = Farm::set_up();
+    farm.manifest("['x86-64-v3']", &["numbers"]);
+    let thesis = farm.path().join("mine/thesis.txt");
+    fs::create_dir(farm.path().join("mine")).unwrap();
+    fs::write(&thesis, "data").unwrap();
+    for command in ["info", "gc"] {
+        let shown = farm.shown(&farm.isomer(&format!("cache {command} --cache mine")).fails());
+        assert_snapshot!(format!("cache_not_ours_{command}"), shown);
+    }
+    let ran = farm.isomer("release --cache mine").ok();
+    assert_snapshot!("cache_not_ours", ran.stderr());
+    assert_eq!(contents(&farm.path().join("mine")).len(), 1, "{ran}");
+
+    // Who asks what it holds makes none.
+    fs::create_dir(farm.path().join("empty")).unwrap();
+    for name in ["empty", "nowhere"] {
+        assert_eq!(farm.isomer("cache info --cache").arg(name).ok().stdout(), format!("{name}: 0 jobs, 0 B\n"));
+        let ran = farm.isomer("cache gc --cache").arg(name).ok();
+        assert_eq!(ran.stdout(), "removed 0 jobs, 0 B; left 0 jobs, 0 B\n");
+    }
+    assert!(!farm.path().join("nowhere").exists() && contents(&farm.path().join("empty")).is_empty());
+    // What is left of a cache is one.
+    farm.isomer("release --cache empty -o other").ok();
+    fs::remove_dir_all(farm.path().join("empty/v1")).unwrap();
+    let ran = farm.isomer("release --cache empty --json -o third").ok();
+    assert_eq!((compiled(&ran.json()), ran.stderr().as_str()), (1, ""), "{ran}");
 }

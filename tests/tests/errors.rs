@@ -125,6 +125,10 @@ fn compile_one_bad_input_does_not_stop_the_others() {
     let ran = isomer().line("compile bad.wasm good.wasm worse.wat -t x86-64-v1 --jobs 1").dir(case.path()).fails();
     assert!(case.path().join("good.x86-64-v1.cwasm").exists(), "{ran}");
     assert_snapshot!("compile_some_bad", case.shown(&ran));
+    let json = isomer().line("compile bad.wasm none.wasm -t x86-64-v1 --json").dir(case.path()).fails().json();
+    assert_eq!((&json[0]["input"], &json[0]["status"]), (&"bad.wasm".into(), &"unreadable".into()), "{json}");
+    assert_eq!(json[1]["input"], "none.wasm", "{json}");
+    assert_eq!(json[1]["reason"], "cannot read none.wasm: No such file or directory (os error 2)", "{json}");
 }
 
 #[test]
@@ -133,7 +137,10 @@ fn compile_outputs() {
     let case = Case::new().guest("a.wasm", "traps");
     fs::create_dir(case.path().join("sub")).unwrap();
     fs::copy(guest("numbers"), case.path().join("sub/a.wasm")).unwrap();
+    // It takes no room, and no time.
+    fs::File::create(case.path().join("huge.wasm")).unwrap().set_len(5 << 30).unwrap();
     for (name, line) in [
+        ("input_is_huge", "compile huge.wasm -t x86-64-v1"),
         ("two_targets_one_file", "compile a.wasm -t x86-64-v1 -t x86-64-v2 -o out.cwasm"),
         ("same_stem", "compile a.wasm sub/a.wasm -t x86-64-v1"),
         ("output_is_input", "compile a.wasm -t x86-64-v1 -o ./a.wasm"),
@@ -143,6 +150,8 @@ fn compile_outputs() {
         ("out_dir_is_file", "compile a.wasm -t x86-64-v1 --out-dir a.wasm"),
         ("no_target", "compile a.wasm"),
         ("many_jobs", "compile a.wasm -t x86-64-v1 -j 100000"),
+        ("output_is_dash", "compile a.wasm -t x86-64-v1 -o -"),
+        ("input_is_dash", "compile - -t x86-64-v1"),
     ] {
         assert_snapshot!(format!("compile_output_{name}"), case.isomer(line));
     }
@@ -262,6 +271,22 @@ fn checking_a_file_speaks_of_that_file() {
         "{}",
         checked("twin.toml")
     );
+    // A shipped one under its own name has no double, and a directory without any is a mistake.
+    fs::create_dir_all(case.path().join("copied")).unwrap();
+    fs::create_dir_all(case.path().join("empty")).unwrap();
+    let shipped = isomer_tests::root().join("targets/x86-64-v3.toml");
+    fs::copy(shipped, case.path().join("copied/x86-64-v3.toml")).unwrap();
+    assert_eq!(checked("copied").lines().count(), 1, "{}", checked("copied"));
+    let _settings = settings();
+    assert_snapshot!("targets_check_nothing", case.isomer("targets check empty"));
+}
+
+#[test]
+fn what_the_other_program_does_is_said() {
+    let _settings = settings();
+    let case = Case::new();
+    assert_snapshot!("subcommand_of_isomer_run", case.isomer("verify dist"));
+    assert_snapshot!("subcommand_of_nobody", case.isomer("pusch dist"));
 }
 
 #[test]
@@ -275,6 +300,7 @@ fn manifests() {
         ("no_modules", head.to_owned()),
         ("key", format!("{head}{module}nam = 'x'\n")),
         ("type", format!("{head}{module}targets = 'x86-64-v1'\n")),
+        ("counter", format!("{head}counter = 99999999999999999999\n{module}")),
         ("target", format!("{}{module}", head.replace("v1", "v7"))),
         ("target_file", format!("{}{module}", head.replace("x86-64-v1", "nowhere/x.toml"))),
         ("missing_module", format!("{head}[[module]]\npath = 'b.wasm'\n")),
@@ -299,6 +325,19 @@ fn manifests() {
     assert_snapshot!("release_into_other_directory", other.isomer("release -o full"));
     assert_eq!(fs::read(other.path().join("full/precious.txt")).unwrap(), b"mine");
     assert_snapshot!("release_into_file", other.isomer("release -o a.wasm"));
+    std::os::unix::fs::symlink("nowhere", other.path().join("link")).unwrap();
+    assert_snapshot!("release_into_link", other.isomer("release -o link"));
+    fs::create_dir(other.path().join("torn")).unwrap();
+    fs::write(other.path().join("torn/index.json"), "{").unwrap();
+    assert_snapshot!("release_into_torn", other.isomer("release -o torn"));
+    // A plan of what would be refused is none.
+    for name in ["full", "a.wasm", "link", "torn"] {
+        let refused = other.isomer(&format!("release -o {name}"));
+        for line in ["plan", "release --check-reproducible"] {
+            assert_eq!(other.isomer(&format!("{line} -o {name}")), refused, "{line} {name}");
+        }
+    }
+    assert_snapshot!("manifest_nowhere", other.isomer("release -f nowhere.toml"));
 }
 
 #[test]

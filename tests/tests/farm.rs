@@ -197,7 +197,7 @@ fn many_short_jobs_are_interrupted_too() {
     let begun = Instant::now();
     let ran = running.wait();
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!(ran.code(), 130, "{ran}");
+    assert_eq!(ran.code(), 143, "{ran}");
     assert!(farm.cached("actions").len() < 400, "it went on to the end");
 }
 
@@ -250,6 +250,26 @@ fn a_plan_says_what_changed() {
     assert!(ran.stdout().contains("compile: it is damaged: "), "{ran}");
 }
 
+/// What is a part is not taken for the whole, nor put in its place.
+fn assert_part_stays_a_part(farm: &Farm) {
+    let before = ["whole", "part-1"].map(|name| contents(&farm.path().join(name)));
+    let whole = farm.isomer("release --shard 1/3 -o whole").fails();
+    assert_snapshot!("shard_into_whole", farm.shown(&whole));
+    std::os::unix::fs::symlink("part-1", farm.path().join("link")).unwrap();
+    let merge = |output: &str| farm.shown(&farm.isomer("merge part-1 part-2 part-3 -o").arg(output).fails());
+    assert_snapshot!("merge_into_part", merge("link/."));
+    assert!(merge("part-1").contains("the output `part-1` is `part-1`"));
+    assert_snapshot!("push_part", farm.shown(&farm.isomer("push part-1 127.0.0.1:1/acme").fails()));
+    let inspected = farm.isomer("inspect part-1").ok().stdout();
+    assert!(inspected.starts_with("part 1 of 3 of r 1.0.0; `isomer merge` joins the parts\n"), "{inspected}");
+    let json = farm.isomer("inspect part-1 --json").ok().json();
+    assert_eq!(json[0]["part"], json!({"number": 1, "count": 3}));
+    assert_eq!(farm.isomer("inspect whole --json").ok().json()[0]["part"], Value::Null);
+    assert_eq!(before, ["whole", "part-1"].map(|name| contents(&farm.path().join(name))));
+    // The other way is the way that parts are for: what one machine has done is kept.
+    farm.isomer("release -o part-3").ok();
+}
+
 #[test]
 fn shards_join_to_the_bytes_that_one_machine_makes() {
     let _settings = settings();
@@ -272,6 +292,13 @@ fn shards_join_to_the_bytes_that_one_machine_makes() {
 
     let ran = farm.isomer("merge part-1 part-3 -o missing").fails();
     assert_snapshot!("merge_missing", farm.shown(&ran));
+    assert_snapshot!("merge_missing_two", farm.shown(&farm.isomer("merge part-3 -o missing").fails()));
+    let other = ["--counter 4", "--compression none"].map(|option| {
+        farm.isomer(&format!("release --shard 2/3 -o differs {option}")).ok();
+        farm.shown(&farm.isomer("merge part-1 differs part-3 -o missing").fails())
+    });
+    assert_snapshot!("merge_other_counter", other[0]);
+    assert_eq!(other[0], other[1]);
     farm.manifest("['x86-64-v3']", &["numbers"]);
     farm.isomer("release --no-cache --shard 2/3 -o other").ok();
     let ran = farm.isomer("merge part-1 other part-3 -o missing").fails();
@@ -282,6 +309,7 @@ fn shards_join_to_the_bytes_that_one_machine_makes() {
     assert_snapshot!("shard_malformed", farm.shown(&ran));
     assert!(!farm.path().join("missing").exists());
     isomer().line("keygen -o key").dir(farm.path()).env("ISOMER_PASSPHRASE", "secret").ok();
+    assert_part_stays_a_part(&farm);
     let sign = isomer().line("sign part-1 --key key.key").dir(farm.path()).env("ISOMER_PASSPHRASE", "secret").fails();
     assert_snapshot!("sign_part", farm.shown(&sign));
 }
@@ -402,4 +430,18 @@ fn timings_are_one_page_that_a_browser_reads() {
     program("python3").args(["-c", parse, "timings.html"]).dir(farm.path()).ok();
     let ran = farm.isomer("compile numbers.wasm -t z15 --timings no/such/timings.html").fails();
     assert!(ran.stderr().contains("`no/such`") && !farm.path().join("numbers.z15.cwasm").exists(), "{ran}");
+    let ran = farm.isomer("release -o other --timings cache").fails();
+    assert!(ran.stderr().contains("is a directory") && !farm.path().join("other").exists(), "{ran}");
+    // What was made is told, though the page is not there.
+    for line in ["release", "compile numbers.wasm -t z15"] {
+        let ran = farm.isomer(line).line("--timings /dev/full").fails();
+        assert!(ran.stdout().starts_with("module "), "{ran}");
+        assert_eq!(ran.stderr(), TIMINGS_FAILED, "{ran}");
+    }
 }
+
+const TIMINGS_FAILED: &str = "\
+error: the page of timings is not written; all else is done
+  caused by: can't write `/dev/full`: No space left on device (os error 28)
+  hint: name another file with --timings
+";

@@ -437,6 +437,16 @@ fn a_release_made_again_keeps_the_signatures_that_are_still_right() {
     let again = farm.isomer("release").ok();
     assert!(again.stdout().contains("signatures: 2 kept\n"), "{again}");
     assert_eq!(contents(&farm.dist()), before);
+    // A damaged file takes the signatures with it that need it: nobody else has changed anything.
+    let (bundle, _) = before.iter().find(|(_, bytes)| String::from_utf8_lossy(bytes).contains("dsseEnvelope")).unwrap();
+    fs::remove_file(farm.dist().join(bundle)).unwrap();
+    let again = farm.isomer("release").ok();
+    assert!(again.stdout().contains("signatures: 0 kept, 2 damaged and dropped\n"), "{again}");
+    let said = format!("warning: `dist/{}` is missing", bundle.display());
+    assert!(again.stderr().starts_with(&said) && again.stderr().contains("sign the release again"), "{again}");
+    assert_eq!(again.stderr().matches("warning: ").count(), 1, "{again}");
+    farm.isomer("sign dist --key one.key").ok();
+    assert_eq!(contents(&farm.dist()), before);
     // One module is compiled for less.
     let fewer = format!("{}targets = ['pulley64']\n", manifest("1.4.0", "counter = 7\n"));
     fs::write(farm.path().join("isomer.toml"), fewer).unwrap();

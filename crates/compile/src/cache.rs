@@ -97,6 +97,14 @@ pub enum CacheError {
         /// Who can write there, or could.
         found: Writer,
     },
+    /// It is somebody's directory and would be marked as one that may be removed.
+    #[error("`{}` holds `{found}` and is no cache of isomer's", .path.display())]
+    NotACache {
+        /// The directory.
+        path: PathBuf,
+        /// A name in it.
+        found: String,
+    },
     /// A file is not what it was.
     #[error("`{}` is damaged: {problem}", .path.display())]
     Damaged {
@@ -109,8 +117,12 @@ pub enum CacheError {
 
 impl Hinted for CacheError {
     fn hint(&self) -> Option<String> {
-        let CacheError::Foreign { cache, found, .. } = self else { return None };
         let another = format!("name another directory with --cache or {VARIABLE}");
+        let (cache, found) = match self {
+            CacheError::Foreign { cache, found, .. } => (cache, found),
+            CacheError::NotACache { .. } => return Some(format!("{another}: a new or an empty one")),
+            CacheError::Io { .. } | CacheError::Damaged { .. } => return None,
+        };
         Some(match found {
             Writer::User(_) => another,
             Writer::Group(_) | Writer::Everybody => format!(
@@ -135,11 +147,13 @@ impl Cache {
     /// The cache in `dir`, which is created when it is not there.
     ///
     /// # Errors
-    /// When that cannot be, or others can write to one of its directories.
+    /// When that cannot be, others can write to one of its directories, or it holds something else.
     pub fn open(dir: &Path) -> Result<Cache, CacheError> {
         let cache = Cache { dir: dir.to_owned(), full: false.into(), grown: false.into() };
+        own_directory(dir, dir)?;
+        check_ours(dir)?;
         let parts = ["actions", "artifacts", "functions", "profiles"].map(|name| cache.place(name));
-        for path in [dir.to_owned(), dir.join("v1")].iter().chain(&parts) {
+        for path in [dir.join("v1")].iter().chain(&parts) {
             own_directory(path, dir)?;
         }
         let tag = dir.join("CACHEDIR.TAG");
@@ -149,6 +163,15 @@ impl Cache {
             let _ = write_file(&tag, text.as_bytes());
         }
         Ok(cache)
+    }
+
+    /// The cache in `dir`, or none where there is nothing: then nothing is created.
+    pub fn open_if_there(dir: &Path) -> Result<Option<Cache>, CacheError> {
+        match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(false) | Err(_) => Cache::open(dir).map(Some),
+        }
     }
 
     /// Its directory.
@@ -257,8 +280,31 @@ pub fn pack_entry(artifact: &[u8], code: Digest) -> io::Result<(Entry, Vec<u8>)>
     Ok((Entry { artifact: Blob::of(artifact), code, layer: layer.blob }, bytes))
 }
 
+/// That there is a cache in `dir`, or nothing.
+fn check_ours(dir: &Path) -> Result<(), CacheError> {
+    if dir.join("v1/actions").exists() {
+        return Ok(());
+    }
+    // What can't be read is said by whoever needs it.
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !["v1", "CACHEDIR.TAG"].contains(&name.as_str()) && !name.starts_with(collect::TEMPORARY) {
+            return Err(CacheError::NotACache { path: dir.to_owned(), found: name.escape_debug().to_string() });
+        }
+    }
+    Ok(())
+}
+
+/// Makes room for a file where somebody has put a directory.
+fn remove_directory(path: &Path) {
+    if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
 /// A file that lies about its content is removed, and made again by whoever needs it.
 fn damaged(path: PathBuf, problem: String) -> CacheError {
+    remove_directory(&path);
     let _ = fs::remove_file(&path);
     CacheError::Damaged { path, problem }
 }
@@ -273,6 +319,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let directory = path.parent().expect("every file is in one of the cache's directories");
     let mut file = tempfile::Builder::new().prefix(collect::TEMPORARY).tempfile_in(directory).map_err(error)?;
     file.write_all(bytes).map_err(error)?;
+    remove_directory(path);
     file.persist(path).map_err(|persist| error(persist.error))?;
     Ok(())
 }

@@ -17,8 +17,9 @@ mod sign;
 mod targets;
 mod worker;
 
-pub(crate) use farming::was_interrupted;
+pub(crate) use farming::interruption;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use isomer_terminal::Failures;
 
@@ -40,7 +41,31 @@ Examples:
   isomer keygen -o farm                                  farm.key, farm.pub
   isomer sign dist/ --key farm.key                       what servers believe
   isomer push dist/ registry.example/acme                where servers find it
-  isomer inspect dist/                                   what is in it, and whom it serves";
+  isomer inspect dist/                                   what is in it, and whom it serves
+
+Exit codes: 0 all is done, 1 something failed and stderr says what, 2 the command line is wrong,
+128 + N a signal ended it (130 for Ctrl-C). With --json, what failed before there was any result
+prints none: the exit code tells.";
+
+/// What `isomer-run` does, and people look for here.
+const OF_ISOMER_RUN: [&str; 9] = ["verify", "pull", "select", "check", "host", "activate", "rollback", "list", "gc"];
+
+/// Reads the command line, or ends the process with what is wrong with it.
+pub(crate) fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| with_other_program(error).exit())
+}
+
+/// Who asks for what the other program does learns that.
+fn with_other_program(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand)
+        && OF_ISOMER_RUN.contains(&name.as_str())
+    {
+        let words = format!("`isomer-run {name}` does that, without a compiler");
+        error.remove(ContextKind::SuggestedSubcommand);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![words.into()]));
+    }
+    error
+}
 
 #[derive(Subcommand)]
 enum Command {

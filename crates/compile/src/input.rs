@@ -2,6 +2,7 @@
 
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Hinted, Kind, artifact};
+use isomer_release::WASM_SIZE_BYTES_MAX;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,14 @@ pub enum InputError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// More than any module has, and not worth reading.
+    #[error("{} has {size_bytes} bytes; expected WebAssembly of at most {WASM_SIZE_BYTES_MAX}", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
     },
     /// Nothing in it.
     #[error("{} is empty; expected WebAssembly (.wasm or .wat)", .path.display())]
@@ -92,6 +101,7 @@ impl Hinted for InputError {
             InputError::Read { path, source } if source.kind() == io::ErrorKind::IsADirectory => {
                 Some(format!("name the files in it: {}/*.wasm", path.display()))
             }
+            InputError::TooLarge { .. } => Some("is it the right file? wasmtime takes no larger module".to_owned()),
             InputError::AlreadyCompiled { .. } => Some("compile the .wasm that it was made from".to_owned()),
             InputError::NotWasm { found, .. } if found.contains("gzip") || found.contains("zstd") => {
                 Some("decompress it first".to_owned())
@@ -111,6 +121,10 @@ impl Input {
         let read = |source| InputError::Read { path: path.to_owned(), source };
         if path.is_dir() {
             return Err(read(io::ErrorKind::IsADirectory.into()));
+        }
+        let size_bytes = fs::metadata(path).map_err(read)?.len();
+        if size_bytes > WASM_SIZE_BYTES_MAX {
+            return Err(InputError::TooLarge { path: path.to_owned(), size_bytes });
         }
         let bytes = fs::read(path).map_err(read)?;
         let name = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| !stem.is_empty());

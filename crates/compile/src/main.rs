@@ -6,17 +6,15 @@ mod progress;
 mod timings;
 mod transfer;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match cli.run() {
+    match cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {
             failures.print();
-            // What a shell says of a program that Ctrl-C ended.
-            if cli::was_interrupted() { ExitCode::from(130) } else { ExitCode::FAILURE }
+            // What a shell says of a program that a signal ended.
+            cli::interruption().map_or(ExitCode::FAILURE, |signal| ExitCode::from(128 + signal))
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::targets::{self, TargetError};
 use crate::{Farm, Input};
 use build::Build;
 use isomer_contract::{Digest, Hinted, Profile};
-use isomer_release::{Compression, Identity, Layout, LayoutError, Manifest, Part, WriteError, Writer, measure};
+use isomer_release::{Compression, Identity, Layout, LayoutError, Manifest, WriteError, Writer, check_place, measure};
 use matrix::{Matrix, State};
 use previous::Previous;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,16 @@ pub enum ReleaseError {
     /// The release in the directory cannot be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// A part would take the place of what is whole, and of its signatures.
+    #[error("`{}` holds the whole release {release}; expected a directory for part {shard} alone", .dir.display())]
+    Whole {
+        /// The directory.
+        dir: PathBuf,
+        /// The name and version of what it holds.
+        release: String,
+        /// The part.
+        shard: Shard,
+    },
 }
 
 impl Hinted for ReleaseError {
@@ -69,6 +79,9 @@ impl Hinted for ReleaseError {
             ReleaseError::Codegen(error) => error.hint(),
             ReleaseError::Write(error) => error.hint(),
             ReleaseError::Layout(error) => error.hint(),
+            ReleaseError::Whole { .. } => {
+                Some("name another directory with -o: `isomer merge` joins the parts into this one".to_owned())
+            }
         }
     }
 }
@@ -173,19 +186,23 @@ impl Release {
         Ok(Release { manifest, modules })
     }
 
-    fn identity(&self, options: Options, part: Option<Part>) -> Identity {
+    fn identity(&self, options: Options) -> Identity {
         let ReleaseSection { name, version, counter, .. } = &self.manifest.release;
         let counter = options.counter.unwrap_or(*counter);
-        Identity { name: name.clone(), version: version.clone(), counter, part }
+        Identity { name: name.clone(), version: version.clone(), counter, part: None }
     }
 
     /// What [`Release::write`] would do in `directory`, which need not be there. Nothing is written.
+    ///
+    /// # Errors
+    /// When a release can't be written there, for what is there already.
     pub fn plan(
         &self,
         directory: &Path,
         cache: Option<&Cache>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleasePlan, ReleaseError> {
+        check_place(directory)?;
         let mut matrix = Matrix::of(self, true);
         let unchanged = |layout: &Layout, manifest: &Manifest| {
             let found = layout.open_layer(manifest).map(measure).map_err(|error| error.to_string())?;
@@ -223,8 +240,12 @@ impl Release {
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleaseReport, ReleaseError> {
         let writer = Writer::open(directory)?;
+        if let Some(shard) = options.shard {
+            check_not_whole(&writer, shard)?;
+        }
         let mut matrix = Matrix::of(self, !options.verify_collapse);
-        let part = options.shard.map(|shard| matrix.keep_share(shard));
+        let identity = self.identity(options);
+        let part = options.shard.map(|shard| matrix.keep_share(shard, identity.counter, options.compression));
         let keep = |layout: &Layout, manifest: &Manifest| build::keep(&writer, options.compression, layout, manifest);
         matrix.recall(&Previous::read(directory, on_step), cache, keep, on_step);
         let build = Build { writer: &writer, options, farm, cache };
@@ -239,7 +260,17 @@ impl Release {
             return Ok(ReleaseReport { cells, summary: None, verified });
         }
         let modules = build.modules(&matrix)?;
-        let summary = writer.finish(&self.identity(options, part), modules)?;
+        let summary = writer.finish(&Identity { part, ..identity }, modules)?;
         Ok(ReleaseReport { cells, summary: Some(summary), verified })
+    }
+}
+
+/// That a part of a release finds no whole one in its place.
+fn check_not_whole(writer: &Writer, shard: Shard) -> Result<(), ReleaseError> {
+    match writer.former()? {
+        Some(Identity { name, version, part: None, .. }) => {
+            Err(ReleaseError::Whole { dir: writer.dir().to_owned(), release: format!("{name} {version}"), shard })
+        }
+        _ => Ok(()),
     }
 }

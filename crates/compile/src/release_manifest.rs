@@ -3,7 +3,8 @@
 
 use crate::targets::ALL;
 use isomer_contract::Hinted;
-use serde::Deserialize;
+use serde::de::{self, Expected, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub struct ReleaseSection {
     /// The version of every module in it.
     pub version: String,
     /// Larger in each release than in all before, where somebody counts: signatures say it, and servers compare it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "counter")]
     pub counter: u64,
     /// Shipped profiles, profile files, or `all`.
     pub targets: Vec<String>,
@@ -109,7 +110,8 @@ impl Hinted for ReleaseManifestError {
             Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => {
                 Some("name the manifest with -f; `isomer release --help` shows one".to_owned())
             }
-            Problem::Read(_) => Some("`isomer release --help` shows a manifest".to_owned()),
+            Problem::Read(_) => Some("is the path right? `isomer release --help` shows a manifest".to_owned()),
+            Problem::Toml(_) => Some("`isomer release --help` shows a manifest with every key".to_owned()),
             Problem::NoModules => Some("add `[[module]]` and `path = \"app.wasm\"`".to_owned()),
             Problem::NoTargets(_) => Some(format!("name profiles, or `targets = [\"{ALL}\"]`")),
             Problem::DuplicateModule { .. } => Some("give one of them a `name`".to_owned()),
@@ -121,7 +123,7 @@ impl Hinted for ReleaseManifestError {
             }
             Problem::Version(_) => Some("semantic versions without `+` are tags: `1.4.0`".to_owned()),
             Problem::ReleaseName(_) => Some("name it, for example, `name = \"acme-plugins\"`".to_owned()),
-            Problem::Toml(_) | Problem::NoFileName(_) => None,
+            Problem::NoFileName(_) => None,
         }
     }
 }
@@ -192,6 +194,32 @@ impl ReleaseManifest {
     }
 }
 
+/// Says what it expects in a manifest's words: a number too large for Rust's types is a number.
+fn counter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    struct Counter;
+    impl Visitor<'_> for Counter {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a whole number from 0 to {}", u64::MAX)
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<u64, E> {
+            self.visit_i128(number.into())
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
+            Ok(number)
+        }
+
+        fn visit_i128<E: de::Error>(self, number: i128) -> Result<u64, E> {
+            u64::try_from(number)
+                .map_err(|_| E::custom(format!("`counter` is {number}, expected {}", &self as &dyn Expected)))
+        }
+    }
+    deserializer.deserialize_u64(Counter)
+}
+
 /// What people and signatures call a release by; it names no file.
 fn is_release_name(name: &str) -> bool {
     let edges = name.starts_with(char::is_alphanumeric) && name.ends_with(char::is_alphanumeric);
@@ -241,6 +269,12 @@ mod tests {
             ),
             (&format!("{HEAD}[[module]]\npath='My App.wasm'\n"), "the module name `My App`"),
             (&HEAD.replace("1.0.0", "1.0+x"), "the version `1.0+x`"),
+            (
+                &format!("{HEAD}counter = -1"),
+                "5: `counter` is -1, expected a whole number from 0 to 18446744073709551615",
+            ),
+            (&format!("{HEAD}counter = 99999999999999999999"), "`counter` is 99999999999999999999, expected a whole"),
+            (&format!("{HEAD}counter = '1'"), "invalid type: string \"1\", expected a whole number from 0 to"),
             (&HEAD.replace("name = 'r'", "name = \"../\\u0007\""), "the release's name `../\\u{7}`"),
             (&HEAD.replace("['all']", "[]"), "`targets` of [release] is empty"),
         ];

@@ -1,7 +1,7 @@
 //! What can be wrong with a release, and with writing one. Each names the file, what was found and what was expected.
 
 use crate::signature::SIGNATURES_MAX;
-use crate::staging::STAGING;
+use crate::staging::{CREATE_IN, STAGING};
 use isomer_contract::manifest::{Blob, ManifestError};
 use isomer_contract::{Digest, Hinted};
 use std::io;
@@ -232,6 +232,14 @@ pub enum WriteError {
         /// What was found.
         found: String,
     },
+    /// It is no directory.
+    #[error("`{}` is {found}, expected a directory", .path.display())]
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
     /// Another process writes there now.
     #[error("`{}` is being written by another process, which holds `{STAGING}/lock`", .dir.display())]
     Locked {
@@ -320,6 +328,9 @@ impl Hinted for WriteError {
     fn hint(&self) -> Option<String> {
         match self {
             WriteError::NotOurs { .. } => Some("choose a new or empty directory, or empty this one".to_owned()),
+            WriteError::NoDirectory { .. } => {
+                Some("choose a new or empty directory, or remove what is there".to_owned())
+            }
             WriteError::Locked { .. } => Some("wait for it to end, or choose another directory".to_owned()),
             WriteError::Replaced { .. } => Some("it was replaced while it was signed: sign it again".to_owned()),
             WriteError::TooManySignatures { .. } => {
@@ -329,6 +340,15 @@ impl Hinted for WriteError {
             WriteError::Layout(error) => error.hint(),
             WriteError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("the disk is full; nothing was changed".to_owned())
+            }
+            WriteError::Io { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+                Some("name a file in it".to_owned())
+            }
+            WriteError::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                Some("a part of that path is a file".to_owned())
+            }
+            WriteError::Io { action: CREATE_IN, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("make the directory first, or name a file in one that is there".to_owned())
             }
             _ => None,
         }

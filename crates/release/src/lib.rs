@@ -45,4 +45,4 @@ pub use source::{Signature, Source, SourceError};
 pub use sparse::{SparseLayout, blob_name, config_of, is_module_name};
 pub use staging::{check_writable, write_atomically};
 pub use wasm::Wasm;
-pub use writer::{Count, ReleasedModule, Signatures, Summary, SummaryModule, Writer};
+pub use writer::{Count, ReleasedModule, Signatures, Summary, SummaryModule, Writer, check_place};

@@ -13,6 +13,9 @@ use tempfile::NamedTempFile;
 /// written, or after that was killed.
 pub(crate) const STAGING: &str = ".isomer-staging";
 
+/// What is tried when a file is to have a place.
+pub(crate) const CREATE_IN: &str = "create a file in";
+
 /// The right to write into a directory, and a place for what has no name yet. Both end with it.
 #[derive(Debug)]
 pub(crate) struct Staging {
@@ -103,7 +106,7 @@ fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
 fn temporary_in(dir: &Path) -> Result<NamedTempFile, WriteError> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".isomer-").suffix(".tmp").permissions(Permissions::from_mode(0o644));
-    builder.tempfile_in(dir).map_err(|error| io_error("create a file in", dir, error))
+    builder.tempfile_in(dir).map_err(|error| io_error(CREATE_IN, dir, error))
 }
 
 /// Gives `file` its name once its bytes are on disk. What had the name before is replaced in one step.
@@ -119,7 +122,16 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), WriteError> {
 }
 
 pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> WriteError {
-    WriteError::Io { action, path: path.to_owned(), source }
+    WriteError::Io { action, path: path.to_owned(), source: without_path(source) }
+}
+
+/// An error of `tempfile` names the temporary file, which is nothing to anybody.
+fn without_path(error: io::Error) -> io::Error {
+    let words = error.to_string();
+    match words.split_once(" at path \"") {
+        Some((words, _)) if error.raw_os_error().is_none() => io::Error::new(error.kind(), words.to_owned()),
+        _ => error,
+    }
 }
 
 /// Whether [`write_atomically`] could begin to write each of `paths`, so that nobody works for an output that has no
@@ -131,6 +143,7 @@ pub fn check_writable<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(
     let mut directories = BTreeSet::new();
     for path in paths {
         match fs::symlink_metadata(path) {
+            Ok(_) if path.is_dir() => return Err(io_error("write", path, ErrorKind::IsADirectory.into())),
             // A pipe or a device is opened when there is something to write.
             Ok(there) if !there.is_file() => continue,
             Ok(_) => {}
@@ -214,7 +227,14 @@ mod tests {
         write_atomically(null, |file| file.write_all(b"gone")).unwrap();
         assert!(!null.is_file());
         assert!(write_atomically(dir.path(), |_| Ok(())).is_err());
-        assert!(write_atomically(&dir.path().join("no/such/dir"), |_| Ok(())).is_err());
+        for error in [
+            write_atomically(&dir.path().join("no/such"), |_| Ok(())).unwrap_err(),
+            check_writable([dir.path().join("no/such").as_path()]).unwrap_err(),
+        ] {
+            assert!(error.to_string().ends_with("/no`: No such file or directory (os error 2)"), "{error}");
+            assert!(error.hint().unwrap().starts_with("make the directory first"));
+        }
+        assert!(check_writable([dir.path()]).is_err());
     }
 
     #[test]

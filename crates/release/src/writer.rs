@@ -24,7 +24,7 @@ use crate::staging::{STAGING, Staging, io_error, persist, sync_dir};
 use crate::{LayoutError, Wasm, WriteError};
 use isomer_contract::Digest;
 use isomer_contract::manifest::{Blob, VariantConfig};
-use oci_spec::image::Descriptor;
+use oci_spec::image::{Descriptor, ImageIndex};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -120,13 +120,11 @@ impl Writer {
     /// Takes the directory `dir` for a release, and creates it when there is none.
     ///
     /// # Errors
-    /// [`WriteError::NotOurs`] when it holds files and no release that isomer wrote, [`WriteError::Locked`] when
-    /// another writer has it.
+    /// Those of [`check_place`], and [`WriteError::Locked`] when another writer has it.
     pub fn open(dir: &Path) -> Result<Writer, WriteError> {
-        let created_dir = !dir.exists();
+        let created_dir = !check_place(dir)?;
         fs::create_dir_all(dir).map_err(|error| io_error("create", dir, error))?;
         let root = Root::open(dir)?;
-        check_ours(&root)?;
         let staging = Staging::open(dir)?;
         let writer = Writer { root, staging, created_dir, state: Mutex::default() };
         for dir in [dir.join("blobs"), writer.blobs_dir()] {
@@ -139,6 +137,11 @@ impl Writer {
         Ok(writer)
     }
 
+    /// What release is in place, if any is.
+    pub fn former(&self) -> Result<Option<Identity>, LayoutError> {
+        Ok(self.index_in_place()?.and_then(|index| document::identity(&index)))
+    }
+
     /// The release's directory.
     pub fn dir(&self) -> &Path {
         self.root.path()
@@ -149,7 +152,7 @@ impl Writer {
         let blob = Blob::of(bytes);
         if !self.has(blob) {
             let mut file = self.staging.file()?;
-            file.write_all(bytes).map_err(|error| io_error("write", file.path(), error))?;
+            file.write_all(bytes).map_err(|error| io_error("write", &self.blob_path(blob.digest), error))?;
             self.install(file, blob)?;
         }
         Ok(blob)
@@ -185,7 +188,7 @@ impl Writer {
         let mut into = Hashing { file: &mut file, hasher: Sha256::new(), size_bytes: 0 };
         let read = write_layer(artifact, expected.size_bytes, compression, &mut into);
         let Hashing { hasher, size_bytes, .. } = into;
-        let found = read.map_err(|error| io_error("write a layer to", file.path(), error))?;
+        let found = read.map_err(|error| io_error("write a layer to", self.dir(), error))?;
         if found != expected {
             return Err(WriteError::Artifact { found, expected });
         }
@@ -206,7 +209,7 @@ impl Writer {
         }
         let mut file = self.staging.file()?;
         let found = copy_hashing(&mut bytes, layer.blob.size_bytes, &mut file)
-            .map_err(|error| io_error("write a layer to", file.path(), error))?;
+            .map_err(|error| io_error("write a layer to", self.dir(), error))?;
         if found != layer.blob {
             return Err(WriteError::PackedLayer { found, expected: layer.blob });
         }
@@ -359,7 +362,7 @@ impl Writer {
             return Ok(());
         }
         let mut file = self.staging.file()?;
-        file.write_all(content.as_bytes()).map_err(|error| io_error("write", file.path(), error))?;
+        file.write_all(content.as_bytes()).map_err(|error| io_error("write", &path, error))?;
         persist(file, &path)
     }
 
@@ -445,16 +448,32 @@ fn sums(blobs: &BTreeSet<Digest>, index: &str) -> String {
     lines.iter().map(|(path, digest)| format!("{}  {path}\n", digest.hex())).collect()
 }
 
+/// Whether `dir` is there, when a release may be written into it. Nothing is changed.
+///
+/// # Errors
+/// [`WriteError::NoDirectory`] when it is something else, [`WriteError::NotOurs`] when it holds files and no release that
+/// isomer wrote.
+pub fn check_place(dir: &Path) -> Result<bool, WriteError> {
+    let not_a_directory = |found| Err(WriteError::NoDirectory { path: dir.to_owned(), found });
+    match fs::metadata(dir) {
+        Ok(there) if there.is_dir() => check_ours(&Root::open(dir)?).map(|()| true),
+        Ok(_) => not_a_directory("a file"),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("read", dir, error)),
+        Err(_) if dir.is_symlink() => not_a_directory("a symbolic link to nothing"),
+        Err(_) => Ok(false),
+    }
+}
+
 /// That `root` is empty, a release of isomer's, or what a killed first run left.
 fn check_ours(root: &Root) -> Result<(), WriteError> {
     let dir = root.path();
     let not_ours = |found: String| Err(WriteError::NotOurs { dir: dir.to_owned(), found });
-    if let Some(bytes) = root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX)? {
-        let index = parse_index(&dir.join("index.json"), &bytes)?;
-        if document::is_release_index(&index) {
-            return Ok(());
-        }
-        return not_ours("its `index.json` is of another tool".to_owned());
+    match index_in(root) {
+        Ok(Some(index)) if document::is_release_index(&index) => return Ok(()),
+        Ok(Some(_)) => return not_ours("its `index.json` is of another tool".to_owned()),
+        Ok(None) => {}
+        Err(error @ LayoutError::Io { .. }) => return Err(error.into()),
+        Err(error) => return not_ours(error.to_string()),
     }
     let mut first = None;
     for entry in fs::read_dir(dir).map_err(|error| io_error("read", dir, error))? {
@@ -468,6 +487,12 @@ fn check_ours(root: &Root) -> Result<(), WriteError> {
         None => Ok(()),
         Some(name) => not_ours(format!("it holds `{}` and no `index.json`", name.to_string_lossy().escape_debug())),
     }
+}
+
+/// What the `index.json` in `root` says.
+fn index_in(root: &Root) -> Result<Option<ImageIndex>, LayoutError> {
+    let bytes = root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX)?;
+    bytes.map(|bytes| parse_index(&root.path().join("index.json"), &bytes)).transpose()
 }
 
 fn check_directory(dir: &Path) -> Result<(), WriteError> {

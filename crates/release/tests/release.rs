@@ -269,7 +269,13 @@ fn a_directory_of_others_is_refused_and_left_alone() {
     check("of another tool");
     fs::write(dir.path().join("index.json"), "{}").unwrap();
     check("malformed");
-    assert!(Writer::open(&dir.path().join("thesis.txt")).is_err());
+    let error = check("malformed");
+    assert!(error.hint().unwrap().contains("empty this one"));
+    let error = Writer::open(&dir.path().join("thesis.txt")).unwrap_err();
+    assert!(matches!(&error, WriteError::NoDirectory { found: "a file", .. }), "{error}");
+    std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+    let error = Writer::open(&dir.path().join("link")).unwrap_err();
+    assert!(matches!(&error, WriteError::NoDirectory { .. }), "{error}");
     assert!(Writer::open(&dir.path().join("thesis.txt/dist")).is_err());
 }
 

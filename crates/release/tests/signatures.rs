@@ -103,14 +103,14 @@ fn writing_a_release_again_keeps_the_signatures_of_what_is_the_same() {
     write_release(dir.path());
     sign(dir.path(), b"bundle");
     let before = files(dir.path());
-    assert_eq!(write_release(dir.path()).signatures, Signatures { kept: 2, dropped: 0 });
+    assert_eq!(write_release(dir.path()).signatures, Signatures { kept: 2, ..Signatures::default() });
     assert_eq!(files(dir.path()), before);
 
     let writer = Writer::open(dir.path()).unwrap();
     let mut modules = released(&writer, Compression::Zstd);
     modules[0].variants.pop();
     let summary = writer.finish(&sample::identity(), modules).unwrap();
-    assert_eq!(summary.signatures, Signatures { kept: 1, dropped: 1 });
+    assert_eq!(summary.signatures, Signatures { kept: 1, dropped: 1, ..Signatures::default() });
     assert_eq!(signatures(dir.path(), "clock").unwrap(), [b"bundle"]);
     assert!(signatures(dir.path(), "sort").unwrap().is_empty());
     assert_sums(dir.path());
@@ -124,18 +124,22 @@ fn a_damaged_signature_is_refused_and_not_kept() {
     let path = dir.path().join("blobs/sha256").join(Digest::of(b"bundle").hex());
     fs::write(&path, b"bundlf").unwrap();
     assert!(matches!(signatures(dir.path(), "sort"), Err(LayoutError::Digest { .. })));
-    assert_eq!(write_release(dir.path()).signatures, Signatures { kept: 0, dropped: 2 });
+    let Signatures { kept, dropped, damaged, problems } = write_release(dir.path()).signatures;
+    assert_eq!((kept, dropped, damaged, problems.len()), (0, 0, 2, 1), "both share the file: {problems:?}");
+    assert!(problems[0].contains(path.to_str().unwrap()), "{problems:?}");
     assert!(!path.exists());
 
     sign(dir.path(), b"bundle");
     fs::remove_file(&path).unwrap();
     assert!(matches!(signatures(dir.path(), "sort"), Err(LayoutError::MissingBlob { .. })));
-    write_release(dir.path());
+    let Signatures { damaged, problems, .. } = write_release(dir.path()).signatures;
+    assert!(damaged == 2 && problems.len() == 1 && problems[0].contains("is missing"), "{problems:?}");
     sign(dir.path(), b"bundle");
     let (digest, _) = manifest(dir.path());
     fs::write(dir.path().join("blobs/sha256").join(digest), b"{}").unwrap();
     assert!(matches!(signatures(dir.path(), "sort"), Err(LayoutError::Size { .. })));
-    assert_eq!(write_release(dir.path()).signatures, Signatures { kept: 1, dropped: 1 });
+    let Signatures { kept, dropped, damaged, .. } = write_release(dir.path()).signatures;
+    assert_eq!((kept, dropped, damaged), (1, 0, 1));
 }
 
 /// Tools that copy a layout drop `artifactType` from descriptors: skopeo 1.9 is one.

@@ -26,10 +26,11 @@ impl Address {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("it has no scheme", with_scheme(url)))?;
         let rest = rest.trim_end_matches('/');
         let tls = match scheme.to_ascii_lowercase().as_str() {
-            "grpc" | "http" => false,
-            "grpcs" | "https" => true,
+            "grpc" => false,
+            "grpcs" => true,
+            // Other tools speak another protocol there.
             _ => {
-                let reason = format!("`{scheme}://` is none of grpc://, grpcs://, http://, https://");
+                let reason = format!("`{scheme}://` is neither grpc:// nor grpcs://");
                 return Err(bad(&reason, with_scheme(rest)));
             }
         };
@@ -76,8 +77,8 @@ mod tests {
         for (url, tls, authority, loopback) in [
             ("grpc://farm:8980", false, "farm:8980", false),
             ("GRPCS://farm.example", true, "farm.example", false),
-            ("https://farm.example/", true, "farm.example", false),
-            ("http://127.0.0.1:1", false, "127.0.0.1:1", true),
+            ("grpcs://farm.example/", true, "farm.example", false),
+            ("grpc://127.0.0.1:1", false, "127.0.0.1:1", true),
             ("grpc://localhost:65535", false, "localhost:65535", true),
             ("grpc://[::1]:8980", false, "[::1]:8980", true),
             ("grpc://[2001:db8::1]", false, "[2001:db8::1]", false),
@@ -92,7 +93,8 @@ mod tests {
     fn what_is_none_is_told_how_to_be_one() {
         for (url, reason, hint) in [
             ("127.0.0.1:1", "it has no scheme", "write `grpc://127.0.0.1:1`, or `grpcs://127.0.0.1:1` for TLS"),
-            ("ftp://farm", "`ftp://` is none of grpc://, grpcs://, http://, https://", "write `grpc://farm`"),
+            ("ftp://farm", "`ftp://` is neither grpc:// nor grpcs://", "write `grpc://farm`"),
+            ("http://h:1", "`http://` is neither grpc://", "write `grpc://h:1`, or `grpcs://h:1` for TLS"),
             ("grpc://", "it has no host", "write `grpc://HOST:PORT`"),
             ("grpc://:", "it has no host", "write `grpc://HOST:PORT`"),
             ("grpcs://:443", "it has no host", "write `grpcs://HOST:PORT`"),

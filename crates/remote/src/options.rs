@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Where a remote is, who we are, and how patient.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where blobs are: `grpc://`, `grpcs://`, `http://` or `https://` with host and port.
+    /// Where blobs are: `grpc://` or `grpcs://` with host and port.
     pub cas: String,
     /// Where results of actions are.
     pub action_cache: String,
@@ -87,7 +87,7 @@ impl Options {
     }
 }
 
-/// Certificates, all PEM. For `grpcs://` and `https://`; refused where no address is one of these.
+/// Certificates, all PEM. For `grpcs://`; refused where no address is one.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
     /// Authorities to trust instead of the system's.

@@ -52,7 +52,7 @@ impl Cache {
         Ok(usage)
     }
 
-    /// Removes the longest unused until no more than `size_max` is left. Profiles are small and stay.
+    /// Removes the longest unused until no more than `size_max` is left. Profiles are small and stay, unless that is 0.
     pub fn collect(&self, size_max: Size) -> Result<Collected, CacheError> {
         let now = SystemTime::now();
         let old = |file: &Found| now.duration_since(file.used).is_ok_and(|age| age > GRACE);
@@ -95,6 +95,9 @@ impl Cache {
                 remove(file, &mut removed)?;
                 size_bytes -= file.size_bytes;
             }
+        }
+        if size_max == Size(0) {
+            self.files("profiles")?.iter().try_for_each(|file| remove(file, &mut removed))?;
         }
         Ok(Collected { left: self.usage()?, removed })
     }
@@ -183,6 +186,8 @@ mod tests {
         age(&stray, 7200);
         cache.collect(Size(u64::MAX)).unwrap();
         assert!(!stray.exists());
+        cache.put_profile(&isomer_contract::Profile::shipped("z15").unwrap().effective()).unwrap();
+        assert!(cache.collect(Size(1)).unwrap().left.size_bytes > 0);
         assert_eq!(cache.collect(Size(0)).unwrap().left, Usage { jobs: 0, size_bytes: 0 });
     }
 }

@@ -33,7 +33,9 @@ pub(super) fn open_if_there(path: &Path) -> Result<Option<File>, CacheError> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(None),
         Err(source) => return Err(error(source)),
     };
-    match others_write(&file.metadata().map_err(error)?) {
+    let there = file.metadata().map_err(error)?;
+    match others_write(&there) {
+        None if !there.is_file() => Err(damaged(path.to_owned(), "it is no file".to_owned())),
         None => Ok(Some(file)),
         Some(found) => Err(damaged(path.to_owned(), format!("it {found}"))),
     }

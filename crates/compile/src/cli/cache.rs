@@ -2,7 +2,7 @@
 
 use super::farming::{size, warn};
 use etcetera::BaseStrategy as _;
-use isomer_compile::cache::{Cache, CacheError, SIZE_MAX_DEFAULT, Usage, VARIABLE};
+use isomer_compile::cache::{Cache, CacheError, Collected, SIZE_MAX_DEFAULT, Usage, VARIABLE};
 use isomer_contract::{Hinted as _, Size};
 use isomer_terminal::bytes;
 use isomer_terminal::{Failure, Failures, print, print_json};
@@ -32,8 +32,9 @@ impl CacheDir {
         Ok(base.cache_dir().join("isomer"))
     }
 
-    fn open(&self) -> Result<Cache, Failure> {
-        Ok(Cache::open(&self.path()?)?)
+    /// The cache, if anything is there: whoever asks what it holds makes none.
+    fn open_if_there(&self) -> Result<Option<Cache>, Failure> {
+        Ok(Cache::open_if_there(&self.path()?)?)
     }
 
     /// The cache, or a word why it is not used: that stops nobody.
@@ -85,17 +86,19 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
 }
 
 fn info(dir: &CacheDir, as_json: bool) -> Result<(), Failures> {
-    let cache = dir.open()?;
-    let Usage { jobs, size_bytes } = cache.usage().map_err(Failure::from)?;
+    let cache = dir.open_if_there()?;
+    let Usage { jobs, size_bytes } =
+        cache.map_or_else(|| Ok(Usage::default()), |cache| cache.usage()).map_err(Failure::from)?;
+    let directory = dir.path()?.display().to_string();
     if as_json {
-        let directory = cache.dir().display().to_string();
         return Ok(print_json(&json!({"directory": directory, "jobs": jobs, "size-bytes": size_bytes}))?);
     }
-    Ok(print(&format!("{}: {}, {}\n", cache.dir().display(), count(jobs), bytes(size_bytes)))?)
+    Ok(print(&format!("{directory}: {}, {}\n", count(jobs), bytes(size_bytes)))?)
 }
 
 fn gc(dir: &CacheDir, max_size: Size) -> Result<(), Failures> {
-    let collected = dir.open()?.collect(max_size).map_err(Failure::from)?;
+    let collected = dir.open_if_there()?.map_or_else(|| Ok(Collected::default()), |cache| cache.collect(max_size));
+    let collected = collected.map_err(Failure::from)?;
     let show = |usage: Usage| format!("{}, {}", count(usage.jobs), bytes(usage.size_bytes));
     Ok(print(&format!("removed {}; left {}\n", show(collected.removed), show(collected.left)))?)
 }

@@ -5,6 +5,7 @@ mod work;
 use super::farming::Farming;
 use crate::cell_failures::CellFailures;
 use isomer_compile::farm::JobFailure;
+use isomer_compile::input::InputError;
 use isomer_compile::{Input, targets};
 use isomer_contract::{Hinted, Profile};
 use isomer_release::check_writable;
@@ -12,6 +13,7 @@ use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,8 +47,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
+    // Elsewhere that is a pipe; here it would quietly be a file.
+    if args.inputs.iter().chain(&args.output).any(|path| path.as_os_str() == "-") {
+        let failure = Failure::new("`-` is no file: `isomer compile` reads and writes no pipes");
+        return Err(failure.hint("name a file; `./-` is one of that name".to_owned()).into());
+    }
     let profiles = targets::resolve(&args.targets, Path::new(""))?;
-    let (inputs, mut failures) = read_inputs(&args.inputs);
+    let (inputs, unread) = read_inputs(&args.inputs);
     let mut cells = Vec::new();
     for input in &inputs {
         for profile in &profiles {
@@ -54,28 +61,34 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
         }
     }
     check_outputs(args, &cells)?;
-    let results = compile_cells(&args.farming, &cells, &inputs)?;
+    let (results, timings) = compile_cells(&args.farming, &cells, &inputs)?;
     if args.json {
-        let unread = failures.iter().map(|failure| json!({"status": "unreadable", "reason": failure.to_string()}));
+        let unread = unread.iter().map(|(path, error)| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let (input, reason) = (path.display().to_string(), format!("{error}{cause}"));
+            json!({"input": input, "status": "unreadable", "reason": reason, "hint": error.hint()})
+        });
         let cells = cells.iter().zip(&results).map(|(cell, result)| json_of(cell, result));
         print_json(&unread.chain(cells).collect::<Vec<_>>())?;
     } else if !cells.is_empty() {
         print(&aligned(rows(&cells, &results)))?;
     }
+    let mut failures: Vec<_> = unread.into_iter().map(|(_, error)| Failure::from(error)).collect();
     failures.extend(failures_of(&cells, &results));
+    failures.extend(timings.err());
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }
 
 /// What can be read, and why the rest cannot: one bad file does not stop the others.
-fn read_inputs(paths: &[PathBuf]) -> (Vec<Input>, Vec<Failure>) {
-    let (mut inputs, mut failures) = (Vec::new(), Vec::new());
+fn read_inputs(paths: &[PathBuf]) -> (Vec<Input>, Vec<(&Path, InputError)>) {
+    let (mut inputs, mut unread) = (Vec::new(), Vec::new());
     for path in paths {
         match Input::read(path) {
             Ok(input) => inputs.push(input),
-            Err(error) => failures.push(Failure::from(error)),
+            Err(error) => unread.push((path.as_path(), error)),
         }
     }
-    (inputs, failures)
+    (inputs, unread)
 }
 
 fn output_path(args: &Args, input: &Input, profile: &Profile) -> PathBuf {

@@ -9,14 +9,14 @@ use isomer_compile::cache::{Cache, CacheError, Functions, SIZE_MAX_DEFAULT};
 use isomer_compile::farm::{Executor, Farm, Limits, Pool};
 use isomer_compile::schedule;
 use isomer_contract::Size;
-use isomer_release::{WriteError, check_writable, write_atomically};
+use isomer_release::{check_writable, write_atomically};
 use isomer_terminal::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How jobs are done.
@@ -69,11 +69,12 @@ impl CacheOptions {
     }
 }
 
-/// Whether work was given up because somebody asked to.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The signal for which work was given up, or 0.
+static INTERRUPTED: AtomicU8 = AtomicU8::new(0);
 
-pub(crate) fn was_interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
+/// The signal for which work was given up, if it was.
+pub(crate) fn interruption() -> Option<u8> {
+    Some(INTERRUPTED.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
 }
 
 /// A farm that is set up.
@@ -83,6 +84,8 @@ pub(super) struct Prepared {
     parallelism: NonZeroUsize,
     fail_fast: bool,
     stop: Arc<AtomicBool>,
+    /// The signal that asked to stop.
+    signal: Arc<AtomicUsize>,
     cache: Option<Cache>,
     functions: Option<Arc<Functions>>,
     timings: Option<(PathBuf, Timings)>,
@@ -98,9 +101,12 @@ impl Farming {
             failure.hint("the system's limits on threads or memory are in the way: fewer --jobs need less".to_owned())
         })?;
         let stop = Arc::new(AtomicBool::new(false));
+        let asked = Arc::new(AtomicUsize::new(0));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let number = usize::try_from(signal).expect("signals are positive");
             // The first asks to stop; the second, for whoever has no patience, ends the process as it stands.
             flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
+                .and_then(|_| flag::register_usize(signal, asked.clone(), number))
                 .and_then(|_| flag::register(signal, stop.clone()))
                 .map_err(|error| Failure::because("cannot prepare for interruptions", &error))?;
         }
@@ -117,7 +123,7 @@ impl Farming {
         let timings = self.timings.as_ref().map(|path| (path.clone(), Timings::begin(parallelism.get())));
         // clap has let the later of the two win.
         let fail_fast = self.fail_fast && !self.keep_going;
-        Ok(Prepared { executor, limits, parallelism, fail_fast, stop, cache, functions, timings })
+        Ok(Prepared { executor, limits, parallelism, fail_fast, stop, signal: asked, cache, functions, timings })
     }
 }
 
@@ -136,10 +142,14 @@ impl Prepared {
         self.timings.as_ref().map(|(_, timings)| timings)
     }
 
-    /// Writes the page of timings, if one is wanted.
-    pub(super) fn write_timings(&self, title: &str, totals: Totals) -> Result<(), WriteError> {
+    /// Writes the page of timings, if one is wanted. What was made is there by then, and is to be told first.
+    pub(super) fn write_timings(&self, title: &str, totals: Totals) -> Result<(), Failure> {
         let Some((path, timings)) = &self.timings else { return Ok(()) };
-        write_atomically(path, |file| file.write_all(timings.page(title, totals).as_bytes()))
+        let written = write_atomically(path, |file| file.write_all(timings.page(title, totals).as_bytes()));
+        written.map_err(|error| {
+            let failure = Failure::because("the page of timings is not written; all else is done", &error);
+            failure.hint("name another file with --timings".to_owned())
+        })
     }
 
     pub(super) fn cache(&self) -> Option<&Cache> {
@@ -160,7 +170,7 @@ impl Prepared {
         if !self.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        INTERRUPTED.store(true, Ordering::Relaxed);
+        INTERRUPTED.store(u8::try_from(self.signal.load(Ordering::Relaxed)).unwrap_or_default(), Ordering::Relaxed);
         let failure = Failure::new("interrupted; nothing half-written is left");
         let kept = self.cache.as_ref().map(|_| "what was finished is in the cache: call it again to go on".to_owned());
         Err(failure.hint(kept))
@@ -178,7 +188,9 @@ pub(super) fn warn(what: &dyn std::fmt::Display, consequence: &str) {
 pub(super) fn warn_of_cache(error: &CacheError) {
     let consequence = match error {
         CacheError::Damaged { .. } => "it is made again",
-        CacheError::Io { .. } | CacheError::Foreign { .. } => "the cache keeps nothing more this time",
+        CacheError::Io { .. } | CacheError::Foreign { .. } | CacheError::NotACache { .. } => {
+            "the cache keeps nothing more this time"
+        }
     };
     warn(error, consequence);
 }

@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use isomer_compile::inspect::{Inspection, inspect};
 use isomer_contract::{Hinted, Requirements, Variant};
-use isomer_release::{Layout, Manifest, Module};
+use isomer_release::{Identity, Layout, Manifest, Module, Part};
 use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
 use serde_json::{Value, json};
@@ -86,7 +86,11 @@ fn requirements_text(requirements: &Requirements) -> String {
 
 fn directory(args: &Args) -> Result<(), Failures> {
     let layout = Layout::open(&args.path)?;
-    let mut text = String::new();
+    let part = layout.identity().and_then(|Identity { name, version, part, .. }| Some((name, version, part?)));
+    let mut text = part.as_ref().map_or_else(String::new, |(name, version, Part { number, count, .. })| {
+        format!("part {number} of {count} of {name} {version}; `isomer merge` joins the parts\n\n")
+    });
+    let part = part.map(|(.., Part { number, count, .. })| json!({"number": number, "count": count}));
     let mut json = Vec::new();
     for entry in layout.modules() {
         let module = layout.module(&entry.reference)?;
@@ -96,7 +100,7 @@ fn directory(args: &Args) -> Result<(), Failures> {
             variants.push((variant, layout.manifest(variant)?));
         }
         text += &module_text(&module, &variants);
-        json.push(module_json(&module, &variants));
+        json.push(module_json(&module, &variants, part.as_ref()));
     }
     if args.json {
         print_json(&json)?;
@@ -130,7 +134,7 @@ fn module_text(module: &Module, variants: &[(&Variant, Manifest)]) -> String {
     text
 }
 
-fn module_json(module: &Module, variants: &[(&Variant, Manifest)]) -> Value {
+fn module_json(module: &Module, variants: &[(&Variant, Manifest)], part: Option<&Value>) -> Value {
     let variant = |(variant, manifest): &(&Variant, Manifest)| {
         json!({
             "manifest": variant.manifest,
@@ -142,6 +146,7 @@ fn module_json(module: &Module, variants: &[(&Variant, Manifest)]) -> Value {
         "reference": module.reference,
         "digest": module.digest,
         "wasm": module.wasm.as_ref().map(|wasm| json!({"manifest": wasm.manifest, "size-bytes": wasm.size_bytes})),
+        "part": part,
         "variants": variants.iter().map(variant).collect::<Vec<_>>(),
     })
 }

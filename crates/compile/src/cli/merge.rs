@@ -1,5 +1,6 @@
 //! `isomer merge DIR… -o OUT`.
 
+use super::release::{signatures_text, warn_of_signatures};
 use isomer_compile::release::merge;
 use isomer_release::Summary;
 use isomer_terminal::{Failures, print, print_json};
@@ -26,7 +27,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    let Summary { modules, written, reused, .. } = merge(&args.releases, &args.output)?;
+    let Summary { modules, written, reused, signatures, .. } = merge(&args.releases, &args.output)?;
+    warn_of_signatures(&signatures);
     if args.json {
         let modules = modules
             .iter()
@@ -35,5 +37,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     }
     let rows = modules.iter().map(|module| vec![module.reference.clone(), module.digest.to_string()]);
     let (written, kept) = (bytes(written.size_bytes), bytes(reused.size_bytes));
-    Ok(print(&format!("{}\n{}: {written} written, {kept} kept\n", aligned(rows), args.output.display()))?)
+    let signatures = signatures_text(&signatures);
+    Ok(print(&format!("{}\n{}: {written} written, {kept} kept\n{signatures}", aligned(rows), args.output.display()))?)
 }

@@ -3,7 +3,7 @@
 use super::farming::warn;
 use crate::transfer::Transfer;
 use isomer_registry::{Options, Pushed, Reference, RegistryError, Remote, Step, push};
-use isomer_release::{Count, Layout, ModuleEntry};
+use isomer_release::{Count, Layout, ModuleEntry, Part};
 use isomer_terminal::bytes;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::{Value, json};
@@ -65,6 +65,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
         return Err(failure.hint("leave it out".to_owned()).into());
     }
     let layout = Layout::open(&args.release)?;
+    if let Some(Part { number, count, .. }) = layout.identity().and_then(|identity| identity.part) {
+        let found =
+            format!("`{}` is part {number} of {count} of a release; expected the whole", args.release.display());
+        return Err(Failure::new(found).hint("join all parts first, with `isomer merge`".to_owned()).into());
+    }
     let chosen = choose(&layout, args)?;
     let targets = targets(&base, &chosen)?;
     warn_of_unsigned(&layout, &chosen)?;

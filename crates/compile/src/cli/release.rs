@@ -88,8 +88,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
         };
         watch(&prepared, "compiling", write)?
     };
+    report.summary.iter().for_each(|summary| warn_of_signatures(&summary.signatures));
     let name = &release.manifest.release.name;
-    prepared.write_timings(&format!("isomer release: {name}"), totals(&report))?;
+    let timings = prepared.write_timings(&format!("isomer release: {name}"), totals(&report));
     prepared.finish()?;
     let key = key.filter(|_| report.summary.is_some());
     // Its counter is the release's by now.
@@ -110,7 +111,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
         print(&text)?;
     }
     signed.transpose()?;
-    let failures = failures_of(&release, &report);
+    let mut failures = failures_of(&release, &report);
+    failures.extend(timings.err());
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }
 
@@ -206,12 +208,7 @@ fn summary_text(release: &Release, report: &ReleaseReport, summary: &Summary, ar
     let name = &release.manifest.release.name;
     let version = &release.manifest.release.version;
     let rows = summary.modules.iter().map(|module| vec![format!("  {}", module.reference), module.digest.to_string()]);
-    let Signatures { kept, dropped } = summary.signatures;
-    let signatures = match (kept, dropped) {
-        (0, 0) => String::new(),
-        (kept, 0) => format!("signatures: {kept} kept\n"),
-        (kept, dropped) => format!("signatures: {kept} kept, {dropped} dropped with what they were about\n"),
-    };
+    let signatures = signatures_text(&summary.signatures);
     let verified = report.verified.as_ref().map_or_else(String::new, |Verified { right, missed, .. }| {
         format!("{right} predictions came true, {missed} could have been made and were not\n")
     });
@@ -224,6 +221,21 @@ fn summary_text(release: &Release, report: &ReleaseReport, summary: &Summary, ar
         bytes(summary.written.size_bytes),
         bytes(summary.reused.size_bytes),
     )
+}
+
+/// What became of the signatures that were there before.
+pub(super) fn signatures_text(Signatures { kept, dropped, damaged, .. }: &Signatures) -> String {
+    let counts = [(dropped, "dropped with what they were about"), (damaged, "damaged and dropped")];
+    let lost = counts.iter().filter(|(count, _)| **count > 0).map(|(count, how)| format!(", {count} {how}"));
+    let lost: String = lost.collect();
+    if *kept == 0 && lost.is_empty() { String::new() } else { format!("signatures: {kept} kept{lost}\n") }
+}
+
+/// A signature that is lost for no reason of the release's is not to be missed among the results.
+pub(super) fn warn_of_signatures(signatures: &Signatures) {
+    for problem in &signatures.problems {
+        warn(problem, "a signature is lost with it; sign the release again");
+    }
 }
 
 fn json_of(release: &Release, report: &ReleaseReport) -> Value {

@@ -86,7 +86,7 @@ impl Signer {
         if signed.statement.release.counter == 0 {
             let what =
                 "the release's counter is 0: servers cannot tell it from an older one that somebody offers again";
-            warn(&what, "raise `counter` in isomer.toml's [release] with each release, or pass `--counter N`");
+            warn(&what, "raise `counter` in the manifest's [release] with each release, or pass `--counter N`");
         }
         let counter = signed.statement.release.counter;
         if counter > COUNTER_EXACT_MAX {

@@ -165,7 +165,9 @@ fn check(paths: &[PathBuf], json: bool) -> Result<(), Failures> {
     // The shipped ones are there to be compared with. What they say to each other is for who asks about them.
     let asked = if paths.is_empty() { targets::shipped().collect() } else { own.clone() };
     let names: Vec<_> = asked.iter().map(|profile| profile.name.as_str()).collect();
-    let all: Vec<_> = targets::shipped().chain(own).collect();
+    // A copy of a shipped one stands for it, and is not its double.
+    let copied = |shipped: &Profile| paths.iter().len() > 0 && names.contains(&shipped.name.as_str());
+    let all: Vec<_> = targets::shipped().filter(|shipped| !copied(shipped)).chain(own.clone()).collect();
     let remarks: Vec<_> = profile::lint(&all).into_iter().filter(|remark| names.contains(&remark.profile())).collect();
     if json {
         let remarks: Vec<_> = remarks.iter().map(ToString::to_string).collect();
@@ -200,6 +202,12 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failures> {
             inside.push(entry.map_err(unreadable)?.path());
         }
         inside.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+        if inside.is_empty() {
+            let failure = Failure::new(format!("there is no profile in {}", path.display()));
+            return Err(failure
+                .hint("a profile is a file NAME.toml; `isomer targets` lists the shipped ones".to_owned())
+                .into());
+        }
         inside.sort();
         files.extend(inside);
     }

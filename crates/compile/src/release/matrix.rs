@@ -15,7 +15,7 @@ use crate::predict::{self, Operators};
 use crate::{Analysis, Job};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Needs, Profile, Requirements};
-use isomer_release::{Layer, Layout, Manifest, Part};
+use isomer_release::{Compression, Layer, Layout, Manifest, Part};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -118,7 +118,7 @@ impl<'a> Matrix<'a> {
 
     /// Leaves the cells of one shard, and says which part of the whole that is. What no job is needed for is told by
     /// the first shard alone.
-    pub(super) fn keep_share(&mut self, shard: Shard) -> Part {
+    pub(super) fn keep_share(&mut self, shard: Shard, counter: u64, compression: Compression) -> Part {
         let size = |cell: &Cell<'_>| self.release.modules[cell.module].input.wasm.len();
         let is_job = |cell: &&Cell<'a>| matches!(cell.state, State::New(_));
         let sizes = self.cells.iter().filter(is_job).map(|cell| (cell.representative, size(cell))).collect();
@@ -126,7 +126,8 @@ impl<'a> Matrix<'a> {
         let whole: BTreeSet<_> = cells
             .map(|cell| (self.release.modules[cell.module].name.as_str(), cell.profile.name.as_str(), cell.job))
             .collect();
-        let plan = Digest::of_json(&whole);
+        // All that makes parts fit together beyond the release's name and version.
+        let plan = Digest::of_json(&(whole, counter, compression == Compression::Zstd));
         let share = shard.share(&sizes);
         self.cells.retain(|cell| match cell.state {
             // Whoever compiles a cell knows what is predicted to come out as it.

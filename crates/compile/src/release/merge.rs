@@ -38,8 +38,16 @@ pub enum MergeError {
         /// Its name and version.
         expected: String,
     },
+    /// What is joined would be overwritten by what it is joined to.
+    #[error("the output `{}` is `{}`, which is to be joined", .output.display(), .input.display())]
+    OutputIsInput {
+        /// The output as it was named.
+        output: PathBuf,
+        /// The release or part that it is.
+        input: PathBuf,
+    },
     /// Some parts are not there.
-    #[error("of {count} parts {} missing", missing_list(.missing))]
+    #[error("{} of {count} {} missing", parts(.missing), if .missing.len() == 1 { "is" } else { "are" })]
     MissingParts {
         /// How many there should be.
         count: u32,
@@ -69,10 +77,9 @@ pub enum MergeError {
     },
 }
 
-fn missing_list(missing: &[u32]) -> String {
-    let numbers: Vec<_> = missing.iter().map(u32::to_string).collect();
-    let verb = if missing.len() == 1 { "is" } else { "are" };
-    format!("{} {verb}", numbers.join(", "))
+fn parts(numbers: &[u32]) -> String {
+    let list: Vec<_> = numbers.iter().map(u32::to_string).collect();
+    format!("{} {}", if numbers.len() == 1 { "part" } else { "parts" }, list.join(", "))
 }
 
 impl Hinted for MergeError {
@@ -83,14 +90,20 @@ impl Hinted for MergeError {
             MergeError::NoIdentity(_) => Some("merge what `isomer release` wrote, not a copy of it".to_owned()),
             MergeError::OtherRelease { .. } => Some("only releases of one name and version are joined".to_owned()),
             MergeError::MissingParts { missing, count } => {
-                Some(format!("make it with `isomer release --shard {}/{count}`", missing.first()?))
+                let first = missing.first()?;
+                let others = if missing.len() > 1 { ", and the others likewise" } else { "" };
+                Some(format!(
+                    "`isomer release --shard {first}/{count}` makes part {first}{others}; name all parts here"
+                ))
             }
             MergeError::OtherPlan(..) => {
-                Some("every shard needs the same manifest, modules, profiles and version of isomer".to_owned())
+                let same = "manifest, counter, modules, profiles, --compression and version of isomer";
+                Some(format!("every shard needs the same {same}"))
             }
             MergeError::Conflict { .. } => {
                 Some("compile both from the same sources, with one isomer for each engine".to_owned())
             }
+            MergeError::OutputIsInput { .. } => Some("name a new directory with -o".to_owned()),
             MergeError::NoWasm { .. } | MergeError::Nothing => None,
         }
     }
@@ -110,6 +123,12 @@ struct Found<'a> {
 
 /// Joins the releases in `directories` to one in `output`.
 pub fn merge(directories: &[PathBuf], output: &Path) -> Result<Summary, MergeError> {
+    // Called again, it would join its own result with the other parts.
+    let is_output =
+        |input: &&PathBuf| matches!((input.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if let Some(input) = directories.iter().find(is_output) {
+        return Err(MergeError::OutputIsInput { output: output.to_owned(), input: input.clone() });
+    }
     let sources = directories.iter().map(|dir| open(dir)).collect::<Result<Vec<_>, _>>()?;
     let identity = identity_of(&sources)?;
     check_parts(&sources)?;

@@ -1,7 +1,7 @@
 //! In: a release in place, a signature of it. Out: the release with the signature; or those that outlive the release.
 //! Never here: what a signature says, and who made it.
 
-use super::{SummaryModule, Writer, check_document_size, sums};
+use super::{SummaryModule, Writer, check_document_size, index_in, sums};
 use crate::document;
 use crate::layout::{DOCUMENT_SIZE_BYTES_MAX, blob_of, parse_index, parse_manifest};
 use crate::signature::{Referrer, SIGNATURES_MAX, referrers};
@@ -12,12 +12,16 @@ use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use std::collections::BTreeSet;
 
 /// What became of signatures when a release was written again, one for each module that they are about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signatures {
     /// Kept: the index that they are about is the same.
     pub kept: usize,
-    /// Gone with the index that they were about, or damaged.
+    /// Gone with the index that they were about.
     pub dropped: usize,
+    /// Gone although that index is the same, or unknown: a file of theirs was damaged.
+    pub damaged: usize,
+    /// What was wrong with those files, each once.
+    pub problems: Vec<String>,
 }
 
 impl Writer {
@@ -25,14 +29,28 @@ impl Writer {
     pub(super) fn keep_signatures(&self, modules: &[SummaryModule]) -> (Vec<Referrer>, Signatures) {
         let former = self.index_in_place().ok().flatten();
         let former = former.map(|index| referrers(&self.root, &index)).unwrap_or_default();
-        let whole = |it: &Referrer| {
-            let blobs = [it.manifest, it.config, it.bundle];
-            blobs.iter().all(|blob| self.root.check_blob(*blob, self.root.path()).is_ok())
-        };
+        let named_by = self.dir().join("index.json");
+        let whole =
+            |it: &Referrer| [it.config, it.bundle].iter().try_for_each(|blob| self.root.check_blob(*blob, &named_by));
         let listed = |it: &Referrer| modules.iter().any(|module| module.digest == it.subject.digest);
-        let mut kept: Vec<_> = former.iter().flatten().filter(|it| listed(it) && whole(it)).copied().collect();
+        let mut kept = Vec::new();
+        let mut signatures = Signatures::default();
+        for referrer in former {
+            match referrer.and_then(|it| if listed(&it) { whole(&it).map(|()| Some(it)) } else { Ok(None) }) {
+                Ok(Some(it)) => kept.push(it),
+                Ok(None) => signatures.dropped += 1,
+                Err(error) => {
+                    signatures.damaged += 1;
+                    // Signatures of several modules share files.
+                    let problem = error.to_string();
+                    if !signatures.problems.contains(&problem) {
+                        signatures.problems.push(problem);
+                    }
+                }
+            }
+        }
         kept.sort_by_key(|it| it.manifest.digest);
-        let signatures = Signatures { kept: kept.len(), dropped: former.len() - kept.len() };
+        signatures.kept = kept.len();
         (kept, signatures)
     }
 
@@ -99,9 +117,8 @@ impl Writer {
         Ok(added)
     }
 
-    fn index_in_place(&self) -> Result<Option<ImageIndex>, LayoutError> {
-        let bytes = self.root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX)?;
-        bytes.map(|bytes| parse_index(&self.dir().join("index.json"), &bytes)).transpose()
+    pub(super) fn index_in_place(&self) -> Result<Option<ImageIndex>, LayoutError> {
+        index_in(&self.root)
     }
 
     /// The digests of all blobs that `index` names, and those that the documents among them name.

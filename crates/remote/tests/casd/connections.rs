@@ -174,7 +174,7 @@ fn somebody_else_is_there() {
 fn addresses_that_are_none() {
     for (url, reason) in [
         ("farm:8980", "it has no scheme"),
-        ("ftp://farm", "`ftp://` is none of grpc://, grpcs://, http://, https://"),
+        ("ftp://farm", "`ftp://` is neither grpc:// nor grpcs://"),
         ("grpc://farm:8980/main", "expected host and port alone; an instance name is an option of its own"),
         ("grpc://", "it has no host"),
         ("grpc://farm:99999", "`99999` is no port, expected a number from 1 to 65535"),
@@ -192,7 +192,7 @@ fn services_may_have_an_address_each() {
     let Some(casd) = Casd::start() else { return };
     let [blobs, results, execution] = [(); 3].map(|()| GrpcProxy::start(casd.address, |_| Verdict::Forward));
     let mut options = options(blobs.address);
-    options.action_cache = format!("http://{}", results.address);
+    options.action_cache = format!("grpc://{}", results.address);
     options.execution = Some(format!("grpc://{}/", execution.address));
     let remote = connect(&options);
     let action = action("sleep 1 result", &["result"]).build().unwrap();

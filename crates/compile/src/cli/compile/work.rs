@@ -12,7 +12,7 @@ use isomer_compile::schedule::Event;
 use isomer_compile::{Analysis, Input, Job};
 use isomer_contract::{Digest, Hinted, Profile, Requirements};
 use isomer_release::{WriteError, write_atomically};
-use isomer_terminal::Failures;
+use isomer_terminal::{Failure, Failures};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -132,8 +132,12 @@ impl Prospect {
     }
 }
 
-/// Writes the file of every cell that can have one.
-pub(super) fn compile_cells(farming: &Farming, cells: &[Cell<'_>], inputs: &[Input]) -> Result<Vec<Outcome>, Failures> {
+/// Writes the file of every cell that can have one, and the page of timings, which may fail alone.
+pub(super) fn compile_cells(
+    farming: &Farming,
+    cells: &[Cell<'_>],
+    inputs: &[Input],
+) -> Result<(Vec<Outcome>, Result<(), Failure>), Failures> {
     let prepared = farming.prepare()?;
     let cache = prepared.cache();
     let analyses: BTreeMap<_, _> = inputs.iter().map(|input| (input.blob.digest, Analysis::of(&input.wasm))).collect();
@@ -183,9 +187,9 @@ pub(super) fn compile_cells(farming: &Farming, cells: &[Cell<'_>], inputs: &[Inp
     });
     drop(progress);
     let outcomes: Vec<_> = prospects.into_iter().map(|prospect| prospect.outcome.expect("every job ends")).collect();
-    prepared.write_timings("isomer compile", totals(&outcomes))?;
+    let timings = prepared.write_timings("isomer compile", totals(&outcomes));
     prepared.finish()?;
-    Ok(outcomes)
+    Ok((outcomes, timings))
 }
 
 fn totals(outcomes: &[Outcome]) -> Totals {

@@ -6,6 +6,7 @@ use super::watch;
 use isomer_compile::cache::Cache;
 use isomer_compile::release::{Difference, Options, ReleaseReport, differences};
 use isomer_compile::{Farm, Release};
+use isomer_release::check_place;
 use isomer_terminal::{Failure, Failures};
 use std::path::Path;
 
@@ -16,6 +17,8 @@ pub(super) fn write(
     options: Options,
     prepared: &Prepared,
 ) -> Result<ReleaseReport, Failures> {
+    // First, for a place that can't be written should not cost two builds.
+    check_place(output)?;
     // Beside the output: what has room for the one has room for three, if anything has.
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let no_room = |error: std::io::Error| Failure::because(format!("cannot write in {}", parent.display()), &error);
