@@ -22,7 +22,7 @@ pub(crate) struct Args {
 const UNITS: [&[&str]; 4] = [
     &[
         "isomer-contract",
-        "isomer-release",
+        "isomer-layout",
         "isomer-terminal",
         "isomer-trust",
         "isomer-registry",

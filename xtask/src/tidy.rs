@@ -10,16 +10,16 @@ use std::process::Command;
 /// A package and the workspace packages that it may depend on.
 const EDGES: [(&str, &[&str]); 8] = [
     ("contract", &[]),
-    ("release", &["isomer-contract"]),
+    ("layout", &["isomer-contract"]),
     ("terminal", &["isomer-contract"]),
     ("trust", &["isomer-contract"]),
-    ("registry", &["isomer-contract", "isomer-release"]),
+    ("registry", &["isomer-contract", "isomer-layout"]),
     ("remote", &[]),
     (
         "compile",
-        &["isomer-contract", "isomer-registry", "isomer-release", "isomer-remote", "isomer-terminal", "isomer-trust"],
+        &["isomer-contract", "isomer-registry", "isomer-layout", "isomer-remote", "isomer-terminal", "isomer-trust"],
     ),
-    ("run", &["isomer-contract", "isomer-registry", "isomer-release", "isomer-terminal", "isomer-trust"]),
+    ("run", &["isomer-contract", "isomer-registry", "isomer-layout", "isomer-terminal", "isomer-trust"]),
 ];
 
 pub(crate) fn check() -> Result<()> {

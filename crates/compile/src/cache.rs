@@ -27,7 +27,7 @@ pub use ownership::Writer;
 use isomer_contract::manifest::Blob;
 use isomer_contract::profile::Effective;
 use isomer_contract::{Digest, Hinted, Size, canonical_json};
-use isomer_release::{Compression, Layer, measure, pack, unpack};
+use isomer_layout::{Compression, Layer, measure, pack, unpack};
 use ownership::{open_if_there, own_directory};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};

@@ -2,7 +2,7 @@
 
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Hinted, Kind, artifact};
-use isomer_release::WASM_SIZE_BYTES_MAX;
+use isomer_layout::WASM_SIZE_BYTES_MAX;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@
 //! (`job`), `passes` says what the module goes through first and [`Compiler`] generates its code (`codegen`); a [`Farm`]
 //! has worker processes do that (`farm`) and keeps all cores at it (`schedule`); a
 //! [`Release`] is the matrix that a manifest names (`release_manifest`, `release`), with equal variants found
-//! (`collapse`) and written through `isomer-release`; `signing` says who made it. Never here: running guest code.
+//! (`collapse`) and written through `isomer-layout`; `signing` says who made it. Never here: running guest code.
 
 pub mod input;
 pub mod targets;

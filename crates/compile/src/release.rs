@@ -27,7 +27,7 @@ use crate::targets::{self, TargetError};
 use crate::{Farm, Input};
 use build::Build;
 use isomer_contract::{Digest, Hinted, Profile};
-use isomer_release::{Compression, Identity, Layout, LayoutError, Manifest, WriteError, Writer, check_place, measure};
+use isomer_layout::{Compression, Identity, Layout, LayoutError, Manifest, WriteError, Writer, check_place, measure};
 use matrix::{Matrix, State};
 use previous::Previous;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@
 
 use crate::VERSION;
 use isomer_contract::{Digest, Hinted};
-use isomer_release::{Identity, Layout, LayoutError, WriteError, Writer};
+use isomer_layout::{Identity, Layout, LayoutError, WriteError, Writer};
 use isomer_trust::{Build, Builder, Bundle, Release, SUBJECTS_MAX, SigningKey, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

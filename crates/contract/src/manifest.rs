@@ -1,5 +1,5 @@
 //! The documents of a release that are isomer's own: media types, annotation keys, the config of a variant, and what
-//! an index says of each variant. The OCI documents around them are `isomer-release`'s.
+//! an index says of each variant. The OCI documents around them are `isomer-layout`'s.
 
 use crate::{Arch, Digest, Kind, Needs, Requirements, Variant};
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use crate::ReferenceError;
 use isomer_contract::{Digest, Hinted};
-use isomer_release::{LayoutError, SIGNATURES_MAX, SourceError};
+use isomer_layout::{LayoutError, SIGNATURES_MAX, SourceError};
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A release in an OCI registry.
 //!
 //! In: a [`Reference`], and [`Options`]. Out: one module's documents, layers and signatures as an
-//! [`isomer_release::Source`], or a module of a layout put there ([`push()`]). Never here: what a signature says, a choice
+//! [`isomer_layout::Source`], or a module of a layout put there ([`push()`]). Never here: what a signature says, a choice
 //! among variants, a byte that nobody compared with the digest it was asked for by.
 //!
 //! The data's path: a [`Reference`] (`reference`) and docker's credentials for its host (`credentials`) make a

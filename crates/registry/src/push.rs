@@ -12,7 +12,7 @@ use crate::{Problem, Reference, RegistryError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use isomer_contract::Digest;
 use isomer_contract::manifest::{BUNDLE_MEDIA_TYPE, Blob};
-use isomer_release::{Count, Document, Layout, Parts, Signature};
+use isomer_layout::{Count, Document, Layout, Parts, Signature};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Method};
 use serde_json::{Value, json};

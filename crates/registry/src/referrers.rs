@@ -8,7 +8,7 @@ use crate::transport::{Request, header};
 use crate::{Problem, RegistryError};
 use isomer_contract::manifest::{BUNDLE_MEDIA_TYPE, Blob};
 use isomer_contract::{Digest, shorten};
-use isomer_release::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX, Signature};
+use isomer_layout::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX, Signature};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, LINK};

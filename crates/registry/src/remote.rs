@@ -6,7 +6,7 @@ use crate::transport::{Request, Transport, header};
 use crate::{Options, Problem, RegistryError, download, referrers};
 use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
-use isomer_release::{DOCUMENT_SIZE_BYTES_MAX, Signature, Source, SourceError};
+use isomer_layout::{DOCUMENT_SIZE_BYTES_MAX, Signature, Source, SourceError};
 use reqwest::Method;
 use reqwest::header::ACCEPT;
 use std::fmt;

@@ -9,7 +9,7 @@ use crate::transport::{Outgoing, Request, header, protocol};
 use crate::{Problem, RegistryError};
 use futures_util::stream;
 use isomer_contract::manifest::Blob;
-use isomer_release::{BlobReader, Layout, LayoutError};
+use isomer_layout::{BlobReader, Layout, LayoutError};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Body, Method, Url};
 use std::io;

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     // Open, and trust one module: the digest is that of its index, and reaches every byte that belongs to it.
-    let release = isomer_release::Layout::open(Path::new(release))?;
+    let release = isomer_layout::Layout::open(Path::new(release))?;
     let module = isomer_run::trust(&release, release.module(module)?, &Trust::Digest(digest.parse()?))?;
 
     // Choose for this machine, fetch into memory that cannot change, verify, load.

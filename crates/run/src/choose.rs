@@ -5,7 +5,7 @@ use crate::store::is_damage;
 use crate::trust::{Excluded, TrustedModule};
 use crate::verify::{Expected, VerifiedArtifact, VerifyError, verify};
 use isomer_contract::{Digest, Hinted, Host, Mismatch, Rejected, Selection, Variant, profile, select};
-use isomer_release::{Layout, LayoutError, Manifest};
+use isomer_layout::{Layout, LayoutError, Manifest};
 use isomer_trust::Refusal;
 use std::io::ErrorKind;
 use std::path::PathBuf;

@@ -22,7 +22,7 @@
 //! use isomer_run::{Code, Trust};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let release = isomer_release::Layout::open("dist".as_ref())?;
+//! let release = isomer_layout::Layout::open("dist".as_ref())?;
 //! let digest = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae".parse()?;
 //! let module = isomer_run::trust(&release, release.module("resize")?, &Trust::Digest(digest))?;
 //! let host = isomer_run::host::here()?;

@@ -2,7 +2,7 @@
 //! a variant to run can be chosen from.
 
 use isomer_contract::{Digest, Hinted, Variant};
-use isomer_release::{Layout, LayoutError, Module};
+use isomer_layout::{Layout, LayoutError, Module};
 use isomer_trust::{Facts, Policy, Refusal, Subject, Timestamp, Trusted, Untrusted, Version, evaluate};
 use std::collections::BTreeMap;
 
@@ -102,7 +102,7 @@ struct Signed {
     by: Trusted,
 }
 
-/// Holds a module of `release` against what is trusted. `isomer-release` computed `module.digest` from the bytes that
+/// Holds a module of `release` against what is trusted. `isomer-layout` computed `module.digest` from the bytes that
 /// it read; the release's signatures are read only where they matter.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use isomer_compile::farm::JobFailure;
 use isomer_compile::input::InputError;
 use isomer_compile::{Input, targets};
 use isomer_contract::{Hinted, Profile};
-use isomer_release::check_writable;
+use isomer_layout::check_writable;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
 use serde_json::json;

@@ -9,7 +9,7 @@ use isomer_compile::cache::{Cache, CacheError, Functions, SIZE_MAX_DEFAULT};
 use isomer_compile::farm::{Executor, Farm, Limits, Pool};
 use isomer_compile::schedule;
 use isomer_contract::Size;
-use isomer_release::{check_writable, write_atomically};
+use isomer_layout::{check_writable, write_atomically};
 use isomer_terminal::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;

@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use isomer_compile::inspect::{Inspection, inspect};
 use isomer_contract::{Hinted, Requirements, Variant};
-use isomer_release::{Identity, Layout, Manifest, Module, Part};
+use isomer_layout::{Identity, Layout, Manifest, Module, Part};
 use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use super::release::{signatures_text, warn_of_signatures};
 use isomer_compile::release::merge;
-use isomer_release::Summary;
+use isomer_layout::Summary;
 use isomer_terminal::{Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
 use serde_json::json;

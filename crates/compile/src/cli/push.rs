@@ -2,8 +2,8 @@
 
 use super::farming::warn;
 use crate::transfer::Transfer;
+use isomer_layout::{Count, Layout, ModuleEntry, Part};
 use isomer_registry::{Options, Pushed, Reference, RegistryError, Remote, Step, push};
-use isomer_release::{Count, Layout, ModuleEntry, Part};
 use isomer_terminal::bytes;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::{Value, json};

@@ -13,7 +13,7 @@ use isomer_compile::release::{CellReport, Options, Outcome, ReleaseReport, Shard
 use isomer_compile::release_manifest::DEFAULT_NAME;
 use isomer_compile::signing::Signed;
 use isomer_contract::Hinted;
-use isomer_release::{Compression, Signatures, Summary};
+use isomer_layout::{Compression, Signatures, Summary};
 use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
 use isomer_trust::SigningKey;

@@ -11,7 +11,7 @@ use crate::schedule::Event;
 use crate::{VERSION, passes};
 use isomer_contract::ENGINE_VERSION;
 use isomer_contract::manifest::{Blob, SCHEMA, Served, VariantConfig};
-use isomer_release::{Compression, Layer, Layout, LayoutError, Manifest, ReleasedModule, WriteError, Writer};
+use isomer_layout::{Compression, Layer, Layout, LayoutError, Manifest, ReleasedModule, WriteError, Writer};
 use rayon::prelude::*;
 use std::time::Instant;
 

@@ -15,7 +15,7 @@ use crate::predict::{self, Operators};
 use crate::{Analysis, Job};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Needs, Profile, Requirements};
-use isomer_release::{Compression, Layer, Layout, Manifest, Part};
+use isomer_layout::{Compression, Layer, Layout, Manifest, Part};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

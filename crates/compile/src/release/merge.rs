@@ -7,7 +7,7 @@
 
 use crate::collapse::{Form, collapse};
 use isomer_contract::{Digest, Hinted};
-use isomer_release::{Identity, Layout, LayoutError, Manifest, Part, ReleasedModule, Summary, WriteError, Writer};
+use isomer_layout::{Identity, Layout, LayoutError, Manifest, Part, ReleasedModule, Summary, WriteError, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,7 @@ use crate::job::Key;
 use crate::plan::{Earlier, Why};
 use isomer_contract::profile::Effective;
 use isomer_contract::{Digest, ENGINE_VERSION, Variant, manifest::VariantConfig};
-use isomer_release::{Layout, LayoutError, Manifest};
+use isomer_layout::{Layout, LayoutError, Manifest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

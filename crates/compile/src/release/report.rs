@@ -2,7 +2,7 @@
 
 use crate::express::{Inexpressible, Refused};
 use crate::farm::JobFailure;
-use isomer_release::Summary;
+use isomer_layout::Summary;
 use std::time::Duration;
 
 /// A release, or why there is none.

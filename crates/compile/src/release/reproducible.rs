@@ -2,7 +2,7 @@
 //! artifact, by file where it is elsewhere.
 
 use isomer_contract::Digest;
-use isomer_release::{Layout, LayoutError};
+use isomer_layout::{Layout, LayoutError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -86,7 +86,7 @@ fn files(dir: &Path) -> io::Result<BTreeMap<PathBuf, Digest>> {
             if path.is_dir() {
                 left.push(path);
             } else {
-                let digest = isomer_release::measure(fs::File::open(&path)?)?.digest;
+                let digest = isomer_layout::measure(fs::File::open(&path)?)?.digest;
                 files.insert(path.strip_prefix(dir).expect("it is below").to_owned(), digest);
             }
         }

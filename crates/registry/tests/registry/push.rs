@@ -2,8 +2,8 @@
 
 use crate::proxy::{Fault, Seen};
 use crate::stage::{NOISE_SIZE_BYTES, Stage, assert_shown, connect, quick, stage, stage_pushed};
+use isomer_layout::{Layout, Source as _, Writer};
 use isomer_registry::{Pushed, RegistryError, Step, push};
-use isomer_release::{Layout, Source as _, Writer};
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

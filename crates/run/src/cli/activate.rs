@@ -2,7 +2,7 @@
 
 use super::store;
 use isomer_contract::Digest;
-use isomer_release::Module;
+use isomer_layout::Module;
 use isomer_run::Installed;
 use isomer_terminal::Failure;
 use serde::Serialize;

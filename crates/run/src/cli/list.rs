@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn rows_of<'a>(installed: &'a Installed, damaged: Option<&StoreError>) -> Result<Vec<Row<'a>>, StoreError> {
     let module = installed.module();
-    let row = |manifest: isomer_release::Manifest| Row {
+    let row = |manifest: isomer_layout::Manifest| Row {
         module: &module.name,
         reference: &module.reference,
         digest: module.digest,

@@ -4,7 +4,7 @@ use super::{input, signers, source, store};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Host};
-use isomer_release::Source;
+use isomer_layout::Source;
 use isomer_run::{Progress, Pulled, Store, Trust, Wanted, Word};
 use isomer_terminal::{Failure, bytes};
 use serde::Serialize;

@@ -4,7 +4,7 @@ use super::input;
 use super::signers;
 use super::store;
 use isomer_contract::{Digest, Hinted, Mismatch, Rejected, Selection, Variant, select};
-use isomer_release::{Layout, Module};
+use isomer_layout::{Layout, Module};
 use isomer_run::{Excluded, SelectError, Trust, TrustedModule, WhyNot};
 use isomer_terminal::Failure;
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! What a person pulls from. In: an operand. Out: a [`Source`]. Never here: what is done with it.
 
+use isomer_layout::{Layout, LocalSource, Source};
 use isomer_registry::{Options, Reference, RegistryError, Remote};
-use isomer_release::{Layout, LocalSource, Source};
 use isomer_terminal::Failure;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ fn other_kind(path: &Path, found: &str, expected: &str, instead: &str) -> Failur
 }
 
 fn local(
-    layout: Result<Layout, isomer_release::LayoutError>,
+    layout: Result<Layout, isomer_layout::LayoutError>,
     module: Option<&str>,
     operand: &str,
 ) -> Result<Box<dyn Source>, Failure> {

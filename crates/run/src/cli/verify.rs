@@ -2,7 +2,7 @@
 
 use super::{signers, store};
 use isomer_contract::{Digest, Hinted};
-use isomer_release::Layout;
+use isomer_layout::Layout;
 use isomer_run::{FetchError, StoreError, Trust, TrustError, TrustedModule};
 use isomer_terminal::Failure;
 use isomer_trust::{Release, Trusted};

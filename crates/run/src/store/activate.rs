@@ -5,7 +5,7 @@ use super::error::{StoreError, unless_damaged};
 use super::files::{json, make_dir, rename, sync_dir, write_new};
 use super::{Installed, Locked, Staging, Store};
 use isomer_contract::Digest;
-use isomer_release::is_module_name;
+use isomer_layout::is_module_name;
 use std::path::{Path, PathBuf};
 
 impl Store {

@@ -6,7 +6,7 @@ use super::error::{StoreError, unless_damaged};
 use super::files::{entries, io_error, read, remove, rename, sync_dir};
 use super::{Installed, Locked, Store, is_in_use};
 use isomer_contract::Digest;
-use isomer_release::Module;
+use isomer_layout::Module;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use crate::protected::Weakness;
 use crate::{FetchError, SelectError, TrustError, VerifyError};
 use isomer_contract::manifest::ManifestError;
 use isomer_contract::{Digest, Hinted};
-use isomer_release::{LayoutError, SourceError};
+use isomer_layout::{LayoutError, SourceError};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 

@@ -12,9 +12,7 @@ use crate::verify::{Expected, VerifiedArtifact, Way, verify, verify_installed};
 use crate::{Chosen, FetchError, SealError, Trust, TrustedModule, trust};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Variant};
-use isomer_release::{
-    Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, is_module_name, nearest_module,
-};
+use isomer_layout::{Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, is_module_name, nearest_module};
 use isomer_trust::Timestamp;
 use std::io::ErrorKind;
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use super::{Locked, Staging, Store};
 use crate::{Chosen, Signers, Trust, TrustedModule, trust};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Host};
-use isomer_release::{
+use isomer_layout::{
     DOCUMENT_SIZE_BYTES_MAX, Layout, LayoutError, Manifest, SIGNATURES_MAX, Signature, Source, SparseLayout, blob_name,
     config_of,
 };

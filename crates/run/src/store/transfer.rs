@@ -9,7 +9,7 @@ use crate::protected::{self, Owners};
 use crate::verify::verify_requirements;
 use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
-use isomer_release::{ArtifactReader, LayoutError, Manifest, Source};
+use isomer_layout::{ArtifactReader, LayoutError, Manifest, Source};
 use rustix::mm::MapFlags;
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions, Permissions};

@@ -11,7 +11,7 @@ use isomer_compile::plan::{self, Decision, Known, Place, Plan};
 use isomer_compile::schedule::Event;
 use isomer_compile::{Analysis, Input, Job};
 use isomer_contract::{Digest, Hinted, Profile, Requirements};
-use isomer_release::{WriteError, write_atomically};
+use isomer_layout::{WriteError, write_atomically};
 use isomer_terminal::{Failure, Failures};
 use rayon::prelude::*;
 use std::collections::BTreeMap;

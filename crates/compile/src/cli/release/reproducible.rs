@@ -6,7 +6,7 @@ use super::watch;
 use isomer_compile::cache::Cache;
 use isomer_compile::release::{Difference, Options, ReleaseReport, differences};
 use isomer_compile::{Farm, Release};
-use isomer_release::check_place;
+use isomer_layout::check_place;
 use isomer_terminal::{Failure, Failures};
 use std::path::Path;
 

@@ -4,7 +4,7 @@ mod sample;
 
 use isomer_contract::manifest::{ARTIFACT_TYPE, Blob, VariantConfig};
 use isomer_contract::{Digest, canonical_json};
-use isomer_release::{Layout, LayoutError};
+use isomer_layout::{Layout, LayoutError};
 use proptest::prelude::*;
 use sample::{files, write_release};
 use serde_json::{Value, json};

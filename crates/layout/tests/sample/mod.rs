@@ -4,7 +4,7 @@
 
 use isomer_contract::manifest::{Blob, SCHEMA, Served, VariantConfig};
 use isomer_contract::{Digest, Kind, Needs, Profile, Requirements};
-use isomer_release::{Compression, Identity, ReleasedModule, Summary, WriteError, Writer};
+use isomer_layout::{Compression, Identity, ReleasedModule, Summary, WriteError, Writer};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;

@@ -5,7 +5,7 @@ mod sample;
 
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Hinted};
-use isomer_release::{Compression, Count, Layout, LayoutError, Wasm, WriteError, Writer};
+use isomer_layout::{Compression, Count, Layout, LayoutError, Wasm, WriteError, Writer};
 use sample::{Sample, files, write_release};
 use std::fs;
 use std::io::Read as _;
@@ -491,7 +491,7 @@ fn the_old_release_is_whole_until_the_new_index_is_there() {
 #[test]
 fn contradictions_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let check = |change: &dyn Fn(&Writer, &mut Vec<isomer_release::ReleasedModule>), expected: &str| {
+    let check = |change: &dyn Fn(&Writer, &mut Vec<isomer_layout::ReleasedModule>), expected: &str| {
         let writer = Writer::open(dir.path()).unwrap();
         let mut modules = sample::released(&writer, Compression::Zstd);
         change(&writer, &mut modules);

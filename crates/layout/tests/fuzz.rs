@@ -2,7 +2,7 @@
 //! variant's manifest, its config. None makes the reader panic, and no other artifact than the one released comes out.
 //!
 //! A few hundred each time. A million take minutes:
-//! `ISOMER_FUZZ_RUNS=1000000 cargo test --release -p isomer-release --test fuzz -- --nocapture`.
+//! `ISOMER_FUZZ_RUNS=1000000 cargo test --release -p isomer-layout --test fuzz -- --nocapture`.
 
 #[path = "../../contract/tests/fuzzer/mod.rs"]
 mod fuzzer;
@@ -10,7 +10,7 @@ mod sample;
 
 use fuzzer::Fuzzer;
 use isomer_contract::Digest;
-use isomer_release::{Layout, LayoutError};
+use isomer_layout::{Layout, LayoutError};
 use sample::{sort, write_release};
 use serde_json::Value;
 use std::fs;
