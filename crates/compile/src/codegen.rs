@@ -49,14 +49,37 @@ impl Hinted for CodegenError {
     }
 }
 
-/// A finished artifact.
+/// The artifact of a job, read back: it requires exactly what the profile promises.
 pub struct Compiled {
+    bytes: Vec<u8>,
+    artifact: Artifact,
+    cache_hit: bool,
+}
+
+impl Compiled {
     /// The `.cwasm`.
-    pub bytes: Vec<u8>,
-    /// What it says of itself.
-    pub artifact: Artifact,
-    /// Whether somebody else had made it before.
-    pub found: bool,
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same, without a copy.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// What its sections say.
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    /// Whether a remote cache held it, so that it was not compiled for this build.
+    pub fn cache_hit(&self) -> bool {
+        self.cache_hit
+    }
+
+    pub(crate) fn with_cache_hit(self, cache_hit: bool) -> Compiled {
+        Compiled { cache_hit, ..self }
+    }
 }
 
 /// Whether wasmtime takes the configurations of all these profiles, before any work is begun.
@@ -122,7 +145,7 @@ pub fn read_back(job: &Job<'_>, bytes: Vec<u8>) -> Result<Compiled, CodegenError
     if artifact.requirements != promised {
         return Err(differs(first_difference(&promised, &artifact.requirements)));
     }
-    Ok(Compiled { bytes, artifact, found: false })
+    Ok(Compiled { bytes, artifact, cache_hit: false })
 }
 
 /// The settings that only the code generator sees, and the ISA flags.
@@ -274,7 +297,7 @@ mod tests {
         for name in ["x86-64-v1", "aarch64", "riscv64gc", "z14", "pulley64", "pulley64be"] {
             let profile = Profile::shipped(name).unwrap();
             let job = Job { input: &input, profile: &profile };
-            let right = Compiler::new(&profile).unwrap().compile(&input).unwrap().bytes;
+            let right = Compiler::new(&profile).unwrap().compile(&input).unwrap().into_bytes();
             // `e_machine`, of two bytes.
             for place in [0x12, 0x13] {
                 let mut wrong = right.clone();

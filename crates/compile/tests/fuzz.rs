@@ -42,7 +42,7 @@ const WORDS: &[&[u8]] = &[
 /// A small artifact, and where its engine section lies: all the rest are pages of code and padding.
 fn artifact(target: &str, text: &str) -> (Vec<u8>, std::ops::Range<usize>) {
     let input = Input::from_bytes(Path::new("m.wat"), "m", text.into()).unwrap();
-    let bytes = Compiler::new(&Profile::shipped(target).unwrap()).unwrap().compile(&input).unwrap().bytes;
+    let bytes = Compiler::new(&Profile::shipped(target).unwrap()).unwrap().compile(&input).unwrap().into_bytes();
     let file = object::File::parse(&bytes[..]).unwrap();
     let (start, size) = file.section_by_name(".wasmtime.engine").unwrap().file_range().unwrap();
     let range = start as usize..(start + size) as usize;

@@ -3,9 +3,9 @@
 mod cache;
 mod compile;
 mod completions;
-mod farming;
 mod inspect;
 mod job;
+mod job_options;
 mod keygen;
 mod merge;
 mod plan;
@@ -13,11 +13,13 @@ mod push;
 mod release;
 mod remote;
 mod run;
+mod session;
 mod sign;
 mod targets;
+mod values;
 mod worker;
 
-pub(crate) use farming::interruption;
+pub(crate) use session::interruption;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
@@ -96,7 +98,7 @@ enum Command {
     Run(run::Args),
     /// Do jobs for the process that called this one.
     #[command(hide = true)]
-    Worker(worker::Args),
+    Worker,
     /// Do one job, for a remote farm.
     #[command(hide = true)]
     Job(job::Args),
@@ -117,7 +119,7 @@ impl Cli {
             Command::Inspect(args) => inspect::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Run(args) => run::run(&args),
-            Command::Worker(args) => worker::run(&args),
+            Command::Worker => worker::run(),
             Command::Job(args) => job::run(&args),
         }
     }

@@ -6,6 +6,7 @@ mod cli;
 mod progress;
 mod timings;
 mod transfer;
+mod warning;
 
 use std::process::ExitCode;
 

@@ -167,7 +167,7 @@ fn compile(points: &BTreeSet<&Point>, samples: &[Sample]) -> BTreeMap<Point, Vec
             }
             let compiled =
                 compiler.compile(&sample.input).unwrap_or_else(|error| panic!("{}: {error}", sample.input.name));
-            Some(code::functions(point.arch, &compiled.bytes))
+            Some(code::functions(point.arch, compiled.bytes()))
         };
         ((*point).clone(), samples.iter().map(outcome).collect())
     };

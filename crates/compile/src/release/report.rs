@@ -1,9 +1,7 @@
 //! What became of each cell of a release's matrix.
 
-use crate::express::{Inexpressible, Refused};
-use crate::farm::JobFailure;
+use crate::matrix::CellReport;
 use isomer_layout::Summary;
-use std::time::Duration;
 
 /// A release, or why there is none.
 pub struct ReleaseReport {
@@ -37,52 +35,4 @@ pub struct WrongPrediction {
     pub representative: String,
     /// The extensions that only the one has.
     pub added: String,
-}
-
-/// One module for one profile.
-pub struct CellReport {
-    /// The module.
-    pub module: String,
-    /// The profile.
-    pub target: String,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// What became of a cell.
-pub enum Outcome {
-    /// It ships.
-    Shipped {
-        /// The artifact's size as it is mapped, in bytes.
-        size_bytes: u64,
-        /// Its size in the release, in bytes.
-        stored_bytes: u64,
-        /// How long it took to compile; none when it was kept from the former release.
-        took: Option<Duration>,
-    },
-    /// The form of another profile, whose code is equal and which asks for no more, serves it.
-    ServedBy {
-        /// That profile.
-        target: String,
-        /// How long it took to find that out by compiling; none when it was known.
-        took: Option<Duration>,
-        /// Whether it was predicted rather than measured.
-        predicted: bool,
-    },
-    /// The profile has no form for the module, which is no failure.
-    NotExpressible(Inexpressible),
-    /// No profile has.
-    Refused(Refused),
-    /// Its job failed.
-    Failed(JobFailure),
-}
-
-impl Outcome {
-    /// Whether it keeps the release from being written.
-    pub fn is_failure(&self) -> bool {
-        match self {
-            Outcome::Shipped { .. } | Outcome::ServedBy { .. } | Outcome::NotExpressible(_) => false,
-            Outcome::Refused(_) | Outcome::Failed(_) => true,
-        }
-    }
 }

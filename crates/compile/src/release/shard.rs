@@ -1,7 +1,9 @@
 //! One part of a release's jobs, for one of several machines that share the work. In: all jobs, each with its size.
 //! Out: those of one shard. Never here: what any machine has in its cache, so that all agree without a word.
 
+use crate::matrix::{Cell, Matrix, State};
 use isomer_contract::Digest;
+use isomer_layout::{Compression, Part};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -40,6 +42,24 @@ impl fmt::Display for Shard {
 }
 
 impl Shard {
+    /// Leaves the cells of this shard in `matrix`, and says which part of the whole that is. The cells that have no job are
+    /// told by the first shard alone.
+    pub(super) fn keep_share(self, matrix: &mut Matrix<'_>, counter: u64, compression: Compression) -> Part {
+        let modules = matrix.modules;
+        let is_job = |cell: &Cell<'_>| matches!(cell.state(), State::Pending(_));
+        let jobs = || matrix.cells.iter().filter(|cell| is_job(cell));
+        let sizes = jobs().map(|cell| (cell.predicted_job, modules[cell.module].input.wasm.len())).collect();
+        let whole: BTreeSet<_> =
+            jobs().map(|cell| (modules[cell.module].name.as_str(), cell.profile.name.as_str(), cell.job)).collect();
+        // All that makes parts fit together beyond the release's name and version.
+        let plan = Digest::of_json(&(whole, counter, compression == Compression::Zstd));
+        let share = self.share(&sizes);
+        // Whoever compiles a cell knows what is predicted to equal it.
+        let keeps = |cell: &Cell<'_>| if is_job(cell) { share.contains(&cell.predicted_job) } else { self.number == 1 };
+        matrix.cells.retain(keeps);
+        Part { number: self.number, count: self.count, plan }
+    }
+
     /// The jobs of this shard. All shards together have every job once, and about the same sizes each: the largest job
     /// goes first, to whoever has least.
     pub fn share(self, sizes: &BTreeMap<Digest, usize>) -> BTreeSet<Digest> {

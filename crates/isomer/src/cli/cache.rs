@@ -1,6 +1,7 @@
 //! `isomer cache dir|info|gc`, and where the cache is.
 
-use super::farming::{size, warn};
+use super::values::size_or_zero;
+use crate::warning::warn;
 use etcetera::BaseStrategy as _;
 use isomer_compile::cache::{Cache, CacheError, Collected, SIZE_MAX_DEFAULT, Usage, VARIABLE};
 use isomer_contract::{Hinted as _, Size};
@@ -72,7 +73,7 @@ enum Command {
         #[command(flatten)]
         dir: CacheDir,
         /// What may be left; 0 empties the cache
-        #[arg(long, value_name = "SIZE", value_parser = size_or_nothing, default_value_t = SIZE_MAX_DEFAULT)]
+        #[arg(long, value_name = "SIZE", value_parser = size_or_zero, default_value_t = SIZE_MAX_DEFAULT)]
         max_size: Size,
     },
 }
@@ -105,8 +106,4 @@ fn gc(dir: &CacheDir, max_size: Size) -> Result<(), Failures> {
 
 fn count(jobs: u64) -> String {
     if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") }
-}
-
-fn size_or_nothing(text: &str) -> Result<Size, String> {
-    if text == "0" { Ok(Size(0)) } else { size(text) }
 }

@@ -1,6 +1,6 @@
 //! `isomer job`: what a worker of a remote farm calls. In: a module and a profile, each a file. Out: the artifact's file.
 
-use isomer_compile::farm::do_one;
+use isomer_compile::executor::do_one;
 use isomer_layout::write_atomically;
 use isomer_terminal::{Failure, Failures};
 use std::fs;

@@ -1,10 +1,12 @@
 //! `isomer plan [-f isomer.toml] [-o DIR]`: what `isomer release` would do, without doing it.
 
-use super::farming::{CacheOptions, warn};
-use isomer_compile::Release;
-use isomer_compile::plan::{Decision, Why};
-use isomer_compile::release::{Obstacle, PlannedCell, ReleasePlan, Step};
+use super::job_options::CacheOptions;
+use crate::warning::warn;
+use isomer_compile::matrix::{CellReport, Finished, Location, State};
+use isomer_compile::release::ReleasePlan;
 use isomer_compile::release_manifest::DEFAULT_NAME;
+use isomer_compile::why::Why;
+use isomer_compile::{Release, Step};
 use isomer_contract::Hinted;
 use isomer_terminal::aligned;
 use isomer_terminal::{Failures, print, print_json};
@@ -52,19 +54,21 @@ fn text_of(plan: &ReleasePlan, why: bool) -> String {
     let mut rows = vec![["module", "target", "plan"].map(str::to_owned).to_vec()];
     let mut counts = [("to compile", 0), ("cached", 0), ("kept", 0), ("equal to another", 0), ("left out", 0)];
     for cell in &plan.cells {
-        let (place, words) = match &cell.decision {
-            Decision::Compile(reasons) if why => {
+        let (kind, words) = match &cell.state {
+            State::Pending(reasons) if why => {
                 let reasons: Vec<_> = reasons.iter().map(Why::to_string).collect();
                 (0, format!("compile: {}", reasons.join("; ")))
             }
-            Decision::Compile(reasons) => (0, brief(reasons).to_owned()),
-            Decision::Cached => (1, "cached".to_owned()),
-            Decision::Kept => (2, "kept".to_owned()),
-            Decision::SameJob(other) => (3, format!("= {}, the same job", name(plan, *other, cell))),
-            Decision::Predicted(other) => (3, format!("= {}, as predicted", name(plan, *other, cell))),
-            Decision::NotExpressible | Decision::Refused | Decision::Failed => (4, obstacle(cell)),
+            State::Pending(reasons) => (0, brief(reasons).to_owned()),
+            State::Finished(Finished { location: Location::Cache(_), .. }) => (1, "cached".to_owned()),
+            State::Finished(_) => (2, "kept".to_owned()),
+            State::SameJob(other) => (3, format!("= {}, the same job", name(plan, *other, cell))),
+            State::Predicted(other) => (3, format!("= {}, as predicted", name(plan, *other, cell))),
+            State::NotExpressible(reason) => (4, format!("not expressible: uses {}", reason.uses)),
+            State::Refused(reason) => (4, format!("refused: {reason}")),
+            State::Failed(_) | State::Unwritten(_) => (4, FAILED.to_owned()),
         };
-        counts[place].1 += 1;
+        counts[kind].1 += 1;
         rows.push(vec![cell.module.clone(), cell.target.clone(), words]);
     }
     let counts = counts.iter().filter(|(_, count)| *count > 0).map(|(words, count)| format!("{count} {words}"));
@@ -81,52 +85,44 @@ fn brief(reasons: &[Why]) -> &'static str {
 }
 
 /// A cell as another one of its module, or of another module, calls it.
-fn name(plan: &ReleasePlan, other: usize, cell: &PlannedCell) -> String {
+fn name(plan: &ReleasePlan, other: usize, cell: &CellReport) -> String {
     let other = &plan.cells[other];
     if other.module == cell.module { other.target.clone() } else { format!("{} {}", other.module, other.target) }
 }
 
-fn obstacle(cell: &PlannedCell) -> String {
-    match &cell.obstacle {
-        Some(Obstacle::NotExpressible(reason)) => format!("not expressible: uses {}", reason.uses),
-        Some(Obstacle::Refused(reason)) => format!("refused: {reason}"),
-        None => "left out".to_owned(),
-    }
-}
+/// No job of a plan has run.
+const FAILED: &str = "failed";
 
 fn json_of(plan: &ReleasePlan) -> Value {
-    let cell = |cell: &PlannedCell| {
+    let cell = |cell: &CellReport| {
         let mut json = json!({"module": cell.module, "target": cell.target, "job": cell.job});
         let equal = |other: &usize| json!({"module": plan.cells[*other].module, "target": plan.cells[*other].target});
-        match &cell.decision {
-            Decision::Compile(why) => {
+        match &cell.state {
+            State::Pending(why) => {
                 json["plan"] = json!("compile");
                 json["why"] = json!(why);
             }
-            Decision::Cached => json["plan"] = json!("cached"),
-            Decision::Kept => json["plan"] = json!("kept"),
-            Decision::SameJob(other) => {
+            State::Finished(Finished { location: Location::Cache(_), .. }) => json["plan"] = json!("cached"),
+            State::Finished(_) => json["plan"] = json!("kept"),
+            State::SameJob(other) => {
                 json["plan"] = json!("same-job");
                 json["as"] = equal(other);
             }
-            Decision::Predicted(other) => {
+            State::Predicted(other) => {
                 json["plan"] = json!("predicted");
                 json["as"] = equal(other);
             }
-            Decision::NotExpressible => json["plan"] = json!("not-expressible"),
-            Decision::Refused => json["plan"] = json!("refused"),
-            Decision::Failed => json["plan"] = json!("failed"),
-        }
-        match &cell.obstacle {
-            Some(Obstacle::NotExpressible(reason)) => {
+            State::NotExpressible(reason) => {
+                json["plan"] = json!("not-expressible");
                 json["reason"] = json!(reason.to_string());
                 json["hint"] = json!(reason.fix);
             }
-            Some(Obstacle::Refused(reason)) => {
+            State::Refused(reason) => {
+                json["plan"] = json!("refused");
                 json["reason"] = json!(reason.to_string());
                 json["hint"] = json!(reason.hint());
             }
-            None => {}
+            State::Failed(_) | State::Unwritten(_) => json["plan"] = json!(FAILED),
         }
         json
     };

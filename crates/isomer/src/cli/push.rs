@@ -1,7 +1,7 @@
 //! `isomer push DIR REGISTRY/REPOSITORY[:TAG]`.
 
-use super::farming::warn;
 use crate::transfer::Transfer;
+use crate::warning::warn;
 use isomer_layout::{Count, Layout, ModuleEntry, Part};
 use isomer_registry::{Options, Pushed, Reference, RegistryError, Remote, Step, push};
 use isomer_terminal::bytes;

@@ -1,9 +1,10 @@
 //! The options that say which remote does jobs or keeps what came of them. Out: an executor that is connected.
 
-use super::farming::{duration, warn};
+use super::values::{duration, pair, percent, property};
+use crate::warning::warn;
 use isomer_compile::VERSION;
 use isomer_compile::cache::Functions;
-use isomer_compile::farm::{Bounded, Executor, Limits, Pool, RemoteFarm, RemoteSetup};
+use isomer_compile::executor::{Bounded, Executor, Limits, Pool, RemoteExecutor, RemoteSetup, WorkerProgram};
 use isomer_remote::{Blob, ClientCertificate, Header, Options, Tls, Tool};
 use isomer_terminal::Failure;
 use std::fs;
@@ -72,11 +73,12 @@ impl RemoteOptions {
     /// Workers of this machine within `limits`, behind the remote if one is wanted.
     pub(super) fn connect(
         &self,
+        program: &WorkerProgram,
         limits: Limits,
         stop: &Arc<AtomicBool>,
         functions: Option<&Arc<Functions>>,
     ) -> Result<Box<dyn Executor>, Failure> {
-        let local = || Pool::new(limits, stop.clone()).with_functions(functions.cloned());
+        let local = || Pool::new(program.clone(), limits, stop.clone()).with_functions(functions.cloned());
         let Some(url) = self.remote_cache.as_ref().or(self.remote_exec.as_ref()) else { return Ok(Box::new(local())) };
         let mut options = Options::new(url);
         options.execution = self.remote_exec.clone();
@@ -93,7 +95,7 @@ impl RemoteOptions {
         };
         let setup = RemoteSetup {
             options,
-            tool: self.tool()?,
+            tool: self.tool(program)?,
             platform: self.remote_property.iter().cloned().collect(),
             distrust_percent: self.distrust,
             fallback: self.remote_fallback,
@@ -105,7 +107,7 @@ impl RemoteOptions {
             );
         }
         let on_trouble = Box::new(|what: &str, consequence: &'static str| warn(&what, consequence));
-        match patiently(url, || RemoteFarm::connect(setup, local(), stop.clone(), on_trouble)) {
+        match patiently(url, || RemoteExecutor::connect(setup, local(), stop.clone(), on_trouble)) {
             Ok(remote) => Ok(Box::new(remote)),
             // Not for what only another setting would mend: that should not stay unnoticed.
             Err(error) if self.remote_fallback && error.is_outage() => {
@@ -118,9 +120,8 @@ impl RemoteOptions {
         }
     }
 
-    fn tool(&self) -> Result<Blob, Failure> {
-        // Not this program's path: the file may have been replaced since this process began.
-        program(self.remote_tool.as_deref().unwrap_or(Path::new("/proc/self/exe")))
+    fn tool(&self, local: &WorkerProgram) -> Result<Blob, Failure> {
+        program(self.remote_tool.as_deref().unwrap_or(local.path()))
     }
 
     fn headers(&self) -> Result<Vec<Header>, Failure> {
@@ -185,20 +186,4 @@ fn program(path: &Path) -> Result<Blob, Failure> {
         Some([0x7f, b'E', b'L', b'F', ..]) => refused("is an ELF file of another kind"),
         _ => refused("is no program"),
     }
-}
-
-/// A name and what it is set to.
-fn pair(text: &str) -> Option<(String, String)> {
-    let (name, value) = text.split_once('=')?;
-    let (name, value) = (name.trim(), value.trim());
-    (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
-}
-
-fn property(text: &str) -> Result<(String, String), String> {
-    pair(text).ok_or_else(|| "expected NAME=VALUE, such as `OSFamily=linux`".to_owned())
-}
-
-fn percent(text: &str) -> Result<u8, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>().ok().filter(|number| *number <= 100);
-    number.ok_or_else(|| "expected a share such as `5%`, up to `100%`".to_owned())
 }

@@ -1,6 +1,6 @@
 //! `isomer sign DIR --key FILE`, and what `isomer release --sign` and `isomer keygen` share with it.
 
-use super::farming::warn;
+use crate::warning::warn;
 use isomer_compile::signing::{self, DEFAULT_BUILDER, Options, Signed};
 use isomer_terminal::{Failure, Failures, print};
 use isomer_trust::{Release, SigningKey, read_private};

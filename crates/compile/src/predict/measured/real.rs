@@ -74,7 +74,7 @@ fn compile(input: &Input, points: &[(Point, Profile)]) -> BTreeMap<Point, Digest
     let code = |(point, profile): &(Point, Profile)| {
         matches!(express(&analysis, profile), Ok(Ok(()))).then(|| {
             let compiled = Compiler::new(profile).unwrap().compile(input).unwrap();
-            (point.clone(), compiled.artifact.code_digest())
+            (point.clone(), compiled.artifact().code_digest())
         })
     };
     points.par_iter().filter_map(code).collect()

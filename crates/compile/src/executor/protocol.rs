@@ -21,6 +21,8 @@ pub(super) struct Request {
     pub(super) profile: String,
     /// How many threads generate code.
     pub(super) threads: usize,
+    /// The memory that the job may take beside the worker itself.
+    pub(super) memory_bytes: Option<u64>,
     /// Where functions are that were compiled before.
     pub(super) functions: Option<String>,
 }

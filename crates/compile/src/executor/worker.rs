@@ -8,18 +8,19 @@ use crate::cache::{FunctionsUse, Pack};
 use crate::codegen::{self, CodegenError, THREAD_NAME};
 use crate::schedule::{STACK_SIZE_BYTES, default_parallelism};
 use crate::{Compiler, Input, Job};
+use isomer_contract::Digest;
 use isomer_contract::profile::{Profile, ProfileText};
-use isomer_contract::{Digest, Size};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::{fs, io, process, thread};
 
-/// Does jobs until nobody sends more. `memory` is what one job may take beside the worker itself.
+/// Runs the jobs that a [`Pool`](super::Pool) sends on standard input, until that ends. The program that a
+/// [`WorkerProgram`](super::WorkerProgram) names calls this.
 ///
-/// The system keeps the limit (`RLIMIT_DATA`, which counts what a process can write to and nobody else sees): an
+/// The system enforces the limit on a job's memory (`RLIMIT_DATA`, which counts what only this process can write to): an
 /// allocation beyond it fails, and the worker aborts.
-pub fn serve(memory: Option<Size>) -> io::Result<()> {
+pub fn serve() -> io::Result<()> {
     codegen::catch_panics();
     // When memory runs out, the system shall take a worker, not the pool. Where it may not be said, so be it.
     let _ = fs::write("/proc/self/oom_score_adj", "500");
@@ -35,16 +36,27 @@ pub fn serve(memory: Option<Size>) -> io::Result<()> {
         }
         process::exit(0);
     })?;
-    let own_bytes = data_bytes()?;
+    let own_bytes = data_bytes();
     for (request, wasm) in requests {
-        let limit = memory.map(|memory| own_bytes + request.threads as u64 * STACK_SIZE_BYTES as u64 + memory.0);
-        let (answer, artifact) = match work(&request, wasm, limit) {
+        let (answer, artifact) = match limit_of(&request, &own_bytes).and_then(|limit| work(&request, wasm, limit)) {
             Ok((artifact, functions)) => (Answer::Done(functions), artifact),
             Err(answer) => (answer, Vec::new()),
         };
         write_frame(&mut io::stdout().lock(), &answer, &artifact)?;
     }
     Ok(())
+}
+
+/// How much data this process may have while it does the job: its own, the stacks of the job's threads, and the job's.
+fn limit_of(request: &Request, own_bytes: &io::Result<u64>) -> Result<Option<u64>, Answer> {
+    let Some(memory_bytes) = request.memory_bytes else { return Ok(None) };
+    match own_bytes {
+        Ok(own_bytes) => Ok(Some(own_bytes + request.threads as u64 * STACK_SIZE_BYTES as u64 + memory_bytes)),
+        Err(error) => {
+            let needs = "a limit on a job's memory needs /proc/self/status";
+            Err(Answer::Unable(format!("{needs}, which cannot be read: {error}")))
+        }
+    }
 }
 
 /// What of this process `RLIMIT_DATA` counts now.
@@ -67,7 +79,7 @@ fn within<T>(data_bytes: Option<u64>, work: impl FnOnce() -> T) -> io::Result<T>
 }
 
 fn work(request: &Request, wasm: Vec<u8>, limit: Option<u64>) -> Result<(Vec<u8>, FunctionsUse), Answer> {
-    let Request { job, module, target, profile, threads, functions } = request;
+    let Request { job, module, target, profile, threads, functions, memory_bytes: _ } = request;
     let unable = |error: &dyn std::fmt::Display| Answer::Unable(error.to_string());
     let input = Input::from_bytes(Path::new(module), module, wasm).map_err(|error| unable(&error))?;
     let text = ProfileText { name: target.clone(), path: target.clone(), text: profile.clone() };
@@ -90,7 +102,7 @@ pub fn do_one(wasm: Vec<u8>, profile: String) -> Result<Vec<u8>, JobFailure> {
     let profile = Profile::resolve(&text, &|_| None).map_err(|error| unable(&error))?;
     let generated = generate(&input, &profile, default_parallelism().get(), None, None);
     let artifact = generated.map_err(|error| unable(&error))??;
-    Ok(codegen::read_back(&Job { input: &input, profile: &profile }, artifact)?.bytes)
+    Ok(codegen::read_back(&Job { input: &input, profile: &profile }, artifact)?.into_bytes())
 }
 
 /// wasmtime compiles on the pool that it is called from.

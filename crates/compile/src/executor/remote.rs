@@ -6,9 +6,9 @@
 //! program has the same actions: a cache that one machine fills serves a farm, and the other way round.
 
 use super::queue::Queue;
-use super::{Bounded, Done, Executor, JobFailure};
+use super::{Bounded, Executor, JobFailure};
 use crate::Job;
-use crate::codegen::read_back;
+use crate::codegen::{Compiled, read_back};
 use isomer_contract::Digest;
 use isomer_remote::{Action, ActionBuilder, Blob, Cancel, Input, Options, Remote, RemoteError};
 use std::collections::hash_map::RandomState;
@@ -42,7 +42,7 @@ pub struct RemoteSetup {
 pub type OnTrouble = Box<dyn Fn(&str, &'static str) + Send + Sync>;
 
 /// A remote, and a local executor beside it.
-pub struct RemoteFarm<E> {
+pub struct RemoteExecutor<E> {
     remote: Remote,
     executes: bool,
     tool: Blob,
@@ -65,7 +65,7 @@ pub struct RemoteFarm<E> {
     sample: RandomState,
 }
 
-impl<E: Executor> RemoteFarm<E> {
+impl<E: Executor> RemoteExecutor<E> {
     /// Connects. Calls under way end when `stop` is set.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl<E: Executor> RemoteFarm<E> {
         local: E,
         stop: Arc<AtomicBool>,
         on_trouble: OnTrouble,
-    ) -> Result<RemoteFarm<E>, RemoteError> {
+    ) -> Result<RemoteExecutor<E>, RemoteError> {
         let RemoteSetup { options, tool, platform, distrust_percent, fallback } = setup;
         let cancel = Cancel::new();
         let (on_trouble, queue) = (Arc::new(on_trouble), Arc::new(Queue::default()));
@@ -85,7 +85,7 @@ impl<E: Executor> RemoteFarm<E> {
             hint: None,
         })?;
         let executes = options.execution.is_some();
-        Ok(RemoteFarm {
+        Ok(RemoteExecutor {
             remote: Remote::connect(&options, &cancel)?,
             executes,
             tool,
@@ -105,7 +105,7 @@ impl<E: Executor> RemoteFarm<E> {
     }
 
     /// Has it done by the farm; here, where the farm is lost and that is wanted.
-    fn execute_there(&self, job: &Job<'_>, action: &Action, threads: usize) -> Result<Done, JobFailure> {
+    fn execute_there(&self, job: &Job<'_>, action: &Action, threads: usize) -> Result<Compiled, JobFailure> {
         let lost = || self.lost.load(Ordering::Relaxed);
         let left = || if self.fallback { self.local.execute(job, threads) } else { Err(JobFailure::NotTried) };
         if lost() {
@@ -133,13 +133,13 @@ impl<E: Executor> RemoteFarm<E> {
             Err(error) => return Err(failed(&error)),
         };
         let artifact = outcome.outputs.remove(ARTIFACT).expect("an outcome has every output").bytes;
-        let artifact =
+        let compiled =
             read_back(job, artifact).map_err(|error| JobFailure::RemoteArtifact { problem: error.to_string() })?;
-        self.compare(job, Done { artifact: artifact.bytes, found: outcome.cached }, threads)
+        self.compare(job, compiled.with_cache_hit(outcome.cached), threads)
     }
 
     /// The artifact that the cache has. Trouble with it is said, and no reason to have none.
-    fn find(&self, job: &Job<'_>, action: &Action) -> Result<Option<Vec<u8>>, JobFailure> {
+    fn find(&self, job: &Job<'_>, action: &Action) -> Result<Option<Compiled>, JobFailure> {
         if self.unusable.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -160,7 +160,7 @@ impl<E: Executor> RemoteFarm<E> {
         };
         let artifact = outcome.outputs.remove(ARTIFACT).expect("an outcome has every output").bytes;
         match read_back(job, artifact) {
-            Ok(artifact) => Ok(Some(artifact.bytes)),
+            Ok(compiled) => Ok(Some(compiled.with_cache_hit(true))),
             Err(error) => {
                 let Job { input, profile } = job;
                 let what = format!("the remote cache is wrong about {} for {}: {error}", input.name, profile.name);
@@ -185,32 +185,30 @@ impl<E: Executor> RemoteFarm<E> {
     }
 
     /// Makes some artifacts here too: a remote that lies about one job has lied.
-    fn compare(&self, job: &Job<'_>, done: Done, threads: usize) -> Result<Done, JobFailure> {
+    fn compare(&self, job: &Job<'_>, remote: Compiled, threads: usize) -> Result<Compiled, JobFailure> {
         if self.sample.hash_one(job.digest().to_string()) % 100 >= u64::from(self.distrust_percent) {
-            return Ok(done);
+            return Ok(remote);
         }
-        let own = self.local.execute(job, threads)?.artifact;
-        if own == done.artifact {
-            return Ok(done);
+        let local = self.local.execute(job, threads)?;
+        if local.bytes() == remote.bytes() {
+            return Ok(remote);
         }
-        Err(JobFailure::RemoteLied { found: Digest::of(&done.artifact), expected: Digest::of(&own) })
+        Err(JobFailure::RemoteLied { found: Digest::of(remote.bytes()), expected: Digest::of(local.bytes()) })
     }
 }
 
-impl<E: Executor> Executor for RemoteFarm<E> {
-    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Done, JobFailure> {
+impl<E: Executor> Executor for RemoteExecutor<E> {
+    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Compiled, JobFailure> {
         let action = action(job, &self.tool, &self.platform);
         if self.executes {
             return self.execute_there(job, &action, threads);
         }
-        if let Some(artifact) = self.find(job, &action)? {
-            return self.compare(job, Done { artifact, found: true }, threads);
+        if let Some(compiled) = self.find(job, &action)? {
+            return self.compare(job, compiled, threads);
         }
-        let done = self.local.execute(job, threads)?;
-        // Others take it for granted: only what is right goes there.
-        let artifact = read_back(job, done.artifact)?.bytes;
-        self.keep(&action, &artifact);
-        Ok(Done { artifact, ..done })
+        let compiled = self.local.execute(job, threads)?;
+        self.keep(&action, compiled.bytes());
+        Ok(compiled)
     }
 }
 

@@ -1,16 +1,16 @@
 //! The pool's side: worker processes that wait, work, or have died, and what the last ones died of.
 
+use super::program::WorkerProgram;
 use super::protocol::{Answer, Request, read_frame, write_frame};
-use super::{Done, Executor, JobFailure};
+use super::{Executor, JobFailure};
 use crate::Job;
 use crate::cache::Functions;
-use crate::codegen::CodegenError;
+use crate::codegen::{CodegenError, Compiled, read_back};
 use crate::schedule::STACK_SIZE_BYTES;
 use isomer_contract::Size;
-use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,8 +34,9 @@ pub struct Limits {
     pub time: Duration,
 }
 
-/// Worker processes, as many as jobs were ever done at once.
+/// Worker processes, as many as jobs ever ran at once.
 pub struct Pool {
+    program: WorkerProgram,
     limits: Limits,
     /// Set when somebody asks to stop: every running job ends then.
     stop: Arc<AtomicBool>,
@@ -45,9 +46,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool without workers yet. They are this program, so it must be `isomer`: its command `worker` is called.
-    pub fn new(limits: Limits, stop: Arc<AtomicBool>) -> Pool {
-        Pool { limits, stop, functions: None, idle: Mutex::default() }
+    /// A pool without workers yet. Every running job ends when `stop` is set.
+    pub fn new(program: WorkerProgram, limits: Limits, stop: Arc<AtomicBool>) -> Pool {
+        Pool { program, limits, stop, functions: None, idle: Mutex::default() }
     }
 
     /// The same, that compiles no function again that `functions` have.
@@ -59,7 +60,7 @@ impl Pool {
     /// A worker that waits, or a new one.
     fn take(&self) -> io::Result<Worker> {
         let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        waiting.map_or_else(|| Worker::start(self.limits.memory), Ok)
+        waiting.map_or_else(|| Worker::start(&self.program), Ok)
     }
 
     fn give_back(&self, worker: Worker) {
@@ -69,7 +70,7 @@ impl Pool {
     fn execute_once(&self, request: &Request, wasm: &[u8]) -> Attempt {
         let mut worker = match self.take() {
             Ok(worker) => worker,
-            Err(error) => return Attempt::of(Err(JobFailure::NoWorker(error.to_string()))),
+            Err(error) => return Attempt::of(Err(JobFailure::NoWorker(self.program.cannot_start(&error)))),
         };
         let others_before = worker.jobs > 0;
         match worker.ask(request, wasm, self.limits.time, &self.stop) {
@@ -119,13 +120,14 @@ impl Attempt {
 
 impl Executor for Pool {
     /// Does the job in a worker. When the worker dies and that may not be the job's fault, a second one tries.
-    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Done, JobFailure> {
+    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Compiled, JobFailure> {
         let request = Request {
             job: job.digest(),
             module: job.input.name.clone(),
             target: job.profile.name.clone(),
             profile: job.profile.to_toml(),
             threads,
+            memory_bytes: self.limits.memory.map(|memory| memory.0),
             functions: self.functions.as_ref().and_then(|functions| functions.path(job)),
         };
         let mut again = true;
@@ -136,7 +138,7 @@ impl Executor for Pool {
             }
             let attempt = self.execute_once(&request, &job.input.wasm);
             if !(attempt.again && again) {
-                return attempt.result.map(|artifact| Done { artifact, found: false });
+                return Ok(read_back(job, attempt.result?)?);
             }
             again = false;
         }
@@ -164,11 +166,9 @@ enum Lost {
 }
 
 impl Worker {
-    fn start(memory: Option<Size>) -> io::Result<Worker> {
-        // Not the program's path: the file may have been replaced since this process began.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("isomer").arg("worker");
-        command.args(memory.map(|size| OsString::from(format!("--memory={}", size.0))));
+    fn start(program: &WorkerProgram) -> io::Result<Worker> {
+        let mut command = program.command();
+        command.arg0("isomer");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C is for the pool, which stops its workers itself.
         command.process_group(0);

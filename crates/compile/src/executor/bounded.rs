@@ -1,8 +1,9 @@
 //! In: an executor, and how many jobs it can take at once. Out: the same, where any number of threads may ask at once.
 //! Never here: a refusal; who is one too many waits.
 
-use super::{Done, Executor, JobFailure};
+use super::{Executor, JobFailure};
 use crate::Job;
+use crate::codegen::Compiled;
 use crate::schedule::default_parallelism;
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -26,12 +27,12 @@ impl<E: Executor> Bounded<E> {
 }
 
 impl<E: Executor> Executor for Bounded<E> {
-    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Done, JobFailure> {
+    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Compiled, JobFailure> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         *self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner) -= 1;
-        let done = self.executor.execute(job, threads.min(self.most));
+        let compiled = self.executor.execute(job, threads.min(self.most));
         *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.freed.notify_one();
-        done
+        compiled
     }
 }
