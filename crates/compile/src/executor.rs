@@ -18,7 +18,7 @@ pub use bounded::Bounded;
 pub use failure::JobFailure;
 pub use pool::{Limits, Pool};
 pub use program::WorkerProgram;
-pub use remote::{OnTrouble, RemoteExecutor, RemoteSetup};
+pub use remote::{OnWarning, RemoteExecutor, RemoteSetup, RemoteWarning};
 pub use worker::{do_one, serve};
 
 use crate::Job;

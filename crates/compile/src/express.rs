@@ -25,10 +25,11 @@ impl fmt::Display for NotExpressible {
     }
 }
 
-/// Why a module can be compiled for nothing.
+/// Why a module cannot be compiled for any target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refused {
-    /// It is no valid module under any proposal.
+    /// It is not valid under any set of proposals.
     #[error("invalid WebAssembly: {message} (at offset {offset:#x})")]
     Invalid {
         /// What is wrong.
@@ -81,11 +82,14 @@ const NEEDS_EXTENSION: &[NeedsExtension] = &[NeedsExtension {
     reason: "Cranelift generates it for riscv64 only with the vector extension `v`",
 }];
 
-/// The vectors that Pulley gives back in registers. It moves the others through memory in an order of bytes that
+/// The vectors that Pulley returns in registers. It returns the others in memory, in an order of bytes that
 /// Cranelift's emitter for `pulley64be` asserts against: seen by compiling.
 const PULLEY_VECTOR_RESULTS_MAX: usize = 16;
 
-/// Whether `profile` can express the module, and whether any can.
+/// Whether `profile` can express the module.
+///
+/// # Errors
+/// When no profile can.
 pub fn express(analysis: &Analysis<'_>, profile: &Profile) -> Result<Result<(), NotExpressible>, Refused> {
     match analysis.verdict(profile.features) {
         Verdict::Valid => {}

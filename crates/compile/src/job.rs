@@ -1,5 +1,5 @@
-//! A job is one module for one profile. Its digest says whether work done earlier is the same work: it is the sha256 of
-//! the canonical JSON of a [`Key`].
+//! A job is one module for one profile. Jobs of one digest have one artifact: it is the sha256 of the canonical JSON of a
+//! [`Key`].
 //!
 //! | field of the key | holds | never enters it |
 //! |---|---|---|
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_enters_the_digest_changes_it() {
+    fn every_input_changes_the_digest() {
         let base_input = input("a", "(module)");
         let base_profile = profile("p", "inherits = 'x86-64-v3'");
         let base = digest(&base_input, &base_profile);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_the_key_enters_it() {
+    fn every_field_of_the_key_changes_the_digest() {
         let base = Job { input: &input("a", "(module)"), profile: &profile("p", "inherits = 'x86-64-v3'") }.key();
         let other = Digest::of(b"other");
         let changed = [
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_enters_the_digest_leaves_it() {
+    fn names_and_equal_settings_do_not_change_the_digest() {
         let base = digest(&input("a", "(module)"), &profile("p", "inherits = 'x86-64-v3'"));
         assert_eq!(base, digest(&input("b", "(module)"), &profile("p", "inherits = 'x86-64-v3'")), "the file's name");
         for text in [

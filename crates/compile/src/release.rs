@@ -34,18 +34,19 @@ use layout::LayoutSink;
 use previous::Previous;
 use std::path::{Path, PathBuf};
 
-/// Why there is no release.
+/// Why a release was not written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReleaseError {
-    /// The manifest is wrong.
+    /// The manifest is invalid.
     #[error(transparent)]
     Manifest(#[from] ReleaseManifestError),
-    /// A target of the manifest is wrong.
+    /// A target of the manifest is invalid.
     #[error("{}: {source}", .manifest.display())]
     Target {
         /// The manifest.
         manifest: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         source: Box<TargetError>,
     },
     /// A module cannot be read.
@@ -60,7 +61,7 @@ pub enum ReleaseError {
     /// The release in the directory cannot be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A part would take the place of what is whole, and of its signatures.
+    /// A part would replace a whole release and its signatures.
     #[error("`{}` holds the whole release {release}; expected a directory for part {shard} alone", .dir.display())]
     Whole {
         /// The directory.
@@ -82,13 +83,13 @@ impl Hinted for ReleaseError {
             ReleaseError::Write(error) => error.hint(),
             ReleaseError::Layout(error) => error.hint(),
             ReleaseError::Whole { .. } => {
-                Some("name another directory with -o: `isomer merge` joins the parts into this one".to_owned())
+                Some("write the part into another directory, and join the parts into this one".to_owned())
             }
         }
     }
 }
 
-/// What a release is made of, read and understood.
+/// A manifest with everything that it names, read.
 pub struct Release {
     /// The manifest.
     pub manifest: ReleaseManifest,
@@ -101,11 +102,11 @@ pub struct Release {
 pub struct Options {
     /// How artifacts are stored.
     pub compression: Compression,
-    /// Instead of the manifest's.
+    /// The counter, instead of the manifest's.
     pub counter: Option<u64>,
-    /// The part of the release that is made, when it is not the whole.
+    /// The part of the release to build, if not the whole.
     pub shard: Option<Shard>,
-    /// Compile also what predictions spare, and compare.
+    /// Compile also the cells that are predicted to equal others, and compare.
     pub verify_collapse: bool,
 }
 
@@ -119,6 +120,9 @@ pub struct ReleasePlan {
 
 impl Release {
     /// Reads the manifest at `path` and everything that it names.
+    ///
+    /// # Errors
+    /// When the manifest, a target or a module cannot be read or is invalid.
     pub fn read(path: &Path) -> Result<Release, ReleaseError> {
         let text = std::fs::read_to_string(path).map_err(|error| ReleaseManifestError {
             path: path.to_owned(),
@@ -148,10 +152,10 @@ impl Release {
         Identity { name: name.clone(), version: version.clone(), counter, part: None }
     }
 
-    /// What [`Release::write`] would do in `directory`, which need not be there. Nothing is written.
+    /// What [`Release::write`] would do in `directory`, which need not exist. Nothing is written.
     ///
     /// # Errors
-    /// When a release can't be written there, for what is there already.
+    /// When the directory holds something other than a release.
     pub fn plan(
         &self,
         directory: &Path,
@@ -175,10 +179,13 @@ impl Release {
         Ok(ReleasePlan { cells: matrix.report(), jobs })
     }
 
-    /// Compiles what neither `directory` nor the cache holds and writes the release there.
+    /// Compiles what neither `directory` nor the cache holds, and writes the release there.
     ///
     /// A cell that fails keeps the release from being written; the others are compiled all the same, so that one
-    /// call names every failure. `Err` is for what concerns the release as a whole.
+    /// call reports every failure.
+    ///
+    /// # Errors
+    /// What concerns the release as a whole, and no single cell.
     pub fn write(
         &self,
         directory: &Path,
@@ -216,7 +223,7 @@ impl Release {
     }
 }
 
-/// That a part of a release finds no whole one in its place.
+/// Checks that a part does not replace a whole release.
 fn check_not_whole(writer: &Writer, shard: Shard) -> Result<(), ReleaseError> {
     match writer.former()? {
         Some(Identity { name, version, part: None, .. }) => {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The manifest that is read when none is named.
+/// The manifest's file name by default.
 pub const DEFAULT_NAME: &str = "isomer.toml";
 
 /// What a release is to hold. Paths are relative to the manifest's directory.
@@ -27,11 +27,11 @@ pub struct ReleaseManifest {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseSection {
-    /// What people call it.
+    /// Its name, for people and signatures.
     pub name: String,
     /// The version of every module in it.
     pub version: String,
-    /// Larger in each release than in all before, where somebody counts: signatures say it, and servers compare it.
+    /// Larger in each release than in all before, or 0: signatures hold it, and servers compare it.
     #[serde(default, deserialize_with = "counter")]
     pub counter: u64,
     /// Shipped profiles, profile files, or `all`.
@@ -50,12 +50,12 @@ pub struct ModuleSection {
     pub targets: Option<Vec<String>>,
 }
 
-/// A problem with its place.
+/// A problem with its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseManifestError {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1, where there is one.
+    /// The line, from 1, if known.
     pub line: Option<usize>,
     /// What is wrong.
     pub problem: Problem,
@@ -63,6 +63,7 @@ pub struct ReleaseManifestError {
 
 /// What is wrong with a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// It cannot be read.
     #[error("cannot read it: {0}")]
@@ -71,7 +72,7 @@ pub enum Problem {
     #[error("{0}")]
     Toml(String),
     /// No module.
-    #[error("there is no [[module]]; a release holds at least one")]
+    #[error("missing [[module]]: a release holds at least one")]
     NoModules,
     /// Nothing to compile for.
     #[error("`targets` of {0} is empty")]
@@ -107,11 +108,9 @@ pub enum Problem {
 impl Hinted for ReleaseManifestError {
     fn hint(&self) -> Option<String> {
         match &self.problem {
-            Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => {
-                Some("name the manifest with -f; `isomer release --help` shows one".to_owned())
-            }
-            Problem::Read(_) => Some("is the path right? `isomer release --help` shows a manifest".to_owned()),
-            Problem::Toml(_) => Some("`isomer release --help` shows a manifest with every key".to_owned()),
+            Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => Some("name the manifest".to_owned()),
+            Problem::Read(_) => Some("check the path".to_owned()),
+            Problem::Toml(_) => None,
             Problem::NoModules => Some("add `[[module]]` and `path = \"app.wasm\"`".to_owned()),
             Problem::NoTargets(_) => Some(format!("name profiles, or `targets = [\"{ALL}\"]`")),
             Problem::DuplicateModule { .. } => Some("give one of them a `name`".to_owned()),
@@ -140,7 +139,7 @@ impl fmt::Display for ReleaseManifestError {
 impl std::error::Error for ReleaseManifestError {}
 
 impl ModuleSection {
-    /// The name in effect.
+    /// The given name, or the file's stem.
     pub fn name(&self) -> String {
         let stem = || self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         self.name.clone().unwrap_or_else(stem)
@@ -148,7 +147,10 @@ impl ModuleSection {
 }
 
 impl ReleaseManifest {
-    /// Reads and checks the text of the manifest at `path`.
+    /// Parses and checks the text of the manifest at `path`.
+    ///
+    /// # Errors
+    /// The first problem, with its line if known.
     pub fn parse(path: &Path, text: &str) -> Result<ReleaseManifest, ReleaseManifestError> {
         let error = |line, problem| ReleaseManifestError { path: path.to_owned(), line, problem };
         let manifest: ReleaseManifest = toml::from_str(text).map_err(|toml| {
@@ -194,7 +196,7 @@ impl ReleaseManifest {
     }
 }
 
-/// Says what it expects in a manifest's words: a number too large for Rust's types is a number.
+/// Reports what a manifest may hold, not what Rust's types do.
 fn counter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Counter;
     impl Visitor<'_> for Counter {
@@ -258,11 +260,11 @@ mod tests {
     }
 
     #[test]
-    fn each_problem_names_its_place() {
+    fn each_problem_names_its_location() {
         let cases = [
             ("", "isomer.toml:1: missing field `release`"),
             (&format!("{HEAD}[[module]]\npath = 'a.wasm'\ntarget = ['x']\n"), "isomer.toml:7: unknown field `target`"),
-            (HEAD, "isomer.toml: there is no [[module]]"),
+            (HEAD, "isomer.toml: missing [[module]]"),
             (
                 &format!("{HEAD}[[module]]\npath='a/x.wasm'\n[[module]]\npath='b/x.wasm'\n"),
                 "two modules are called `x`",

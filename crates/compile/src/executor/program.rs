@@ -1,4 +1,4 @@
-//! Which program a worker process runs. In: arguments. Out: a path that leads to this very program.
+//! Which program a worker process runs. In: arguments. Out: a command that starts this very program.
 //!
 //! `/proc/self/exe` is the file that this process runs, also after an upgrade has replaced the file at its path. Where
 //! `/proc` is not mounted, the path is the one that the kernel started this process from (`AT_EXECFN` of getauxval(3)).

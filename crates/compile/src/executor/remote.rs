@@ -1,9 +1,10 @@
-//! Jobs done elsewhere, or found in a cache that many machines share, by the Remote Execution API. In: a job. Out: its
-//! artifact, read back as one that was made here; what a remote sent and a profile did not promise is never handed on.
+//! Jobs on a remote farm, or results from a cache that many machines share, by the Remote Execution API. In: a job. Out: its
+//! artifact, checked like one that was compiled locally. Never here: an artifact that requires other than its profile
+//! promises.
 //!
 //! An action is this program's hidden command `isomer job` with three inputs: the program, the WebAssembly, and what is
-//! in effect in the profile. No path, time, name or option of this machine enters it, so that whoever has the same
-//! program has the same actions: a cache that one machine fills serves a farm, and the other way round.
+//! in effect in the profile. No path, time, name or option of this machine enters it, so that the same program has the
+//! same actions everywhere: a cache that one machine fills serves a farm, and the other way round.
 
 use super::queue::Queue;
 use super::{Bounded, Executor, JobFailure};
@@ -17,29 +18,89 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{io, thread};
+use std::{fmt, io, thread};
 
-/// How long a worker may take. The same for everybody: it is part of the action.
+/// How long a worker may take. A constant, because it is part of the action.
 const ACTION_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-/// How often we look whether somebody asked to stop, and whether the farm has been idle for long.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the watchdog checks whether the build is to stop, and whether the farm has been idle for long.
+const WATCHDOG_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How a remote is made use of.
+/// How a remote is used.
 pub struct RemoteSetup {
-    /// Where it is. Jobs are done there where it says where to execute; otherwise it is asked for what others did.
+    /// Its addresses. With one for execution, jobs run there; without, only its cache is used.
     pub options: Options,
-    /// The program that does a job: `isomer`, for the workers' system.
+    /// The program that runs a job: an `isomer` for the workers' system.
     pub tool: Blob,
-    /// What workers must be like.
+    /// The platform properties that workers must have.
     pub platform: BTreeSet<(String, String)>,
-    /// Of a hundred artifacts that come from there, how many are made here too, and compared.
+    /// How many of a hundred remote artifacts are compiled locally too, and compared.
     pub distrust_percent: u8,
-    /// Whether this machine does what a farm that is lost leaves.
+    /// Whether the remaining jobs run on this machine when the farm is lost.
     pub fallback: bool,
 }
 
-/// Says what went wrong with a job, and what is done about it.
-pub type OnTrouble = Box<dyn Fn(&str, &'static str) + Send + Sync>;
+/// Something that went wrong with a remote and does not fail a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RemoteWarning {
+    /// The farm is lost. The remaining jobs run on this machine.
+    FarmLost {
+        /// What the remote reports, or how the connection failed.
+        problem: String,
+    },
+    /// The cache failed for one job, which runs on this machine.
+    CacheFailed {
+        /// What it reports.
+        problem: String,
+    },
+    /// The cache holds something that is not the artifact of a job, which runs on this machine.
+    CacheWrong {
+        /// The module.
+        module: String,
+        /// The profile.
+        target: String,
+        /// What is wrong with the cached artifact.
+        problem: String,
+    },
+    /// The cache failed in a way that every job would meet, and is used no more.
+    CacheLost {
+        /// What it reports.
+        problem: String,
+    },
+    /// The cache stores nothing more.
+    CacheFull {
+        /// What it reports.
+        problem: String,
+    },
+    /// No worker of the farm runs any of our jobs.
+    Waiting {
+        /// How many are in its queue.
+        jobs: usize,
+        /// For how long.
+        waited: Duration,
+    },
+}
+
+impl fmt::Display for RemoteWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RemoteWarning::FarmLost { problem } => write!(f, "the remote farm is lost: {problem}"),
+            RemoteWarning::CacheFailed { problem }
+            | RemoteWarning::CacheLost { problem }
+            | RemoteWarning::CacheFull { problem } => f.write_str(problem),
+            RemoteWarning::CacheWrong { module, target, problem } => {
+                write!(f, "the remote cache is wrong about {module} for {target}: {problem}")
+            }
+            RemoteWarning::Waiting { jobs, waited } => {
+                let seconds = waited.as_secs();
+                write!(f, "no worker of the farm has run a job of ours for {seconds} s; in its queue: {jobs}")
+            }
+        }
+    }
+}
+
+/// Is told what goes wrong with a remote, on any thread.
+pub type OnWarning = Box<dyn Fn(&RemoteWarning) + Send + Sync>;
 
 /// A remote, and a local executor beside it.
 pub struct RemoteExecutor<E> {
@@ -50,18 +111,18 @@ pub struct RemoteExecutor<E> {
     distrust_percent: u8,
     fallback: bool,
     local: Bounded<E>,
-    on_trouble: Arc<OnTrouble>,
-    /// Where jobs are there.
+    on_warning: Arc<OnWarning>,
+    /// Our jobs there.
     queue: Arc<Queue>,
-    /// Ends what is under way there.
+    /// Ends the calls under way.
     cancel: Cancel,
-    /// Whether the farm failed in a way that every other job would meet too, and gets no more.
+    /// Whether the farm failed in a way that every job would meet, and gets no more.
     lost: AtomicBool,
-    /// Whether the cache has failed in a way that other jobs would meet too, and is asked no more.
+    /// Whether the cache failed in a way that every job would meet, and is used no more.
     unusable: AtomicBool,
-    /// The same, for what is written into it.
+    /// The same for storing results in it.
     unwritable: AtomicBool,
-    /// Chooses the sample. Another one each time: who knows it beforehand could lie beside it.
+    /// Chooses the sample. It differs in each run: a remote that knew it could send wrong artifacts for the other jobs.
     sample: RandomState,
 }
 
@@ -69,17 +130,17 @@ impl<E: Executor> RemoteExecutor<E> {
     /// Connects. Calls under way end when `stop` is set.
     ///
     /// # Errors
-    /// When the remote cannot be used: nothing was done so far, and whoever asked for it should know.
+    /// When the remote cannot be used.
     pub fn connect(
         setup: RemoteSetup,
         local: E,
         stop: Arc<AtomicBool>,
-        on_trouble: OnTrouble,
+        on_warning: OnWarning,
     ) -> Result<RemoteExecutor<E>, RemoteError> {
         let RemoteSetup { options, tool, platform, distrust_percent, fallback } = setup;
         let cancel = Cancel::new();
-        let (on_trouble, queue) = (Arc::new(on_trouble), Arc::new(Queue::default()));
-        look_after(stop, cancel.clone(), queue.clone(), on_trouble.clone()).map_err(|error| RemoteError::Options {
+        let (on_warning, queue) = (Arc::new(on_warning), Arc::new(Queue::default()));
+        watchdog(stop, cancel.clone(), queue.clone(), on_warning.clone()).map_err(|error| RemoteError::Options {
             what: "the threads of the connection".to_owned(),
             reason: error.to_string(),
             hint: None,
@@ -92,9 +153,9 @@ impl<E: Executor> RemoteExecutor<E> {
             platform,
             distrust_percent,
             fallback,
-            // A farm does more jobs at once than this machine could.
+            // A farm runs more jobs at once than this machine could.
             local: if executes { Bounded::by_cores(local) } else { Bounded::new(local, usize::MAX) },
-            on_trouble,
+            on_warning,
             queue,
             cancel,
             lost: false.into(),
@@ -104,32 +165,29 @@ impl<E: Executor> RemoteExecutor<E> {
         })
     }
 
-    /// Has it done by the farm; here, where the farm is lost and that is wanted.
-    fn execute_there(&self, job: &Job<'_>, action: &Action, threads: usize) -> Result<Compiled, JobFailure> {
+    /// Runs the job on the farm; on this machine, when the farm is lost and that is wanted.
+    fn execute_remotely(&self, job: &Job<'_>, action: &Action, threads: usize) -> Result<Compiled, JobFailure> {
         let lost = || self.lost.load(Ordering::Relaxed);
-        let left = || if self.fallback { self.local.execute(job, threads) } else { Err(JobFailure::NotTried) };
+        let fall_back = || if self.fallback { self.local.execute(job, threads) } else { Err(JobFailure::NotTried) };
         if lost() {
-            return left();
+            return fall_back();
         }
-        let mut place = self.queue.place();
-        let executed = self.remote.execute(action, |stage| place.saw(&stage, Instant::now()));
-        drop(place);
+        let mut queued = self.queue.job();
+        let executed = self.remote.execute(action, |stage| queued.saw(&stage, Instant::now()));
+        drop(queued);
         let mut outcome = match executed {
             Ok(outcome) => outcome,
-            // The first that notices speaks for all, and ends their waiting.
+            // The first call that notices reports it, and ends the others.
             Err(error) if error.is_of_every_action() && !self.lost.swap(true, Ordering::Relaxed) => {
                 self.cancel.cancel();
                 let problem = error.to_string();
                 if !self.fallback {
-                    let own = "with --remote-fallback, what a lost farm leaves is done on this machine";
-                    let hint = error.hint().map_or_else(|| own.to_owned(), |hint| format!("{hint}; {own}"));
-                    return Err(JobFailure::RemoteLost { problem, hint });
+                    return Err(JobFailure::RemoteLost { problem, hint: error.hint() });
                 }
-                let what = format!("the remote farm is lost: {problem}");
-                (self.on_trouble)(&what, "what is left is done on this machine");
-                return left();
+                (self.on_warning)(&RemoteWarning::FarmLost { problem });
+                return fall_back();
             }
-            Err(_) if lost() => return left(),
+            Err(_) if lost() => return fall_back(),
             Err(error) => return Err(failed(&error)),
         };
         let artifact = outcome.outputs.remove(ARTIFACT).expect("an outcome has every output").bytes;
@@ -138,7 +196,7 @@ impl<E: Executor> RemoteExecutor<E> {
         self.compare(job, compiled.with_cache_hit(outcome.cached), threads)
     }
 
-    /// The artifact that the cache has. Trouble with it is said, and no reason to have none.
+    /// The artifact that the cache holds. Trouble with the cache is reported, and fails no job.
     fn find(&self, job: &Job<'_>, action: &Action) -> Result<Option<Compiled>, JobFailure> {
         if self.unusable.load(Ordering::Relaxed) {
             return Ok(None);
@@ -148,12 +206,12 @@ impl<E: Executor> RemoteExecutor<E> {
             Ok(None) => return Ok(None),
             Err(RemoteError::Cancelled) => return Err(JobFailure::Interrupted),
             Err(error) if is_of_one_job(&error) => {
-                (self.on_trouble)(&error.to_string(), "the job is done here");
+                (self.on_warning)(&RemoteWarning::CacheFailed { problem: error.to_string() });
                 return Ok(None);
             }
             Err(error) => {
                 if !self.unusable.swap(true, Ordering::Relaxed) {
-                    (self.on_trouble)(&error.to_string(), "from here on without the remote cache");
+                    (self.on_warning)(&RemoteWarning::CacheLost { problem: error.to_string() });
                 }
                 return Ok(None);
             }
@@ -163,14 +221,17 @@ impl<E: Executor> RemoteExecutor<E> {
             Ok(compiled) => Ok(Some(compiled.with_cache_hit(true))),
             Err(error) => {
                 let Job { input, profile } = job;
-                let what = format!("the remote cache is wrong about {} for {}: {error}", input.name, profile.name);
-                (self.on_trouble)(&what, "the job is done here");
+                (self.on_warning)(&RemoteWarning::CacheWrong {
+                    module: input.name.clone(),
+                    target: profile.name.clone(),
+                    problem: error.to_string(),
+                });
                 Ok(None)
             }
         }
     }
 
-    /// Tells the cache what came of a job. That it will not have it stops nobody, and is said once.
+    /// Stores the result of a job in the cache. A cache that stores nothing fails no job, and is reported once.
     fn keep(&self, action: &Action, artifact: &[u8]) {
         if self.unusable.load(Ordering::Relaxed) || self.unwritable.load(Ordering::Relaxed) {
             return;
@@ -180,11 +241,11 @@ impl<E: Executor> RemoteExecutor<E> {
             && !matches!(error, RemoteError::Cancelled)
             && !self.unwritable.swap(true, Ordering::Relaxed)
         {
-            (self.on_trouble)(&error.to_string(), "the remote cache keeps nothing more this time");
+            (self.on_warning)(&RemoteWarning::CacheFull { problem: error.to_string() });
         }
     }
 
-    /// Makes some artifacts here too: a remote that lies about one job has lied.
+    /// Compiles a sample of the artifacts locally too, and compares.
     fn compare(&self, job: &Job<'_>, remote: Compiled, threads: usize) -> Result<Compiled, JobFailure> {
         if self.sample.hash_one(job.digest().to_string()) % 100 >= u64::from(self.distrust_percent) {
             return Ok(remote);
@@ -193,7 +254,7 @@ impl<E: Executor> RemoteExecutor<E> {
         if local.bytes() == remote.bytes() {
             return Ok(remote);
         }
-        Err(JobFailure::RemoteLied { found: Digest::of(remote.bytes()), expected: Digest::of(local.bytes()) })
+        Err(JobFailure::RemoteDiffers { found: Digest::of(remote.bytes()), expected: Digest::of(local.bytes()) })
     }
 }
 
@@ -201,7 +262,7 @@ impl<E: Executor> Executor for RemoteExecutor<E> {
     fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Compiled, JobFailure> {
         let action = action(job, &self.tool, &self.platform);
         if self.executes {
-            return self.execute_there(job, &action, threads);
+            return self.execute_remotely(job, &action, threads);
         }
         if let Some(compiled) = self.find(job, &action)? {
             return self.compare(job, compiled, threads);
@@ -217,7 +278,7 @@ const MODULE: &str = "module.wasm";
 const PROFILE: &str = "profile.toml";
 const ARTIFACT: &str = "artifact.cwasm";
 
-/// A job as the protocol has it.
+/// A job as an action of the protocol.
 fn action(job: &Job<'_>, tool: &Blob, platform: &BTreeSet<(String, String)>) -> Action {
     let file = |bytes: &[u8]| Input { blob: Blob::new(bytes), executable: false };
     let builder = ActionBuilder {
@@ -235,7 +296,7 @@ fn action(job: &Job<'_>, tool: &Blob, platform: &BTreeSet<(String, String)>) -> 
     builder.build().expect("the paths are constants")
 }
 
-/// Whether other jobs would not meet the same.
+/// Whether other jobs would not meet the same error.
 fn is_of_one_job(error: &RemoteError) -> bool {
     matches!(error, RemoteError::HashMismatch { .. } | RemoteError::TooLarge { .. } | RemoteError::Missing { .. })
 }
@@ -247,21 +308,19 @@ fn failed(error: &RemoteError) -> JobFailure {
     }
 }
 
-/// Signal handlers may not take the lock that a cancellation takes, and nobody hears of a farm that does nothing: so
-/// somebody has to look.
-fn look_after(stop: Arc<AtomicBool>, cancel: Cancel, queue: Arc<Queue>, say: Arc<OnTrouble>) -> io::Result<()> {
+/// A thread that cancels calls when the build is to stop, because signal handlers cannot take the lock that a cancellation
+/// takes; and that reports a farm that does nothing.
+fn watchdog(stop: Arc<AtomicBool>, cancel: Cancel, queue: Arc<Queue>, warn: Arc<OnWarning>) -> io::Result<()> {
     let watch = move || {
         while !stop.load(Ordering::Relaxed) {
-            thread::sleep(LOOK_INTERVAL);
+            thread::sleep(WATCHDOG_INTERVAL);
             if let Some((jobs, waited)) = queue.overdue(Instant::now()) {
-                let seconds = waited.as_secs();
-                let what = format!("no worker of the farm has had a job of ours for {seconds} s; in its queue: {jobs}");
-                say(&what, "it has no workers, or others' jobs are before ours; --remote-timeout bounds the wait");
+                warn(&RemoteWarning::Waiting { jobs, waited });
             }
         }
         cancel.cancel();
     };
-    thread::Builder::new().name("isomer-look".to_owned()).spawn(watch).map(drop)
+    thread::Builder::new().name("isomer-watchdog".to_owned()).spawn(watch).map(drop)
 }
 
 #[cfg(test)]

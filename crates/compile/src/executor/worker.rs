@@ -1,6 +1,5 @@
-//! The worker's side. In: jobs, frame by frame on standard input. Out: artifacts on standard output. It ends when its
-//! input does, in the middle of a job too: the kernel closes the pipe of a parent that was killed, so no worker
-//! outlives it. (`PR_SET_PDEATHSIG` would follow the thread that started the worker, not the process.)
+//! The worker process. In: jobs, frame by frame on standard input. Out: artifacts on standard output. It ends when its
+//! input does, also in the middle of a job: the kernel closes the pipe of a killed parent, so no worker outlives it. (`PR_SET_PDEATHSIG` would follow the thread that started the worker, not the process.)
 
 use super::JobFailure;
 use super::protocol::{Answer, Request, read_frame, write_frame};
@@ -22,9 +21,9 @@ use std::{fs, io, process, thread};
 /// allocation beyond it fails, and the worker aborts.
 pub fn serve() -> io::Result<()> {
     codegen::catch_panics();
-    // When memory runs out, the system shall take a worker, not the pool. Where it may not be said, so be it.
+    // When memory runs out, the system is to kill a worker, not the pool. Where that cannot be set, it is not.
     let _ = fs::write("/proc/self/oom_score_adj", "500");
-    // What a crash leaves for a debugger would be gigabytes, once a job.
+    // Core files would be gigabytes, one for each job that crashes.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum })?;
     let (sender, requests) = mpsc::sync_channel(1);
     thread::Builder::new().spawn(move || {
@@ -67,7 +66,7 @@ fn data_bytes() -> io::Result<u64> {
     kibibytes.map(|number| number << 10).ok_or_else(|| io::Error::other("/proc/self/status has no VmData"))
 }
 
-/// Does `work` while all of this process's data may be no more than that many bytes.
+/// Calls `work` while this process may have no more than that many bytes of data.
 fn within<T>(data_bytes: Option<u64>, work: impl FnOnce() -> T) -> io::Result<T> {
     let Some(bytes) = data_bytes else { return Ok(work()) };
     let before = getrlimit(Resource::Data);
@@ -92,8 +91,11 @@ fn work(request: &Request, wasm: Vec<u8>, limit: Option<u64>) -> Result<(Vec<u8>
     Ok((artifact, pack.map(|pack| pack.keep()).unwrap_or_default()))
 }
 
-/// Does one job with all cores, and reads the artifact back: what a worker of a remote farm is for. `profile` is one
-/// that inherits from none.
+/// Runs one job on all cores, for a worker of a remote farm, and reads the artifact back. `profile` is the text of one that
+/// inherits from none.
+///
+/// # Errors
+/// When the module or the profile cannot be read, and when the job fails.
 pub fn do_one(wasm: Vec<u8>, profile: String) -> Result<Vec<u8>, JobFailure> {
     codegen::catch_panics();
     let unable = |error: &dyn std::fmt::Display| JobFailure::NoWorker(error.to_string());
@@ -105,10 +107,10 @@ pub fn do_one(wasm: Vec<u8>, profile: String) -> Result<Vec<u8>, JobFailure> {
     Ok(codegen::read_back(&Job { input: &input, profile: &profile }, artifact)?.into_bytes())
 }
 
-/// wasmtime compiles on the pool that it is called from.
+/// Generates code on a thread pool of its own: wasmtime compiles on the pool that it is called from.
 ///
-/// The limit holds from when the pool stands to when the job is done: to begin threads is no job's to pay for. They have
-/// ended when this returns, so that no two pools have their stacks at once.
+/// The limit holds once the threads have started, so that no job pays for their start. They have ended when this returns,
+/// so that no two pools have their stacks at once.
 fn generate(
     input: &Input,
     profile: &Profile,
@@ -125,10 +127,10 @@ fn generate(
     pool.build_scoped(rayon::ThreadBuilder::run, work).map_err(io::Error::other)?
 }
 
-/// That both ends mean the same job: they are one program, so anything else is a bug in how a profile travels.
+/// Checks that both ends mean the same job. They are of one build, so a difference is a bug in how a profile is sent.
 fn same_job(found: Digest, expected: Digest) -> Result<(), Answer> {
     if found == expected {
         return Ok(());
     }
-    Err(Answer::Unable(format!("the worker got the job {found}, and should have got {expected}")))
+    Err(Answer::Unable(format!("the worker computes the job {found}, expected {expected}")))
 }

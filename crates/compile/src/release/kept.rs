@@ -11,7 +11,7 @@ use isomer_layout::{Layer, Layout, Manifest};
 pub(super) struct KeptRelease<'a, K> {
     pub(super) previous: &'a Previous,
     pub(super) cache: Option<&'a Cache>,
-    /// Carries a layer over, or says why that cannot be.
+    /// Carries a layer over; the error says why that cannot be.
     pub(super) keep: K,
 }
 

@@ -1,37 +1,37 @@
-//! What became of each cell of a release's matrix.
+//! The result of a release: what became of each cell, and how predictions did.
 
 use crate::matrix::CellReport;
 use isomer_layout::Summary;
 
-/// A release, or why there is none.
+/// A release that was written, or why it was not.
 pub struct ReleaseReport {
     /// Every module for every profile, in the manifest's order.
     pub cells: Vec<CellReport>,
-    /// What was written, or none when a cell failed and the directory is as it was.
+    /// What was written; `None` when a cell failed and the directory is unchanged.
     pub summary: Option<Summary>,
-    /// How predictions did, where all was compiled to see that.
+    /// How predictions did, where every cell was compiled to verify them.
     pub verified: Option<Verified>,
 }
 
 /// How predictions did against the compiler.
 pub struct Verified {
-    /// How many came true.
+    /// How many were right.
     pub right: usize,
-    /// Those that did not. With any, there is no release.
+    /// Those that were wrong. With any, no release is written.
     pub wrong: Vec<WrongPrediction>,
-    /// How many cells came out as another one that is shipped for them, without a prediction.
+    /// How many cells are represented by another without a prediction.
     pub missed: usize,
 }
 
-/// A prediction that did not come true.
+/// A wrong prediction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{module} for {target} was predicted to come out as for {representative}, and does not; {target} adds {added}")]
+#[error("{module} for {target} was predicted to equal that for {representative}, and does not; {target} adds {added}")]
 pub struct WrongPrediction {
     /// The module.
     pub module: String,
     /// The profile.
     pub target: String,
-    /// The profile that would have been compiled in its stead.
+    /// The profile that it was predicted to equal.
     pub representative: String,
     /// The extensions that only the one has.
     pub added: String,

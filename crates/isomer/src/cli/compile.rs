@@ -2,6 +2,7 @@
 
 use super::job_options::JobOptions;
 use crate::cell_failures::CellFailures;
+use crate::wording::{self, Remedy as _};
 use isomer_compile::executor::JobFailure;
 use isomer_compile::input::InputError;
 use isomer_compile::matrix::{CellReport, Finished, Location, Module, Origin, State};
@@ -22,7 +23,7 @@ Examples:
   isomer compile app.wasm --target neoverse-n1                 app.neoverse-n1.cwasm
   isomer compile app.wat -t x86-64-v3 -o app.cwasm
   isomer compile a.wasm b.wasm -t x86-64-v2 -t z15 --out-dir out/
-  isomer compile app.wasm -t profiles/edge-box.toml            a profile of one's own")]
+  isomer compile app.wasm -t profiles/edge-box.toml            your own profile")]
 pub(super) struct Args {
     /// Core modules, components or WebAssembly text
     #[arg(required = true, value_name = "INPUT")]
@@ -44,12 +45,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    // Elsewhere that is a pipe; here it would quietly be a file.
+    // In other programs that is a pipe; here it would silently be a file.
     if args.inputs.iter().chain(&args.output).any(|path| path.as_os_str() == "-") {
-        let failure = Failure::new("`-` is no file: `isomer compile` reads and writes no pipes");
-        return Err(failure.hint("name a file; `./-` is one of that name".to_owned()).into());
+        let failure =
+            Failure::new("`-` is not a file: `isomer compile` neither reads standard input nor writes standard output");
+        return Err(failure.hint("name a file; `./-` is a file of that name".to_owned()).into());
     }
-    let profiles = targets::resolve(&args.targets, Path::new(""))?;
+    let profiles = targets::resolve(&args.targets, Path::new("")).map_err(wording::failure)?;
     let (modules, unread) = read_inputs(&args.inputs, &profiles);
     let cells = cells_of(args, &modules);
     check_outputs(args, &cells)?;
@@ -91,7 +93,7 @@ fn cells_of<'a>(args: &Args, modules: &'a [Module]) -> Vec<Cell<'a>> {
     modules.iter().flat_map(|module| module.profiles.iter().map(move |profile| cell(&module.input, profile))).collect()
 }
 
-/// What can be read, and why the rest cannot: one bad file does not stop the others.
+/// The inputs that can be read, and why the others cannot: one bad file does not stop the others.
 fn read_inputs<'a>(paths: &'a [PathBuf], profiles: &[Profile]) -> (Vec<Module>, Vec<(&'a Path, InputError)>) {
     let (mut modules, mut unread) = (Vec::new(), Vec::new());
     for path in paths {
@@ -200,7 +202,7 @@ fn json_of(cell: &Cell<'_>, report: &CellReport, reports: &[CellReport]) -> serd
     match &report.state {
         State::NotExpressible(reason) => failed("not-expressible", reason.to_string(), reason.fix.clone()),
         State::Refused(reason) => failed("refused", reason.to_string(), reason.hint()),
-        State::Failed(failure) => failed("failed", failure.to_string(), failure.hint()),
+        State::Failed(failure) => failed("failed", failure.to_string(), failure.remedy()),
         State::Unwritten(error) => failed("failed", error.to_string(), error.hint()),
         State::Pending(_) | State::SameJob(_) | State::Predicted(_) => failed("failed", UNFINISHED.to_owned(), None),
         State::Finished(finished) => {
@@ -233,8 +235,10 @@ fn failures_of(cells: &[Cell<'_>], reports: &[CellReport]) -> Vec<Failure> {
             State::NotExpressible(reason) => add(reason.to_string(), reason.fix.clone()),
             State::Refused(reason) => add(reason.to_string(), reason.hint()),
             State::Failed(JobFailure::NotTried) => {}
-            State::Failed(JobFailure::RemoteLost { problem, hint }) => of_cells.lose_farm(problem, hint),
-            State::Failed(failure) => add(failure.to_string(), failure.hint()),
+            State::Failed(failure @ JobFailure::RemoteLost { problem, .. }) => {
+                of_cells.lose_farm(problem, failure.remedy());
+            }
+            State::Failed(failure) => add(failure.to_string(), failure.remedy()),
             State::Unwritten(error) => failures.push(Failure::of(&**error).hint(error.hint())),
             State::Pending(_) | State::SameJob(_) | State::Predicted(_) | State::Finished(_) => {}
         }

@@ -22,36 +22,36 @@ use std::time::Duration;
 #[derive(clap::Args)]
 #[command(next_help_heading = "Jobs")]
 pub(super) struct JobOptions {
-    /// How many jobs run at once, up to 1024 [default: one a core]
-    // Each takes a process and its stack: a number far beyond the cores would only keep the system busy.
+    /// How many jobs run at once, up to 1024 [default: one for each core]
+    // Each takes a process and its stack: many more jobs than cores only cost memory.
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// The memory that one job may take, 4GiB for example [default: what the system has]
+    /// The memory that one job may use, for example 4GiB [default: unlimited]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     job_memory: Option<Size>,
     /// The time that one job may take: 90s, 5m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h")]
     job_timeout: Duration,
-    /// Go on with the other jobs when one has failed, as is the default
+    /// Go on with the other jobs when one has failed (the default)
     #[arg(long, overrides_with = "fail_fast")]
     keep_going: bool,
-    /// Begin no more jobs when one has failed
+    /// Start no more jobs when one has failed
     #[arg(long, overrides_with = "keep_going")]
     fail_fast: bool,
-    /// Write a page that shows which job ran when, for a browser
+    /// Write an HTML page that shows which job ran when
     #[arg(long, value_name = "FILE")]
     timings: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheOptions,
-    /// Keep what is compiled in the cache by function too, and compile of an edited module only what was edited: the
-    /// same bytes, for three times the cache
+    /// Cache single functions too, and compile only the edited functions of an edited module: the same bytes, with a cache
+    /// three times as large
     #[arg(long, conflicts_with_all = ["no_cache", "remote_exec"])]
     incremental: bool,
     #[command(flatten)]
     remote: RemoteOptions,
 }
 
-/// Where finished work is kept.
+/// The cache of finished work.
 #[derive(clap::Args)]
 pub(super) struct CacheOptions {
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub(super) struct CacheOptions {
 }
 
 impl CacheOptions {
-    /// The cache, if it is to be used and can be. That it can't be stops nobody.
+    /// The cache, if it is wanted and can be used; a warning, if it cannot.
     pub(super) fn open(&self) -> Option<Cache> {
         if self.no_cache { None } else { self.dir.open_or_warn() }
     }
@@ -76,7 +76,7 @@ impl JobOptions {
             self.jobs.map(usize::from).and_then(NonZeroUsize::new).unwrap_or_else(schedule::default_parallelism);
         schedule::prepare(parallelism).map_err(|error| {
             let failure = Failure::because(format!("cannot start {parallelism} threads"), &error);
-            failure.hint("the system's limits on threads or memory are in the way: fewer --jobs need less".to_owned())
+            failure.hint("check the system's limits on threads and memory, or use fewer --jobs".to_owned())
         })?;
         let signals = Signals::catch()?;
         let limits = Limits { memory: self.job_memory, time: self.job_timeout };
@@ -90,7 +90,7 @@ impl JobOptions {
             .map(|cache| Arc::new(Functions::of(cache, |what, consequence| warn(&what, consequence))));
         let executor = self.remote.connect(&program, limits, &signals.stop, functions.as_ref())?;
         let timings = self.timings.as_ref().map(|path| (path.clone(), Timings::begin(parallelism.get())));
-        // clap has let the later of the two win.
+        // clap keeps the later of the two.
         let fail_fast = self.fail_fast && !self.keep_going;
         Ok(Session { program, executor, limits, parallelism, fail_fast, signals, cache, functions, timings })
     }

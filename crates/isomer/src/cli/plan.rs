@@ -2,6 +2,7 @@
 
 use super::job_options::CacheOptions;
 use crate::warning::warn;
+use crate::wording;
 use isomer_compile::matrix::{CellReport, Finished, Location, State};
 use isomer_compile::release::ReleasePlan;
 use isomer_compile::release_manifest::DEFAULT_NAME;
@@ -16,8 +17,8 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  isomer plan -o dist/                      which jobs a release into dist/ would do
-  isomer plan -o dist/ --why                and for each, what changed since dist/ was made
+  isomer plan -o dist/                      which jobs a release into dist/ would run
+  isomer plan -o dist/ --why                and for each, what changed since the last one
   isomer plan --json | jq '.jobs | length'")]
 pub(super) struct Args {
     /// The manifest
@@ -26,7 +27,7 @@ pub(super) struct Args {
     /// The directory that the release would be written into
     #[arg(long, short, value_name = "DIR", default_value = "dist")]
     output: PathBuf,
-    /// Say for each job why it is to be done
+    /// Print for each job why it would run
     #[arg(long)]
     why: bool,
     /// Print the plan as JSON, with all reasons
@@ -37,13 +38,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    let release = Release::read(&args.file)?;
+    let release = Release::read(&args.file).map_err(wording::failure)?;
     let cache = args.cache.open();
     let plan = release.plan(&args.output, cache.as_ref(), &mut |step| {
         if let Step::Damaged(what) = step {
-            warn(&what, "it would be made again");
+            warn(&what, "it would be compiled again");
         }
-    })?;
+    });
+    let plan = plan.map_err(wording::failure)?;
     if args.json {
         return Ok(print_json(&json_of(&plan))?);
     }
@@ -54,7 +56,7 @@ fn text_of(plan: &ReleasePlan, why: bool) -> String {
     let mut rows = vec![["module", "target", "plan"].map(str::to_owned).to_vec()];
     let mut counts = [("to compile", 0), ("cached", 0), ("kept", 0), ("equal to another", 0), ("left out", 0)];
     for cell in &plan.cells {
-        let (kind, words) = match &cell.state {
+        let (kind, text) = match &cell.state {
             State::Pending(reasons) if why => {
                 let reasons: Vec<_> = reasons.iter().map(Why::to_string).collect();
                 (0, format!("compile: {}", reasons.join("; ")))
@@ -69,13 +71,13 @@ fn text_of(plan: &ReleasePlan, why: bool) -> String {
             State::Failed(_) | State::Unwritten(_) => (4, FAILED.to_owned()),
         };
         counts[kind].1 += 1;
-        rows.push(vec![cell.module.clone(), cell.target.clone(), words]);
+        rows.push(vec![cell.module.clone(), cell.target.clone(), text]);
     }
-    let counts = counts.iter().filter(|(_, count)| *count > 0).map(|(words, count)| format!("{count} {words}"));
+    let counts = counts.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| format!("{count} {kind}"));
     format!("{}\n{} cells: {}\n", aligned(rows), plan.cells.len(), counts.collect::<Vec<_>>().join(", "))
 }
 
-/// Whether it was never there, or is there no more as it was.
+/// Whether it is new, changed or damaged.
 fn brief(reasons: &[Why]) -> &'static str {
     match reasons {
         [Why::NothingEarlier | Why::NewModule | Why::NewTarget] => "compile: new",
@@ -84,7 +86,7 @@ fn brief(reasons: &[Why]) -> &'static str {
     }
 }
 
-/// A cell as another one of its module, or of another module, calls it.
+/// The name of another cell, as seen from `cell`.
 fn name(plan: &ReleasePlan, other: usize, cell: &CellReport) -> String {
     let other = &plan.cells[other];
     if other.module == cell.module { other.target.clone() } else { format!("{} {}", other.module, other.target) }

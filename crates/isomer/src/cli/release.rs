@@ -6,6 +6,7 @@ use super::job_options::JobOptions;
 use super::sign::{self, Signer};
 use crate::cell_failures::CellFailures;
 use crate::warning::warn;
+use crate::wording::{self, Remedy as _};
 use isomer_compile::executor::JobFailure;
 use isomer_compile::matrix::{CellReport, Finished, Location, Origin, State};
 use isomer_compile::release::{Options, ReleaseReport, Shard, Verified};
@@ -27,7 +28,7 @@ A manifest, with every key:
   [release]
   name    = \"acme-plugins\"
   version = \"1.4.0\"
-  counter = 7                        # default: 0; tells servers which release is older
+  counter = 7                        # default: 0; lets servers tell older releases
   targets = [\"x86-64-v3\", \"neoverse-n1\", \"pulley64\", \"profiles/edge-box.toml\"]   # or [\"all\"]
 
   [[module]]
@@ -35,8 +36,8 @@ A manifest, with every key:
   name    = \"resize\"                 # default: the file's stem
   targets = [\"x86-64-v3\"]            # default: the release's
 
-With others:
-  isomer release --remote-cache grpc://cache.example:8980       what one has compiled, all have
+Remote:
+  isomer release --remote-cache grpc://cache.example:8980       results shared by many machines
   isomer release --remote-exec grpcs://farm.example:443 -j 64   compiled on a farm, 64 jobs at once")]
 pub(super) struct Args {
     /// The manifest
@@ -48,19 +49,19 @@ pub(super) struct Args {
     /// How artifacts are stored in the release
     #[arg(long, value_name = "HOW", default_value = "zstd", value_parser = ["zstd", "none"])]
     compression: String,
-    /// Build everything twice, apart and without the cache, and compare every byte
+    /// Build everything twice, separately and without the cache, and compare every byte
     #[arg(long, conflicts_with = "shard")]
     check_reproducible: bool,
     /// Sign the release with this private key, as `isomer sign` does
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
-    /// The release's number, by which servers tell an older one [default: the manifest's `counter`]
+    /// The release's counter, by which servers reject older releases [default: the manifest's `counter`]
     #[arg(long, value_name = "N")]
     counter: Option<u64>,
-    /// Make one of several parts, each on another machine: 1/3, 2/3, 3/3; `isomer merge` joins them
+    /// Build one of several parts, each on its own machine: 1/3, 2/3, 3/3; `isomer merge` joins them
     #[arg(long, value_name = "I/N", conflicts_with = "sign")]
     shard: Option<Shard>,
-    /// Compile also what is predicted to equal another target's code, and fail when it does not
+    /// Compile also the cells that are predicted to equal another target's code, and fail when one differs
     #[arg(long, conflicts_with_all = ["shard", "check_reproducible"])]
     verify_collapse: bool,
     #[command(flatten)]
@@ -73,9 +74,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    // First, for a key that can't be used should not cost a build.
+    // First: an unusable key should not cost a build.
     let key = args.sign.as_deref().map(|key| args.signer.read_key(key)).transpose()?;
-    let release = Release::read(&args.file)?;
+    let release = Release::read(&args.file).map_err(wording::failure)?;
     let compression = if args.compression == "none" { Compression::None } else { Compression::Zstd };
     let options =
         Options { compression, counter: args.counter, shard: args.shard, verify_collapse: args.verify_collapse };
@@ -86,14 +87,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
         let write = |on_step: &mut dyn FnMut(Step<'_>)| {
             release.write(&args.output, options, &session.runner(), session.cache(), on_step)
         };
-        session.watch("compiling", write)?
+        session.watch("compiling", write).map_err(wording::failure)?
     };
     report.summary.iter().for_each(|summary| warn_of_signatures(&summary.signatures));
     let name = &release.manifest.release.name;
     let timings = session.write_timings(&format!("isomer release: {name}"), &report.cells);
     session.finish()?;
     let key = key.filter(|_| report.summary.is_some());
-    // Its counter is the release's by now.
+    // The release holds the counter by now.
     let signed = key.as_ref().map(|key| Ok((args.signer.sign(&args.output, key, None)?, key)));
     let signed: Option<Result<(Signed, &SigningKey), Failure>> = signed;
     if args.json {
@@ -200,11 +201,11 @@ fn summary_text(release: &Release, report: &ReleaseReport, summary: &Summary, ar
     let rows = summary.modules.iter().map(|module| vec![format!("  {}", module.reference), module.digest.to_string()]);
     let signatures = signatures_text(&summary.signatures);
     let verified = report.verified.as_ref().map_or_else(String::new, |Verified { right, missed, .. }| {
-        format!("{right} predictions came true, {missed} could have been made and were not\n")
+        format!("{right} predictions were right, {missed} equal cells were not predicted\n")
     });
     format!(
         "\n{}{verified}{name} {version} in {}: {} cells, {compiled} compiled now; {shipped} shipped, \
-         {served} served by an equal one, {predicted} of them as predicted, {left_out} not expressible; {} written, {} kept\n{signatures}",
+         {served} served by an equal variant, {predicted} of them as predicted, {left_out} not expressible; {} written, {} kept\n{signatures}",
         aligned(rows),
         args.output.display(),
         report.cells.len(),
@@ -213,18 +214,18 @@ fn summary_text(release: &Release, report: &ReleaseReport, summary: &Summary, ar
     )
 }
 
-/// What became of the signatures that were there before.
+/// What became of the signatures of the earlier release.
 pub(super) fn signatures_text(Signatures { kept, dropped, damaged, .. }: &Signatures) -> String {
-    let counts = [(dropped, "dropped with what they were about"), (damaged, "damaged and dropped")];
+    let counts = [(dropped, "dropped with the indexes that they signed"), (damaged, "damaged and dropped")];
     let lost = counts.iter().filter(|(count, _)| **count > 0).map(|(count, how)| format!(", {count} {how}"));
     let lost: String = lost.collect();
     if *kept == 0 && lost.is_empty() { String::new() } else { format!("signatures: {kept} kept{lost}\n") }
 }
 
-/// A signature that is lost for no reason of the release's is not to be missed among the results.
+/// A signature that is lost without a change of the release deserves more than a line among the results.
 pub(super) fn warn_of_signatures(signatures: &Signatures) {
     for problem in &signatures.problems {
-        warn(problem, "a signature is lost with it; sign the release again");
+        warn(problem, "a signature is lost; sign the release again");
     }
 }
 
@@ -261,7 +262,7 @@ fn json_of(release: &Release, report: &ReleaseReport) -> Value {
                 json["status"] = json!("failed");
                 json["failure"] = json!(failure.kind());
                 json["reason"] = json!(failure.to_string());
-                json["hint"] = json!(failure.hint());
+                json["hint"] = json!(failure.remedy());
             }
             State::Unwritten(error) => {
                 json["status"] = json!("failed");
@@ -303,11 +304,11 @@ fn failures_of(release: &Release, report: &ReleaseReport) -> Vec<Failure> {
         let (reason, hint) = match &cell.state {
             State::Refused(reason) => (reason.to_string(), reason.hint()),
             State::Failed(JobFailure::NotTried) => continue,
-            State::Failed(JobFailure::RemoteLost { problem, hint }) => {
-                failures.lose_farm(problem, hint);
+            State::Failed(failure @ JobFailure::RemoteLost { problem, .. }) => {
+                failures.lose_farm(problem, failure.remedy());
                 continue;
             }
-            State::Failed(failure) => (failure.to_string(), failure.hint()),
+            State::Failed(failure) => (failure.to_string(), failure.remedy()),
             State::Unwritten(error) => (error.to_string(), error.hint()),
             State::NotExpressible(_)
             | State::Pending(_)

@@ -67,7 +67,7 @@ impl Session {
         Runner { executor: &*self.executor, parallelism: self.parallelism, fail_fast: self.fail_fast }
     }
 
-    /// Workers of another pool, and of another number, for builds that must come out the same.
+    /// Another pool, with another number of workers, for a second build that must be the same.
     pub(super) fn other_pool(&self) -> (Pool, NonZeroUsize) {
         let parallelism = NonZeroUsize::new(if self.parallelism.get() == 1 { 2 } else { 1 });
         let pool = Pool::new(self.program.clone(), self.limits, self.signals.stop.clone());
@@ -99,7 +99,7 @@ impl Session {
         let Some((path, timings)) = &self.timings else { return Ok(()) };
         let page = timings.page(title, totals(cells));
         write_atomically(path, |file| file.write_all(page.as_bytes())).map_err(|error| {
-            let failure = Failure::because("the page of timings is not written; all else is done", &error);
+            let failure = Failure::because("cannot write the page of timings; all else is done", &error);
             failure.hint("name another file with --timings".to_owned())
         })
     }

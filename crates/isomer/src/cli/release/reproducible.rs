@@ -1,7 +1,8 @@
-//! `isomer release --check-reproducible`: everything twice, by different processes, with different numbers of threads,
-//! in different directories, and not a byte may differ. Then the release is put in place.
+//! `isomer release --check-reproducible`: builds everything twice, in different processes, with different numbers of
+//! threads, in different directories, and compares every byte. Then the release is written.
 
 use super::super::session::Session;
+use crate::wording;
 use isomer_compile::Release;
 use isomer_compile::cache::Cache;
 use isomer_compile::executor::Runner;
@@ -10,16 +11,16 @@ use isomer_layout::check_place;
 use isomer_terminal::{Failure, Failures};
 use std::path::Path;
 
-/// Writes the release into `output` once it was made twice and came out the same.
+/// Writes the release into `output` once two builds of it are the same.
 pub(super) fn write(
     release: &Release,
     output: &Path,
     options: Options,
     session: &Session,
 ) -> Result<ReleaseReport, Failures> {
-    // First, for a place that can't be written should not cost two builds.
+    // First: an output that cannot be written should not cost two builds.
     check_place(output)?;
-    // Beside the output: what has room for the one has room for three, if anything has.
+    // In the output's directory, which has room for three releases if any has.
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let no_room = |error: std::io::Error| Failure::because(format!("cannot write in {}", parent.display()), &error);
     std::fs::create_dir_all(parent).map_err(no_room)?;
@@ -29,13 +30,16 @@ pub(super) fn write(
     let kept = Cache::open(&kept).map_err(Failure::from)?;
 
     let report = session
-        .watch("compiling", |on_step| release.write(&first, options, &session.runner(), Some(&kept), on_step))?;
+        .watch("compiling", |on_step| release.write(&first, options, &session.runner(), Some(&kept), on_step))
+        .map_err(wording::failure)?;
     if report.summary.is_none() {
         return Ok(report);
     }
     let (pool, parallelism) = session.other_pool();
     let runner = Runner { executor: &pool, parallelism, fail_fast: true };
-    let again = session.watch("once more", |on_step| release.write(&second, options, &runner, None, on_step))?;
+    let again = session
+        .watch("once more", |on_step| release.write(&second, options, &runner, None, on_step))
+        .map_err(wording::failure)?;
     if again.summary.is_none() {
         return Ok(again);
     }
@@ -49,8 +53,9 @@ pub(super) fn write(
         "built twice, with {} and {parallelism} at once: every byte is the same",
         session.runner().parallelism
     );
-    let written =
-        session.watch("writing", |on_step| release.write(output, options, &session.runner(), Some(&kept), on_step))?;
-    // The cells are told as they were compiled, not as they were carried over.
+    let written = session
+        .watch("writing", |on_step| release.write(output, options, &session.runner(), Some(&kept), on_step))
+        .map_err(wording::failure)?;
+    // The cells are reported as they were compiled, not as they were carried over.
     Ok(ReleaseReport { summary: written.summary, ..report })
 }
