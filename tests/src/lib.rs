@@ -338,6 +338,8 @@ pub fn snapshot_settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
+    // One directory for all files of tests, however deep they lie.
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots"));
     settings.add_filter(r"sha256:[0-9a-f]{64}", "[DIGEST]");
     settings
 }

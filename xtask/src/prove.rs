@@ -55,7 +55,7 @@ fn prove(args: &Args, parts: &PathBuf) -> Result<Vec<&'static str>> {
     test::build_binaries()?;
     let foreign = foreign::set_up_all()?;
     let mut failed = Vec::new();
-    for (package, only) in [("isomer-tests", &["--test", "matrix"][..]), ("isomer-conformance", &[])] {
+    for (package, only) in [("isomer-tests", &["--test", "e2e", "matrix::"][..]), ("isomer-conformance", &[])] {
         let mut cargo = test::cargo();
         cargo.args(["test", "--locked", "--no-fail-fast", "--package", package]).args(only);
         cargo.env("ISOMER_FOREIGN", &foreign).env("ISOMER_PROOF", parts);

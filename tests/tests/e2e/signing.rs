@@ -2,168 +2,12 @@
 //! Snapshots show what a person sees (`INSTA_UPDATE=always cargo xtask test --no-lints signing` rewrites them).
 
 use insta::assert_snapshot;
-use isomer_tests::{
-    Call, Ran, contents, copy, guest, has_program, isomer, isomer_run, program, scratch, skip, snapshot_settings,
-};
+use isomer_tests::farm::{ABC, BUNDLE, Farm, manifest_of_signed};
+use isomer_tests::{Call, Ran, contents, copy, forge, guest, has_program, isomer, program, skip, snapshot_settings};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use tempfile::TempDir;
-
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-/// What the guest `sha256` says of `abc`.
-const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-const TARGETS: &str = "['x86-64-v1', 'aarch64', 'riscv64gc', 'z14', 'pulley64', 'pulley64be']";
-
-/// A directory with the release `dist` of two modules, not signed, and the keys `one`, `two` and `three`.
-struct Farm {
-    directory: TempDir,
-}
-
-impl Farm {
-    fn new() -> Farm {
-        static MADE: OnceLock<TempDir> = OnceLock::new();
-        let made = MADE.get_or_init(|| {
-            let directory = scratch();
-            let path = directory.path();
-            fs::write(path.join("isomer.toml"), manifest("1.4.0", "counter = 7\n")).unwrap();
-            isomer().line("release").dir(path).ok();
-            isomer().line("keygen -o one").dir(path).ok();
-            isomer().line("keygen -o two --algorithm ecdsa-p256").dir(path).ok();
-            isomer().line("keygen -o three").dir(path).ok();
-            directory
-        });
-        let directory = scratch();
-        copy(made.path(), directory.path());
-        Farm { directory }
-    }
-
-    /// With the signature of the key `one`.
-    fn signed() -> Farm {
-        let farm = Farm::new();
-        farm.isomer("sign dist --key one.key").ok();
-        farm
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn dist(&self) -> PathBuf {
-        self.path().join("dist")
-    }
-
-    fn isomer(&self, line: &str) -> Call {
-        isomer().line(line).dir(self.path())
-    }
-
-    fn isomer_run(&self, line: &str) -> Call {
-        isomer_run().line(line).dir(self.path()).stdin("abc")
-    }
-
-    /// A policy that believes the key `one` as `key` says, and whatever `rest` adds.
-    fn policy(&self, top: &str, key: &str, rest: &str) {
-        let text = format!("{top}\n[[key]]\nname = 'farm one'\nfile = 'one.pub'\n{key}\n{rest}\n");
-        fs::write(self.path().join("trust.toml"), text).unwrap();
-    }
-
-    fn index(&self) -> Value {
-        read(&self.dist().join("index.json"))
-    }
-
-    fn put_index(&self, index: &Value) {
-        fs::write(self.dist().join("index.json"), index.to_string()).unwrap();
-    }
-
-    fn blob(&self, digest: &Value) -> PathBuf {
-        self.dist().join("blobs/sha256").join(digest.as_str().unwrap().strip_prefix("sha256:").unwrap())
-    }
-
-    /// Writes a blob and makes `descriptor` name it.
-    fn put(&self, document: &Value, descriptor: &mut Value) {
-        let text = document.to_string();
-        descriptor["digest"] = format!("sha256:{}", hex::encode(Sha256::digest(&text))).into();
-        descriptor["size"] = text.len().into();
-        fs::write(self.blob(&descriptor["digest"]), text).unwrap();
-    }
-
-    /// Changes every signature, manifest and bundle, and everything that names it: no key is needed for that.
-    fn change_signatures(&self, change: impl Fn(&mut Value, &mut Value)) {
-        let mut index = self.index();
-        let listed = index["manifests"].as_array_mut().unwrap().iter_mut();
-        for descriptor in listed.filter(|it| it["artifactType"] == BUNDLE) {
-            let mut manifest = read(&self.blob(&descriptor["digest"]));
-            let mut bundle = read(&self.blob(&manifest["layers"][0]["digest"]));
-            change(&mut manifest, &mut bundle);
-            self.put(&bundle, &mut manifest["layers"][0]);
-            self.put(&manifest, descriptor);
-        }
-        self.put_index(&index);
-    }
-
-    /// The descriptor of a module's index.
-    fn module(&self, reference: &str) -> Value {
-        let index = self.index();
-        let listed = index["manifests"].as_array().unwrap().iter();
-        listed.clone().find(|it| it["annotations"]["org.opencontainers.image.ref.name"] == reference).unwrap().clone()
-    }
-
-    /// The descriptors of the forms of `sha256` that run here, native before Pulley, with their configs.
-    fn forms(&self) -> [(Value, Value); 2] {
-        let chosen = self.isomer_run("select dist sha256 --json").ok().json();
-        let native = chosen["chosen"]["target"].as_str().unwrap().to_owned();
-        let pulley = if cfg!(target_endian = "big") { "pulley64be" } else { "pulley64" };
-        let index = read(&self.blob(&self.module("sha256:1.4.0")["digest"]));
-        [native.as_str(), pulley].map(|target| {
-            let listed = index["manifests"].as_array().unwrap().iter();
-            let found = listed.clone().find(|it| it["annotations"]["dev.isomer.target"] == target).unwrap().clone();
-            let manifest = read(&self.blob(&found["digest"]));
-            let mut config = read(&self.blob(&manifest["config"]["digest"]));
-            config["layer"] = manifest["layers"][0]["digest"].clone();
-            (found, config)
-        })
-    }
-
-    fn key_id(&self, name: &str) -> String {
-        let out = isomer().args(["sign", "dist", "--key", name]).dir(self.path()).ok().stdout();
-        out.rsplit("by the key ").next().unwrap()[..64].to_owned()
-    }
-
-    /// `verify` and `run` of the module `sha256` refuse it; what `verify` says.
-    #[track_caller]
-    fn refused(&self, options: &str) -> String {
-        let run = self.isomer_run(&format!("run dist sha256 {options}")).run();
-        assert_eq!(run.code(), 1, "{run}");
-        assert!(run.stdout().is_empty() && run.stderr().starts_with("error:"), "{run}");
-        let select = self.isomer_run(&format!("select dist sha256 {options}")).run();
-        assert_eq!(select.code(), 1, "{select}");
-        let verify = self.isomer_run(&format!("verify dist sha256 {options}")).run();
-        assert_eq!(verify.code(), 1, "{verify}");
-        let json = self.isomer_run(&format!("verify dist sha256 --json {options}")).run();
-        assert_eq!((json.code(), &json.json()["trusted"]), (1, &json!(false)), "{json}");
-        verify.shown(self.path())
-    }
-
-    #[track_caller]
-    fn runs(&self, options: &str) {
-        let run = self.isomer_run(&format!("run dist sha256 {options}")).ok();
-        assert!(run.stdout().starts_with(ABC), "{run}");
-        self.isomer_run(&format!("verify dist sha256 {options}")).ok();
-    }
-}
-
-fn manifest(version: &str, more: &str) -> String {
-    let module = |name| format!("[[module]]\npath = '{}'\n", guest(name).display());
-    let modules = module("sha256") + &module("sort");
-    format!("[release]\nname = 'acme'\nversion = '{version}'\ntargets = {TARGETS}\n{more}{modules}")
-}
-
-fn read(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
 
 /// Another character of base64, so that the text still decodes.
 fn flip(text: &mut Value, at: usize) {
@@ -186,22 +30,19 @@ fn settings() -> insta::internals::SettingsBindDropGuard {
 #[test]
 fn what_a_believed_key_signed_runs() {
     let _settings = settings();
-    let farm = Farm::new();
+    let farm = Farm::unsigned();
     let unsigned = contents(&farm.dist());
     for (name, key) in [("one", "one"), ("two", "two")] {
         let shown = farm.isomer(&format!("sign dist --key {key}.key --builder https://farm.example/7")).ok();
         assert_snapshot!(format!("sign_{name}"), shown.shown(farm.path()));
-        farm.runs(&format!("--key {key}.pub"));
+        farm.trusted(&format!("--key {key}.pub"));
     }
-    assert_snapshot!(
-        "verify_two_keys",
-        farm.isomer_run("verify dist --key one.pub --key two.pub").ok().shown(farm.path())
-    );
-    assert_snapshot!("verify_one_of_two", farm.isomer_run("verify dist sort --key one.pub").ok().shown(farm.path()));
-    assert_snapshot!("verify_json", farm.isomer_run("verify dist sort --key two.pub --json").ok().shown(farm.path()));
+    assert_snapshot!("verify_two_keys", farm.call("verify dist --key one.pub --key two.pub").ok().shown(farm.path()));
+    assert_snapshot!("verify_one_of_two", farm.call("verify dist sort --key one.pub").ok().shown(farm.path()));
+    assert_snapshot!("verify_json", farm.call("verify dist sort --key two.pub --json").ok().shown(farm.path()));
     farm.policy("minimum-engine = '48.0.0'", "modules = ['sha*', 'sort']", "[minimum-counter]\nacme = 7");
-    farm.runs("--trust trust.toml");
-    farm.isomer_run("select dist sha256 --trust trust.toml").ok();
+    farm.trusted("--trust trust.toml");
+    farm.call("select dist sha256 --trust trust.toml").ok();
     let signed = contents(&farm.dist());
     assert!(unsigned.keys().all(|name| signed.contains_key(name)), "signing removes nothing");
     program("sha256sum").args(["--check", "--strict", "--quiet", "SHA256SUMS"]).dir(&farm.dist()).ok();
@@ -211,8 +52,8 @@ fn what_a_believed_key_signed_runs() {
 fn who_is_not_believed() {
     let _settings = settings();
     let refused =
-        |name: &str, farm: &Farm, options: &str| assert_snapshot!(format!("verify_{name}"), farm.refused(options));
-    refused("unsigned", &Farm::new(), "--key one.pub");
+        |name: &str, farm: &Farm, options: &str| assert_snapshot!(format!("verify_{name}"), farm.untrusted(options));
+    refused("unsigned", &Farm::unsigned(), "--key one.pub");
     let farm = Farm::signed();
     refused("wrong_key", &farm, "--key three.pub");
     let trust = "--trust trust.toml";
@@ -222,9 +63,9 @@ fn who_is_not_believed() {
     refused("not_yet_valid", &farm, trust);
     farm.policy("", "modules = ['sort', 'acme-*']", "");
     refused("not_allowed", &farm, trust);
-    farm.isomer_run("verify dist sort --trust trust.toml").ok();
+    farm.call("verify dist sort --trust trust.toml").ok();
     farm.policy("", "", "[[key]]\nname = 'farm two'\nfile = 'two.pub'");
-    farm.runs(trust);
+    farm.trusted(trust);
     let revoked =
         format!("[[key]]\nname = 'farm two'\nfile = 'two.pub'\n[revoked]\nkeys = ['{}']", farm.key_id("one.key"));
     farm.policy("", "", &revoked);
@@ -232,11 +73,11 @@ fn who_is_not_believed() {
     let digest = farm.module("sha256:1.4.0")["digest"].clone();
     farm.policy("", "", &format!("[revoked]\ndigests = [{digest}]"));
     refused("revoked_index", &farm, trust);
-    farm.isomer_run("verify dist sort --trust trust.toml").ok();
+    farm.call("verify dist sort --trust trust.toml").ok();
     farm.policy("", "", "[minimum-counter]\nacme = 8");
     refused("minimum_counter", &farm, trust);
     farm.isomer("sign dist --key one.key --counter 8").ok();
-    farm.runs(trust);
+    farm.trusted(trust);
 }
 
 #[test]
@@ -245,13 +86,13 @@ fn several_keys_must_sign_the_same_release() {
     let farm = Farm::signed();
     let others = "[[key]]\nname = 'farm two'\nfile = 'two.pub'\n[[key]]\nname = 'farm three'\nfile = 'three.pub'";
     farm.policy("threshold = 2", "", others);
-    assert_snapshot!("verify_one_of_two_needed", farm.refused("--trust trust.toml"));
+    assert_snapshot!("verify_one_of_two_needed", farm.untrusted("--trust trust.toml"));
     // The same key for another counter is no second key.
     farm.isomer("sign dist --key one.key --counter 9").ok();
-    farm.refused("--trust trust.toml");
+    farm.untrusted("--trust trust.toml");
     farm.isomer("sign dist --key three.key").ok();
-    farm.runs("--trust trust.toml");
-    let shown = farm.isomer_run("verify dist sort --trust trust.toml").ok().shown(farm.path());
+    farm.trusted("--trust trust.toml");
+    let shown = farm.call("verify dist sort --trust trust.toml").ok().shown(farm.path());
     assert_snapshot!("verify_two_of_three", shown);
 }
 
@@ -260,43 +101,40 @@ fn engines_before_the_minimum_are_refused() {
     let _settings = settings();
     let farm = Farm::signed();
     farm.policy("minimum-engine = '48.99.0'", "", "");
-    farm.refused("--trust trust.toml");
-    assert_snapshot!(
-        "run_minimum_engine",
-        farm.isomer_run("run dist sha256 --trust trust.toml").run().shown(farm.path())
-    );
-    let explained = farm.isomer_run("select dist sha256 --trust trust.toml --explain").run();
+    farm.untrusted("--trust trust.toml");
+    assert_snapshot!("run_minimum_engine", farm.call("run dist sha256 --trust trust.toml").run().shown(farm.path()));
+    let explained = farm.call("select dist sha256 --trust trust.toml --explain").run();
     assert_eq!(explained.code(), 1, "{explained}");
     assert_eq!(explained.stdout().matches("excluded  ").count(), 6, "{explained}");
-    let json = farm.isomer_run("select dist sha256 --trust trust.toml --json").run().json();
+    let json = farm.call("select dist sha256 --trust trust.toml --json").run().json();
     assert_eq!((&json["chosen"], json["excluded"].as_array().unwrap().len()), (&Value::Null, 6));
 }
 
 #[test]
 fn a_revoked_part_is_not_used() {
     let farm = Farm::signed();
-    let [(native, config), (pulley, _)] = farm.forms();
+    let [(native, config), (pulley, _)] = farm.variants();
     let revoke = |digests: &[&Value]| {
         let digests: Vec<_> = digests.iter().map(|digest| digest.to_string()).collect();
         farm.policy("", "", &format!("[revoked]\ndigests = [{}]", digests.join(", ")));
     };
     // A form whose manifest is revoked is as if it were not there.
     revoke(&[&native["digest"]]);
-    let chosen = farm.isomer_run("select dist sha256 --trust trust.toml").ok();
+    let chosen = farm.call("select dist sha256 --trust trust.toml").ok();
     assert!(chosen.stdout().starts_with("pulley64"), "{chosen}");
-    let run = farm.isomer_run("run dist sha256 --trust trust.toml").ok();
+    let run = farm.call("run dist sha256 --trust trust.toml").ok();
     assert!(run.stdout().starts_with(ABC), "{run}");
     let required = native["annotations"]["dev.isomer.target"].as_str().unwrap();
-    let run = farm.isomer_run(&format!("run dist sha256 --trust trust.toml --require {required}")).fails();
+    let run = farm.call(&format!("run dist sha256 --trust trust.toml --require {required}")).fails();
     assert!(run.stderr().contains("is revoked"), "{run}");
-    let verify = farm.isomer_run("verify dist sha256 --trust trust.toml").fails();
+    let verify = farm.call("verify dist sha256 --trust trust.toml").fails();
     assert!(verify.stderr().contains(&format!("the variant for {required}: sha256:")), "{verify}");
     revoke(&[&native["digest"], &pulley["digest"]]);
-    farm.refused("--trust trust.toml");
+    farm.untrusted("--trust trust.toml");
     for digest in [&config["artifact"]["digest"], &config["wasm"]["digest"]] {
         revoke(&[digest]);
         for line in ["run dist sha256", "verify dist sha256"] {
-            let ran = farm.isomer_run(&format!("{line} --trust trust.toml")).fails();
+            let ran = farm.call(&format!("{line} --trust trust.toml")).fails();
             assert!(ran.stderr().contains(&format!("{} is revoked", digest.as_str().unwrap())), "{ran}");
         }
     }
@@ -316,7 +154,7 @@ fn altered_signatures_count_for_nothing() {
     for (name, change) in changes {
         let farm = Farm::signed();
         farm.change_signatures(change);
-        assert_snapshot!(format!("verify_altered_{name}"), farm.refused("--key one.pub"));
+        assert_snapshot!(format!("verify_altered_{name}"), farm.untrusted("--key one.pub"));
     }
     // What only names the key is not signed, and nothing is believed for it.
     let farm = Farm::signed();
@@ -324,16 +162,16 @@ fn altered_signatures_count_for_nothing() {
         bundle["verificationMaterial"]["publicKey"]["hint"] = "another".into();
         bundle["dsseEnvelope"]["signatures"][0]["keyid"] = "another".into();
     });
-    farm.runs("--key one.pub");
+    farm.trusted("--key one.pub");
 }
 
 #[test]
 fn a_signature_of_another_release_is_about_that_one() {
     let _settings = settings();
-    let other = Farm::new();
-    fs::write(other.path().join("isomer.toml"), manifest("1.4.0", "").replace("'x86-64-v1', ", "")).unwrap();
+    let other = Farm::unsigned();
+    fs::write(other.path().join("isomer.toml"), manifest_of_signed("1.4.0", "").replace("'x86-64-v1', ", "")).unwrap();
     other.isomer("release --sign one.key").ok();
-    let farm = Farm::new();
+    let farm = Farm::unsigned();
     // The other release's signatures, pointed at this one's indexes.
     copy(&other.dist().join("blobs"), &farm.dist().join("blobs"));
     let mut index = farm.index();
@@ -342,36 +180,36 @@ fn a_signature_of_another_release_is_about_that_one() {
     index["manifests"].as_array_mut().unwrap().extend(signatures.cloned());
     farm.put_index(&index);
     // They are about indexes that are not here.
-    assert!(farm.refused("--key one.pub").contains("it is not signed"));
+    assert!(farm.untrusted("--key one.pub").contains("it is not signed"));
     let mine = farm.module("sha256:1.4.0");
     farm.change_signatures(|manifest, _| {
         manifest["subject"]["digest"] = mine["digest"].clone();
         manifest["subject"]["size"] = mine["size"].clone();
     });
-    assert_snapshot!("verify_other_index", farm.refused("--key one.pub"));
+    assert_snapshot!("verify_other_index", farm.untrusted("--key one.pub"));
 }
 
 #[test]
 fn what_changed_after_signing_is_refused() {
     let farm = Farm::signed();
-    let [(_, config), _] = farm.forms();
+    let [(_, config), _] = farm.variants();
     let path = farm.blob(&config["layer"]);
     let original = fs::read(&path).unwrap();
     let mut altered = original.clone();
     altered[original.len() / 2] ^= 1;
     fs::write(&path, altered).unwrap();
-    assert!(farm.isomer_run("verify dist --key one.pub").fails().stderr().contains("was altered"));
-    assert!(farm.isomer_run("run dist sha256 --key one.pub").fails().stderr().contains("was altered"));
+    assert!(farm.call("verify dist --key one.pub").fails().stderr().contains("was altered"));
+    assert!(farm.call("run dist sha256 --key one.pub").fails().stderr().contains("was altered"));
     fs::write(&path, original).unwrap();
-    farm.runs("--key one.pub");
+    farm.trusted("--key one.pub");
 
     // An index that was made again without a form: every digest is right, and it is not the one that was signed.
     let mut index = farm.index();
     let listed = index["manifests"].as_array_mut().unwrap().iter_mut();
     for descriptor in listed.filter(|it| it["annotations"]["org.opencontainers.image.ref.name"] == "sha256:1.4.0") {
-        let mut module = read(&farm.blob(&descriptor["digest"]));
+        let mut module = forge::read(&farm.blob(&descriptor["digest"]));
         module["manifests"].as_array_mut().unwrap().pop();
-        farm.put(&module, descriptor);
+        farm.put_blob(&module, descriptor);
     }
     farm.put_index(&index);
     let mine = farm.module("sha256:1.4.0");
@@ -379,7 +217,7 @@ fn what_changed_after_signing_is_refused() {
         manifest["subject"]["digest"] = mine["digest"].clone();
         manifest["subject"]["size"] = mine["size"].clone();
     });
-    assert!(farm.refused("--key one.pub").contains("it vouches for the index"));
+    assert!(farm.untrusted("--key one.pub").contains("it vouches for the index"));
 }
 
 #[test]
@@ -399,28 +237,28 @@ fn modules_do_not_pass_for_each_other() {
     }
     farm.put_index(&index);
     for line in ["run dist sha256 --key one.pub", "verify dist sha256 --key one.pub"] {
-        let ran = farm.isomer_run(line).fails();
+        let ran = farm.call(line).fails();
         assert!(ran.stderr().contains("the module is `sort`"), "{ran}");
     }
     // A form of one module in the index of the other changes that index.
     let farm = Farm::signed();
-    let other = read(&farm.blob(&farm.module("sort:1.4.0")["digest"]))["manifests"].clone();
+    let other = forge::read(&farm.blob(&farm.module("sort:1.4.0")["digest"]))["manifests"].clone();
     let mut index = farm.index();
     for descriptor in index["manifests"].as_array_mut().unwrap() {
         if descriptor["annotations"]["org.opencontainers.image.ref.name"] == "sha256:1.4.0" {
-            let mut module = read(&farm.blob(&descriptor["digest"]));
+            let mut module = forge::read(&farm.blob(&descriptor["digest"]));
             module["manifests"] = other.clone();
-            farm.put(&module, descriptor);
+            farm.put_blob(&module, descriptor);
         }
     }
     farm.put_index(&index);
-    assert!(farm.refused("--key one.pub").contains("it is not signed"));
+    assert!(farm.untrusted("--key one.pub").contains("it is not signed"));
 }
 
 #[test]
 fn signing_again_changes_nothing() {
     let _settings = settings();
-    let (farm, other) = (Farm::signed(), Farm::new());
+    let (farm, other) = (Farm::signed(), Farm::unsigned());
     let before = contents(&farm.dist());
     assert_snapshot!("sign_again", farm.isomer("sign dist --key one.key").ok().shown(farm.path()));
     assert_eq!(contents(&farm.dist()), before);
@@ -448,26 +286,26 @@ fn a_release_made_again_keeps_the_signatures_that_are_still_right() {
     farm.isomer("sign dist --key one.key").ok();
     assert_eq!(contents(&farm.dist()), before);
     // One module is compiled for less.
-    let fewer = format!("{}targets = ['pulley64']\n", manifest("1.4.0", "counter = 7\n"));
+    let fewer = format!("{}targets = ['pulley64']\n", manifest_of_signed("1.4.0", "counter = 7\n"));
     fs::write(farm.path().join("isomer.toml"), fewer).unwrap();
     let again = farm.isomer("release").ok();
     assert!(again.stdout().contains("signatures: 1 kept, 1 dropped"), "{again}");
-    farm.runs("--key one.pub");
-    let sort = farm.isomer_run("verify dist sort --key one.pub").fails();
+    farm.trusted("--key one.pub");
+    let sort = farm.call("verify dist sort --key one.pub").fails();
     assert!(sort.stderr().contains("it is not signed"), "{sort}");
     // The counter in the manifest, and the one on the command line.
     let counter = |line: &str| farm.isomer(line).ok().json()["signed"]["counter"].clone();
     assert_eq!(counter("release --sign one.key --json"), 7);
     assert_eq!(counter("release --sign one.key --json --counter 12"), 12);
-    let json = farm.isomer_run("verify dist sort --key one.pub --json").ok().json();
+    let json = farm.call("verify dist sort --key one.pub --json").ok().json();
     assert_eq!(json["modules"][0]["release"], json!({"name": "acme", "version": "1.4.0", "counter": 12}));
 }
 
 #[test]
 fn a_release_that_does_not_count_is_signed_with_a_warning() {
     let _settings = settings();
-    let farm = Farm::new();
-    fs::write(farm.path().join("isomer.toml"), manifest("1.4.0", "")).unwrap();
+    let farm = Farm::unsigned();
+    fs::write(farm.path().join("isomer.toml"), manifest_of_signed("1.4.0", "")).unwrap();
     let released = farm.isomer("release --sign one.key").ok();
     assert_snapshot!("sign_counter_0", farm.isomer("sign dist --key two.key").ok().shown(farm.path()));
     let warning = released.stderr();
@@ -482,7 +320,7 @@ fn a_release_that_does_not_count_is_signed_with_a_warning() {
 #[test]
 fn keys_are_made_once_and_kept_from_others() {
     let _settings = settings();
-    let farm = Farm::new();
+    let farm = Farm::unsigned();
     let shown = |line: &str| farm.isomer(line).run().shown(farm.path());
     let secret = farm.path().join("secret");
     fs::write(&secret, "correct horse\n").unwrap();
@@ -514,7 +352,7 @@ fn keys_are_made_once_and_kept_from_others() {
     assert!(release.code() == 1 && !farm.path().join("elsewhere").exists(), "{release}");
     farm.isomer("sign dist --key locked.key").env("ISOMER_PASSPHRASE", "correct horse").ok();
     farm.isomer("sign dist --key locked.key --passphrase-file secret").ok();
-    farm.runs("--key locked.pub");
+    farm.trusted("--key locked.pub");
     fs::set_permissions(farm.path().join("one.key"), fs::Permissions::from_mode(0o644)).unwrap();
     assert_snapshot!("sign_exposed_key", shown("sign dist --key one.key"));
 }
@@ -552,12 +390,12 @@ fn what_cannot_be_signed_or_verified_says_why() {
         ("run_nothing_trusted", "run dist sha256"),
         ("run_file_with_key", "run one.cwasm --key one.pub"),
     ] {
-        assert_snapshot!(name, farm.isomer_run(line).fails().shown(farm.path()));
+        assert_snapshot!(name, farm.call(line).fails().shown(farm.path()));
     }
     for line in
         ["--key one.pub --digest sha256:00", "--key one.pub --allow-unsigned", "--key one.pub --trust trust.toml"]
     {
-        let ran = farm.isomer_run(&format!("run dist sha256 {line}")).run();
+        let ran = farm.call(&format!("run dist sha256 {line}")).run();
         assert_eq!(ran.code(), 2, "{ran}");
     }
 }
@@ -572,19 +410,19 @@ fn skopeo_leaves_signatures_behind() {
     let farm = Farm::signed();
     let copy_tag = "copy --quiet --all --preserve-digests oci:dist:sha256:1.4.0 oci:copied:sha256:1.4.0";
     program("skopeo").line(copy_tag).dir(farm.path()).ok();
-    let ran = farm.isomer_run("run copied sha256 --key one.pub").fails();
+    let ran = farm.call("run copied sha256 --key one.pub").fails();
     assert!(ran.stderr().contains("it is not signed"), "{ran}");
     // The index is the same: the signature is right for the copy, once it is there.
     let from = farm.index();
     copy(&farm.dist().join("blobs"), &farm.path().join("copied/blobs"));
-    let mut index = read(&farm.path().join("copied/index.json"));
+    let mut index = forge::read(&farm.path().join("copied/index.json"));
     let signatures = from["manifests"].as_array().unwrap().iter().filter(|it| it["artifactType"] == BUNDLE);
     index["manifests"].as_array_mut().unwrap().extend(signatures.cloned());
     fs::write(farm.path().join("copied/index.json"), index.to_string()).unwrap();
-    farm.isomer_run("run copied sha256 --key one.pub").ok();
+    farm.call("run copied sha256 --key one.pub").ok();
     // skopeo writes `index.json` again for the next tag, and may leave out what it does not know of the signatures.
     program("skopeo").line("copy --quiet --all oci:dist:sort:1.4.0 oci:copied:sort:1.4.0").dir(farm.path()).ok();
-    farm.isomer_run("verify copied --key one.pub").ok();
+    farm.call("verify copied --key one.pub").ok();
 }
 
 #[test]
@@ -604,7 +442,7 @@ fn whoever_vouches_for_a_release_looks_at_all_of_it() {
             _ => fs::write(path, [&bytes[..bytes.len() - 1], b"\n"].concat()).unwrap(),
         }
         for ran in [
-            farm.isomer_run("verify dist --key one.pub").fails(),
+            farm.call("verify dist --key one.pub").fails(),
             farm.isomer("sign dist --key two.key").fails(),
             farm.isomer("merge dist -o merged").fails(),
             farm.isomer("inspect dist").fails(),
@@ -614,5 +452,5 @@ fn whoever_vouches_for_a_release_looks_at_all_of_it() {
         }
         fs::write(path, bytes).unwrap();
     }
-    farm.isomer_run("verify dist --key one.pub").ok();
+    farm.call("verify dist --key one.pub").ok();
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 #[test]
 fn every_damage_to_the_cache_is_mended_and_said() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest(FOUR, &["numbers"]);
     farm.isomer("release -o first").ok();
     let before = contents(&farm.path().join("first"));
@@ -34,7 +34,7 @@ fn every_damage_to_the_cache_is_mended_and_said() {
 
 #[test]
 fn compile_and_release_share_the_cache_and_many_processes_do() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest(FOUR, &["numbers", "traps"]);
     let running = ["a", "b"].map(|output| farm.isomer(&format!("release --json -o {output}")).start());
     let ran = running.map(isomer_tests::Running::wait);
@@ -82,7 +82,7 @@ impl Drop for Mounted {
 #[test]
 fn a_cache_that_cannot_be_written_stops_nobody() {
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
     farm.isomer("release --no-cache -o plain").ok();
     let right = contents(&farm.path().join("plain"));
@@ -135,7 +135,7 @@ fn give(path: &Path, owner: &str) {
 fn a_cache_of_somebody_else_is_believed_from_root_alone() {
     let test = "a_cache_of_somebody_else_is_believed_from_root_alone";
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
     let Some(nobody) = Nobody::new(&farm) else {
         return skip(test, "it takes root, and setpriv, to become somebody else");
@@ -180,7 +180,7 @@ fn a_cache_of_somebody_else_is_believed_from_root_alone() {
 #[test]
 fn what_others_could_have_written_is_not_believed() {
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest("['x86-64-v3', 'z15']", &["numbers"]);
     // What isomer makes is its user's alone, also where files are shared with a group by default.
     let release = |output: &str| {
@@ -222,7 +222,7 @@ fn what_others_could_have_written_is_not_believed() {
 
 #[test]
 fn whatever_a_cache_file_has_become_it_is_made_again() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest(FOUR, &["numbers"]);
     farm.isomer("release -o right").ok();
     let right = contents(&farm.path().join("right"));
@@ -252,7 +252,7 @@ fn whatever_a_cache_file_has_become_it_is_made_again() {
 #[test]
 fn no_directory_becomes_a_cache_that_holds_something_else() {
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest("['x86-64-v3']", &["numbers"]);
     let thesis = farm.path().join("mine/thesis.txt");
     fs::create_dir(farm.path().join("mine")).unwrap();

@@ -24,7 +24,7 @@ fn functions(ran: &Ran) -> (usize, usize) {
 
 #[test]
 fn an_edited_module_costs_what_was_edited() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest(FOUR, &["edited"]);
     let release = |output: &str| {
         let ran = farm.isomer(&format!("release --incremental -o {output}")).ok();
@@ -65,7 +65,7 @@ fn an_edited_module_costs_what_was_edited() {
 /// Every guest for every target, out of its functions alone.
 #[test]
 fn no_byte_depends_on_what_was_taken_over() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     let names: Vec<_> = guests().into_iter().map(|guest| guest.name).collect();
     for name in &names {
         farm.put(&format!("{name}.wasm"), fs::read(guest(name)).unwrap());
@@ -85,7 +85,7 @@ fn no_byte_depends_on_what_was_taken_over() {
 
 #[test]
 fn without_a_cache_there_is_nothing_to_take_over() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest(FOUR, &["numbers"]);
     for other in ["--no-cache", "--remote-exec grpc://127.0.0.1:1"] {
         let ran = farm.isomer("release --incremental").line(other).run();

@@ -1,58 +1,23 @@
 //! The server's store under bad luck: processes killed at any moment, a disk that is full, many processes at once. After
 //! each of it the store is whole: everything under a final name is what its name says, and what was active runs.
 
-use isomer_tests::{Call, contents, guest, isomer, isomer_run, scratch, skip};
+use isomer_tests::farm::{ABC, Farm};
+use isomer_tests::{contents, skip};
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
-/// What the guest `sha256` says of `abc`.
-const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 /// How many commands are killed.
 const KILLS: usize = 200;
 
-/// A directory with two releases of the module `sha256` whose artifacts differ, and room for a store.
-struct Farm {
-    directory: TempDir,
-}
-
-impl Farm {
-    fn new() -> Farm {
-        let directory = scratch();
-        let path = directory.path();
-        isomer().args(["keygen", "-o", "one"]).dir(path).ok();
-        for (name, counter, targets) in
-            [("old", 1, "['x86-64-v1', 'aarch64', 'riscv64gc', 'z14']"), ("new", 2, "['pulley64', 'pulley64be']")]
-        {
-            let module = format!("[[module]]\npath = '{}'\n", guest("sha256").display());
-            let text = format!(
-                "[release]\nname = 'acme'\nversion = '1.{counter}.0'\ncounter = {counter}\ntargets = {targets}\n{module}"
-            );
-            fs::write(path.join("isomer.toml"), text).unwrap();
-            isomer().args(["release", "--sign", "one.key", "-o", name]).dir(path).ok();
-        }
-        Farm { directory }
-    }
-
-    fn store(&self) -> PathBuf {
-        self.directory.path().join("store")
-    }
-
-    fn call(&self, line: &str) -> Call {
-        isomer_run().line(line).dir(self.directory.path()).env("ISOMER_STORE", self.store()).stdin("abc")
-    }
-
-    /// That everything is what it is called, and what is active runs.
-    fn check(&self) {
-        whole(&self.store());
-        self.call("list").ok();
-        let ran = self.call("run sha256").ok();
-        assert!(ran.stdout().starts_with(ABC), "{ran}");
-    }
+/// That everything is what it is called, and what is active runs.
+fn check(farm: &Farm) {
+    whole(&farm.store());
+    farm.call("list").ok();
+    farm.runs("run sha256");
 }
 
 /// Every file under a final name has the digest that it is called by, or is JSON.
@@ -79,7 +44,7 @@ fn tidy(store: &Path, artifacts: usize) {
 
 #[test]
 fn a_store_survives_two_hundred_kills() {
-    let farm = Farm::new();
+    let farm = Farm::two_releases();
     let pull = |release: &str| format!("pull oci-dir:{release}:sha256 --key one.pub --allow-rollback");
     farm.call(&pull("old")).ok();
     farm.call("activate sha256:1.1.0").ok();
@@ -114,18 +79,18 @@ fn a_store_survives_two_hundred_kills() {
             killed += 1;
             took[command] = took[command].mul_f64(1.02);
         }
-        farm.check();
+        check(&farm);
     }
     assert_eq!(killed, KILLS, "most commands ended before they could be killed");
     farm.call(&(pull("new") + " --activate")).ok();
     farm.call("gc --keep 0").ok();
-    farm.check();
+    check(&farm);
     tidy(&farm.store(), 1);
 }
 
 #[test]
 fn many_processes_at_once_do_not_disturb_each_other() {
-    let farm = Farm::new();
+    let farm = Farm::two_releases();
     let pull = |release: &str| format!("pull oci-dir:{release}:sha256 --key one.pub --allow-rollback");
     // Several at once make the store, and fetch the same: often, for what they could see of each other lasts a moment.
     for _ in 0..16 {
@@ -151,7 +116,7 @@ fn many_processes_at_once_do_not_disturb_each_other() {
             });
         });
     });
-    farm.check();
+    check(&farm);
     farm.call("gc --keep 9").ok();
     tidy(&farm.store(), 2);
 }
@@ -181,7 +146,7 @@ impl Drop for Disk<'_> {
 
 #[test]
 fn a_full_disk_leaves_the_store_as_it_was() {
-    let farm = Farm::new();
+    let farm = Farm::two_releases();
     let store = farm.store();
     fs::create_dir(&store).unwrap();
     let options = |kib: usize| format!("mode=0755,size={kib}k");
@@ -212,7 +177,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
             assert!(disk.mount_again(&options(4096)));
             farm.call(pull).ok();
         }
-        farm.check();
+        check(&farm);
         farm.call("gc --keep 0").ok();
         tidy(&store, 1);
     }
@@ -221,7 +186,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
 
 #[test]
 fn a_read_only_disk_runs_what_is_installed() {
-    let farm = Farm::new();
+    let farm = Farm::two_releases();
     let store = farm.store();
     fs::create_dir(&store).unwrap();
     if !Disk::mount(&store, "mode=0755,size=4096k") {
@@ -230,7 +195,7 @@ fn a_read_only_disk_runs_what_is_installed() {
     let disk = Disk(&store);
     farm.call("pull oci-dir:old:sha256 --key one.pub --activate").ok();
     assert!(disk.mount_again("ro"));
-    farm.check();
+    check(&farm);
     for line in ["pull oci-dir:new:sha256 --key one.pub", "activate sha256", "rollback sha256", "gc --keep 0"] {
         let ran = farm.call(line).fails();
         assert!(ran.stderr().contains("Read-only file system"), "{ran}");

@@ -89,7 +89,7 @@ fn every_target_has_a_row() {
     assert_eq!(shipped.len(), listed.len(), "a target twice");
 }
 
-/// `cargo test -p isomer-tests --test matrix the_readme` prints the table that belongs there.
+/// `cargo test -p isomer-tests --test e2e the_readme` prints the table that belongs there.
 #[test]
 fn the_readme_shows_the_table() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();

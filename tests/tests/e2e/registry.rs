@@ -2,50 +2,34 @@
 //! is told when it fails (`INSTA_UPDATE=always cargo xtask test --no-lints registry` rewrites that).
 
 use insta::assert_snapshot;
+use isomer_tests::farm::Farm;
 use isomer_tests::proxy::{Fault, Proxy};
 use isomer_tests::registry::{PASSWORD, Registry, Setup, USER};
-use isomer_tests::{Call, Ran, copy, guest, has_program, isomer, program, scratch, skip, snapshot_settings};
+use isomer_tests::{Call, Ran, guest, has_program, isomer, program, skip, snapshot_settings};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tempfile::TempDir;
 
-/// A signed release of two modules, `numbers` and `matmul`, and a registry of its own.
-struct Farm {
-    directory: TempDir,
+/// A farm with something to push, and a registry of its own.
+struct Pushing {
+    farm: Farm,
     registry: Registry,
 }
 
-impl Farm {
-    fn new(test: &str, setup: &Setup) -> Option<Farm> {
-        static MADE: OnceLock<TempDir> = OnceLock::new();
+impl Pushing {
+    fn new(test: &str, setup: &Setup) -> Option<Pushing> {
         let Some(registry) = Registry::start_with(setup) else {
             skip(test, "docker-registry is not installed");
             return None;
         };
-        let made = MADE.get_or_init(|| {
-            let directory = scratch();
-            let modules: String =
-                ["numbers", "matmul"].map(|name| format!("[[module]]\npath = '{}'\n", guest(name).display())).concat();
-            let targets = "['x86-64-v2', 'neoverse-n1', 'pulley64']";
-            let release = format!("[release]\nname = 'r'\nversion = '1.4.0'\ntargets = {targets}\n{modules}");
-            fs::write(directory.path().join("isomer.toml"), release).unwrap();
-            isomer().line("keygen -o one").dir(directory.path()).ok();
-            isomer().line("release -o unsigned").dir(directory.path()).ok();
-            isomer().line("release -o dist --sign one.key").dir(directory.path()).ok();
-            directory
-        });
-        let directory = scratch();
-        copy(made.path(), directory.path());
-        Some(Farm { directory, registry })
+        Some(Pushing { farm: Farm::to_push(), registry })
     }
 
     fn path(&self) -> &Path {
-        self.directory.path()
+        self.farm.path()
     }
 
     /// `isomer push`, as somebody of whom no registry knows.
@@ -79,7 +63,7 @@ fn digest(bytes: &[u8]) -> String {
 
 #[test]
 fn a_release_arrives_once() {
-    let Some(farm) = Farm::new("a_release_arrives_once", &Setup::default()) else { return };
+    let Some(farm) = Pushing::new("a_release_arrives_once", &Setup::default()) else { return };
     let first = farm.push("dist HOST/acme --plain-http").ok();
     settings().bind(|| assert_snapshot!("push", farm.shown(&first)));
     let second = farm.push("dist HOST/acme --plain-http").ok();
@@ -97,7 +81,7 @@ fn a_release_arrives_once() {
 #[test]
 fn skopeo_copies_it_on_and_keeps_every_digest() {
     let test = "skopeo_copies_it_on_and_keeps_every_digest";
-    let Some(farm) = Farm::new(test, &Setup::default()) else { return };
+    let Some(farm) = Pushing::new(test, &Setup::default()) else { return };
     let Some(second) = Registry::start() else { return };
     if !has_program("skopeo") {
         skip(test, "skopeo is not installed");
@@ -124,7 +108,7 @@ fn skopeo_copies_it_on_and_keeps_every_digest() {
 #[test]
 fn a_plain_wasm_puller_gets_the_plain_wasm() {
     let test = "a_plain_wasm_puller_gets_the_plain_wasm";
-    let Some(farm) = Farm::new(test, &Setup::default()) else { return };
+    let Some(farm) = Pushing::new(test, &Setup::default()) else { return };
     if !has_program("skopeo") {
         skip(test, "skopeo is not installed");
         return;
@@ -147,7 +131,7 @@ fn a_plain_wasm_puller_gets_the_plain_wasm() {
 
 #[test]
 fn a_release_that_nobody_signed_is_pushed_with_a_warning() {
-    let Some(farm) = Farm::new("a_release_that_nobody_signed_is_pushed_with_a_warning", &Setup::default()) else {
+    let Some(farm) = Pushing::new("a_release_that_nobody_signed_is_pushed_with_a_warning", &Setup::default()) else {
         return;
     };
     let ran = farm.push("unsigned HOST/acme --plain-http --module numbers").ok();
@@ -156,7 +140,7 @@ fn a_release_that_nobody_signed_is_pushed_with_a_warning() {
 
 #[test]
 fn refusals_name_the_cause_before_anything_is_sent() {
-    let Some(farm) = Farm::new("refusals_name_the_cause_before_anything_is_sent", &Setup::default()) else { return };
+    let Some(farm) = Pushing::new("refusals_name_the_cause_before_anything_is_sent", &Setup::default()) else { return };
     let proxy = Proxy::start(farm.registry.host());
     for (name, line) in [
         ("no-host", "dist acme --plain-http"),
@@ -175,7 +159,7 @@ fn refusals_name_the_cause_before_anything_is_sent() {
 
 #[test]
 fn a_damaged_release_stays_here() {
-    let Some(farm) = Farm::new("a_damaged_release_stays_here", &Setup::default()) else { return };
+    let Some(farm) = Pushing::new("a_damaged_release_stays_here", &Setup::default()) else { return };
     let proxy = Proxy::start(farm.registry.host());
     let blobs = fs::read_dir(farm.path().join("dist/blobs/sha256")).unwrap().map(|it| it.unwrap().path());
     let largest = blobs.max_by_key(|it| fs::metadata(it).unwrap().len()).unwrap();
@@ -191,7 +175,7 @@ fn a_damaged_release_stays_here() {
 #[test]
 fn a_registry_that_fails_for_a_while_and_one_that_fails_for_good() {
     let test = "a_registry_that_fails_for_a_while_and_one_that_fails_for_good";
-    let Some(farm) = Farm::new(test, &Setup::default()) else { return };
+    let Some(farm) = Pushing::new(test, &Setup::default()) else { return };
     let proxy = Proxy::start(farm.registry.host());
     let push = || farm.push(&format!("dist {}/acme --plain-http --module numbers", proxy.host()));
     proxy.fail(|_| Fault::status("503 Service Unavailable"));
@@ -207,7 +191,7 @@ fn a_registry_that_fails_for_a_while_and_one_that_fails_for_good() {
 #[test]
 fn passwords_come_from_dockers_configuration_and_its_helpers() {
     let test = "passwords_come_from_dockers_configuration_and_its_helpers";
-    let Some(farm) = Farm::new(test, &Setup { password: true, ..Setup::default() }) else { return };
+    let Some(farm) = Pushing::new(test, &Setup { password: true, ..Setup::default() }) else { return };
     let push = || farm.push("dist HOST/acme --plain-http --module numbers");
     let ran = push().fails();
     settings().bind(|| assert_snapshot!("push-nobody", farm.shown(&ran)));
@@ -233,7 +217,7 @@ fn passwords_come_from_dockers_configuration_and_its_helpers() {
 
 #[test]
 fn a_certificate_of_a_private_ca() {
-    let Some(farm) = Farm::new("a_certificate_of_a_private_ca", &Setup { tls: true, ..Setup::default() }) else {
+    let Some(farm) = Pushing::new("a_certificate_of_a_private_ca", &Setup { tls: true, ..Setup::default() }) else {
         return;
     };
     let ran = farm.push("dist HOST/acme --module numbers").fails();
@@ -246,7 +230,7 @@ fn a_certificate_of_a_private_ca() {
 fn access_tokens_are_fetched_and_shown() {
     let realm = Proxy::start("127.0.0.1:1");
     let setup = Setup { token_realm: Some(format!("http://{}/token", realm.host())), ..Setup::default() };
-    let Some(farm) = Farm::new("access_tokens_are_fetched_and_shown", &setup) else { return };
+    let Some(farm) = Pushing::new("access_tokens_are_fetched_and_shown", &setup) else { return };
     let directory = farm.registry.ca().parent().unwrap().to_owned();
     realm.fail(move |seen| {
         let actions = if seen.path.contains("push") { r#"["pull","push"]"# } else { r#"["pull"]"# };

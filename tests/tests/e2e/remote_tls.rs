@@ -1,8 +1,8 @@
 //! Who is there: certificates, tokens, headers and instances, through the command line, before a real `buildbox-casd`.
 
-#[path = "../../crates/remote/tests/casd/certificates.rs"]
+#[path = "../../../crates/remote/tests/casd/certificates.rs"]
 mod certificates;
-#[path = "../../crates/remote/tests/casd/grpc_proxy.rs"]
+#[path = "../../../crates/remote/tests/casd/grpc_proxy.rs"]
 #[expect(dead_code, reason = "the client's own tests need more of it")]
 mod grpc_proxy;
 

@@ -24,7 +24,7 @@ fn branches(count: usize) -> Vec<u8> {
 #[test]
 fn a_job_that_takes_too_much_is_one_failed_cell() {
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.put("endless.wasm", endless());
     let compile = "compile endless.wasm numbers.wasm -t x86-64-v3 --no-cache --out-dir out";
     for (name, limit) in [("time", "--job-timeout 2s"), ("memory", "--job-memory 48MiB --job-timeout 30s")] {
@@ -43,7 +43,7 @@ fn a_job_that_takes_too_much_is_one_failed_cell() {
 /// What one job may take is no matter of how its worker begins the next.
 #[test]
 fn a_limit_that_is_enough_is_enough_each_time() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     for _ in 0..4 {
         let compile = "compile numbers.wasm matmul.wasm traps.wasm -t all --no-cache --out-dir out --job-memory 64MiB";
         let ran = farm.isomer(compile).run();
@@ -54,7 +54,7 @@ fn a_limit_that_is_enough_is_enough_each_time() {
 
 #[test]
 fn with_fail_fast_nothing_begins_after_a_failure() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.put("endless.wasm", endless());
     farm.manifest(FOUR, &["endless", "numbers"]);
     let ran = farm.isomer("release --json -j 1 --job-timeout 1s --fail-fast").fails();
@@ -85,7 +85,7 @@ fn worker(running: &isomer_tests::Running) -> u32 {
 #[test]
 fn a_worker_that_is_killed_is_replaced_once() {
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.put("endless.wasm", endless());
     farm.put("slow.wasm", branches(8_000));
     let running = farm.isomer("compile slow.wasm -t x86-64-v3 --no-cache").start();
@@ -117,7 +117,7 @@ fn a_stack_that_overflows_is_one_failed_cell() {
     if !has_program("prlimit") {
         return skip("a_stack_that_overflows_is_one_failed_cell", "prlimit is not installed");
     }
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     let endless = endless();
     farm.put("endless.wasm", &endless);
     farm.put("slow.wasm", branches(9_000));
@@ -140,7 +140,7 @@ fn a_stack_that_overflows_is_one_failed_cell() {
 
 #[test]
 fn nothing_outlives_a_parent_that_is_killed() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.put("endless.wasm", endless());
     let targets = "['x86-64-v3', 'z15']";
     farm.manifest(targets, &["endless", "numbers", "matmul"]);
@@ -163,7 +163,7 @@ fn nothing_outlives_a_parent_that_is_killed() {
 #[test]
 fn an_interrupted_release_goes_on_where_it_stopped() {
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.put("endless.wasm", endless());
     farm.manifest("['x86-64-v3', 'z15', 'neoverse-n1']", &["endless", "numbers", "matmul"]);
     // Two of the three endless jobs begin first; with four workers the others are done beside the third.
@@ -184,7 +184,7 @@ fn an_interrupted_release_goes_on_where_it_stopped() {
 /// Jobs of milliseconds leave no time to wait for an answer in which one could look for a signal.
 #[test]
 fn many_short_jobs_are_interrupted_too() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     let names: Vec<_> = (0..60).map(|n| format!("m{n}")).collect();
     for (n, name) in names.iter().enumerate() {
         let text = format!("(module (func (export \"f\") (result i32) i32.const {n}))");
@@ -204,7 +204,7 @@ fn many_short_jobs_are_interrupted_too() {
 #[test]
 fn a_plan_says_what_changed() {
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.put("own.toml", "inherits = 'x86-64-v3'\n");
     let targets = "['x86-64-v3', 'icelake-server', 'znver4', 'riscv64gc', 'pulley64', 'own.toml']";
     farm.manifest(targets, &["numbers", "matmul"]);
@@ -273,7 +273,7 @@ fn assert_part_stays_a_part(farm: &Farm) {
 #[test]
 fn shards_join_to_the_bytes_that_one_machine_makes() {
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest("['all']", &["numbers", "matmul", "traps"]);
     farm.isomer("release --no-cache -o whole").ok();
     let mut jobs = 0;
@@ -371,7 +371,7 @@ fn pretend_older(directory: &Path) {
 #[test]
 fn releases_of_two_engines_join_and_each_server_finds_its_own() {
     let _settings = settings();
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest("['x86-64-v1', 'x86-64-v3', 'pulley64']", &["numbers"]);
     for output in ["new", "old"] {
         farm.isomer("release -o").arg(output).ok();
@@ -404,7 +404,7 @@ fn releases_of_two_engines_join_and_each_server_finds_its_own() {
 
 #[test]
 fn what_is_built_twice_is_the_same() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest(FOUR, &["numbers", "matmul"]);
     farm.isomer("release --no-cache -o once").ok();
     let ran = farm.isomer("release --check-reproducible --json").ok();
@@ -417,7 +417,7 @@ fn what_is_built_twice_is_the_same() {
 
 #[test]
 fn timings_are_one_page_that_a_browser_reads() {
-    let farm = Farm::set_up();
+    let farm = Farm::with_modules();
     farm.manifest(FOUR, &["numbers", "matmul"]);
     farm.isomer("release --timings timings.html").ok();
     let page = fs::read_to_string(farm.path().join("timings.html")).unwrap();

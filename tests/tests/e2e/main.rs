@@ -1,0 +1,32 @@
+//! Every end-to-end test, in one program: its tests share the example release and run beside each other, whichever file
+//! they are in. A test's name begins with its file's: `cargo test -p isomer-tests --test e2e store::links`.
+
+// Modules and artifacts.
+mod compile;
+mod guests;
+mod incremental;
+mod levels;
+mod linkage;
+mod upstream;
+
+// Releases.
+mod cache;
+mod farm;
+mod release;
+mod remote;
+mod remote_poison;
+mod remote_tls;
+mod signing;
+
+// From farm to fleet.
+mod fleet;
+mod matrix;
+mod pull;
+mod registry;
+mod select;
+mod store;
+mod tampering;
+
+// What a person reads.
+mod errors;
+mod readme;

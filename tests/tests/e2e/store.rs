@@ -1,0 +1,73 @@
+//! The server's store: what is pulled, what is run from it, and what an attacker can do to a source or to the store.
+//! Snapshots show what a person sees (`INSTA_UPDATE=always cargo xtask test --no-lints store` rewrites them).
+
+use isomer_tests::farm::Farm;
+use isomer_tests::snapshot_settings;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+mod lifecycle;
+
+mod links;
+mod permissions;
+mod sources;
+mod trust;
+
+mod crashes;
+mod damage;
+
+mod messages;
+
+fn settings() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = snapshot_settings();
+    settings.add_filter(r"\b[0-9a-f]{64}\b", "[HEX]");
+    settings.add_filter(r"store/tmp/\.tmp\w+", "store/tmp/[TEMPORARY]");
+    settings.add_filter(r"it is \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "it is [NOW]");
+    settings.add_filter(r"(x86-64-v1|aarch64|riscv64gc|z14)\b", "[NATIVE]");
+    settings.add_filter(r"\b\d{5,} bytes", "[N] bytes");
+    settings.add_filter(r"\b\d{5,}\b  ", "[N]  ");
+    settings.add_filter(r"wasmtime 48[.\d]*", "wasmtime [ENGINE]");
+    // Records hold times, which end in as few digits as they need.
+    settings.add_filter(r"[\d.]+ KiB ((would be )?removed)", "[SIZE] $1");
+    settings.add_filter(r#"-bytes": [1-9]\d*"#, r#"-bytes": [N]"#);
+    settings.bind_to_scope()
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0)
+}
+
+fn isomer_run_path() -> PathBuf {
+    isomer_tests::binaries().join("isomer-run")
+}
+
+/// The directory of what is installed from `release` with the module `sha256`.
+fn installed_from(farm: &Farm, release: &str) -> PathBuf {
+    let digest = farm.index_of(release, "sha256")["digest"].as_str().unwrap().replace("sha256:", "");
+    farm.store().join("installed").join(digest)
+}
+
+/// The artifact of what is installed from `release`.
+fn artifact_from(farm: &Farm, release: &str) -> PathBuf {
+    let rows = farm.call("list --json").ok().json();
+    let digest = farm.index_of(release, "sha256")["digest"].clone();
+    let row = rows.as_array().unwrap().iter().find(|row| row["digest"] == digest).unwrap().clone();
+    let hex = row["artifact"].as_str().unwrap().replace("sha256:", "");
+    farm.store().join("artifacts").join(format!("{hex}.cwasm"))
+}
+
+fn remove(path: &Path) {
+    if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+}
+
+fn add_to_mode(path: &Path, more: u32) {
+    let mode = fs::metadata(path).unwrap().permissions().mode();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode | more)).unwrap();
+}
+
+fn replace(path: &Path, bytes: &[u8]) {
+    let new = path.with_extension("new");
+    fs::write(&new, bytes).unwrap();
+    fs::rename(new, path).unwrap();
+}

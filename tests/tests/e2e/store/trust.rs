@@ -1,0 +1,143 @@
+//! Whose word a pull and a run take: keys, policies, revocations, counters.
+
+use super::settings;
+use insta::assert_snapshot;
+use isomer_tests::copy;
+use isomer_tests::farm::{BUNDLE, Farm};
+use isomer_tests::forge::{self, digest};
+use serde_json::json;
+use std::fs;
+
+#[test]
+fn nothing_is_fetched_that_no_believed_key_signed() {
+    let _settings = settings();
+    let farm = Farm::two_releases();
+    // No layer is there to be fetched: what is refused is refused before one is asked for.
+    for entry in fs::read_dir(farm.old().join("blobs/sha256")).unwrap() {
+        let path = entry.unwrap().path();
+        if fs::read(&path).unwrap().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let pull = "pull oci-dir:old:sha256";
+    assert_snapshot!("store_pull_unsaid", farm.refused(pull));
+    assert_snapshot!("store_pull_wrong_key", farm.refused(&format!("{pull} --key two.pub")));
+    let other = digest(b"other");
+    assert_snapshot!("store_pull_wrong_digest", farm.refused(&format!("{pull} --digest {other}")));
+    farm.policy("", "not-after = 2001-12-31", "");
+    assert_snapshot!("store_pull_expired", farm.refused(&format!("{pull} --trust trust.toml")));
+    farm.policy("", "modules = ['sort']", "");
+    assert_snapshot!("store_pull_not_allowed", farm.refused(&format!("{pull} --trust trust.toml")));
+    let index = farm.index_of("old", "sha256")["digest"].clone();
+    farm.policy("", "", &format!("[revoked]\ndigests = [{index}]"));
+    assert_snapshot!("store_pull_revoked", farm.refused(&format!("{pull} --trust trust.toml")));
+    farm.policy("", "", "[minimum-counter]\nacme = 2");
+    assert_snapshot!("store_pull_minimum_counter", farm.refused(&format!("{pull} --trust trust.toml")));
+    let shown = farm.call("pull oci-dir:old:sha256 --key one.pub").run();
+    assert!(shown.code() == 1 && shown.stderr().contains("is missing"), "{shown}");
+    // The signatures of `sort`, pointed at this index.
+    let sha256 = farm.index_of("old", "sha256");
+    let mut root = forge::read(&farm.old().join("index.json"));
+    root["manifests"].as_array_mut().unwrap().retain(|it| it["artifactType"] != BUNDLE);
+    fs::write(farm.old().join("index.json"), root.to_string()).unwrap();
+    assert_snapshot!("store_pull_unsigned", farm.refused(&format!("{pull} --key one.pub")));
+    let new = forge::read(&farm.path().join("new/index.json"));
+    let theirs = new["manifests"].as_array().unwrap().iter().find(|it| it["artifactType"] == BUNDLE).unwrap();
+    let mut manifest = forge::read(&forge::blob(&farm.path().join("new"), &theirs["digest"]));
+    manifest["subject"]["digest"] = sha256["digest"].clone();
+    manifest["subject"]["size"] = sha256["size"].clone();
+    copy(&farm.path().join("new/blobs"), &farm.old().join("blobs"));
+    let mut descriptor = theirs.clone();
+    forge::put(&farm.old(), manifest.to_string().as_bytes(), &mut descriptor);
+    root["manifests"].as_array_mut().unwrap().push(descriptor);
+    fs::write(farm.old().join("index.json"), root.to_string()).unwrap();
+    assert_snapshot!("store_pull_other_index", farm.refused(&format!("{pull} --key one.pub")));
+}
+
+#[test]
+fn an_older_release_stays_out_until_an_operator_says_otherwise() {
+    let _settings = settings();
+    let farm = Farm::two_releases();
+    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+    assert_snapshot!("store_replayed", farm.refused("pull oci-dir:old:sha256 --key one.pub"));
+    // A counter is of a release, not of a module.
+    assert!(farm.refused("pull oci-dir:old:sort --key one.pub").contains("was seen already"));
+    farm.call("pull oci-dir:old:sha256 --key one.pub --allow-rollback").ok();
+    farm.call("pull oci-dir:old:sort --key one.pub").ok();
+    farm.call("pull oci-dir:new:sort --key one.pub").ok();
+    assert!(farm.refused("pull oci-dir:old:sort --key one.pub").contains("was seen already"));
+    // What is installed may run again, unless a policy says otherwise.
+    farm.runs("run sha256:1.1.0 --key one.pub");
+    farm.policy("", "", "[minimum-counter]\nacme = 2");
+    assert_snapshot!("store_run_minimum_counter", farm.session("run sha256:1.1.0 --trust trust.toml"));
+}
+
+#[test]
+fn what_is_revoked_after_it_was_installed_does_not_run() {
+    let _settings = settings();
+    let farm = Farm::with_store();
+    farm.policy("", "", "");
+    farm.runs("run sha256 --trust trust.toml");
+    let artifact = farm.artifact();
+    let hex = artifact.file_stem().unwrap().to_str().unwrap();
+    farm.policy("", "", &format!("[revoked]\ndigests = ['sha256:{hex}']"));
+    assert_snapshot!("store_run_revoked", farm.session("run sha256 --trust trust.toml"));
+    assert_snapshot!("store_run_wrong_key", farm.session("run sha256 --key two.pub"));
+    assert!(farm.call("verify sha256 --trust trust.toml").fails().stderr().contains("is revoked"));
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused() {
+    let _settings = settings();
+    let farm = Farm::with_store();
+    // Whichever of the two counts, somebody has read the other.
+    let counters = farm.store().join("counters.json");
+    fs::write(&counters, r#"{"acme":2,"acme":1}"#).unwrap();
+    assert_snapshot!("store_counter_twice", farm.refused("pull oci-dir:old:sha256 --key one.pub"));
+    farm.runs("run sha256");
+    fs::remove_file(counters).unwrap();
+    let installed = fs::read_dir(farm.store().join("installed")).unwrap().next().unwrap().unwrap().path();
+    for file in
+        [farm.store().join("store.json"), farm.store().join("active/sha256.json"), installed.join("install.json")]
+    {
+        let text = fs::read_to_string(&file).unwrap();
+        let (key, _) = text[1..].split_once(':').unwrap();
+        fs::write(&file, format!("{{{key}:\"other\",{}", &text[1..])).unwrap();
+        let refused = farm.call("run sha256").fails();
+        let expected = format!("the key `{}` stands twice", key.trim_matches('"'));
+        assert!(refused.stderr().contains(&expected) && refused.stderr().contains("hint:"), "{refused}");
+        fs::write(&file, text).unwrap();
+    }
+    farm.runs("run sha256");
+}
+
+#[test]
+fn another_modules_index_is_not_active() {
+    let _settings = settings();
+    let farm = Farm::with_store();
+    farm.call("pull oci-dir:old:sort --key one.pub --activate").ok();
+    fs::copy(farm.store().join("active/sort.json"), farm.store().join("active/sha256.json")).unwrap();
+    assert_snapshot!("store_active_other_module", farm.session("run sha256"));
+}
+
+#[test]
+fn another_modules_version_is_no_way_back() {
+    let farm = Farm::with_store();
+    farm.call("pull oci-dir:old:sort --key one.pub --activate").ok();
+    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+    let active = farm.store().join("active/sha256.json");
+    let digest = |release, module| farm.index_of(release, module)["digest"].as_str().unwrap().to_owned();
+    let sort = digest("old", "sort");
+    fs::write(&active, json!({ "index": digest("new", "sha256"), "earlier": [sort] }).to_string()).unwrap();
+    assert!(farm.refused("rollback sha256").contains("it names an index of `sort`, expected one of `sha256`"));
+    farm.runs("run sha256");
+    // What is active is not known then, and nothing goes for that.
+    fs::write(&active, json!({ "index": sort, "earlier": [] }).to_string()).unwrap();
+    for line in ["gc --keep 0", "gc --keep 0 --damaged", "rollback sha256", "run sha256"] {
+        assert!(farm.refused(line).contains("it names an index of `sort`"), "{line}");
+    }
+    // Until somebody says it anew.
+    let said = farm.call("activate sha256:1.1.0").ok();
+    assert!(said.stderr().contains("expected one of `sha256`; there is nothing to go back to"), "{said}");
+    farm.runs("run sha256");
+}
