@@ -1,11 +1,12 @@
 //! The cells of a build: modules times profiles. In: modules, and what an earlier release and the cache know. Out: what to
 //! do next (`plan`), and what was done. A cell's [`State`] is its whole lifecycle (`state`), and only the methods of
-//! [`Matrix`] change it. Never here: work. The build engine (`build`) does that.
+//! `Matrix` change it. Never here: work. The build engine (`build`) does that.
 
 mod plan;
 mod predicted;
 mod state;
 
+pub use predicted::{Verified, WrongPrediction};
 pub use state::{CellReport, Finished, Location, Origin, State, Stored};
 
 use crate::cache::{Cache, Entry};
@@ -37,7 +38,7 @@ pub(crate) struct Cell<'a> {
     pub(crate) requirements: Requirements,
     pub(crate) key: Key<'static>,
     pub(crate) job: Digest,
-    /// The job of the cell of the same module that is predicted to have the same code; its own where there is none.
+    /// The job of the cell of the same module that is predicted to have the same code; its own if there is no such cell.
     pub(crate) predicted_job: Digest,
     state: State,
 }

@@ -14,8 +14,9 @@ mod reproducible;
 mod shard;
 
 pub use crate::build::Step;
+pub use crate::matrix::{Verified, WrongPrediction};
 pub use merge::{MergeError, merge};
-pub use report::{ReleaseReport, Verified, WrongPrediction};
+pub use report::ReleaseReport;
 pub use reproducible::{Difference, differences};
 pub use shard::Shard;
 

@@ -11,7 +11,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Why {
-    /// There is no earlier release.
+    /// No earlier release exists.
     NothingEarlier,
     /// The earlier release does not hold the module.
     NewModule,
@@ -58,7 +58,8 @@ pub enum Why {
     /// Its code was predicted to equal another's, and was never compiled.
     OnlyPredicted,
     /// Its code equals that of a variant that represented it and has left the release; its own artifact was not kept.
-    StandsAlone,
+    #[serde(rename = "stands-alone")]
+    Unrepresented,
 }
 
 impl fmt::Display for Why {
@@ -81,7 +82,7 @@ impl fmt::Display for Why {
             }
             Why::Damaged { problem } => write!(f, "it is damaged: {problem}"),
             Why::OnlyPredicted => f.write_str("its code was predicted so far, never measured"),
-            Why::StandsAlone => f.write_str("the variant that represented it has left the release"),
+            Why::Unrepresented => f.write_str("the variant that represented it has left the release"),
         }
     }
 }

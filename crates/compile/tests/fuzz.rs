@@ -58,10 +58,10 @@ fn fuzz_requirements_of_artifacts() {
         let original = artifact[range.clone()].to_vec();
         Fuzzer::new(vec![original], WORDS).run(&format!("engine section, {target}"), 2000, |section| {
             // The file stays as long as it is: what is too long is cut, and behind what is short lie zeros.
-            let place = &mut artifact[range.clone()];
-            let length = section.len().min(place.len());
-            place[..length].copy_from_slice(&section[..length]);
-            place[length..].fill(0);
+            let target = &mut artifact[range.clone()];
+            let length = section.len().min(target.len());
+            target[..length].copy_from_slice(&section[..length]);
+            target[length..].fill(0);
             match Requirements::of_artifact(&artifact) {
                 Ok(requirements) => {
                     let again: Requirements = serde_json::from_str(&canonical_json(&requirements)).unwrap();

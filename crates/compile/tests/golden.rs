@@ -1,8 +1,8 @@
 //! The bytes of artifacts. In: small modules in `golden/`, every shipped profile. Out: the digests in
 //! `golden/artifacts.toml`, or what has changed.
 //!
-//! A job's digest does not hold the version of isomer but `CODEGEN_REVISION`: whoever changes the output and does not raise
-//! it lets caches and releases keep artifacts of the old code generation. `BLESS=1` writes the digests again, once it is
+//! A job's digest does not hold the version of isomer but `CODEGEN_REVISION`. A change of the output that
+//! does not raise it lets caches and releases keep artifacts of the old code generation. `BLESS=1` writes the digests again, once it is
 //! raised (or wasmtime is of another version, which is part of a job's digest by itself).
 
 use isomer_compile::express::express;

@@ -25,7 +25,7 @@ impl Matrix<'_> {
                     self.cells[index].state = State::Pending(vec![Why::OnlyPredicted]);
                 }
                 State::Finished(Finished { location: Location::Nowhere, .. }) if representative == Some(index) => {
-                    self.cells[index].state = State::Pending(vec![Why::StandsAlone]);
+                    self.cells[index].state = State::Pending(vec![Why::Unrepresented]);
                 }
                 _ => {}
             }
@@ -110,7 +110,7 @@ mod tests {
         left.cells[0].state = finished("x", false);
         left.cells[1].state = finished("x", false);
         assert_eq!(left.plan(), [0]);
-        assert!(matches!(&left.cells[0].state, State::Pending(why) if *why == [Why::StandsAlone]));
+        assert!(matches!(&left.cells[0].state, State::Pending(why) if *why == [Why::Unrepresented]));
         assert!(matches!(left.cells[1].state, State::Finished(_)));
     }
 

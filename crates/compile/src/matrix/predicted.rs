@@ -2,8 +2,31 @@
 //! same for them, without a job; or, where all jobs ran, how the predictions did.
 
 use super::{Finished, Location, Matrix, Origin, State};
-use crate::release::{Verified, WrongPrediction};
 use std::collections::BTreeMap;
+
+/// How predictions did against the compiler.
+pub struct Verified {
+    /// How many were right.
+    pub right: usize,
+    /// Those that were wrong. With any, no release is written.
+    pub wrong: Vec<WrongPrediction>,
+    /// How many cells are represented by another without a prediction.
+    pub missed: usize,
+}
+
+/// A wrong prediction.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{module} for {target} was predicted to equal that for {representative}, and does not; {target} adds {added}")]
+pub struct WrongPrediction {
+    /// The module.
+    pub module: String,
+    /// The profile.
+    pub target: String,
+    /// The profile that it was predicted to equal.
+    pub representative: String,
+    /// The extensions that only the one has.
+    pub added: String,
+}
 
 impl Matrix<'_> {
     /// For each cell that is predicted to have the code of another, that one's index.

@@ -1,4 +1,4 @@
-//! The lifecycle of a cell, from "not compiled" to a stored artifact or the reason why there is none. Never here: a
+//! The lifecycle of a cell, from "not compiled" to a stored artifact or the reason why it has none. Never here: a
 //! transition. Those are methods of [`Matrix`](super::Matrix), and no other code can assign a state.
 //!
 //! | from | by | to |

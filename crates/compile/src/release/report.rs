@@ -1,6 +1,6 @@
-//! The result of a release: what became of each cell, and how predictions did.
+//! The result of writing a release.
 
-use crate::matrix::CellReport;
+use crate::matrix::{CellReport, Verified};
 use isomer_layout::Summary;
 
 /// A release that was written, or why it was not.
@@ -11,28 +11,4 @@ pub struct ReleaseReport {
     pub summary: Option<Summary>,
     /// How predictions did, where every cell was compiled to verify them.
     pub verified: Option<Verified>,
-}
-
-/// How predictions did against the compiler.
-pub struct Verified {
-    /// How many were right.
-    pub right: usize,
-    /// Those that were wrong. With any, no release is written.
-    pub wrong: Vec<WrongPrediction>,
-    /// How many cells are represented by another without a prediction.
-    pub missed: usize,
-}
-
-/// A wrong prediction.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{module} for {target} was predicted to equal that for {representative}, and does not; {target} adds {added}")]
-pub struct WrongPrediction {
-    /// The module.
-    pub module: String,
-    /// The profile.
-    pub target: String,
-    /// The profile that it was predicted to equal.
-    pub representative: String,
-    /// The extensions that only the one has.
-    pub added: String,
 }

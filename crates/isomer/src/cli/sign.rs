@@ -86,7 +86,7 @@ impl Signer {
         let signed =
             signing::sign(release, key, Options { counter, builder: &self.builder }).map_err(wording::failure)?;
         if signed.statement.release.counter == 0 {
-            let what = "the release's counter is 0: servers cannot reject an older release in its stead";
+            let what = "the release's counter is 0: servers cannot reject older releases";
             warn(&what, "raise `counter` in the manifest's [release] with each release, or pass `--counter N`");
         }
         let counter = signed.statement.release.counter;
