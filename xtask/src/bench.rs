@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = match &args.programs {
         Some(directory) => directory.clone(),
         None => {
-            release::build("isomer-compile")?;
+            release::build("isomer")?;
             release::build("isomer-run")?;
             root().join("target/release")
         }

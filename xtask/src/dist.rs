@@ -9,7 +9,7 @@ pub(crate) fn build() -> Result<()> {
     // Named, even where it is the host's own: build scripts and macros are not linked like the program then.
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--locked", "--package", "isomer-compile", "--target", &target]);
+    cargo.args(["build", "--release", "--locked", "--package", "isomer", "--target", &target]);
     run(cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").current_dir(root()))?;
     let directory = root().join("target/dist");
     fs::create_dir_all(&directory)?;

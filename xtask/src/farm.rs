@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(directory) => directory.canonicalize().with_context(|| format!("no {}", directory.display()))?,
         None => {
             let mut cargo = Command::new(env!("CARGO"));
-            run_program(cargo.args(["build", "--locked", "--package", "isomer-compile"]).current_dir(root()))?;
+            run_program(cargo.args(["build", "--locked", "--package", "isomer"]).current_dir(root()))?;
             root().join("target/debug")
         }
     };

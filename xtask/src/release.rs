@@ -12,7 +12,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run_release(args: &Args) -> anyhow::Result<()> {
-    for package in ["isomer-compile", "isomer-run"] {
+    for package in ["isomer", "isomer-run"] {
         build(package)?;
     }
     let root = root();

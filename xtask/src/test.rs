@@ -29,7 +29,7 @@ const UNITS: [&[&str]; 4] = [
         "isomer-run",
         "isomer-loader",
     ],
-    &["isomer-compile", "isomer-remote"],
+    &["isomer-compile", "isomer", "isomer-remote"],
     &["isomer-tests", "xtask"],
     &["isomer-conformance"],
 ];
@@ -85,7 +85,7 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
 /// The programs that tests call. Packages are built one by one: together, cargo would unite their features and link
 /// the compiler into `isomer-run`. The loader has the features of `isomer-run`.
 pub(crate) fn build_binaries() -> Result<()> {
-    for packages in [&["isomer-compile"][..], &["isomer-run", "isomer-loader"]] {
+    for packages in [&["isomer"][..], &["isomer-run", "isomer-loader"]] {
         let mut build = cargo();
         build.args(["build", "--locked"]);
         packages.iter().for_each(|package| {

@@ -8,16 +8,25 @@ use std::path::Path;
 use std::process::Command;
 
 /// A package and the workspace packages that it may depend on.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("contract", &[]),
     ("layout", &["isomer-contract"]),
     ("terminal", &["isomer-contract"]),
     ("trust", &["isomer-contract"]),
     ("registry", &["isomer-contract", "isomer-layout"]),
     ("remote", &[]),
+    ("compile", &["isomer-contract", "isomer-layout", "isomer-remote", "isomer-trust"]),
     (
-        "compile",
-        &["isomer-contract", "isomer-registry", "isomer-layout", "isomer-remote", "isomer-terminal", "isomer-trust"],
+        "isomer",
+        &[
+            "isomer-compile",
+            "isomer-contract",
+            "isomer-layout",
+            "isomer-registry",
+            "isomer-remote",
+            "isomer-terminal",
+            "isomer-trust",
+        ],
     ),
     ("run", &["isomer-contract", "isomer-registry", "isomer-layout", "isomer-terminal", "isomer-trust"]),
 ];

@@ -22,7 +22,7 @@ fn isomer_run_links_no_compiler() {
     ] {
         assert!(!run.lines().any(|line| line.starts_with(compiler)), "isomer-run links {compiler}");
     }
-    let compile = tree("tree --locked --package isomer-compile --edges normal --prefix none");
+    let compile = tree("tree --locked --package isomer --edges normal --prefix none");
     assert!(
         compile.lines().any(|line| line.starts_with("cranelift-codegen ")),
         "the check above looks for the right name"
@@ -40,7 +40,7 @@ fn both_sides_have_the_same_wasmtime() {
         let features: Vec<_> = features.trim_end_matches(" (*)").split(',').map(str::to_owned).collect();
         (version.to_owned(), features)
     };
-    let ((compile, mut with_compiler), (run, mut without)) = (features("isomer-compile"), features("isomer-run"));
+    let ((compile, mut with_compiler), (run, mut without)) = (features("isomer"), features("isomer-run"));
     assert_eq!(compile, run);
     with_compiler.retain(|feature| !ONLY_COMPILERS.contains(&feature.as_str()));
     // What only adds conversions or WASI's needs.

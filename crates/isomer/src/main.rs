@@ -1,4 +1,5 @@
-//! The `isomer` command: reads the command line, hands over to one file of `cli` a command, and prints what failed.
+//! The `isomer` program: reads the command line, calls one file of `cli` per command, and prints errors. Never here: logic
+//! that a user of the library `isomer-compile` would miss.
 
 mod cell_failures;
 mod cli;
