@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// A package and the workspace packages that it may depend on.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("contract", &[]),
     ("layout", &["isomer-contract"]),
     ("terminal", &["isomer-contract"]),
@@ -28,7 +28,22 @@ const EDGES: [(&str, &[&str]); 9] = [
             "isomer-trust",
         ],
     ),
-    ("run", &["isomer-contract", "isomer-registry", "isomer-layout", "isomer-terminal", "isomer-trust"]),
+    ("run", &["isomer-contract", "isomer-layout", "isomer-trust"]),
+    ("store", &["isomer-contract", "isomer-layout", "isomer-runtime", "isomer-trust"]),
+    ("guest", &["isomer-contract", "isomer-runtime"]),
+    (
+        "isomer-run",
+        &[
+            "isomer-contract",
+            "isomer-guest",
+            "isomer-layout",
+            "isomer-registry",
+            "isomer-runtime",
+            "isomer-store",
+            "isomer-terminal",
+            "isomer-trust",
+        ],
+    ),
 ];
 
 pub(crate) fn check() -> Result<()> {

@@ -2,10 +2,10 @@
 //! calls an export.
 //!
 //! ```text
-//! cargo run --example embed -p isomer-run -- DIR MODULE sha256:DIGEST FUNCTION [INTEGER...]
+//! cargo run --example embed -p isomer-runtime -- DIR MODULE sha256:DIGEST FUNCTION [INTEGER...]
 //! ```
 
-use isomer_run::{Code, Trust};
+use isomer_runtime::{Code, Trust};
 use std::error::Error;
 use std::path::Path;
 use wasmtime::{Caller, Linker, Store, Val, ValType};
@@ -24,15 +24,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Open, and trust one module: the digest is that of its index, and reaches every byte that belongs to it.
     let release = isomer_layout::Layout::open(Path::new(release))?;
-    let module = isomer_run::trust(&release, release.module(module)?, &Trust::Digest(digest.parse()?))?;
+    let module = isomer_runtime::trust(&release, release.module(module)?, &Trust::Digest(digest.parse()?))?;
 
     // Choose for this machine, fetch into memory that cannot change, verify, load.
-    let host = isomer_run::host::here()?;
+    let host = isomer_runtime::host::here()?;
     let chosen = module.choose(&host, None)?;
     for (better, reasons) in chosen.steps_down() {
         eprintln!("{} would be better: {} reasons against it", better.target, reasons.len());
     }
-    let loaded = isomer_run::load(chosen.fetch(&release)?)?;
+    let loaded = isomer_runtime::load(chosen.fetch(&release)?)?;
     eprintln!("runs as {}", loaded.target.as_deref().unwrap_or("an artifact without a target"));
 
     // From here on it is plain wasmtime.

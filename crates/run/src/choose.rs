@@ -1,14 +1,11 @@
 //! In: a trusted module and a host. Out: the best variant for the host, and its bytes, verified.
 
 use crate::sealed::{SealError, SealedBytes};
-use crate::store::is_damage;
 use crate::trust::{Excluded, TrustedModule};
 use crate::verify::{Expected, VerifiedArtifact, VerifyError, verify};
 use isomer_contract::{Digest, Hinted, Host, Mismatch, Rejected, Selection, Variant, profile, select};
 use isomer_layout::{Layout, LayoutError, Manifest};
 use isomer_trust::Refusal;
-use std::io::ErrorKind;
-use std::path::PathBuf;
 
 /// A variant that runs on the host it was chosen for.
 #[derive(Debug)]
@@ -75,16 +72,6 @@ pub enum FetchError {
     /// The release is damaged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// An installed artifact can't be opened.
-    #[error("cannot open `{}`, the variant for {target}", .path.display())]
-    Open {
-        /// The variant's target.
-        target: String,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
     /// The policy excludes a part of it.
     #[error("the variant for {target} is not trusted: {}", .refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Refused {
@@ -115,12 +102,6 @@ impl Hinted for FetchError {
     fn hint(&self) -> Option<String> {
         match self {
             FetchError::Layout(error) => error.hint(),
-            FetchError::Open { source, .. } if is_damage(source) => Some("pull it again".to_owned()),
-            FetchError::Open { source, path, .. } if source.kind() == ErrorKind::PermissionDenied => Some(format!(
-                "whoever runs it must be able to read `{}`, and to enter all directories above",
-                path.display()
-            )),
-            FetchError::Open { .. } => None,
             FetchError::Refused { refusals, .. } => refusals.iter().find_map(Hinted::hint),
             FetchError::Seal { source, .. } => source.hint(),
             FetchError::Verify { source, .. } => source.hint(),

@@ -14,19 +14,18 @@
 //! 4. [`SealedBytes`]: its bytes, in memory that nobody can change.
 //! 5. [`verify`](verify()): the bytes have the digest and needs that were promised, a [`VerifiedArtifact`].
 //! 6. [`load`](load()): this machine meets every need, and the engine takes them, a [`Loaded`].
-//! 7. [`guest`] runs it as a command line does: WASI, `_start`, `--invoke`.
 //!
-//! An embedder stops at 6 and links what it likes:
+//! The embedder links what it likes:
 //!
 //! ```no_run
-//! use isomer_run::{Code, Trust};
+//! use isomer_runtime::{Code, Trust};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let release = isomer_layout::Layout::open("dist".as_ref())?;
 //! let digest = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae".parse()?;
-//! let module = isomer_run::trust(&release, release.module("resize")?, &Trust::Digest(digest))?;
-//! let host = isomer_run::host::here()?;
-//! let loaded = isomer_run::load(module.choose(&host, None)?.fetch(&release)?)?;
+//! let module = isomer_runtime::trust(&release, release.module("resize")?, &Trust::Digest(digest))?;
+//! let host = isomer_runtime::host::here()?;
+//! let loaded = isomer_runtime::load(module.choose(&host, None)?.fetch(&release)?)?;
 //! let Code::Module(module) = &loaded.code else { return Err("expected a core module".into()) };
 //! let mut store = wasmtime::Store::new(&loaded.engine, ());
 //! let instance = wasmtime::Linker::new(&loaded.engine).instantiate(&mut store, module)?;
@@ -50,24 +49,15 @@ mod choose;
 mod trust;
 
 mod map;
-mod protected;
 mod sealed;
 
 mod load;
 mod verify;
 
-mod store;
-
-pub mod guest;
-
 pub use choose::{Chosen, FetchError, SelectError, WhyNot};
 pub use load::{Code, LoadError, Loaded, load};
+pub use map::MappedFile;
 pub use probe::ProbeError;
-pub use protected::{Owners, Weakness};
 pub use sealed::{ARTIFACT_SIZE_BYTES_MAX, SealError, SealedBytes};
-pub use store::{
-    Collection, DEFAULT_STORE, Damaged, Garbage, GarbageKind, Installed, Progress, Pulled, Record, STORE_SCHEMA, Store,
-    StoreError, Wanted, Word,
-};
 pub use trust::{Excluded, Signers, Trust, TrustError, TrustedModule, trust};
-pub use verify::{Expected, VerifiedArtifact, VerifyError, Way, verify};
+pub use verify::{Expected, VerifiedArtifact, VerifyError, verify, verify_requirements};

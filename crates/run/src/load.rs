@@ -72,7 +72,7 @@ impl Hinted for LoadError {
 /// # Errors
 /// When this machine lacks anything that the artifact needs, or wasmtime does not take it.
 pub fn load(artifact: VerifiedArtifact) -> Result<Loaded, LoadError> {
-    let VerifiedArtifact { bytes, requirements, target, way: _ } = artifact;
+    let VerifiedArtifact { bytes, requirements, target } = artifact;
     let mismatches = check(&requirements, &host::here()?);
     if !mismatches.is_empty() {
         return Err(LoadError::Mismatch(mismatches));

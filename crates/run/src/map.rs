@@ -4,6 +4,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use std::ffi::c_void;
 use std::fs::File;
+use std::io;
 use std::ptr::NonNull;
 
 /// A read-only mapping of a file that does not change while it is mapped.
@@ -52,5 +53,36 @@ impl Drop for Map {
             // leave it mapped, which harms nobody.
             let _ = unsafe { munmap(self.start.as_ptr(), self.size_bytes) };
         }
+    }
+}
+
+/// A file that is mapped where it is stored, not copied: for a store whose files cannot change.
+#[derive(Debug)]
+pub struct MappedFile {
+    file: File,
+    map: Map,
+}
+
+impl MappedFile {
+    /// Maps the first `size_bytes` of `file`. No page is read before its bytes are.
+    ///
+    /// # Safety
+    /// For as long as this value lives, and whatever is loaded from it, nothing may write to the file or truncate it.
+    ///
+    /// # Errors
+    /// When the kernel does not map it.
+    #[allow(unsafe_code)]
+    pub unsafe fn new(file: File, size_bytes: u64) -> io::Result<MappedFile> {
+        let map = Map::of(&file, size_bytes, MapFlags::empty())?;
+        Ok(MappedFile { file, map })
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.bytes()
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 }

@@ -26,9 +26,9 @@ pub struct Signers {
     pub policy: Policy,
     /// The time by which keys are valid.
     pub now: Timestamp,
-    /// The last counter seen of the releases of each name. [`crate::Store::pull`] adds
-    /// what its store has seen. A directory has no memory of what was run from it before: there `isomer-run` leaves this
-    /// empty, and only the policy's `[minimum-counter]` keeps older releases out.
+    /// The last counter seen of the releases of each name. A store adds what it has seen. A directory has no memory of
+    /// what was run from it before: there this is empty, and only the policy's `[minimum-counter]` keeps older releases
+    /// out.
     pub last_counters: BTreeMap<String, u64>,
     /// Whether a release older than the last one seen is taken.
     pub allow_rollback: bool,
@@ -148,7 +148,8 @@ impl TrustedModule {
     }
 
     /// The same module with those of its variants alone that are `wanted`.
-    pub(crate) fn only(mut self, wanted: impl Fn(&Variant) -> bool) -> TrustedModule {
+    #[must_use]
+    pub fn only(mut self, wanted: impl Fn(&Variant) -> bool) -> TrustedModule {
         self.module.variants.retain(&wanted);
         self.excluded.retain(|excluded| wanted(&excluded.variant));
         self

@@ -1,11 +1,10 @@
 //! In: bytes that cannot change and what they must be. Out: a [`VerifiedArtifact`], the only thing that [`crate::load`] takes.
 
-use crate::protected::{ProtectedBytes, Weakness};
+use crate::map::MappedFile;
 use crate::sealed::SealedBytes;
 use isomer_contract::artifact::ArtifactError;
 use isomer_contract::manifest::VariantConfig;
 use isomer_contract::{Digest, Hinted, Requirements};
-use std::fmt;
 use std::fs::File;
 
 /// What bytes must be to be executed.
@@ -64,51 +63,44 @@ pub struct VerifiedArtifact {
     pub(crate) bytes: Bytes,
     pub(crate) requirements: Requirements,
     pub(crate) target: Option<String>,
-    pub(crate) way: Way,
 }
 
 /// Where its bytes are.
 #[derive(Debug)]
 pub(crate) enum Bytes {
     Sealed(SealedBytes),
-    Protected(ProtectedBytes),
+    Mapped(MappedFile),
 }
 
 impl Bytes {
     pub(crate) fn file(&self) -> &File {
         match self {
             Bytes::Sealed(sealed) => sealed.file(),
-            Bytes::Protected(protected) => protected.file(),
-        }
-    }
-}
-
-/// How an artifact came to be in memory that cannot change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Copied there, as everything is that is not installed.
-    Copied,
-    /// Mapped where it is installed: it was hashed then, and nobody can have changed it since.
-    Mapped,
-    /// Installed, and copied nevertheless: somebody could change it. Every reason.
-    CopiedFor(Vec<Weakness>),
-}
-
-/// Follows "the artifact is".
-impl fmt::Display for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Way::Copied => f.write_str("copied into sealed memory and hashed there"),
-            Way::Mapped => f.write_str("mapped from the store, where nobody can change it since it was hashed"),
-            Way::CopiedFor(weaknesses) => {
-                write!(f, "copied into sealed memory and hashed there, because it could be changed in the store:")?;
-                weaknesses.iter().try_for_each(|weakness| write!(f, "\n  {weakness}"))
-            }
+            Bytes::Mapped(mapped) => mapped.file(),
         }
     }
 }
 
 impl VerifiedArtifact {
+    /// The artifact of a release's variant that a store hashed when it wrote it, and maps now without hashing it again.
+    /// Its size, and that it requires what `config` declares, are checked here.
+    ///
+    /// # Safety
+    /// `mapped` must have the digest `config.artifact.digest`: the caller, or somebody whom it trusts as much, hashed
+    /// these bytes, and no other user could have changed them since. Its code is executed on that evidence alone.
+    ///
+    /// # Errors
+    /// When it has another size, or requires other things.
+    #[allow(unsafe_code)]
+    pub unsafe fn assume_hashed(mapped: MappedFile, config: &VariantConfig) -> Result<VerifiedArtifact, VerifyError> {
+        let (found_bytes, expected_bytes) = (mapped.bytes().len() as u64, config.artifact.size_bytes);
+        if found_bytes != expected_bytes {
+            return Err(VerifyError::OtherSize { found_bytes, expected_bytes });
+        }
+        let requirements = verify_requirements(mapped.bytes(), config)?;
+        Ok(VerifiedArtifact { bytes: Bytes::Mapped(mapped), requirements, target: Some(config.target.clone()) })
+    }
+
     /// What it needs, as it says itself.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements
@@ -117,11 +109,6 @@ impl VerifiedArtifact {
     /// The profile that it was compiled for, where a release says so.
     pub fn target(&self) -> Option<&str> {
         self.target.as_deref()
-    }
-
-    /// How it was read.
-    pub fn way(&self) -> &Way {
-        &self.way
     }
 }
 
@@ -145,23 +132,14 @@ pub fn verify(bytes: SealedBytes, expected: Expected<'_>) -> Result<VerifiedArti
         Expected::Variant(config) => (verify_requirements(bytes.bytes(), config)?, Some(config.target.clone())),
         Expected::Digest(_) | Expected::AnyArtifact => (Requirements::of_artifact(bytes.bytes())?, None),
     };
-    Ok(VerifiedArtifact { bytes: Bytes::Sealed(bytes), requirements, target, way: Way::Copied })
+    Ok(VerifiedArtifact { bytes: Bytes::Sealed(bytes), requirements, target })
 }
 
-/// Holds what is installed under the digest that `config` names against the rest of what `config` says. That it has
-/// the digest was seen when it was installed.
-pub(crate) fn verify_installed(bytes: ProtectedBytes, config: &VariantConfig) -> Result<VerifiedArtifact, VerifyError> {
-    let (found_bytes, expected_bytes) = (bytes.bytes().len() as u64, config.artifact.size_bytes);
-    if found_bytes != expected_bytes {
-        return Err(VerifyError::OtherSize { found_bytes, expected_bytes });
-    }
-    let requirements = verify_requirements(bytes.bytes(), config)?;
-    let target = Some(config.target.clone());
-    Ok(VerifiedArtifact { bytes: Bytes::Protected(bytes), requirements, target, way: Way::Mapped })
-}
-
-/// What the artifact needs, if the release says the same.
-pub(crate) fn verify_requirements(bytes: &[u8], config: &VariantConfig) -> Result<Requirements, VerifyError> {
+/// What the artifact in `bytes` requires, if `config`, of the release, declares the same.
+///
+/// # Errors
+/// When it is not an artifact, or each field that differs.
+pub fn verify_requirements(bytes: &[u8], config: &VariantConfig) -> Result<Requirements, VerifyError> {
     let requirements = Requirements::of_artifact(bytes)?;
     if requirements == config.requirements {
         return Ok(requirements);

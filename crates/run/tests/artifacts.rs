@@ -4,8 +4,7 @@
 //! one answer against another instead of writing them down.
 
 use isomer_contract::{Arch, Digest, Host, Requirements, check, engine_config};
-use isomer_run::guest::{self, Call, Guest, GuestError, Outcome};
-use isomer_run::{Code, Expected, LoadError, Loaded, SealedBytes, VerifyError, host, load, verify};
+use isomer_runtime::{Expected, LoadError, SealedBytes, VerifyError, host, load, verify};
 use std::path::Path;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
@@ -24,12 +23,6 @@ fn names() -> Vec<String> {
     names.sort();
     assert!(names.len() > 20);
     names
-}
-
-fn loaded(name: &str) -> Loaded {
-    let bytes = artifact(name);
-    let sealed = SealedBytes::copy(&bytes[..], u64::MAX).expect("memfds work where tests run");
-    load(verify(sealed, Expected::Digest(Digest::of(&bytes))).expect("the right digest")).expect("it runs here")
 }
 
 fn here() -> Host {
@@ -94,66 +87,4 @@ fn one_flipped_bit_anywhere_is_another_digest_and_no_panic() {
     for length in (0..bytes.len()).step_by(61) {
         assert!(Requirements::of_artifact(&bytes[..length]).is_err(), "cut after {length} bytes");
     }
-}
-
-fn call(loaded: &Loaded, text: &str, words: &[&str]) -> Result<Outcome, GuestError> {
-    let words = words.iter().map(|word| (*word).to_owned()).collect();
-    guest::run(loaded, &Guest { invoke: Some(Call::new(text.to_owned(), words)), ..Guest::default() })
-}
-
-fn returned(outcome: Result<Outcome, GuestError>) -> Vec<String> {
-    match outcome {
-        Ok(Outcome::Returned(results)) => results,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[cfg(target_endian = "little")]
-#[test]
-fn a_reactor_is_initialized_before_it_is_called() {
-    let loaded = loaded("pulley64");
-    assert!(matches!(loaded.code, Code::Module(_)));
-    assert_eq!(returned(call(&loaded, "add", &["1", "2"])), ["103"]);
-    assert_eq!(returned(call(&loaded, "add(1, -2)", &[])), ["99"]);
-    assert_eq!(returned(call(&loaded, "_initialize", &[])), [""; 0]);
-}
-
-#[cfg(target_endian = "little")]
-#[test]
-fn exits_and_traps_are_outcomes() {
-    let loaded = loaded("pulley64");
-    assert!(matches!(call(&loaded, "exit", &["42"]), Ok(Outcome::Exited(42))));
-    // WASI reserves the codes from 126 on.
-    assert!(matches!(call(&loaded, "exit", &["126"]), Err(GuestError::Failed(_))));
-    match call(&loaded, "trap", &[]) {
-        Ok(Outcome::Trapped(error)) => assert_eq!(error.downcast_ref(), Some(&wasmtime::Trap::MemoryOutOfBounds)),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[cfg(target_endian = "little")]
-#[test]
-fn wrong_calls_name_what_is_there() {
-    let loaded = loaded("pulley64");
-    let message = |text: &str, words: &[&str]| call(&loaded, text, words).expect_err("a wrong call").to_string();
-    assert_eq!(message("ad", &[]), "it exports no function `ad`; it exports _initialize, add, exit, trap");
-    assert_eq!(message("add", &["1"]), "cannot call `add`: it takes (i32, i32), 2 arguments; not 1");
-    assert_eq!(message("add", &["1", "one"]), "cannot call `add`: `one` is no value of type i32");
-    let command = guest::run(&loaded, &Guest::default()).expect_err("no `_start`").to_string();
-    assert_eq!(command, "it is a library: it exports no function `_start`; it exports add, exit, trap");
-}
-
-#[cfg(target_endian = "little")]
-#[test]
-fn components_are_called_in_wave_or_in_words() {
-    let loaded = loaded("component-pulley64");
-    assert_eq!(returned(call(&loaded, "add(1, 2)", &[])), ["3"]);
-    assert_eq!(returned(call(&loaded, "add", &["1", "2"])), ["3"]);
-    for name in ["echo", "test:fixture/api@1.2.3#echo", "test:fixture/api/echo@1.2.3"] {
-        assert_eq!(returned(call(&loaded, name, &["a b"])), ["\"a b\""]);
-        assert_eq!(returned(call(&loaded, &format!("{name}(\"a b\")"), &[])), ["\"a b\""]);
-    }
-    assert!(matches!(call(&loaded, "add(1", &[]), Err(GuestError::Arguments { .. })));
-    assert!(matches!(call(&loaded, "add", &["-1", "2"]), Err(GuestError::Arguments { .. })));
-    assert!(matches!(call(&loaded, "none", &[]), Err(GuestError::NoSuchExport { .. })));
 }

@@ -29,6 +29,38 @@ fn isomer_run_links_no_compiler() {
     );
 }
 
+/// What the library of the run side must do without: an embedder brings its own, or wants none.
+const NOT_FOR_EMBEDDERS: [&str; 11] = [
+    "clap ",
+    "cranelift-codegen ",
+    "hyper ",
+    "indicatif ",
+    "isomer-registry ",
+    "isomer-terminal ",
+    "reqwest ",
+    "rustls ",
+    "tokio ",
+    "tracing-subscriber ",
+    "wasmtime-wasi ",
+];
+
+#[test]
+fn the_runtime_library_links_nothing_that_an_embedder_does_not_need() {
+    let links = |package: &str, name: &str| {
+        let tree = tree(&format!("tree --locked --package {package} --edges normal --prefix none"));
+        tree.lines().any(|line| line.starts_with(name))
+    };
+    for name in NOT_FOR_EMBEDDERS {
+        assert!(!links("isomer-runtime", name), "isomer-runtime links {name}");
+    }
+    for name in NOT_FOR_EMBEDDERS.into_iter().filter(|name| *name != "cranelift-codegen ") {
+        assert!(links("isomer-run", name), "the check above looks for the right name: {name}");
+    }
+    for name in ["clap ", "isomer-registry ", "isomer-terminal ", "reqwest ", "tokio ", "wasmtime-wasi "] {
+        assert!(!links("isomer-store", name), "isomer-store links {name}");
+    }
+}
+
 #[test]
 fn both_sides_have_the_same_wasmtime() {
     let features = |package: &str| {

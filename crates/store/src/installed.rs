@@ -6,14 +6,17 @@ use super::error::{StoreError, unless_damaged};
 use super::files::{entries, io_error, read};
 use super::pull::{RECORD, record_of};
 use super::{Store, artifact_name};
-use crate::protected::{self, Owners, ProtectedBytes};
-use crate::sealed::SealedBytes;
-use crate::verify::{Expected, VerifiedArtifact, Way, verify, verify_installed};
-use crate::{Chosen, FetchError, SealError, Trust, TrustedModule, trust};
-use isomer_contract::manifest::Blob;
+use crate::protected::{self, Opened, Owners, Weakness};
+use isomer_contract::manifest::{Blob, VariantConfig};
 use isomer_contract::{Digest, Variant};
 use isomer_layout::{Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, is_module_name, nearest_module};
+use isomer_runtime::{
+    Chosen, Expected, FetchError, MappedFile, SealError, SealedBytes, Trust, TrustedModule, VerifiedArtifact,
+    VerifyError, trust, verify,
+};
 use isomer_trust::Timestamp;
+use std::fmt;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -353,40 +356,85 @@ impl Installed {
     ///
     /// # Errors
     /// When it is gone, or not what was installed.
-    pub fn open(&self, chosen: &Chosen<'_>, on: Option<&Trust>) -> Result<VerifiedArtifact, FetchError> {
+    pub fn open(&self, chosen: &Chosen<'_>, on: Option<&Trust>) -> Result<OpenedArtifact, StoreError> {
+        let config = chosen.manifest(&self.layout)?.config;
         let owners = if on.is_some() { Owners::Root } else { Owners::AnyOther };
-        self.read(chosen, owners, false)
+        let mapped = self.open_file(&config, owners)?.map();
+        match mapped.map_err(|error| sealing(&config, SealError::Map(error)))? {
+            Ok(mapped) => Ok(OpenedArtifact { artifact: verify_mapped(mapped, &config)?, load_path: LoadPath::Mapped }),
+            Err(Opened { file, weaknesses, .. }) => {
+                Ok(OpenedArtifact { artifact: copy(file, &config)?, load_path: LoadPath::Copied(weaknesses) })
+            }
+        }
     }
 
     /// As [`Installed::open`], and every byte is hashed wherever it is.
     ///
     /// # Errors
     /// As [`Installed::open`].
-    pub fn check(&self, chosen: &Chosen<'_>) -> Result<VerifiedArtifact, FetchError> {
-        self.read(chosen, Owners::Root, true)
+    pub fn check(&self, chosen: &Chosen<'_>) -> Result<VerifiedArtifact, StoreError> {
+        let config = chosen.manifest(&self.layout)?.config;
+        copy(self.open_file(&config, Owners::Root)?.file, &config)
     }
 
-    fn read(&self, chosen: &Chosen<'_>, owners: Owners, copied: bool) -> Result<VerifiedArtifact, FetchError> {
-        let config = chosen.manifest(&self.layout)?.config;
-        let target = || config.target.clone();
+    fn open_file(&self, config: &VariantConfig, owners: Owners) -> Result<Opened, StoreError> {
         let name = artifact_name(config.artifact.digest);
-        let opened = protected::open(&self.store.dir, &["artifacts", &name], owners)
-            .map_err(|(path, source)| FetchError::Open { target: target(), path, source })?;
-        let sealing = |source| FetchError::Seal { target: target(), source };
-        let verifying = |source| FetchError::Verify { target: target(), source };
-        let opened = if copied {
-            opened
-        } else {
-            match ProtectedBytes::of(opened).map_err(|error| sealing(SealError::Map(error)))? {
-                Ok(bytes) => return verify_installed(bytes, &config).map_err(verifying),
-                Err(opened) => opened,
+        protected::open(&self.store.dir, &["artifacts", &name], owners).map_err(|(path, source)| StoreError::Open {
+            target: config.target.clone(),
+            path,
+            source,
+        })
+    }
+}
+
+/// Copies what is in `file`, and hashes it there.
+fn copy(file: File, config: &VariantConfig) -> Result<VerifiedArtifact, StoreError> {
+    let bytes = SealedBytes::copy(file, config.artifact.size_bytes).map_err(|error| sealing(config, error))?;
+    verify(bytes, Expected::Variant(config)).map_err(|error| verifying(config, error))
+}
+
+#[allow(unsafe_code)]
+fn verify_mapped(mapped: MappedFile, config: &VariantConfig) -> Result<VerifiedArtifact, StoreError> {
+    // SAFETY: the file has the name of this digest: it was hashed when it was written, and no weakness was found, so
+    // that nobody but those who are believed can have changed or replaced it since.
+    unsafe { VerifiedArtifact::assume_hashed(mapped, config) }.map_err(|error| verifying(config, error))
+}
+
+fn sealing(config: &VariantConfig, source: SealError) -> StoreError {
+    FetchError::Seal { target: config.target.clone(), source }.into()
+}
+
+fn verifying(config: &VariantConfig, source: VerifyError) -> StoreError {
+    FetchError::Verify { target: config.target.clone(), source }.into()
+}
+
+/// An installed artifact, and how it was read.
+#[derive(Debug)]
+pub struct OpenedArtifact {
+    /// The artifact.
+    pub artifact: VerifiedArtifact,
+    /// How it was read.
+    pub load_path: LoadPath,
+}
+
+/// How an installed artifact came to be in memory that cannot change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadPath {
+    /// Mapped where it is installed: it was hashed then, and nobody can have changed it since.
+    Mapped,
+    /// Copied into sealed memory and hashed there: somebody could change it. Every reason.
+    Copied(Vec<Weakness>),
+}
+
+/// Follows "the artifact is".
+impl fmt::Display for LoadPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadPath::Mapped => f.write_str("mapped from the store, where nobody can change it since it was hashed"),
+            LoadPath::Copied(weaknesses) => {
+                write!(f, "copied into sealed memory and hashed there, because it could be changed in the store:")?;
+                weaknesses.iter().try_for_each(|weakness| write!(f, "\n  {weakness}"))
             }
-        };
-        let bytes = SealedBytes::copy(opened.file, config.artifact.size_bytes).map_err(sealing)?;
-        let mut artifact = verify(bytes, Expected::Variant(&config)).map_err(verifying)?;
-        if !copied {
-            artifact.way = Way::CopiedFor(opened.weaknesses);
         }
-        Ok(artifact)
     }
 }

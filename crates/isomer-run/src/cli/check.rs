@@ -3,7 +3,7 @@
 use super::select::Reason;
 use super::{input, store};
 use isomer_contract::{Hinted, Host, Requirements, check};
-use isomer_run::Trust;
+use isomer_runtime::Trust;
 use isomer_terminal::Failure;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let requirements = match arguments.store.module(arguments.artifact.as_os_str()) {
         Some(name) => installed(arguments, name, &host)?,
         None => {
-            let bytes = input::read(&arguments.artifact, isomer_run::ARTIFACT_SIZE_BYTES_MAX)?;
+            let bytes = input::read(&arguments.artifact, isomer_runtime::ARTIFACT_SIZE_BYTES_MAX)?;
             Requirements::of_artifact(&bytes)
                 .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?
         }

@@ -2,7 +2,8 @@
 
 use super::{select, signers};
 use isomer_contract::{Hinted, Mismatch};
-use isomer_run::{DEFAULT_STORE, Installed, SelectError, Store, StoreError};
+use isomer_runtime::SelectError;
+use isomer_store::{DEFAULT_STORE, Installed, Store, StoreError};
 use isomer_terminal::Failure;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -7,8 +7,9 @@ use super::store;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use isomer_contract::Hinted;
-use isomer_run::guest::{self, Call, Directory, Guest, Outcome};
-use isomer_run::{Expected, Installed, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_guest::{Call, Directory, Guest, GuestError, Outcome};
+use isomer_runtime::{Expected, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_store::{Installed, LoadPath, OpenedArtifact};
 use isomer_terminal::Failure;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
@@ -82,14 +83,14 @@ fn variable(text: &str) -> Result<String, String> {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let (name, artifact, words) = artifact(&arguments)?;
+    let Program { name, artifact, load_path, words } = program(&arguments)?;
     if arguments.explain {
-        explain(&name, &artifact);
+        explain(&name, &artifact, load_path.as_ref());
     }
     let words = words.iter().chain(&arguments.arguments).map(text).collect::<Result<Vec<_>, _>>()?;
-    let loaded = isomer_run::load(artifact).map_err(|error| load_failure(&name, &error))?;
+    let loaded = isomer_runtime::load(artifact).map_err(|error| load_failure(&name, &error))?;
     let guest = guest(&arguments, &name, words)?;
-    finish(&name, guest::run(&loaded, &guest), &loaded)
+    finish(&name, isomer_guest::run(&loaded, &guest), &loaded)
 }
 
 /// Refuses an operand that nothing can be run from, before anything is said of what stands behind it.
@@ -130,26 +131,37 @@ pub(crate) fn check_order(typed: &ArgMatches, arguments: &Arguments) -> Result<(
     Err(failure.hint("options go before the guest's arguments; what is for the guest goes behind `--`".to_owned()))
 }
 
-/// The guest's name, its verified artifact, and the operands that are its arguments.
-fn artifact(arguments: &Arguments) -> Result<(String, VerifiedArtifact, &[OsString]), Failure> {
-    let (path, rest) = arguments.operands.split_first().ok_or_else(|| Failure::new("nothing to run"))?;
+/// What is run.
+struct Program<'a> {
+    /// The guest's name.
+    name: String,
+    artifact: VerifiedArtifact,
+    /// How it was read, where it is installed.
+    load_path: Option<LoadPath>,
+    /// The operands that are the guest's arguments.
+    words: &'a [OsString],
+}
+
+fn program(arguments: &Arguments) -> Result<Program<'_>, Failure> {
+    let (path, words) = arguments.operands.split_first().ok_or_else(|| Failure::new("nothing to run"))?;
     if let Some(name) = arguments.store.module(path) {
         let installed = arguments.store.find(name)?;
-        return Ok((installed.module().name.clone(), of_store(arguments, &installed)?, rest));
+        let OpenedArtifact { artifact, load_path } = of_store(arguments, &installed)?;
+        return Ok(Program { name: installed.module().name.clone(), artifact, load_path: Some(load_path), words });
     }
     let path = Path::new(path);
     if path.is_dir() {
-        let Some((module, rest)) = rest.split_first() else { return Err(select::which_module(path, "run")) };
-        let module = text(module)?;
-        Ok((module.clone(), of_release(arguments, path, &module)?, rest))
+        let Some((module, words)) = words.split_first() else { return Err(select::which_module(path, "run")) };
+        let name = text(module)?;
+        Ok(Program { artifact: of_release(arguments, path, &name)?, name, load_path: None, words })
     } else {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
-        Ok((text(&name)?, of_file(arguments, path)?, rest))
+        let name = text(&path.file_name().unwrap_or(path.as_os_str()).to_owned())?;
+        Ok(Program { name, artifact: of_file(arguments, path)?, load_path: None, words })
     }
 }
 
 /// A variant of an installed module: on the word on which it was installed, unless an option says on whose.
-fn of_store(arguments: &Arguments, installed: &Installed) -> Result<VerifiedArtifact, Failure> {
+fn of_store(arguments: &Arguments, installed: &Installed) -> Result<OpenedArtifact, Failure> {
     let trust = arguments.word.read()?;
     let trusted = installed.trust(trust.as_ref()).map_err(|error| store::failure(error, None, "on this machine"))?;
     let chosen = trusted
@@ -166,7 +178,8 @@ fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<Ver
         signers::untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
     })?;
     let from = release.display().to_string();
-    let trusted = isomer_run::trust(&layout, module, &trust).map_err(|error| signers::failure(Some(&from), error))?;
+    let trusted =
+        isomer_runtime::trust(&layout, module, &trust).map_err(|error| signers::failure(Some(&from), error))?;
     let host = input::this_machine()?;
     let chosen = trusted
         .choose(&host, arguments.require.as_deref())
@@ -185,21 +198,22 @@ fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failu
         return Err(failure.hint("signatures are of releases; a single file is trusted by `--digest`".to_owned()));
     }
     let because = |error: &dyn std::error::Error| Failure::because(format!("cannot run `{}`", file.display()), error);
-    let bytes = SealedBytes::copy(input::open(file)?, isomer_run::ARTIFACT_SIZE_BYTES_MAX)
+    let bytes = SealedBytes::copy(input::open(file)?, isomer_runtime::ARTIFACT_SIZE_BYTES_MAX)
         .map_err(|error| because(&error).hint(error.hint()))?;
     let expected = match arguments.word.read()? {
         Some(Trust::Digest(digest)) => Expected::Digest(digest),
         Some(_) => Expected::AnyArtifact,
         None => return Err(signers::untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest())),
     };
-    isomer_run::verify(bytes, expected).map_err(|error: VerifyError| because(&error).hint(error.hint()))
+    isomer_runtime::verify(bytes, expected).map_err(|error: VerifyError| because(&error).hint(error.hint()))
 }
 
-fn explain(name: &str, artifact: &VerifiedArtifact) {
+fn explain(name: &str, artifact: &VerifiedArtifact, load_path: Option<&LoadPath>) {
     let form = artifact.target().map(|target| format!(" as {target}")).unwrap_or_default();
     let engine = &artifact.requirements().engine;
+    let how = load_path.map_or_else(|| "copied into sealed memory and hashed there".to_owned(), LoadPath::to_string);
     // Nobody is left to be told when standard error is closed.
-    let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {}", artifact.way());
+    let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {how}");
 }
 
 fn load_failure(name: &str, error: &LoadError) -> Failure {
@@ -232,7 +246,7 @@ fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest,
     })
 }
 
-fn finish(name: &str, ended: Result<Outcome, guest::GuestError>, loaded: &Loaded) -> Result<ExitCode, Failure> {
+fn finish(name: &str, ended: Result<Outcome, GuestError>, loaded: &Loaded) -> Result<ExitCode, Failure> {
     match ended {
         Ok(Outcome::Returned(results)) => {
             isomer_terminal::print(&results.iter().map(|line| format!("{line}\n")).collect::<String>())?;
@@ -245,7 +259,7 @@ fn finish(name: &str, ended: Result<Outcome, guest::GuestError>, loaded: &Loaded
             trap(&format!("`{name}`{form} trapped"), &error).print();
             Ok(ExitCode::from(EXIT_TRAP))
         }
-        Err(guest::GuestError::Failed(error)) => {
+        Err(GuestError::Failed(error)) => {
             Err(Failure::because(format!("`{name}` did not run to its end"), error.as_ref()))
         }
         Err(error) => Err(Failure::because(format!("cannot run `{name}`"), &error).hint(error.hint())),

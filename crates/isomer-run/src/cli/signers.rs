@@ -2,7 +2,7 @@
 //! does not suffice.
 
 use isomer_contract::{Digest, Hinted};
-use isomer_run::{Signers, Trust, TrustError};
+use isomer_runtime::{Signers, Trust, TrustError};
 use isomer_terminal::Failure;
 use isomer_trust::{Policy, TrustedKey, read_policy, read_public};
 use std::path::PathBuf;

@@ -23,6 +23,7 @@
 mod documents;
 mod error;
 mod files;
+mod protected;
 
 mod pull;
 mod transfer;
@@ -34,13 +35,13 @@ mod installed;
 pub use collect::{Collection, Garbage, GarbageKind};
 pub use documents::{Record, STORE_SCHEMA, Word};
 pub use error::StoreError;
-pub(crate) use error::is_damage;
-pub use installed::{Damaged, Installed};
+pub use installed::{Damaged, Installed, LoadPath, OpenedArtifact};
+pub use protected::Weakness;
 pub use pull::{Pulled, Wanted};
 pub use transfer::Progress;
 
-use crate::protected::{self, Weakness};
 use documents::{Counters, StoreDocument};
+use error::is_damage;
 use files::{entries, io_error, json, make_dir, read, remove, rename, sync_dir, write_new};
 use isomer_contract::Digest;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};

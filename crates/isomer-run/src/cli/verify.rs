@@ -3,7 +3,8 @@
 use super::{signers, store};
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::Layout;
-use isomer_run::{FetchError, StoreError, Trust, TrustError, TrustedModule};
+use isomer_runtime::{Trust, TrustError, TrustedModule};
+use isomer_store::StoreError;
 use isomer_terminal::Failure;
 use isomer_trust::{Release, Trusted};
 use serde::Serialize;
@@ -104,9 +105,9 @@ impl Problem {
     }
 
     /// With its cause, where the error does not say it itself.
-    fn of_fetch(error: &FetchError) -> Problem {
+    fn of_fetch<E: std::error::Error + Hinted>(error: &E) -> Problem {
         let mut problem = Problem::of(error);
-        if let Some(cause) = std::error::Error::source(error).map(ToString::to_string)
+        if let Some(cause) = error.source().map(ToString::to_string)
             && !problem.message.contains(&cause)
         {
             problem.message += &format!(": {cause}");
@@ -187,7 +188,7 @@ fn verify(layout: &Layout, name: &str, trust: &Trust) -> Result<ModuleReport, Fa
         let fetched = trusted.variants().map(|variant| variant.fetch(layout).map(drop));
         damages(trusted, fetched.chain([trusted.wasm(layout).map(drop)]))
     };
-    Ok(module_report(reference, digest, isomer_run::trust(layout, module, trust), damages))
+    Ok(module_report(reference, digest, isomer_runtime::trust(layout, module, trust), damages))
 }
 
 fn module_report(
@@ -219,7 +220,10 @@ fn module_report(
 }
 
 /// What of the module is excluded, or not what was signed.
-fn damages(trusted: &TrustedModule, fetched: impl Iterator<Item = Result<(), FetchError>>) -> Vec<Problem> {
+fn damages<E: std::error::Error + Hinted>(
+    trusted: &TrustedModule,
+    fetched: impl Iterator<Item = Result<(), E>>,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
     for excluded in trusted.excluded() {
         problems.extend(excluded.refusals.iter().map(|refusal| Problem::about(&excluded.variant.target, refusal)));

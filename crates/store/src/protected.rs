@@ -19,12 +19,11 @@
 //!
 //! fs-verity, where a kernel has it, would go here: a file whose measured digest is its name's needs no protection.
 
-use crate::map::Map;
+use isomer_runtime::MappedFile;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, Stat, StatVfsMountFlags, fstat, fstatfs, fstatvfs, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
-use rustix::mm::MapFlags;
 use rustix::process::geteuid;
 use std::ffi::OsStr;
 use std::fmt;
@@ -36,7 +35,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// Whose files are believed not to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owners {
+pub(crate) enum Owners {
     /// Root's alone.
     Root,
     /// Root's, and those of any other user but the one who runs this.
@@ -123,30 +122,15 @@ pub(crate) struct Opened {
     pub(crate) weaknesses: Vec<Weakness>,
 }
 
-/// A file that is mapped where it lies.
-#[derive(Debug)]
-pub(crate) struct ProtectedBytes {
-    file: File,
-    map: Map,
-}
-
-impl ProtectedBytes {
-    /// Maps `opened`, in which no weakness was found; it is given back where one was.
-    pub(crate) fn of(opened: Opened) -> Result<Result<ProtectedBytes, Opened>, io::Error> {
-        if !opened.weaknesses.is_empty() {
-            return Ok(Err(opened));
+impl Opened {
+    /// Maps it where it lies, if no weakness was found; else it is given back.
+    #[allow(unsafe_code)]
+    pub(crate) fn map(self) -> io::Result<Result<MappedFile, Opened>> {
+        if !self.weaknesses.is_empty() {
+            return Ok(Err(self));
         }
-        // No page is read before somebody looks at it.
-        let map = Map::of(&opened.file, opened.size_bytes, MapFlags::empty())?;
-        Ok(Ok(ProtectedBytes { file: opened.file, map }))
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.map.bytes()
-    }
-
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+        // SAFETY: no weakness was found: nobody but those who are believed can write the file.
+        Ok(Ok(unsafe { MappedFile::new(self.file, self.size_bytes) }?))
     }
 }
 

@@ -10,9 +10,9 @@ mod module;
 
 pub use invoke::Call;
 
-use crate::{Code, Loaded};
 use isomer_contract::settings::Value;
 use isomer_contract::{Hinted, Requirements};
+use isomer_runtime::{Code, Loaded};
 use std::path::PathBuf;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::p1::WasiP1Ctx;

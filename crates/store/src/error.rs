@@ -2,10 +2,10 @@
 
 use super::documents::STORE_SCHEMA;
 use crate::protected::Weakness;
-use crate::{FetchError, SelectError, TrustError, VerifyError};
 use isomer_contract::manifest::ManifestError;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{LayoutError, SourceError};
+use isomer_runtime::{FetchError, SelectError, TrustError, VerifyError};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
@@ -188,6 +188,16 @@ pub enum StoreError {
     /// Its bytes are not to be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// An installed artifact can't be opened.
+    #[error("cannot open `{}`, the variant for {target}", .path.display())]
+    Open {
+        /// The variant's target.
+        target: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The operating system refused.
     #[error("cannot {action} `{}`", .path.display())]
     Io {
@@ -314,6 +324,12 @@ impl Hinted for StoreError {
             StoreError::Trust(error) => return error.hint(),
             StoreError::Fetch(error) => return error.hint(),
             StoreError::Select(_) => return None,
+            StoreError::Open { source, .. } if is_damage(source) => "pull it again".to_owned(),
+            StoreError::Open { source, path, .. } if source.kind() == ErrorKind::PermissionDenied => format!(
+                "whoever runs it must be able to read `{}`, and to enter all directories above",
+                path.display()
+            ),
+            StoreError::Open { .. } => return None,
             StoreError::Io { source, .. } => match source.kind() {
                 ErrorKind::StorageFull => "the disk is full; what is installed is as it was".to_owned(),
                 ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {

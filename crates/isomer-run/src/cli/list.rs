@@ -2,7 +2,7 @@
 
 use super::store;
 use isomer_contract::Digest;
-use isomer_run::{Installed, Record, StoreError};
+use isomer_store::{Installed, Record, StoreError};
 use isomer_terminal::{Failure, aligned, bytes};
 use serde::Serialize;
 use std::process::ExitCode;

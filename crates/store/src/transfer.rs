@@ -4,13 +4,11 @@
 use super::error::StoreError;
 use super::files::{io_error, is_same, make_dir};
 use super::{Staging, Store, artifact_name, remove};
-use crate::map::Map;
 use crate::protected::{self, Owners};
-use crate::verify::verify_requirements;
 use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
 use isomer_layout::{ArtifactReader, LayoutError, Manifest, Source};
-use rustix::mm::MapFlags;
+use isomer_runtime::{MappedFile, verify_requirements};
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -125,9 +123,8 @@ impl Store {
         if found != expected {
             return Err(StoreError::OtherArtifact { target: config.target.clone(), found, expected });
         }
-        let map =
-            Map::of(&file, written_bytes, MapFlags::empty()).map_err(|error| io_error("map", path)(error.into()))?;
-        verify_requirements(map.bytes(), config)
+        let mapped = file.try_clone().and_then(|file| map(file, written_bytes)).map_err(io_error("map", path))?;
+        verify_requirements(mapped.bytes(), config)
             .map_err(|source| StoreError::Verify { target: config.target.clone(), source })?;
         file.set_permissions(Permissions::from_mode(0o444))
             .and_then(|()| file.sync_all())
@@ -150,6 +147,12 @@ impl Store {
         let stat = rustix::fs::statvfs(&self.dir).map_err(|error| io_error("read", &self.dir)(error.into()))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+}
+
+#[allow(unsafe_code)]
+fn map(file: File, size_bytes: u64) -> io::Result<MappedFile> {
+    // SAFETY: this process made the file a moment ago with mode 0600 and writes nothing more to it.
+    unsafe { MappedFile::new(file, size_bytes) }
 }
 
 /// Whether the disk was full, as any of the error's sources says.

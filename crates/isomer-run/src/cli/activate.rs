@@ -3,7 +3,7 @@
 use super::store;
 use isomer_contract::Digest;
 use isomer_layout::Module;
-use isomer_run::Installed;
+use isomer_store::Installed;
 use isomer_terminal::Failure;
 use serde::Serialize;
 use std::process::ExitCode;

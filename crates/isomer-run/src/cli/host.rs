@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let host = isomer_run::host::described()
+    let host = isomer_runtime::host::described()
         .map_err(|error| Failure::because("cannot tell what this machine can run", &error))?;
     if arguments.json {
         isomer_terminal::print_json(&host)?;

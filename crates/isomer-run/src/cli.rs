@@ -4,7 +4,6 @@
 //! `wasmtime run` does.
 
 mod input;
-mod log;
 mod signers;
 mod source;
 mod store;
@@ -20,6 +19,7 @@ mod gc;
 mod list;
 mod pull;
 
+use crate::log;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use isomer_contract::ENGINE_VERSION;

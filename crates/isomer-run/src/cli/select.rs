@@ -5,7 +5,7 @@ use super::signers;
 use super::store;
 use isomer_contract::{Digest, Hinted, Mismatch, Rejected, Selection, Variant, select};
 use isomer_layout::{Layout, Module};
-use isomer_run::{Excluded, SelectError, Trust, TrustedModule, WhyNot};
+use isomer_runtime::{Excluded, SelectError, Trust, TrustedModule, WhyNot};
 use isomer_terminal::Failure;
 use serde::Serialize;
 use std::fmt::Write;
@@ -82,7 +82,7 @@ fn trusted(arguments: &Arguments) -> Result<TrustedModule, Failure> {
         return installed.trust(Some(&trust)).map_err(|error| store::failure(error, None, "on this machine"));
     };
     let (layout, module) = open(release, module)?;
-    isomer_run::trust(&layout, module, &trust)
+    isomer_runtime::trust(&layout, module, &trust)
         .map_err(|error| signers::failure(Some(&release.display().to_string()), error))
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn host(file: Option<&Path>) -> Result<Host, Failure> {
 }
 
 pub(crate) fn this_machine() -> Result<Host, Failure> {
-    isomer_run::host::here().map_err(|error| Failure::because("cannot tell what this machine can run", &error))
+    isomer_runtime::host::here().map_err(|error| Failure::because("cannot tell what this machine can run", &error))
 }
 
 /// The words for a host in a sentence.

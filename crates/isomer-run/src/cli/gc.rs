@@ -2,7 +2,7 @@
 
 use super::store;
 use isomer_contract::Digest;
-use isomer_run::{Collection, Garbage, GarbageKind};
+use isomer_store::{Collection, Garbage, GarbageKind};
 use isomer_terminal::{Failure, bytes};
 use serde::Serialize;
 use std::path::Path;

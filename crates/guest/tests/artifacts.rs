@@ -1,0 +1,78 @@
+//! Guests in artifacts for Pulley, which any little-endian machine runs (`crates/run/tests/artifacts/make.sh`).
+#![cfg(target_endian = "little")]
+
+use isomer_contract::Digest;
+use isomer_guest::{Call, Guest, GuestError, Outcome};
+use isomer_runtime::{Code, Expected, Loaded, SealedBytes, load, verify};
+use std::path::Path;
+
+fn artifact(name: &str) -> Vec<u8> {
+    let artifacts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../run/tests/artifacts");
+    let path = artifacts.join(format!("{name}.cwasm.zst"));
+    let compressed = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    zstd::decode_all(&compressed[..]).expect("a zstd frame")
+}
+
+fn loaded(name: &str) -> Loaded {
+    let bytes = artifact(name);
+    let sealed = SealedBytes::copy(&bytes[..], u64::MAX).expect("memfds work where tests run");
+    load(verify(sealed, Expected::Digest(Digest::of(&bytes))).expect("the right digest")).expect("it runs here")
+}
+
+fn call(loaded: &Loaded, text: &str, words: &[&str]) -> Result<Outcome, GuestError> {
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    isomer_guest::run(loaded, &Guest { invoke: Some(Call::new(text.to_owned(), words)), ..Guest::default() })
+}
+
+fn returned(outcome: Result<Outcome, GuestError>) -> Vec<String> {
+    match outcome {
+        Ok(Outcome::Returned(results)) => results,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_reactor_is_initialized_before_it_is_called() {
+    let loaded = loaded("pulley64");
+    assert!(matches!(loaded.code, Code::Module(_)));
+    assert_eq!(returned(call(&loaded, "add", &["1", "2"])), ["103"]);
+    assert_eq!(returned(call(&loaded, "add(1, -2)", &[])), ["99"]);
+    assert_eq!(returned(call(&loaded, "_initialize", &[])), [""; 0]);
+}
+
+#[test]
+fn exits_and_traps_are_outcomes() {
+    let loaded = loaded("pulley64");
+    assert!(matches!(call(&loaded, "exit", &["42"]), Ok(Outcome::Exited(42))));
+    // WASI reserves the codes from 126 on.
+    assert!(matches!(call(&loaded, "exit", &["126"]), Err(GuestError::Failed(_))));
+    match call(&loaded, "trap", &[]) {
+        Ok(Outcome::Trapped(error)) => assert_eq!(error.downcast_ref(), Some(&wasmtime::Trap::MemoryOutOfBounds)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn wrong_calls_name_what_is_there() {
+    let loaded = loaded("pulley64");
+    let message = |text: &str, words: &[&str]| call(&loaded, text, words).expect_err("a wrong call").to_string();
+    assert_eq!(message("ad", &[]), "it exports no function `ad`; it exports _initialize, add, exit, trap");
+    assert_eq!(message("add", &["1"]), "cannot call `add`: it takes (i32, i32), 2 arguments; not 1");
+    assert_eq!(message("add", &["1", "one"]), "cannot call `add`: `one` is no value of type i32");
+    let command = isomer_guest::run(&loaded, &Guest::default()).expect_err("no `_start`").to_string();
+    assert_eq!(command, "it is a library: it exports no function `_start`; it exports add, exit, trap");
+}
+
+#[test]
+fn components_are_called_in_wave_or_in_words() {
+    let loaded = loaded("component-pulley64");
+    assert_eq!(returned(call(&loaded, "add(1, 2)", &[])), ["3"]);
+    assert_eq!(returned(call(&loaded, "add", &["1", "2"])), ["3"]);
+    for name in ["echo", "test:fixture/api@1.2.3#echo", "test:fixture/api/echo@1.2.3"] {
+        assert_eq!(returned(call(&loaded, name, &["a b"])), ["\"a b\""]);
+        assert_eq!(returned(call(&loaded, &format!("{name}(\"a b\")"), &[])), ["\"a b\""]);
+    }
+    assert!(matches!(call(&loaded, "add(1", &[]), Err(GuestError::Arguments { .. })));
+    assert!(matches!(call(&loaded, "add", &["-1", "2"]), Err(GuestError::Arguments { .. })));
+    assert!(matches!(call(&loaded, "none", &[]), Err(GuestError::NoSuchExport { .. })));
+}
