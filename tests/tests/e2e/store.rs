@@ -27,6 +27,7 @@ fn settings() -> insta::internals::SettingsBindDropGuard {
     settings.add_filter(r"\b[0-9a-f]{64}\b", "[HEX]");
     settings.add_filter(r"store/tmp/\.tmp\w+", "store/tmp/[TEMPORARY]");
     settings.add_filter(r"it is \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "it is [NOW]");
+    settings.add_filter(r"hashed it at [\dTZ:.-]+", "hashed it at [TIME]");
     settings.add_filter(r"(x86-64-v1|aarch64|riscv64gc|z14)\b", "[NATIVE]");
     settings.add_filter(r"\b\d{5,} bytes", "[N] bytes");
     settings.add_filter(r"\b\d{5,}\b  ", "[N]  ");

@@ -276,24 +276,30 @@ fn a_store_in_a_user_namespace_is_hashed() {
     let test = "a_store_in_a_user_namespace_is_hashed";
     let Some([attacker]) = User::several() else { return skip(test, "it takes root, and setpriv") };
     let farm = Farm::with_store();
-    let program = farm.path().join("isomer-run");
-    fs::copy(isomer_run_path(), &program).unwrap();
     fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let theirs = attacker.directory(farm.path().join("theirs"), 0o755);
-    assert!(sh("cp -r store theirs/store", farm.path()));
-    attacker.give(&theirs);
-    // Who is root there is not root here.
+    // A system of the attacker's own, down to its root directory, as a container without root has one.
+    let system = attacker.directory(farm.path().join("system"), 0o755);
+    let copies = "mkdir system/bin && cp \"$0\" system/bin/isomer-run && cp -r store one.pub system/ && \
+                  for lib in $(ldd \"$0\" | grep -o '/[^ ]*'); do mkdir -p system$(dirname $lib) && cp -L $lib system$lib; done";
+    let copied = Command::new("sh").args(["-c", copies]).arg(isomer_run_path()).current_dir(farm.path()).status();
+    assert!(copied.is_ok_and(|copied| copied.success()));
+    attacker.give(&system);
+    // The attacker is root there, and the owner of every file.
     let inside = |line: &str| {
-        let unshared = attacker.program("unshare").args(["--user", "--map-root-user"]).arg(&program);
-        unshared.line(line).args(["--store", "theirs/store"]).dir(farm.path()).stdin("abc").run()
+        let unshared = attacker.program("unshare").args(["--user", "--map-root-user", "chroot"]).arg(&system);
+        unshared.args(["/bin/isomer-run"]).line(line).args(["--store", "/store"]).stdin("abc").run()
     };
-    if !has_program("unshare") || inside("list").code() != 0 {
-        return skip(test, "users make no namespaces here");
+    let listed = inside("list");
+    if !has_program("unshare") || listed.code() != 0 {
+        return skip(test, &format!("users make no namespaces here: {listed}"));
     }
-    let said = inside("run --explain sha256 --key one.pub");
-    assert!(said.stderr().contains(HASHED) && said.stdout().starts_with(ABC), "{said}");
-    tampered(&theirs.join("store"));
-    for option in options(&farm) {
+    for option in ["", "--key one.pub"] {
+        let said = inside(&format!("run --explain sha256 {option}"));
+        assert!(said.stderr().contains(HASHED) && said.stdout().starts_with(ABC), "{said}");
+        assert!(said.stderr().contains("says whether root is the system's root"), "{said}");
+    }
+    tampered(&system.join("store"));
+    for option in ["", "--key one.pub"] {
         refused(&inside(&format!("run sha256 {option}")));
     }
 }
@@ -320,12 +326,12 @@ fn damage_of_the_same_size_is_found() {
     farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
     tamper(&artifact_from(&farm, "old"));
     let said = farm.runs("run --explain sha256").stderr();
-    assert!(!said.contains(MAPPED) || said.contains("`isomer-run verify"), "{said}");
+    assert!(!said.contains(MAPPED) || said.contains("`isomer-run list --check`"), "{said}");
     let listed = farm.call("list").ok();
     assert!(!listed.stdout().contains("damaged"), "{listed}");
-    let listed = farm.call("list --check").ok();
-    assert!(listed.stdout().contains("damaged") && listed.stderr().contains("has the digest"), "{listed}");
-    let rows = farm.call("list --check --json").ok().json();
+    let listed = farm.call("list --check").fails();
+    assert!(listed.stdout().contains("damaged") && listed.stderr().contains("was altered"), "{listed}");
+    let rows = farm.call("list --check --json").fails().json();
     let damaged = |row: &&serde_json::Value| row["damaged"].is_string();
     assert_eq!(rows.as_array().unwrap().iter().filter(damaged).count(), 1, "{rows}");
     // Who does not ask for it has nothing hashed.
