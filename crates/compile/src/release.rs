@@ -140,9 +140,9 @@ impl Release {
         let mut modules = Vec::new();
         for section in &manifest.modules {
             let mut input = Input::read(&base.join(&section.path))?;
-            input.name = section.name();
+            input.name = section.name.to_string();
             let profiles = section.targets.as_deref().map_or_else(|| Ok(all.clone()), resolve)?;
-            modules.push(Module { name: section.name(), input, profiles });
+            modules.push(Module { name: section.name.to_string(), input, profiles });
         }
         Ok(Release { manifest, modules })
     }
@@ -218,7 +218,7 @@ impl Release {
         if failed || verified.as_ref().is_some_and(|verified| !verified.wrong.is_empty()) {
             return Ok(ReleaseReport { cells, summary: None, verified });
         }
-        let modules = sink.modules(&matrix, &self.manifest.release.version)?;
+        let modules = sink.modules(&matrix, &self.manifest)?;
         let summary = writer.finish(&Identity { part, ..identity }, modules)?;
         Ok(ReleaseReport { cells, summary: Some(summary), verified })
     }

@@ -4,6 +4,7 @@
 use crate::build::{FetchError, NewArtifact, Sink, StoreError};
 use crate::cache::{Cache, Entry};
 use crate::matrix::{Cell, Finished, Location, Matrix, Origin, State, Stored};
+use crate::release_manifest::ReleaseManifest;
 use crate::{Module, VERSION, passes};
 use isomer_contract::ENGINE_VERSION;
 use isomer_contract::manifest::{SCHEMA, Served, VariantConfig};
@@ -57,15 +58,19 @@ impl LayoutSink<'_> {
     }
 
     /// The modules with the variants that are shipped.
-    pub(super) fn modules(&self, matrix: &Matrix<'_>, version: &str) -> Result<Vec<ReleasedModule>, WriteError> {
+    pub(super) fn modules(
+        &self,
+        matrix: &Matrix<'_>,
+        manifest: &ReleaseManifest,
+    ) -> Result<Vec<ReleasedModule>, WriteError> {
         let representatives = matrix.representatives();
         let module = |(index, module): (usize, &Module)| {
             let shipped = (0..matrix.cells.len())
                 .filter(|cell| matrix.cells[*cell].module == index && representatives[*cell] == Some(*cell));
             let variants = shipped.map(|cell| variant(matrix, cell, &representatives)).collect();
             Ok(ReleasedModule {
-                name: module.name.clone(),
-                version: version.to_owned(),
+                name: manifest.modules[index].name.clone(),
+                version: manifest.release.version.clone(),
                 wasm: self.writer.add_wasm(&module.input.wasm)?,
                 variants,
             })

@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let requirements = match arguments.store.module(arguments.artifact.as_os_str()) {
         Some(name) => installed(arguments, name, &host)?,
         None => {
-            let bytes = input::read(&arguments.artifact, isomer_runtime::ARTIFACT_SIZE_BYTES_MAX)?;
+            let bytes = input::read(&arguments.artifact, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)?;
             Requirements::of_artifact(&bytes)
                 .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?
         }
