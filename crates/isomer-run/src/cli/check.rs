@@ -81,5 +81,5 @@ fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<Requireme
         Ok(chosen) => chosen,
         Err(error) => trusted.variants().next().ok_or_else(|| store::not_chosen(&error, &on, &installed))?,
     };
-    Ok(installed.check(&chosen)?.requirements().clone())
+    Ok(installed.verify(&chosen)?.requirements().clone())
 }
