@@ -10,6 +10,7 @@ use std::fmt;
 /// Why a job runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[non_exhaustive]
 pub enum Why {
     /// No earlier release exists.
     NothingEarlier,

@@ -168,7 +168,6 @@ enum Lost {
 impl Worker {
     fn start(program: &WorkerProgram) -> io::Result<Worker> {
         let mut command = program.command();
-        command.arg0("isomer");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C goes to the pool, which stops its workers itself.
         command.process_group(0);

@@ -69,6 +69,14 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// Its artifact in the sink, if it has one of its own.
+    pub fn stored(&self) -> Option<Stored> {
+        match self.location {
+            Location::Sink(stored) => Some(stored),
+            Location::Cache(_) | Location::Nowhere => None,
+        }
+    }
+
     /// How long its job took, when it ran for this cell in this build.
     pub fn took(&self) -> Option<Duration> {
         match self.origin {

@@ -5,7 +5,7 @@ use crate::cell_failures::CellFailures;
 use crate::wording::{self, Remedy as _};
 use isomer_compile::executor::JobFailure;
 use isomer_compile::input::InputError;
-use isomer_compile::matrix::{CellReport, Finished, Location, Module, Origin, State};
+use isomer_compile::matrix::{CellReport, Module, Origin, State};
 use isomer_compile::{Input, compile_to_files, targets};
 use isomer_contract::{Hinted, Profile};
 use isomer_layout::check_writable;
@@ -162,7 +162,8 @@ fn rows(cells: &[Cell<'_>], reports: &[CellReport]) -> Vec<Vec<String>> {
                     Origin::SameJob(other) => format!("= {}", reports[other].target),
                     Origin::CacheHit | Origin::Kept | Origin::Predicted { .. } => "cached".to_owned(),
                 };
-                row.extend([bytes(size_bytes(finished)), time, cell.output.display().to_string()]);
+                let size = finished.stored().map(|stored| bytes(stored.artifact.size_bytes)).unwrap_or_default();
+                row.extend([size, time, cell.output.display().to_string()]);
             }
             State::NotExpressible(reason) => row.push(format!("not expressible: uses {}", reason.uses)),
             State::Refused(_) => row.push("refused".to_owned()),
@@ -178,14 +179,6 @@ fn rows(cells: &[Cell<'_>], reports: &[CellReport]) -> Vec<Vec<String>> {
 
 /// No build ends with such a cell.
 const UNFINISHED: &str = "unfinished";
-
-fn size_bytes(Finished { location, .. }: &Finished) -> u64 {
-    match location {
-        Location::Sink(stored) => stored.artifact.size_bytes,
-        Location::Cache(entry) => entry.artifact.size_bytes,
-        Location::Nowhere => 0,
-    }
-}
 
 fn json_of(cell: &Cell<'_>, report: &CellReport, reports: &[CellReport]) -> serde_json::Value {
     let mut json = json!({
@@ -208,10 +201,8 @@ fn json_of(cell: &Cell<'_>, report: &CellReport, reports: &[CellReport]) -> serd
         State::Finished(finished) => {
             json["status"] = json!("compiled");
             json["output"] = json!(cell.output.display().to_string());
-            json["size-bytes"] = json!(size_bytes(finished));
-            if let Location::Sink(stored) = finished.location {
-                json["digest"] = json!(stored.artifact.digest);
-            }
+            json["size-bytes"] = json!(finished.stored().map(|stored| stored.artifact.size_bytes));
+            json["digest"] = json!(finished.stored().map(|stored| stored.artifact.digest));
             match finished.origin {
                 Origin::Compiled(took) => {
                     json["milliseconds"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));

@@ -8,7 +8,7 @@ use crate::cell_failures::CellFailures;
 use crate::warning::warn;
 use crate::wording::{self, Remedy as _};
 use isomer_compile::executor::JobFailure;
-use isomer_compile::matrix::{CellReport, Finished, Location, Origin, State};
+use isomer_compile::matrix::{CellReport, Finished, Origin, State, Stored};
 use isomer_compile::release::{Options, ReleaseReport, Shard, Verified};
 use isomer_compile::release_manifest::DEFAULT_NAME;
 use isomer_compile::signing::Signed;
@@ -136,11 +136,14 @@ fn row(cell: &CellReport) -> Vec<String> {
                 (_, Some(took)) => format!("{:.2} s", took.as_secs_f64()),
                 (_, None) => "kept".to_owned(),
             };
-            match (&cell.represented_by, finished.location) {
-                (None, Location::Sink(stored)) => {
-                    row.extend([bytes(stored.artifact.size_bytes), bytes(stored.layer.blob.size_bytes), time]);
+            match &cell.represented_by {
+                Some(target) => row.extend([format!("= {target}"), String::new(), time]),
+                None => {
+                    let size = |size_bytes: fn(Stored) -> u64| finished.stored().map(size_bytes).map(bytes);
+                    row.push(size(|stored| stored.artifact.size_bytes).unwrap_or_default());
+                    row.push(size(|stored| stored.layer.blob.size_bytes).unwrap_or_default());
+                    row.push(time);
                 }
-                (target, _) => row.extend([format!("= {}", target.as_deref().unwrap_or("?")), String::new(), time]),
             }
         }
         State::NotExpressible(reason) => row.push(format!("not expressible: uses {}", reason.uses)),
@@ -234,16 +237,17 @@ fn json_of(release: &Release, report: &ReleaseReport) -> Value {
         let mut json = json!({"module": cell.module, "target": cell.target});
         match &cell.state {
             State::Finished(finished) => {
-                match (&cell.represented_by, finished.location) {
-                    (None, Location::Sink(stored)) => {
-                        json["status"] = json!("shipped");
-                        json["size-bytes"] = json!(stored.artifact.size_bytes);
-                        json["stored-bytes"] = json!(stored.layer.blob.size_bytes);
-                    }
-                    (target, _) => {
+                match &cell.represented_by {
+                    Some(target) => {
                         json["status"] = json!("served");
                         json["predicted"] = json!(is_predicted(cell));
                         json["by"] = json!(target);
+                    }
+                    None => {
+                        let stored = finished.stored();
+                        json["status"] = json!("shipped");
+                        json["size-bytes"] = json!(stored.map(|stored| stored.artifact.size_bytes));
+                        json["stored-bytes"] = json!(stored.map(|stored| stored.layer.blob.size_bytes));
                     }
                 }
                 json["compiled"] = json!(finished.took().is_some());
