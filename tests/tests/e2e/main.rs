@@ -30,3 +30,4 @@ mod tampering;
 // What a person reads.
 mod errors;
 mod readme;
+mod sessions;
