@@ -28,11 +28,11 @@ impl WorkerProgram {
         WorkerProgram { name: path.clone().into(), path, arguments }
     }
 
-    /// This very program, called with `arguments`. To be called early: without `/proc`, a relative path is resolved
-    /// against the current directory.
-    pub fn current(arguments: Vec<OsString>) -> WorkerProgram {
+    /// This very program, called with `arguments`; process lists show it as `name`. To be called early: without `/proc`, a
+    /// relative path is resolved against the current directory.
+    pub fn current(name: &str, arguments: Vec<OsString>) -> WorkerProgram {
         let program = WorkerProgram::new(current_program(), arguments);
-        WorkerProgram { name: std::env::args_os().next().unwrap_or_default(), ..program }
+        WorkerProgram { name: name.into(), ..program }
     }
 
     /// Where the program is.

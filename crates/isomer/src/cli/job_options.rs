@@ -71,7 +71,7 @@ impl CacheOptions {
 impl JobOptions {
     /// Sets this process up to have jobs run.
     pub(super) fn prepare(&self) -> Result<Session, Failure> {
-        let program = WorkerProgram::current(vec!["worker".into()]);
+        let program = WorkerProgram::current("isomer", vec!["worker".into()]);
         let parallelism =
             self.jobs.map(usize::from).and_then(NonZeroUsize::new).unwrap_or_else(schedule::default_parallelism);
         schedule::prepare(parallelism).map_err(|error| {
