@@ -1,7 +1,7 @@
 //! `tests/guests/guests.toml`: what each guest is called with, and what must come out, wherever it runs.
 
 use crate::foreign::{Machine, Program};
-use crate::{Ran, root};
+use crate::{Call, Ran, root};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -52,6 +52,11 @@ pub fn guests() -> Vec<Guest> {
 impl Case {
     /// Runs it on `machine`; `what` are the arguments that name the artifact.
     pub fn run(&self, machine: &Machine, what: &[&str]) -> Ran {
+        self.call(machine, what).run()
+    }
+
+    /// The call that [`Case::run`] makes.
+    pub fn call(&self, machine: &Machine, what: &[&str]) -> Call {
         let isomer = machine.has(Program::Run);
         let call = machine.call(if isomer { Program::Run } else { Program::Upstream }).arg("run");
         let mut call =
@@ -65,8 +70,7 @@ impl Case {
         if let Some(export) = &self.invoke {
             call = call.arg("--invoke").arg(export);
         }
-        let call = call.args(what);
-        if isomer { call.arg("--").args(&self.args).run() } else { call.args(&self.args).run() }
+        call.args(what).args(&self.args)
     }
 
     /// What is wrong with it, if anything.

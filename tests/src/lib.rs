@@ -2,6 +2,7 @@
 //! with everything that changes between runs replaced by a word.
 
 pub mod casd;
+pub mod confined;
 pub mod farm;
 pub mod foreign;
 pub mod forge;
@@ -33,6 +34,21 @@ pub fn root() -> &'static Path {
 /// The checked-in guest of that name.
 pub fn guest(name: &str) -> PathBuf {
     root().join("tests/guests").join(format!("{name}.wasm"))
+}
+
+/// A target that every machine of this one's architecture runs.
+pub fn native() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "x86-64-v1",
+        "riscv64" => "riscv64gc",
+        "s390x" => "z14",
+        other => other,
+    }
+}
+
+/// The interpreter's target, for this machine's byte order.
+pub fn pulley() -> &'static str {
+    if cfg!(target_endian = "big") { "pulley64be" } else { "pulley64" }
 }
 
 /// The directory with the two binaries, as `cargo xtask test` built them.

@@ -32,6 +32,8 @@ pub enum Mismatch {
         /// The host's.
         has: String,
     },
+    /// Native code, on a host whose system lets no code become executable.
+    NativeCode,
     /// An ISA extension that the host lacks.
     Extension {
         /// Its name.
@@ -68,6 +70,10 @@ impl Hinted for Mismatch {
                 Some(format!("compile for a profile of {has}, or for {}", pulley_of(*has)))
             }
             Mismatch::OperatingSystem { has, .. } => Some(format!("compile for a profile whose triple names {has}")),
+            Mismatch::NativeCode => Some(
+                "permit it (systemd: `MemoryDenyWriteExecute=no`; SELinux: `execmem`), or compile for Pulley, which needs none"
+                    .to_owned(),
+            ),
             Mismatch::Extension { needs, .. } => Some(format!("compile for a profile without `{needs}`")),
             Mismatch::UnknownFlag { .. } | Mismatch::RefusedFlag { .. } => {
                 Some("compile with isomer, whose profiles set no such flag".to_owned())
@@ -87,6 +93,7 @@ impl fmt::Display for Mismatch {
             Mismatch::OperatingSystem { needs, has } => {
                 write!(f, "needs the operating system {needs}; here is {has}")
             }
+            Mismatch::NativeCode => f.write_str("needs executable memory, which this system denies"),
             Mismatch::Extension { needs, doc } => write!(f, "needs the extension `{needs}` ({doc})"),
             Mismatch::UnknownFlag { flag } => {
                 write!(f, "compiled with `{flag}`, which isomer does not know and so cannot look for on this CPU")
@@ -135,6 +142,9 @@ fn check_platform(requirements: &Requirements, host: &Host) -> Vec<Mismatch> {
     let mut mismatches = Vec::new();
     if *os != host.os {
         mismatches.push(Mismatch::OperatingSystem { needs: os.clone(), has: host.os.clone() });
+    }
+    if !host.native_code {
+        mismatches.push(Mismatch::NativeCode);
     }
     let baseline = isa::all(*arch).filter(|row| row.baseline).map(|row| row.name);
     for name in baseline.chain(isa.iter().map(String::as_str)) {

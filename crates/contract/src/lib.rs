@@ -27,6 +27,8 @@ mod requirements;
 pub mod artifact;
 mod engine;
 
+pub mod wasi;
+
 mod check;
 mod host;
 

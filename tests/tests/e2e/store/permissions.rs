@@ -85,7 +85,7 @@ fn a_store_that_everybody_can_write_is_no_word() {
     assert_snapshot!("store_open_to_all", farm.session("run sha256"));
     assert_snapshot!("store_open_to_all_pull", farm.session("pull oci-dir:new:sha256 --key one.pub"));
     // The signatures say so, whoever can write there.
-    let explained = farm.runs("run --explain sha256 --key one.pub").stderr();
+    let explained = farm.runs("run --explain --key one.pub sha256").stderr();
     assert!(explained.contains("everybody can write `"), "{explained}");
 }
 
@@ -102,7 +102,7 @@ fn whatever_the_group_can_write_is_no_word() {
         let refused = farm.call("run sha256").fails();
         let expected = format!("its group can write `{}`", path.display());
         assert!(refused.stderr().contains(&expected), "{refused}");
-        farm.runs("run sha256 --key one.pub");
+        farm.runs("run --key one.pub sha256");
         fs::set_permissions(path, before).unwrap();
     }
     farm.runs("run sha256");
@@ -163,7 +163,7 @@ fn another_user_reads_and_cannot_write() {
     assert!(chown("1234:1234").success());
     let mapped = |line: &str| String::from_utf8_lossy(&nobody(line).stderr).contains("is mapped from the store");
     assert!(mapped("run --explain sha256"));
-    assert!(!mapped("run --explain sha256 --key one.pub"));
+    assert!(!mapped("run --explain --key one.pub sha256"));
     // Root takes no lesser user's word, and writes nothing where one decides what is there.
     let before = farm.files();
     let _settings = settings();
@@ -173,7 +173,7 @@ fn another_user_reads_and_cannot_write() {
         assert!(farm.call(line).fails().stderr().contains("nothing is written to"), "{line}");
     }
     assert_eq!(farm.files(), before);
-    let explained = farm.runs("run --explain sha256 --key one.pub").stderr();
+    let explained = farm.runs("run --explain --key one.pub sha256").stderr();
     assert!(explained.contains("belongs to the user 1234, not to root"), "{explained}");
     assert!(chown("65534:65534").success());
     let explained = nobody("run --explain sha256");
