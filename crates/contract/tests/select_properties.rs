@@ -90,7 +90,8 @@ fn runs(variant: &Variant, host: &Host) -> bool {
     let needs = &variant.requirements;
     let bytecode = if host.arch == Arch::S390x { Arch::Pulley64be } else { Arch::Pulley64 };
     let baseline_is_there = isa::all(host.arch).filter(|row| row.baseline).all(|row| host.isa.contains(row.name));
-    let native = needs.arch == host.arch && needs.os == host.os && baseline_is_there && needs.isa.is_subset(&host.isa);
+    let native_runs = host.native_code && baseline_is_there;
+    let native = needs.arch == host.arch && needs.os == host.os && native_runs && needs.isa.is_subset(&host.isa);
     let interpreted = needs.arch == bytecode && needs.isa.is_empty();
     needs.engine == major(&host.engine) && (native || interpreted)
 }

@@ -62,7 +62,7 @@ pub use choose::{Chosen, FetchError, SelectError, WhyNot};
 pub use load::{Code, LoadError, Loaded, Profiler, load, load_with};
 pub use map::MappedFile;
 pub use probe::ProbeError;
-pub use sealed::{ARTIFACT_SIZE_BYTES_MAX, SealError, SealedBytes};
+pub use sealed::{SealError, SealedBytes};
 pub use system::DeniedCall;
 pub use trust::{Excluded, Signers, Trust, TrustError, TrustedModule, trust};
 pub use verify::{Expected, VerifiedArtifact, VerifyError, verify, verify_requirements};

@@ -5,15 +5,13 @@
 
 use crate::map::Map;
 use crate::memory;
+use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::{Digest, Hinted};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-
-/// No artifact is larger, in bytes: its code must lie within reach of 32-bit relocations.
-pub const ARTIFACT_SIZE_BYTES_MAX: u64 = 4 << 30;
 
 /// Large enough for few system calls, small enough to stay in the CPU's cache.
 const BUFFER_SIZE_BYTES: usize = 256 << 10;

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             (artifact.requirements().clone(), artifact.imports())
         }
         None => {
-            let bytes = input::read(&arguments.artifact, isomer_runtime::ARTIFACT_SIZE_BYTES_MAX)?;
+            let bytes = input::read(&arguments.artifact, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)?;
             (Requirements::of_artifact(&bytes).map_err(because)?, imports(&bytes))
         }
     };
@@ -114,5 +114,5 @@ fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<VerifiedA
         Ok(chosen) => chosen,
         Err(error) => trusted.variants().next().ok_or_else(|| store::not_chosen(&error, &on, &installed))?,
     };
-    Ok(installed.check(&chosen)?)
+    Ok(installed.verify(&chosen)?)
 }

@@ -170,7 +170,7 @@ fn of_store(arguments: &Arguments, installed: &Installed) -> Result<OpenedArtifa
         .choose(&input::this_machine()?, arguments.require.as_deref())
         .map_err(|error| store::not_chosen(&error, "on this machine", installed))?;
     select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
-    Ok(installed.open(&chosen, trust.as_ref())?)
+    Ok(installed.open(&chosen)?)
 }
 
 fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<VerifiedArtifact, Failure> {
@@ -200,7 +200,7 @@ fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failu
         return Err(failure.hint("signatures are of releases; a single file is trusted by `--digest`".to_owned()));
     }
     let because = |error: &dyn std::error::Error| Failure::because(format!("cannot run `{}`", file.display()), error);
-    let bytes = SealedBytes::copy(input::open(file)?, isomer_runtime::ARTIFACT_SIZE_BYTES_MAX)
+    let bytes = SealedBytes::copy(input::open(file)?, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)
         .map_err(|error| because(&error).hint(error.hint()))?;
     let expected = match arguments.word.read()? {
         Some(Trust::Digest(digest)) => Expected::Digest(digest),
@@ -214,8 +214,14 @@ fn explain(name: &str, artifact: &VerifiedArtifact, load_path: Option<&LoadPath>
     let form = artifact.target().map(|target| format!(" as {target}")).unwrap_or_default();
     let engine = &artifact.requirements().engine;
     let how = load_path.map_or_else(|| "copied into sealed memory and hashed there".to_owned(), LoadPath::to_string);
+    let unseen = match load_path {
+        Some(LoadPath::Mapped { .. }) => {
+            "\n  damage of the disk since then is not seen; `isomer-run list --check` hashes it"
+        }
+        _ => "",
+    };
     // Nobody is left to be told when standard error is closed.
-    let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {how}");
+    let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {how}{unseen}");
 }
 
 fn load_failure(name: &str, error: &LoadError) -> Failure {
