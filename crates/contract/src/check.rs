@@ -97,7 +97,7 @@ impl fmt::Display for Mismatch {
             Mismatch::OperatingSystem { needs, has } => {
                 write!(f, "needs the operating system {needs}; this host has {has}")
             }
-            Mismatch::NativeCode => f.write_str("needs executable memory, which this system denies"),
+            Mismatch::NativeCode => f.write_str("needs executable memory, which this host denies"),
             Mismatch::Extension { needs, doc } => write!(f, "needs the extension `{needs}` ({doc})"),
             Mismatch::UnknownFlag { flag } => {
                 write!(f, "compiled with `{flag}`, which isomer does not know and cannot probe on this CPU")
