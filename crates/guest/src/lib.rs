@@ -4,6 +4,11 @@
 //! streams, no environment, no files and no network but what is given. Each guest gets one thread, and no other is
 //! started for it.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 mod component;
 mod invoke;
 mod module;

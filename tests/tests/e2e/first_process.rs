@@ -1,7 +1,8 @@
 //! `isomer-run` as the first process of a container, for which the kernel has no default actions: what stops it elsewhere
 //! stops it there, at once and with the same exit code, and it leaves no zombies.
 
-use isomer_tests::{Call, Running, is_alive, isomer, isomer_run, native, program, scratch, signal, skip, wait_until};
+use isomer_tests::native::native;
+use isomer_tests::{Call, Running, is_alive, isomer, isomer_run, program, scratch, signal, skip, wait_until};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -25,7 +26,7 @@ fn artifact(name: &str) -> PathBuf {
         let directory = scratch();
         for (name, text) in [("spins", SPINS), ("sleeps", SLEEPS)] {
             fs::write(directory.path().join(format!("{name}.wat")), text).unwrap();
-            let line = format!("compile {name}.wat -t {} -o {name}.cwasm", native());
+            let line = format!("compile {name}.wat -t {} -o {name}.cwasm", native().baseline);
             isomer().line(&line).dir(directory.path()).ok();
         }
         directory

@@ -4,8 +4,9 @@
 use isomer_tests::confined::{Confinement, ControlGroup, Deny};
 use isomer_tests::farm::{ABC, Farm};
 use isomer_tests::foreign::Machine;
-use isomer_tests::guests::guests;
-use isomer_tests::{Call, guest, isomer, isomer_run, native, pulley, scratch, skip, snapshot_settings};
+use isomer_tests::guests::{self, guests};
+use isomer_tests::native::{native, pulley};
+use isomer_tests::{Call, guest, isomer, isomer_run, scratch, skip, snapshot_settings};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -17,7 +18,7 @@ fn artifact(name: &str, target: &str) -> PathBuf {
     let directory = MADE.get_or_init(|| {
         let directory = scratch();
         let modules: Vec<_> = guests().iter().map(|entry| guest(&entry.name)).collect();
-        let targets = format!("{},{}", native(), pulley());
+        let targets = format!("{},{}", native().baseline, pulley());
         // Pulley has no threads, so one cell fails; the others are written.
         isomer().arg("compile").args(&modules).args(["-t", &targets, "--out-dir"]).arg(directory.path()).run();
         directory
@@ -80,10 +81,15 @@ fn native_code_runs_where_writable_memory_never_becomes_executable() {
             continue;
         }
         for entry in guests() {
-            let artifact = artifact(&entry.name, native());
+            let artifact = artifact(&entry.name, native().baseline);
             for case in &entry.cases {
-                let call = case.call(&Machine::here(), &[artifact.to_str().unwrap()]);
-                assert_eq!(case.fault(&under(call, &confinements).run()), None, "{} {confinements:?}", entry.name);
+                let call = guests::call(case, &Machine::here(), &[artifact.to_str().unwrap()]);
+                assert_eq!(
+                    guests::fault(case, &under(call, &confinements).run()),
+                    None,
+                    "{} {confinements:?}",
+                    entry.name
+                );
             }
         }
     }
@@ -114,9 +120,9 @@ fn the_ladder_goes_down_to_pulley_where_no_code_becomes_executable() {
     insta::assert_snapshot!("hardened_steps_down", ran.shown(farm.path()));
     let required = format!("run --allow-unsigned --require {} dist/ sha256", pulley());
     assert!(under(farm.call(&required), &denied).ok().stdout().contains(ABC));
-    let refused = format!("run --allow-unsigned --require {} dist/ sha256", native());
+    let refused = format!("run --allow-unsigned --require {} dist/ sha256", native().baseline);
     insta::assert_snapshot!("hardened_native_required", shown(under(farm.call(&refused), &denied)));
-    insta::assert_snapshot!("hardened_native_only", shown(under(run("sha256", native()), &denied)));
+    insta::assert_snapshot!("hardened_native_only", shown(under(run("sha256", native().baseline), &denied)));
     // A recorded host answers the same elsewhere.
     farm.put("host.json", host.to_string());
     let selected = farm.call("select --host host.json dist/ sha256").ok();
@@ -148,7 +154,10 @@ fn a_denied_system_call_is_an_error() {
     for (name, call) in calls {
         let denied = Confinement::Deny(Deny::always(call, libc::EPERM));
         if available("a_denied_system_call_is_an_error", std::slice::from_ref(&denied)) {
-            insta::assert_snapshot!(format!("hardened_denied_{name}"), shown(run("sha256", native()).confined(denied)));
+            insta::assert_snapshot!(
+                format!("hardened_denied_{name}"),
+                shown(run("sha256", native().baseline).confined(denied))
+            );
         }
     }
 }
@@ -176,11 +185,11 @@ fn a_guest_reads_its_input_where_no_thread_can_be_started() {
     let denied: Vec<_> = denied.into_iter().map(Confinement::Deny).collect();
     if available("a_guest_reads_its_input_where_no_thread_can_be_started", &denied) {
         for name in ["sha256", "component"] {
-            under(run(name, native()), &denied).ok();
+            under(run(name, native().baseline), &denied).ok();
         }
     }
     for name in ["sha256", "component"] {
-        run(name, native()).env("RUST_MIN_STACK", "99999999999999").ok();
+        run(name, native().baseline).env("RUST_MIN_STACK", "99999999999999").ok();
     }
 }
 
@@ -201,12 +210,12 @@ fn a_registry_is_not_reached_where_no_thread_can_be_started() {
 fn too_little_address_space_is_named_with_the_keys_of_profiles() {
     let _settings = settings();
     let limit = |mib: u64| Confinement::Limit { resource: libc::RLIMIT_AS, value: mib << 20 };
-    insta::assert_snapshot!("hardened_address_space", shown(run("sha256", native()).confined(limit(3072))));
+    insta::assert_snapshot!("hardened_address_space", shown(run("sha256", native().baseline).confined(limit(3072))));
     // With the keys that the hint names.
     let directory = scratch();
     let small = format!(
         "description = 'small'\ninherits = '{}'\n[optimize]\n{}",
-        native(),
+        native().baseline,
         ["memory-reservation", "memory-reservation-for-growth", "memory-guard-size"]
             .map(|key| format!("{key} = '0'\n"))
             .concat()
@@ -222,14 +231,16 @@ fn too_little_address_space_is_named_with_the_keys_of_profiles() {
 fn a_limit_on_file_sizes_is_an_error() {
     let _settings = settings();
     let limit = Confinement::Limit { resource: libc::RLIMIT_FSIZE, value: 4096 };
-    insta::assert_snapshot!("hardened_file_size", shown(run("sha256", native()).confined(limit)));
+    insta::assert_snapshot!("hardened_file_size", shown(run("sha256", native().baseline).confined(limit)));
 }
 
 #[test]
 fn a_guest_reads_its_input_where_no_other_process_is_allowed() {
     let test = "a_guest_reads_its_input_where_no_other_process_is_allowed";
     match ControlGroup::with_processes_max(1) {
-        Ok(group) => assert!(run("sha256", native()).confined(group.confinement()).ok().stdout().contains(ABC)),
+        Ok(group) => {
+            assert!(run("sha256", native().baseline).confined(group.confinement()).ok().stdout().contains(ABC))
+        }
         Err(reason) => skip(test, &reason),
     }
 }
@@ -244,9 +255,9 @@ fn an_artifact_larger_than_its_control_group_is_an_error_unless_it_is_installed(
     let _settings = settings();
     let farm = Farm::with_modules();
     farm.put("large.wasm", with_data(45 << 20));
-    farm.manifest(&format!("['{}']", native()), &["large"]);
+    farm.manifest(&format!("['{}']", native().baseline), &["large"]);
     farm.isomer("release -o dist").ok();
-    farm.isomer(&format!("compile large.wasm -t {} -o large.cwasm", native())).ok();
+    farm.isomer(&format!("compile large.wasm -t {} -o large.cwasm", native().baseline)).ok();
     for line in ["run --allow-unsigned large.cwasm", "run --allow-unsigned dist/ large"] {
         let name = format!("hardened_memory_{}", if line.contains("dist") { "release" } else { "file" });
         insta::assert_snapshot!(name, shown(farm.call(line).confined(group.confinement())));
@@ -271,7 +282,7 @@ fn with_data(size_bytes: usize) -> Vec<u8> {
 fn an_artifact_that_wasmtime_panics_over_is_damaged() {
     let _settings = settings();
     let directory = scratch();
-    let mut bytes = fs::read(artifact("sha256", native())).unwrap();
+    let mut bytes = fs::read(artifact("sha256", native().baseline)).unwrap();
     // A byte further on, unwind information begins at no page.
     let header = section_header(&bytes, ".eh_frame");
     let offset = header + 24;

@@ -2,7 +2,8 @@
 //! it does not provide, and the advice fits.
 
 use insta::assert_snapshot;
-use isomer_tests::{guest, isomer, isomer_run, native, scratch, snapshot_settings};
+use isomer_tests::native::native;
+use isomer_tests::{guest, isomer, isomer_run, scratch, snapshot_settings};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -46,7 +47,12 @@ fn compiled() -> TempDir {
 }
 
 fn compile(module: &Path, directory: &Path, name: &str) {
-    isomer().arg("compile").arg(module).args(["-t", native(), "-o"]).arg(directory.join(format!("{name}.cwasm"))).ok();
+    isomer()
+        .arg("compile")
+        .arg(module)
+        .args(["-t", native().baseline, "-o"])
+        .arg(directory.join(format!("{name}.cwasm")))
+        .ok();
 }
 
 fn settings() -> insta::internals::SettingsBindDropGuard {

@@ -38,3 +38,4 @@ mod no_proc;
 mod errors;
 mod operands;
 mod readme;
+mod sessions;

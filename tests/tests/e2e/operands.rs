@@ -3,7 +3,8 @@
 
 use insta::assert_snapshot;
 use isomer_tests::farm::Farm;
-use isomer_tests::{guest, isomer, isomer_run, native, scratch, snapshot_settings};
+use isomer_tests::native::native;
+use isomer_tests::{guest, isomer, isomer_run, scratch, snapshot_settings};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 fn all_that_follows_the_module_is_the_guests() {
     let directory = scratch();
     let artifact = directory.path().join("component.cwasm");
-    isomer().arg("compile").arg(guest("component")).args(["-t", native(), "-o"]).arg(&artifact).ok();
+    isomer().arg("compile").arg(guest("component")).args(["-t", native().baseline, "-o"]).arg(&artifact).ok();
     let words = ["--dir=/", "--env", "HOME", "--", "-v", "--help", "--allow-unsigned", "-1"];
     let ran = isomer_run().line("run --allow-unsigned").arg(&artifact).args(words).ok();
     let expected: String = (1..).zip(words).map(|(index, word)| format!("argument {index}: {word}\n")).collect();

@@ -1,6 +1,7 @@
 //! Profilers: `perf` finds the names of a guest's functions, also of an artifact that is copied.
 
-use isomer_tests::{isomer, isomer_run, native, scratch, wait_until};
+use isomer_tests::native::native;
+use isomer_tests::{isomer, isomer_run, scratch, wait_until};
 use std::fs;
 
 #[test]
@@ -8,7 +9,7 @@ fn perf_is_told_which_function_is_where() {
     let directory = scratch();
     let text = "(module (func $hot_inner (loop (br 0))) (func (export \"_start\") (call $hot_inner)))";
     fs::write(directory.path().join("hot.wat"), text).unwrap();
-    isomer().line(&format!("compile hot.wat -t {} -o hot.cwasm", native())).dir(directory.path()).ok();
+    isomer().line(&format!("compile hot.wat -t {} -o hot.cwasm", native().baseline)).dir(directory.path()).ok();
     let running = isomer_run().line("run --profile perfmap --allow-unsigned hot.cwasm").dir(directory.path()).start();
     let map = format!("/tmp/perf-{}.map", running.id());
     wait_until("the map names the function", || fs::read_to_string(&map).unwrap_or_default().contains("hot_inner"));

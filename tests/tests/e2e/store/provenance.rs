@@ -117,7 +117,7 @@ fn a_change_that_leaves_size_and_times_alone_is_seen() {
     let after = fs::metadata(&artifact).unwrap();
     assert_eq!((before.len(), before.mtime(), before.ino()), (after.len(), after.mtime(), after.ino()));
     for option in options(&farm) {
-        refused(&farm.call(&format!("run sha256 {option}")).run());
+        refused(&farm.call(&format!("run {option} sha256")).run());
     }
 }
 
@@ -130,7 +130,7 @@ fn a_file_in_the_place_of_another_is_hashed() {
     tamper(&theirs);
     fs::rename(&theirs, &artifact).unwrap();
     for option in options(&farm) {
-        refused(&farm.call(&format!("run sha256 {option}")).run());
+        refused(&farm.call(&format!("run {option} sha256")).run());
     }
 }
 
@@ -294,13 +294,13 @@ fn a_store_in_a_user_namespace_is_hashed() {
         return skip(test, &format!("users make no namespaces here: {listed}"));
     }
     for option in ["", "--key one.pub"] {
-        let said = inside(&format!("run --explain sha256 {option}"));
+        let said = inside(&format!("run --explain {option} sha256"));
         assert!(said.stderr().contains(HASHED) && said.stdout().starts_with(ABC), "{said}");
         assert!(said.stderr().contains("says whether root is the system's root"), "{said}");
     }
     tampered(&system.join("store"));
     for option in ["", "--key one.pub"] {
-        refused(&inside(&format!("run sha256 {option}")));
+        refused(&inside(&format!("run {option} sha256")));
     }
 }
 
