@@ -287,7 +287,7 @@ fn a_store_in_a_user_namespace_is_hashed() {
     // The attacker is root there, and the owner of every file.
     let inside = |line: &str| {
         let unshared = attacker.program("unshare").args(["--user", "--map-root-user", "chroot"]).arg(&system);
-        unshared.args(["/bin/isomer-run"]).line(line).args(["--store", "/store"]).stdin("abc").run()
+        unshared.args(["/bin/isomer-run"]).line(line).env("ISOMER_STORE", "/store").stdin("abc").run()
     };
     let listed = inside("list");
     if !has_program("unshare") || listed.code() != 0 {
