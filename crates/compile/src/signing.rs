@@ -5,6 +5,7 @@
 //! digests first.
 
 use crate::VERSION;
+use isomer_contract::limits::COUNTER_MAX;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{Identity, Layout, LayoutError, WriteError, Writer};
 use isomer_trust::{Build, Builder, Bundle, Release, SUBJECTS_MAX, SigningKey, Statement};
@@ -38,6 +39,12 @@ pub enum SignError {
         /// How many there are.
         found: usize,
     },
+    /// A counter that no server accepts.
+    #[error("expected a counter of at most {COUNTER_MAX}, found {found}")]
+    Counter {
+        /// The counter.
+        found: u64,
+    },
 }
 
 impl Hinted for SignError {
@@ -49,7 +56,7 @@ impl Hinted for SignError {
                 Some("other tools copy the modules without the release's name: sign the original".to_owned())
             }
             SignError::Part(_) => Some("join all parts first".to_owned()),
-            SignError::ModuleCount { .. } => None,
+            SignError::ModuleCount { .. } | SignError::Counter { .. } => None,
         }
     }
 }
@@ -94,6 +101,10 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
     if found == 0 || found > SUBJECTS_MAX {
         return Err(SignError::ModuleCount { dir: dir(), found });
     }
+    let counter = options.counter.unwrap_or(counter);
+    if counter > COUNTER_MAX {
+        return Err(SignError::Counter { found: counter });
+    }
     let mut subjects = BTreeMap::new();
     let mut inputs = BTreeMap::new();
     let mut targets = BTreeMap::new();
@@ -119,7 +130,7 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
     let version_of = [("isomer".to_owned(), VERSION.to_owned())].into();
     Ok(Statement {
         subjects,
-        release: Release { name: name.into(), version: version.into(), counter: options.counter.unwrap_or(counter) },
+        release: Release { name: name.into(), version: version.into(), counter },
         build,
         inputs,
         builder: Builder { id: options.builder.to_owned(), version: version_of },
