@@ -4,12 +4,15 @@
 use isomer_compile::cache::Cache;
 use isomer_compile::codegen::Compiled;
 use isomer_compile::executor::{Executor, JobFailure, Runner};
+use isomer_compile::maker::{Distrust, Reuse};
 use isomer_compile::matrix::{Origin, State};
+use isomer_compile::seal::SealKey;
 use isomer_compile::{CellReport, Compiler, Input, Job, Module, Step, compile_to_files};
 use isomer_contract::Profile;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Compiles in this process.
 struct InProcess;
@@ -34,8 +37,9 @@ fn outputs(directory: &Path) -> Vec<PathBuf> {
 /// The reports, and what was damaged.
 fn compile(outputs: &[PathBuf], cache: Option<&Cache>) -> (Vec<CellReport>, Vec<String>) {
     let runner = Runner { executor: &InProcess, parallelism: NonZeroUsize::MIN, fail_fast: false };
+    let reuse = Reuse { cache, records: None, distrust: &Distrust::default() };
     let mut damaged = Vec::new();
-    let reports = compile_to_files(&modules(), outputs, &runner, cache, &mut |step| {
+    let reports = compile_to_files(&modules(), outputs, &runner, reuse, &mut |step| {
         if let Step::Damaged(problem) = step {
             damaged.push(problem);
         }
@@ -54,7 +58,7 @@ fn origins(reports: &[CellReport]) -> Vec<Origin> {
 #[test]
 fn equal_jobs_run_once_and_the_next_build_takes_them_from_the_cache() {
     let directory = tempfile::tempdir().unwrap();
-    let cache = Cache::open(&directory.path().join("cache")).unwrap();
+    let cache = Cache::open(&directory.path().join("cache"), Arc::new(SealKey::ephemeral())).unwrap();
     let outputs = outputs(directory.path());
     let (first, _) = compile(&outputs, Some(&cache));
     assert!(matches!(origins(&first)[..], [Origin::Compiled(_), Origin::Compiled(_), Origin::SameJob(1)]), "{first:?}");
@@ -72,7 +76,7 @@ fn equal_jobs_run_once_and_the_next_build_takes_them_from_the_cache() {
 #[test]
 fn a_damaged_cache_entry_is_compiled_again() {
     let directory = tempfile::tempdir().unwrap();
-    let cache = Cache::open(&directory.path().join("cache")).unwrap();
+    let cache = Cache::open(&directory.path().join("cache"), Arc::new(SealKey::ephemeral())).unwrap();
     let outputs = outputs(directory.path());
     compile(&outputs, Some(&cache));
     let compiled = fs::read(&outputs[0]).unwrap();

@@ -3,7 +3,7 @@
 
 use crate::content::CHUNK_SIZE_BYTES;
 use crate::layout::{Layout, ModuleEntry};
-use crate::{LayoutError, Requested, Signature, Source, SourceError};
+use crate::{LayoutError, Signature, Source, SourceError};
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Hinted};
@@ -86,9 +86,8 @@ impl From<LayoutError> for SourceError {
 }
 
 impl Source for LocalSource {
-    fn requested(&self) -> Requested<'_> {
-        let tag = self.entry.reference.rsplit_once(':').map(|(_, tag)| tag);
-        Requested { module: Some(&self.entry.name), tag }
+    fn module(&self) -> Option<&str> {
+        Some(&self.entry.name)
     }
 
     fn index(&self) -> Result<Vec<u8>, SourceError> {
@@ -114,6 +113,6 @@ impl Source for LocalSource {
     }
 
     fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError> {
-        Ok(self.layout.readable_signatures(index.digest))
+        Ok(self.layout.signature_documents(index.digest)?)
     }
 }

@@ -1,8 +1,8 @@
 //! Files that appear whole or not at all. In: bytes. Out: a temporary file, which is on disk before it gets its name;
 //! and the private directory, with its lock, in which a release's files wait for theirs.
 
-use crate::WriteError;
 use crate::error::CREATE_IN;
+use crate::{LayoutError, WriteError};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -30,7 +30,13 @@ impl Staging {
         let locked = loop {
             match fs::create_dir(&dir) {
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    // Everything in it is about to be removed: through a link, that would be another directory's.
+                    if dir.is_symlink() {
+                        let found = "a symbolic link";
+                        return Err(LayoutError::FileType { file: dir, found, expected: "a directory" }.into());
+                    }
+                }
                 Err(error) => return Err(io_error("create", &dir, error)),
             }
             let file = match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
@@ -247,6 +253,14 @@ mod tests {
         assert!(stale.exists(), "cleaned without the lock");
         drop(first);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        // A link in its place leads to files that are not a release's.
+        let other = tempfile::tempdir().unwrap();
+        fs::write(other.path().join("thesis"), b"").unwrap();
+        std::os::unix::fs::symlink(other.path(), dir.path().join(STAGING)).unwrap();
+        let error = Staging::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is a symbolic link"), "{error}");
+        assert!(other.path().join("thesis").exists());
+        fs::remove_file(dir.path().join(STAGING)).unwrap();
         // What a killed run leaves.
         fs::create_dir_all(dir.path().join(STAGING).join("sub")).unwrap();
         fs::write(&stale, b"").unwrap();

@@ -56,9 +56,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let cells = cells_of(args, &modules);
     check_outputs(args, &cells)?;
     let outputs: Vec<_> = cells.iter().map(|cell| cell.output.clone()).collect();
-    let session = args.jobs.prepare()?;
+    let session = args.jobs.prepare(None)?;
     let reports = session.watch("compiling", |on_step| {
-        compile_to_files(&modules, &outputs, &session.runner(), session.cache(), on_step)
+        compile_to_files(&modules, &outputs, &session.runner(), session.reuse(), on_step)
     })?;
     let timings = session.write_timings("isomer compile", &reports);
     session.finish()?;

@@ -80,12 +80,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let compression = if args.compression == "none" { Compression::None } else { Compression::Zstd };
     let options =
         Options { compression, counter: args.counter, shard: args.shard, verify_collapse: args.verify_collapse };
-    let session = args.jobs.prepare()?;
+    // What is compiled twice needs no other comparison.
+    let signing = key.as_ref().filter(|_| !args.check_reproducible).map(|_| args.signer.trusted_remotes());
+    let session = args.jobs.prepare(signing)?;
     let report = if args.check_reproducible {
         reproducible::write(&release, &args.output, options, &session)?
     } else {
         let write = |on_step: &mut dyn FnMut(Step<'_>)| {
-            release.write(&args.output, options, &session.runner(), session.cache(), on_step)
+            release.write(&args.output, options, &session.runner(), session.reuse(), on_step)
         };
         session.watch("compiling", write).map_err(wording::failure)?
     };
@@ -95,7 +97,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     session.finish()?;
     let key = key.filter(|_| report.summary.is_some());
     // The release holds the counter by now.
-    let signed = key.as_ref().map(|key| Ok((args.signer.sign(&args.output, key, None)?, key)));
+    let record = |module| report.records.get(&module).cloned();
+    let signed = key.as_ref().map(|key| Ok((args.signer.sign(&args.output, key, None, &record, false)?, key)));
     let signed: Option<Result<(Signed, &SigningKey), Failure>> = signed;
     if args.json {
         let mut json = json_of(&release, &report);
@@ -251,6 +254,9 @@ fn json_of(release: &Release, report: &ReleaseReport) -> Value {
                     }
                 }
                 json["compiled"] = json!(finished.took().is_some());
+                if cell.maker.remote().is_some() {
+                    json["maker"] = json!(cell.maker);
+                }
             }
             State::NotExpressible(reason) => {
                 json["status"] = json!("not-expressible");
