@@ -7,7 +7,7 @@
 //! layers (`layer`), checks that all fits together (`released`) and states it in OCI documents (`document`, `wasm`);
 //! [`Layout`] (`layout`) reads the documents back through verified blobs (`blob`, `parse`), and [`ArtifactReader`] (`layer`)
 //! yields an artifact. Whoever carries a module elsewhere gets all its [`Parts`] (`parts`). A [`Source`] (`source`) offers
-//! one module from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
+//! the one module that was [`Requested`] (`requested`) from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
 //! (`sparse`). Signatures (`signature`) are bytes here: who made them, and whether they are right, is for others.
 
 #![cfg_attr(
@@ -34,6 +34,7 @@ mod signature;
 mod sparse;
 
 mod local;
+mod requested;
 mod source;
 
 pub use document::{Identity, Part};
@@ -45,6 +46,7 @@ pub use layout::{Layout, Manifest, Module, ModuleEntry, WasmEntry, nearest_modul
 pub use local::LocalSource;
 pub use parts::{BlobReader, Document, Parts};
 pub use released::ReleasedModule;
+pub use requested::{Requested, is_version_tag};
 pub use source::{Signature, Source, SourceError};
 pub use sparse::{SparseLayout, blob_name, config_of};
 pub use staging::{check_writable, write_atomically};

@@ -3,6 +3,7 @@
 //! A registry, a layout and an archive of one are all a [`Source`]: whoever installs a module asks for the index, then
 //! for what the host needs of it, and never learns which of them it was.
 
+use crate::Requested;
 use isomer_contract::Hinted;
 use isomer_contract::manifest::Blob;
 use std::error::Error;
@@ -44,9 +45,8 @@ pub struct Signature {
 /// All bytes are checked against the digest that they were asked by before anybody gets them, all sizes are bounded,
 /// and a failed transfer was tried again before it is an error.
 pub trait Source: fmt::Display + Send + Sync {
-    /// The name of the module that is asked for, where the place it comes from tells: whoever offers another one there
-    /// shall not choose what is installed. None where the digest of the index is asked for, or any module is wanted.
-    fn module(&self) -> Option<&str>;
+    /// The module and version that are requested: another one at the same place is refused.
+    fn requested(&self) -> Requested<'_>;
 
     /// The module's image index, at most [`DOCUMENT_SIZE_BYTES_MAX`] of it.
     ///
@@ -64,7 +64,8 @@ pub trait Source: fmt::Display + Send + Sync {
     /// `on_bytes` hears of every byte once, those that were there already included.
     fn layer(&self, blob: Blob, file: &mut File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), SourceError>;
 
-    /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`].
+    /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`]. One that is damaged or cannot
+    /// be had is passed over with a warning: another one may suffice.
     ///
     /// [`SIGNATURES_MAX`]: isomer_contract::limits::SIGNATURES_MAX
     fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError>;
