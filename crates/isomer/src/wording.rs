@@ -7,7 +7,8 @@ use isomer_compile::release::{MergeError, ReleaseError};
 use isomer_compile::release_manifest::{Problem, ReleaseManifestError};
 use isomer_compile::signing::SignError;
 use isomer_compile::targets::TargetError;
-use isomer_contract::Hinted;
+use isomer_contract::profile::Problem as ProfileProblem;
+use isomer_contract::{Hinted, ProfileError};
 use isomer_registry::{Problem as RegistryProblem, RegistryError};
 use isomer_terminal::Failure;
 use isomer_trust::{KeyError, KeyFileError};
@@ -32,6 +33,9 @@ impl Remedy for TargetError {
             TargetError::Unknown { nearest: None, .. } => {
                 Some("`isomer targets` lists the shipped profiles; name a file with its `.toml`".to_owned())
             }
+            TargetError::Profile(ProfileError {
+                problem: ProfileProblem::UnknownKey { nearest: None, .. }, ..
+            }) => Some("`isomer targets show NAME` prints every key".to_owned()),
             _ => self.hint(),
         }
     }

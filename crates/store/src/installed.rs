@@ -10,7 +10,7 @@ use crate::weakness::Weakness;
 use crate::{Store, StoreError, active_name};
 use isomer_contract::manifest::Blob;
 use isomer_contract::name::ModuleName;
-use isomer_contract::{Digest, Variant};
+use isomer_contract::{Digest, Variant, one_line};
 use isomer_layout::{Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, nearest_module};
 use isomer_runtime::{Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
@@ -285,7 +285,7 @@ fn entry_of(layout: &Layout, index: Digest) -> Result<&ModuleEntry, StoreError> 
 
 fn warn_of(damaged: &[Damaged]) {
     for (_, error) in damaged {
-        tracing::warn!("{error}");
+        tracing::warn!("{}", one_line(error));
     }
 }
 

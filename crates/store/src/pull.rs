@@ -10,7 +10,7 @@ use crate::transfer::{Fetched, Progress};
 use crate::{Locked, Staging, Store, StoreError, artifact_name};
 use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::Blob;
-use isomer_contract::{Digest, Host};
+use isomer_contract::{Digest, Host, one_line};
 use isomer_layout::{Layout, LayoutError, Manifest, Signature, Source, SparseLayout, blob_name, config_of};
 use isomer_runtime::{Chosen, Signers, Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
@@ -196,7 +196,7 @@ impl Store {
         });
         match checked {
             Ok(weakness) => Ok(weakness.map(|weakness| weakness.to_string())),
-            Err(error) if error.is_damage() => Ok(Some(error.to_string())),
+            Err(error) if error.is_damage() => Ok(Some(one_line(&error))),
             Err(error) => Err(error),
         }
     }
