@@ -1,11 +1,11 @@
 //! In: a directory. Out: the modules, variants and manifests of the release in it. Never here: a choice among variants.
 
 use crate::blob::Root;
-use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, Identity, LAYOUT_VERSION, identity};
+use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, ANNOTATION_VERSION, Identity, LAYOUT_VERSION, identity};
 use crate::layer::{ArtifactReader, Compression, Layer};
 use crate::parse::{blob_of, media_type, only_layer, parse, parse_index, parse_manifest};
 use crate::signature::{Referrer, referrers};
-use crate::{LayoutError, Signature};
+use crate::{LayoutError, Signature, is_version_tag};
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX, WASM_SIZE_BYTES_MAX};
 use isomer_contract::manifest::{
     ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES,
@@ -91,6 +91,8 @@ pub struct Manifest {
     pub config: VariantConfig,
     /// The layer that holds the artifact.
     pub layer: Layer,
+    /// The blob that `config` was read from.
+    pub config_blob: Blob,
 }
 
 impl Layout {
@@ -146,6 +148,9 @@ impl Layout {
     }
 
     /// Reads the index of the module called `name`, which is its name or its reference, `NAME:VERSION`.
+    ///
+    /// The version in [`Module::reference`] is the one that the index declares. Where `index.json` has the module under
+    /// another one, that is an error; where it has a tag that names no version, the tag is resolved.
     pub fn module(&self, name: &str) -> Result<Module, LayoutError> {
         let entry = self.entry(name)?;
         let file = self.root.blob_path(entry.digest);
@@ -156,9 +161,17 @@ impl Layout {
         if let Some(named) = annotations.get(ANNOTATION_MODULE) {
             disagreement(&file, "module", named, &entry.name)?;
         }
+        let reference = match (entry.reference.rsplit_once(':'), annotations.get(ANNOTATION_VERSION)) {
+            (Some((_, tag)), Some(version)) if is_version_tag(tag) => {
+                disagreement(&file, "version", version, tag)?;
+                entry.reference.clone()
+            }
+            (Some((name, _)), Some(version)) => format!("{name}:{version}"),
+            _ => entry.reference.clone(),
+        };
         let mut module = Module {
             name: entry.name.clone(),
-            reference: entry.reference.clone(),
+            reference,
             digest: entry.digest,
             variants: Vec::new(),
             wasm: None,
@@ -197,7 +210,11 @@ impl Layout {
         }
     }
 
-    pub(crate) fn entry(&self, name: &str) -> Result<&ModuleEntry, LayoutError> {
+    /// What `index.json` has of the module called `name`, which is its name or its reference.
+    ///
+    /// # Errors
+    /// When there is no such module, or several.
+    pub fn entry(&self, name: &str) -> Result<&ModuleEntry, LayoutError> {
         if let Some(entry) = self.modules.iter().find(|entry| entry.reference == name) {
             return Ok(entry);
         }
@@ -277,9 +294,9 @@ impl Layout {
         let compression = Compression::from_media_type(found).unwrap_or(Compression::None);
         let layer = Layer { blob: blob_of(&file, layer)?, compression };
 
-        let config = blob_of(&file, manifest.config())?;
-        let bytes = self.root.read_blob(config, DOCUMENT_SIZE_BYTES_MAX, &file)?;
-        let file = self.root.blob_path(config.digest);
+        let config_blob = blob_of(&file, manifest.config())?;
+        let bytes = self.root.read_blob(config_blob, DOCUMENT_SIZE_BYTES_MAX, &file)?;
+        let file = self.root.blob_path(config_blob.digest);
         let config = VariantConfig::from_json(&bytes)
             .map_err(|source| LayoutError::Variant { file: file.clone(), source: shorten_error(source) })?;
         check_config(&file, &config, variant)?;
@@ -295,7 +312,7 @@ impl Layout {
             let describe = |blob: &Blob| format!("{} of {} bytes", blob.digest, blob.size_bytes);
             disagreement(&file, "artifact", &describe(&config.artifact), &describe(&layer.blob))?;
         }
-        Ok(Manifest { digest, config, layer })
+        Ok(Manifest { digest, config, layer, config_blob })
     }
 
     /// Opens the artifact of a variant. A compressed layer is read and checked here; one that is not compressed, while
@@ -353,13 +370,54 @@ impl Layout {
                 format!("it lists {} signatures of `{module}`, expected at most {SIGNATURES_MAX}", found.len());
             return Err(LayoutError::Malformed { file, reason });
         }
-        let read = |blob, named_by: &Path| self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, named_by);
-        let documents = |it: &Referrer| {
-            let path = self.root.blob_path(it.manifest.digest);
-            let (config, bundle) = (read(it.config, &path)?, read(it.bundle, &path)?);
-            Ok(Signature { manifest: read(it.manifest, &file)?, config, bundle })
+        found.iter().map(|it| self.signature_document(it)).collect()
+    }
+
+    /// As [`Layout::signature_documents`], and a signature that cannot be read is passed over with a warning, as are
+    /// those beyond [`SIGNATURES_MAX`]: another one may suffice.
+    ///
+    /// [`SIGNATURES_MAX`]: crate::SIGNATURES_MAX
+    pub fn readable_signatures(&self, index: Digest) -> Vec<Signature> {
+        let mut unreadable = Vec::new();
+        let mut signatures = Vec::new();
+        let (mut number, mut beyond) = (0, 0);
+        let listed = match self.referrers_of(index) {
+            Ok(found) => found.into_iter().map(Ok).collect(),
+            Err(_) => referrers(&self.root, &self.index),
         };
-        found.iter().map(documents).collect()
+        for referrer in listed {
+            let read = match referrer {
+                Ok(referrer) if referrer.subject.digest != index => continue,
+                Ok(_) if signatures.len() == SIGNATURES_MAX => {
+                    beyond += 1;
+                    continue;
+                }
+                Ok(referrer) => self.signature_document(&referrer),
+                Err(error) => Err(error),
+            };
+            number += 1;
+            match read {
+                Ok(signature) => signatures.push(signature),
+                Err(error) => unreadable.push(error),
+            }
+        }
+        let dir = self.root.path().display();
+        if let Some(first) = unreadable.first() {
+            tracing::warn!("{} of {number} signatures in `{dir}` cannot be read; the first: {first}", unreadable.len());
+        }
+        if beyond > 0 {
+            tracing::warn!(
+                "`{dir}` has {beyond} signatures of {index} beyond the first {SIGNATURES_MAX}, which are read"
+            );
+        }
+        signatures
+    }
+
+    fn signature_document(&self, it: &Referrer) -> Result<Signature, LayoutError> {
+        let read = |blob, named_by: &Path| self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, named_by);
+        let path = self.root.blob_path(it.manifest.digest);
+        let (config, bundle) = (read(it.config, &path)?, read(it.bundle, &path)?);
+        Ok(Signature { manifest: read(it.manifest, &self.root.path().join("index.json"))?, config, bundle })
     }
 
     pub(crate) fn referrers_of(&self, subject: Digest) -> Result<Vec<Referrer>, LayoutError> {

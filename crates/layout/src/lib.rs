@@ -25,7 +25,7 @@
 //! layers (`layer`), checks that the modules are consistent (`released`) and states it in OCI documents (`document`, `wasm`);
 //! [`Layout`] (`layout`) reads the documents back through verified blobs (`blob`, `parse`), and [`ArtifactReader`] (`layer`)
 //! yields an artifact. To copy a module elsewhere, take all its [`Parts`] (`parts`). A [`Source`] (`source`) offers
-//! one module from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
+//! the module that is [`Requested`] (`requested`) from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
 //! (`sparse`). Signatures (`signature`) are opaque bytes here: isomer-trust evaluates them.
 
 #![cfg_attr(
@@ -52,6 +52,7 @@ mod signature;
 mod sparse;
 
 mod local;
+mod requested;
 mod source;
 
 pub use document::{Identity, Part};
@@ -63,6 +64,7 @@ pub use layout::{Layout, Manifest, Module, ModuleEntry, WasmEntry, nearest_modul
 pub use local::LocalSource;
 pub use parts::{BlobReader, Document, Parts};
 pub use released::ReleasedModule;
+pub use requested::{Requested, is_version_tag};
 pub use source::{Signature, Source, SourceError};
 pub use sparse::{SparseLayout, blob_name, config_of};
 pub use staging::{check_writable, write_atomically};

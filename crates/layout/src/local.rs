@@ -3,7 +3,7 @@
 
 use crate::content::CHUNK_SIZE_BYTES;
 use crate::layout::{Layout, ModuleEntry};
-use crate::{LayoutError, Signature, Source, SourceError};
+use crate::{LayoutError, Requested, Signature, Source, SourceError};
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Hinted};
@@ -93,8 +93,9 @@ impl From<LayoutError> for SourceError {
 }
 
 impl Source for LocalSource {
-    fn module(&self) -> Option<&str> {
-        Some(&self.entry.name)
+    fn requested(&self) -> Requested<'_> {
+        let tag = self.entry.reference.rsplit_once(':').map(|(_, tag)| tag);
+        Requested { module: Some(&self.entry.name), tag }
     }
 
     fn index(&self) -> Result<Vec<u8>, SourceError> {
@@ -120,6 +121,6 @@ impl Source for LocalSource {
     }
 
     fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError> {
-        Ok(self.layout.signature_documents(index.digest)?)
+        Ok(self.layout.readable_signatures(index.digest))
     }
 }

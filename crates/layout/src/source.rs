@@ -3,6 +3,7 @@
 //! A registry, a layout and an archive of one are all a [`Source`]: an installation reads the index, then the parts that
 //! the host needs, and does not depend on which of them it is.
 
+use crate::Requested;
 use isomer_contract::Hinted;
 use isomer_contract::manifest::Blob;
 use std::error::Error;
@@ -44,9 +45,8 @@ pub struct Signature {
 /// All bytes are compared with the digest in their descriptor before they are returned, all sizes are bounded, and a failed
 /// transfer was retried before it is an error.
 pub trait Source: fmt::Display + Send + Sync {
-    /// The expected name of the module, where the source's address determines it: a source must not choose what is
-    /// installed. None if the digest of the index is expected, or any module.
-    fn module(&self) -> Option<&str>;
+    /// The module and version that are requested: another one at the same place is refused.
+    fn requested(&self) -> Requested<'_>;
 
     /// The module's image index, at most [`DOCUMENT_SIZE_BYTES_MAX`] of it.
     ///
@@ -64,7 +64,8 @@ pub trait Source: fmt::Display + Send + Sync {
     /// number of new bytes, those of the earlier attempt included.
     fn layer(&self, blob: Blob, file: &mut File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), SourceError>;
 
-    /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`].
+    /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`]. One that is damaged or cannot
+    /// be had is passed over with a warning: another one may suffice.
     ///
     /// [`SIGNATURES_MAX`]: isomer_contract::limits::SIGNATURES_MAX
     fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError>;

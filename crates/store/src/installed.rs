@@ -227,7 +227,7 @@ impl Store {
     }
 
     /// The name, reference and index of all that is installed, and what is damaged: that is in nobody else's way.
-    fn references(&self) -> Result<(Vec<Named>, Vec<Damaged>), StoreError> {
+    pub(super) fn references(&self) -> Result<(Vec<Named>, Vec<Damaged>), StoreError> {
         let (mut references, mut damaged) = (Vec::new(), Vec::new());
         for index in self.indexes()? {
             match self.layout_of(index).and_then(|layout| entry_of(&layout, index).cloned()) {
