@@ -24,9 +24,9 @@
 //! The data's path: [`Writer`] (`writer`, with its lock and temporary files in `staging`) compresses artifacts into
 //! layers (`layer`), checks that the modules are consistent (`released`) and states it in OCI documents (`document`, `wasm`);
 //! [`Layout`] (`layout`) reads the documents back through verified blobs (`blob`, `parse`), and [`ArtifactReader`] (`layer`)
-//! yields an artifact. To copy a module elsewhere, take all its [`Parts`] (`parts`). A [`Source`] (`source`) offers the
-//! one module that was [`Requested`] (`requested`) from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps
-//! of it is a [`SparseLayout`] (`sparse`). Signatures (`signature`) are opaque bytes here: isomer-trust evaluates them.
+//! yields an artifact. To copy a module elsewhere, take all its [`Parts`] (`parts`). A [`Source`] (`source`) offers
+//! the module that is [`Requested`] (`requested`) from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
+//! (`sparse`). Signatures (`signature`) are opaque bytes here: isomer-trust evaluates them.
 
 #![cfg_attr(
     not(test),

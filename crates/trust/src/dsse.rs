@@ -261,7 +261,7 @@ mod tests {
             (Envelope::from_json(b"[]"), "invalid length 0, expected a DSSE envelope"),
             (
                 Envelope::from_json(&vec![b' '; ENVELOPE_SIZE_BYTES_MAX + 1]),
-                "it has 4194305 bytes, expected at most 4194304",
+                "expected at most 4194304 bytes, found 4194305",
             ),
         ] {
             assert_eq!(found.expect_err(expected).to_string(), expected);

@@ -170,7 +170,7 @@ fn a_damaged_release_is_not_pushed() {
     // The registry never had it.
     let remote = connect(&stage.direct(), &quick()).unwrap();
     let error = remote.layer(layer, &mut tempfile::tempfile().unwrap(), &|_| {}).unwrap_err();
-    assert!(error.message.contains("404"), "{error}");
+    assert!(error.source.as_ref().is_some_and(|source| source.to_string().contains("404")), "{error:?}");
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn a_key_of_another_algorithm_is_named() {
     ] {
         let error = PublicKey::from_pem(&public(key)).expect_err(name);
         assert_eq!(error, KeyError::UnsupportedAlgorithm { found: name.to_owned() });
-        assert!(error.hint().is_some_and(|hint| hint.contains("isomer keygen")));
+        assert!(error.hint().is_some_and(|hint| hint.contains("make a new key")));
     }
     assert_eq!(
         "rsa".parse::<Algorithm>().expect_err("isomer makes no RSA keys").to_string(),

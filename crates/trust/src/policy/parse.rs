@@ -336,7 +336,7 @@ mod tests {
                 "public half",
             ),
             (
-                farm("modules = []").replace("farm\"", &format!("{}\"", "x".repeat(257))),
+                farm("").replace("farm\"", &format!("{}\"", "x".repeat(257))),
                 &format!("2: `name` is `{}…`; expected NAME", "x".repeat(200)),
                 "",
             ),
