@@ -76,6 +76,9 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
         if let Ok(casd) = setup::casd() {
             test.env("ISOMER_CASD", casd);
         }
+        if let Ok(cosign) = setup::cosign() {
+            test.env("ISOMER_COSIGN", cosign);
+        }
         packages.iter().for_each(|package| {
             test.args(["--package", package]);
         });

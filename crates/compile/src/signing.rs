@@ -9,6 +9,7 @@ use crate::VERSION;
 use crate::maker::Maker;
 use crate::records::Record;
 use crate::release::{ForeignDirectory, check_owner};
+use isomer_contract::limits::COUNTER_MAX;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{Identity, Layout, LayoutError, WriteError, Writer};
 use isomer_trust::{Build, Builder, Bundle, Release, SUBJECTS_MAX, SigningKey, Statement};
@@ -67,6 +68,12 @@ pub enum SignError {
         /// How many there are.
         found: usize,
     },
+    /// A counter that no server accepts.
+    #[error("expected a counter of at most {COUNTER_MAX}, found {found}")]
+    Counter {
+        /// The counter.
+        found: u64,
+    },
 }
 
 impl Hinted for SignError {
@@ -83,7 +90,7 @@ impl Hinted for SignError {
             SignError::Untrusted { .. } => {
                 Some("release it again and sign it at once: everything is compared then".to_owned())
             }
-            SignError::ModuleCount { .. } => None,
+            SignError::ModuleCount { .. } | SignError::Counter { .. } => None,
         }
     }
 }
@@ -168,6 +175,10 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
     if found == 0 || found > SUBJECTS_MAX {
         return Err(SignError::ModuleCount { dir: dir(), found });
     }
+    let counter = options.counter.unwrap_or(counter);
+    if counter > COUNTER_MAX {
+        return Err(SignError::Counter { found: counter });
+    }
     let mut subjects = BTreeMap::new();
     let mut inputs = BTreeMap::new();
     let mut targets = BTreeMap::new();
@@ -193,7 +204,7 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
     let version_of = [("isomer".to_owned(), VERSION.to_owned())].into();
     Ok(Statement {
         subjects,
-        release: Release { name: name.into(), version: version.into(), counter: options.counter.unwrap_or(counter) },
+        release: Release { name: name.into(), version: version.into(), counter },
         build,
         inputs,
         builder: Builder { id: options.builder.to_owned(), version: version_of },

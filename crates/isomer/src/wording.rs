@@ -7,9 +7,13 @@ use isomer_compile::release::{MergeError, ReleaseError};
 use isomer_compile::release_manifest::{Problem, ReleaseManifestError};
 use isomer_compile::signing::SignError;
 use isomer_compile::targets::TargetError;
-use isomer_contract::Hinted;
+use isomer_contract::profile::Problem as ProfileProblem;
+use isomer_contract::{Hinted, ProfileError};
+use isomer_registry::{Problem as RegistryProblem, RegistryError};
 use isomer_terminal::Failure;
+use isomer_trust::{KeyError, KeyFileError};
 use std::error::Error;
+use std::io::ErrorKind;
 
 /// An error of a library that has a remedy here.
 pub(crate) trait Remedy: Error + Hinted {
@@ -29,6 +33,9 @@ impl Remedy for TargetError {
             TargetError::Unknown { nearest: None, .. } => {
                 Some("`isomer targets` lists the shipped profiles; name a file with its `.toml`".to_owned())
             }
+            TargetError::Profile(ProfileError {
+                problem: ProfileProblem::UnknownKey { nearest: None, .. }, ..
+            }) => Some("`isomer targets show NAME` prints every key".to_owned()),
             _ => self.hint(),
         }
     }
@@ -145,6 +152,50 @@ pub(crate) fn consequence(warning: &RemoteWarning) -> &'static str {
             "it has no workers, or other users' jobs come first; --remote-timeout bounds the wait"
         }
         _ => "the build goes on",
+    }
+}
+
+impl Remedy for RegistryError {
+    fn remedy(&self) -> Option<String> {
+        let hint = match self {
+            RegistryError::PlainHttp(_) => "leave out --plain-http, and give the registry a certificate",
+            RegistryError::Transfer { problem, .. } => match &**problem {
+                RegistryProblem::TagExists { refusal: None, .. } => {
+                    "raise the version, so that every server runs the same under one name; --move-tag moves the tag"
+                }
+                RegistryProblem::TokenHost { token_host, .. } => {
+                    return Some(format!(
+                        "if the registry's documentation names it: --token-host {token_host}, or the variable \
+                         ISOMER_TOKEN_HOSTS"
+                    ));
+                }
+                problem if problem.is_plain_http_to_tls() => "this registry has TLS: leave out --plain-http",
+                problem if problem.is_tls_to_plain_http() => {
+                    "a registry without TLS, on this machine only, is reached with --plain-http"
+                }
+                RegistryProblem::Tls { .. } => "--ca-cert FILE names a CA that is trusted beside the system's",
+                _ => return self.hint(),
+            },
+            _ => return self.hint(),
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl Remedy for KeyFileError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            KeyFileError::Key { error: KeyError::PassphraseNeeded, .. } => {
+                Some("name a file that holds it by `--passphrase-file`, or set ISOMER_PASSPHRASE".to_owned())
+            }
+            KeyFileError::Key { error: KeyError::UnsupportedAlgorithm { .. } | KeyError::Weak, .. } => {
+                Some("make another: `isomer keygen`".to_owned())
+            }
+            KeyFileError::Io { action: "read", source, .. } if source.kind() == ErrorKind::NotFound => {
+                Some("check the path; `isomer keygen` makes keys".to_owned())
+            }
+            _ => self.hint(),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod registry;
 mod select;
 mod store;
 mod tampering;
+mod trust;
 
 // Servers that are not like others.
 mod first_process;

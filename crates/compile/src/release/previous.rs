@@ -8,7 +8,7 @@ use crate::maker::Maker;
 use crate::records::{Record, Records};
 use crate::why::{Earlier, Why};
 use isomer_contract::profile::Effective;
-use isomer_contract::{Digest, ENGINE_VERSION, Variant, manifest::VariantConfig};
+use isomer_contract::{Digest, ENGINE_VERSION, Variant, manifest::VariantConfig, one_line};
 use isomer_layout::{Layout, LayoutError, Manifest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -68,9 +68,9 @@ impl Previous {
                 match layout.manifest(variant) {
                     Ok(manifest) => self.add(manifest, record.as_ref()),
                     Err(error) => {
-                        on_step(Step::Damaged(error.to_string()));
+                        on_step(Step::Damaged(one_line(&error)));
                         let Variant { serves, .. } = variant;
-                        let of = serves.iter().map(|target| ((name(), Some(target.clone())), error.to_string()));
+                        let of = serves.iter().map(|target| ((name(), Some(target.clone())), one_line(&error)));
                         self.damaged.extend(of);
                     }
                 }
@@ -87,8 +87,8 @@ impl Previous {
         error: &LayoutError,
         on_step: &mut dyn FnMut(Step<'_>),
     ) {
-        on_step(Step::Damaged(error.to_string()));
-        self.damaged.insert((module, target), error.to_string());
+        on_step(Step::Damaged(one_line(error)));
+        self.damaged.insert((module, target), one_line(error));
     }
 
     fn add(&mut self, manifest: Manifest, record: Option<&Record>) {

@@ -7,7 +7,7 @@ use isomer_compile::executor::JobFailure;
 use isomer_compile::input::InputError;
 use isomer_compile::matrix::{CellReport, Module, Origin, State};
 use isomer_compile::{Input, compile_to_files, targets};
-use isomer_contract::{Hinted, Profile};
+use isomer_contract::{Hinted, Profile, one_line};
 use isomer_layout::check_writable;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
@@ -196,7 +196,7 @@ fn json_of(cell: &Cell<'_>, report: &CellReport, reports: &[CellReport]) -> serd
         State::NotExpressible(reason) => failed("not-expressible", reason.to_string(), reason.fix.clone()),
         State::Refused(reason) => failed("refused", reason.to_string(), reason.hint()),
         State::Failed(failure) => failed("failed", failure.to_string(), failure.remedy()),
-        State::Unwritten(error) => failed("failed", error.to_string(), error.hint()),
+        State::Unwritten(error) => failed("failed", one_line(error), error.hint()),
         State::Pending(_) | State::SameJob(_) | State::Predicted(_) => failed("failed", UNFINISHED.to_owned(), None),
         State::Finished(finished) => {
             json["status"] = json!("compiled");

@@ -13,7 +13,7 @@ use isomer_compile::release::{Options, ReleaseReport, Shard, Verified};
 use isomer_compile::release_manifest::DEFAULT_NAME;
 use isomer_compile::signing::Signed;
 use isomer_compile::{Release, Step};
-use isomer_contract::Hinted;
+use isomer_contract::{Hinted, one_line};
 use isomer_layout::{Compression, Signatures, Summary};
 use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
@@ -319,7 +319,7 @@ fn failures_of(release: &Release, report: &ReleaseReport) -> Vec<Failure> {
                 continue;
             }
             State::Failed(failure) => (failure.to_string(), failure.remedy()),
-            State::Unwritten(error) => (error.to_string(), error.hint()),
+            State::Unwritten(error) => (one_line(error), error.hint()),
             State::NotExpressible(_)
             | State::Pending(_)
             | State::SameJob(_)

@@ -83,13 +83,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     Ok(print(&text_of(&signed, &key))?)
 }
 
-/// The largest counter that every JSON reader keeps exactly, far beyond any number of releases.
-const COUNTER_EXACT_MAX: u64 = 1 << 53;
-
 impl Signer {
     pub(super) fn read_key(&self, path: &Path) -> Result<SigningKey, Failure> {
         let passphrase = self.passphrase.read()?;
-        Ok(read_private(path, passphrase.as_deref().map(String::as_str))?)
+        read_private(path, passphrase.as_deref().map(String::as_str)).map_err(wording::failure)
     }
 
     /// The remotes whose artifacts are signed as they come.
@@ -113,14 +110,6 @@ impl Signer {
         if signed.statement.release.counter == 0 {
             let what = "the release's counter is 0: servers cannot reject older releases";
             warn(&what, "raise `counter` in the manifest's [release] with each release, or pass `--counter N`");
-        }
-        let counter = signed.statement.release.counter;
-        if counter > COUNTER_EXACT_MAX {
-            let what = format!(
-                "the release's counter is {counter}: servers that take it refuse every later release with a lower one, \
-                 and many JSON readers round it"
-            );
-            warn(&what, "if that is a mistake, sign the release again with `--counter N`, before any server has it");
         }
         Ok(signed)
     }

@@ -23,12 +23,7 @@ fn path() -> Result<PathBuf, Failure> {
     Ok(state.join("isomer"))
 }
 
-/// The records, with the key that seals them.
-pub(super) fn open() -> Result<Records, Failure> {
-    Ok(Records::open(&path()?)?)
-}
-
-/// The records, or a warning why there are none: then nothing earlier is taken over, and nothing is kept.
+/// The records, with the key that seals them, or a warning why there are none: then nothing earlier is taken over, and nothing is kept.
 pub(super) fn open_or_warn() -> Option<Records> {
     const CONSEQUENCE: &str = "everything is compiled, and nothing is kept for later";
     let path = path().map_err(|failure| warn(&failure, CONSEQUENCE)).ok()?;
