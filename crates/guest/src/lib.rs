@@ -1,8 +1,25 @@
-//! In: a [`Loaded`] and what a command line says. Out: how the guest ended.
+//! Runs a loaded module or component as a command: WASI, `_start` or `wasi:cli/run`, or a call of one of its exports.
+//!
+//! ```no_run
+//! use isomer_guest::{Guest, Outcome};
+//! # fn loaded() -> isomer_runtime::Loaded { unimplemented!() }
+//!
+//! let loaded: isomer_runtime::Loaded = loaded();
+//! let guest = Guest { arguments: vec!["sort".to_owned(), "-r".to_owned()], ..Guest::default() };
+//! match isomer_guest::run(&loaded, &guest)? {
+//!     Outcome::Returned(_) => println!("it ran to its end"),
+//!     Outcome::Exited(code) => println!("it exited with {code}"),
+//!     Outcome::Trapped(error) => println!("{error:?}"),
+//! }
+//! # Ok::<(), isomer_guest::GuestError>(())
+//! ```
+//!
+//! In: a [`Loaded`] and what the guest is granted. Out: how it ended. Never here: anything of this machine that was not
+//! granted.
 //!
 //! WASI previews 0 and 1 for core modules, preview 2 for components, as `wasmtime run` offers them: inherited standard
-//! streams, no environment, no files and no network but what is given. Each guest gets one thread, and no other is
-//! started for it unless it reads standard input.
+//! streams, and no environment, files or network but what is granted. A guest runs on the calling thread; another is
+//! started only when it reads standard input.
 
 mod component;
 mod invoke;
@@ -18,7 +35,7 @@ use wasmtime::{Store, Trap};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
-/// What a guest is given and asked.
+/// What a guest is granted, and what it is to do.
 #[derive(Clone, Debug, Default)]
 pub struct Guest {
     /// Its `argv`; the first is its name.
@@ -34,7 +51,7 @@ pub struct Guest {
 /// A directory of this machine that a guest may read and write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
-    /// Here.
+    /// Its path on this machine.
     pub host: PathBuf,
     /// Its name in the guest.
     pub guest: String,
@@ -43,7 +60,7 @@ pub struct Directory {
 /// How a guest ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Its function returned these, each as text: nothing for a command.
+    /// Its function returned these results, each as text; a command returns none.
     Returned(Vec<String>),
     /// It exited with this code.
     Exited(i32),
@@ -53,11 +70,12 @@ pub enum Outcome {
 
 /// Why a guest did not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum GuestError {
-    /// The operating system gives no event loop.
+    /// The operating system provides no event loop.
     #[error("cannot start the event loop that WASI needs")]
     EventLoop(#[source] std::io::Error),
-    /// A directory can't be opened.
+    /// A directory cannot be opened.
     #[error("cannot open the directory `{}`", .directory.host.display())]
     Directory {
         /// Which.
@@ -65,8 +83,8 @@ pub enum GuestError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It imports what nobody provides; all of it.
-    #[error("it imports what isomer-run does not provide: {}", .0.join(", "))]
+    /// It imports what is not provided; every such import.
+    #[error("it imports what is not provided: {}", .0.join(", "))]
     MissingImports(Vec<String>),
     /// It is a library; its functions.
     #[error("it is a library: it exports no {entry}{}", exported(.exports))]
@@ -76,7 +94,7 @@ pub enum GuestError {
         /// What this exports.
         exports: Vec<String>,
     },
-    /// It has no such function.
+    /// It exports no such function.
     #[error("it exports no function `{name}`{}", exported(.exports))]
     NoSuchExport {
         /// The name.
@@ -108,13 +126,14 @@ impl Hinted for GuestError {
     fn hint(&self) -> Option<String> {
         match self {
             GuestError::MissingImports(names) if names.iter().all(|name| name.starts_with("wasi")) => {
-                Some("isomer-run provides WASI previews 0 and 1 to modules and `wasi:…@0.2` to components".to_owned())
+                Some("modules get WASI previews 0 and 1, components `wasi:…@0.2`".to_owned())
             }
-            GuestError::MissingImports(_) => {
-                Some("it is made for another host; embed it with `isomer_run::load` and a `Linker` of yours".to_owned())
-            }
+            GuestError::MissingImports(_) => Some(
+                "it is made for another host; embed it with `isomer_runtime::Loader` and a `Linker` of yours"
+                    .to_owned(),
+            ),
             GuestError::NotACommand { exports, .. } => {
-                exports.first().map(|name| format!("call one of them: `--invoke '{name}'`"))
+                exports.first().map(|name| format!("call one of them, for example `{name}`"))
             }
             GuestError::NoSuchExport { name, exports } => {
                 let nearest = isomer_contract::nearest(name, exports.iter().map(String::as_str));
@@ -128,7 +147,7 @@ impl Hinted for GuestError {
 /// Runs a guest to its end, on this thread.
 ///
 /// # Errors
-/// When it cannot be started, or a host function fails. A trap or an exit code is no error but an [`Outcome`].
+/// When it cannot be started, or a host function fails. A trap or an exit code is an [`Outcome`], not an error.
 ///
 /// # Panics
 /// Inside a tokio runtime, as it starts its own.
@@ -168,7 +187,7 @@ impl From<wasmtime::Error> for Ended {
     }
 }
 
-/// Tells exits and traps, which are the guest's affair, from failures of ours; as `wasmtime run` does.
+/// Tells the guest's exits and traps from failures of the host, as `wasmtime run` does.
 fn raised(error: wasmtime::Error) -> Result<Outcome, GuestError> {
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return Ok(Outcome::Exited(*code));
@@ -191,11 +210,12 @@ fn store(loaded: &Loaded, guest: &Guest) -> Result<Store<WasiP1Ctx>, GuestError>
     let mut store = Store::new(&loaded.engine, wasi.build_p1());
     let on = |requirements: &Requirements, key: &str| requirements.tunables.get(key) == Some(&Value::Bool(true));
     if on(&loaded.requirements, "fuel") {
-        // Code that counts fuel gets all there is: nobody asked for a limit.
+        // No limit was requested: code that counts fuel gets all there is.
         store.set_fuel(u64::MAX).map_err(|error| GuestError::Failed(error.into()))?;
     }
     if on(&loaded.requirements, "epoch-interruption") {
-        store.set_epoch_deadline(u64::MAX);
+        // No deadline was requested. Wasmtime adds this to the current epoch unchecked: the sum must not wrap.
+        store.set_epoch_deadline(u64::MAX / 2);
     }
     Ok(store)
 }

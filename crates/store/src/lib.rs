@@ -34,7 +34,7 @@ mod installed;
 
 pub use collect::{Collection, Garbage, GarbageKind};
 pub use documents::{Record, STORE_SCHEMA, Word};
-pub use error::StoreError;
+pub use error::{Instead, StoreError};
 pub use installed::{Damaged, Installed, LoadPath, OpenedArtifact};
 pub use protected::Weakness;
 pub use pull::{Pulled, Wanted};

@@ -1,7 +1,8 @@
 //! `isomer-run check`: would an artifact load?
 
+use super::operand::Operand;
 use super::select::Reason;
-use super::{input, store};
+use super::{input, store, wording};
 use isomer_contract::{Hinted, Host, Requirements, check};
 use isomer_runtime::Trust;
 use isomer_terminal::Failure;
@@ -42,9 +43,9 @@ struct Report<'a> {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let file = arguments.artifact.display();
     let host = input::host(arguments.host.as_deref())?;
-    let requirements = match arguments.store.module(arguments.artifact.as_os_str()) {
-        Some(name) => installed(arguments, name, &host)?,
-        None => {
+    let requirements = match Operand::of(arguments.artifact.as_os_str(), &arguments.store) {
+        Operand::Installed(name) => installed(arguments, name, &host)?,
+        Operand::Release(_) | Operand::File(_) => {
             let bytes = input::read(&arguments.artifact, isomer_runtime::ARTIFACT_SIZE_BYTES_MAX)?;
             Requirements::of_artifact(&bytes)
                 .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?
@@ -76,10 +77,10 @@ fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<Requireme
     let installed = arguments.store.find(name)?;
     let on = input::on(arguments.host.as_deref());
     // Nothing is run, and the artifact is hashed.
-    let trusted = installed.trust(Some(&Trust::Unsigned)).map_err(|error| store::failure(error, None, &on))?;
+    let trusted = installed.trust(Some(&Trust::Unsigned)).map_err(wording::store)?;
     let chosen = match trusted.choose(host, None) {
         Ok(chosen) => chosen,
-        Err(error) => trusted.variants().next().ok_or_else(|| store::not_chosen(&error, &on, &installed))?,
+        Err(error) => trusted.variants().next().ok_or_else(|| wording::select_installed(&error, &on, &installed))?,
     };
-    Ok(installed.check(&chosen)?.requirements().clone())
+    Ok(installed.check(&chosen).map_err(wording::store)?.requirements().clone())
 }

@@ -1,22 +1,20 @@
 //! `isomer-run run`: choose, verify, load, run.
 
-use super::input;
-use super::select;
-use super::signers;
-use super::store;
+use super::operand::{Operand, open_release, which_module};
+use super::{input, select, signers, store, wording};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use isomer_contract::Hinted;
 use isomer_guest::{Call, Directory, Guest, GuestError, Outcome};
-use isomer_runtime::{Expected, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_runtime::{Expected, Loaded, Loader, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_store::{Installed, LoadPath, OpenedArtifact};
 use isomer_terminal::Failure;
-use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What a process that aborts exits with, 128 + SIGABRT; `wasmtime run` says so of traps.
+/// The exit code of a process that aborts, 128 + SIGABRT, which `wasmtime run` has for traps.
 const EXIT_TRAP: u8 = 134;
 
 /// Run an installed module, or one of a release in the best form for this machine, or an artifact
@@ -47,10 +45,10 @@ pub(crate) struct Arguments {
     #[arg(value_name = "ARGS", last = true)]
     arguments: Vec<OsString>,
     #[command(flatten)]
-    word: signers::Word,
+    trust: signers::TrustOptions,
     #[command(flatten)]
     store: store::Location,
-    /// Say which variant it is, how it was read and why, to standard error
+    /// Print which variant it is, how it was read and why, to standard error
     #[arg(long)]
     explain: bool,
     /// Give the guest a directory, to read and write
@@ -87,48 +85,35 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if arguments.explain {
         explain(&name, &artifact, load_path.as_ref());
     }
-    let words = words.iter().chain(&arguments.arguments).map(text).collect::<Result<Vec<_>, _>>()?;
-    let loaded = isomer_runtime::load(artifact).map_err(|error| load_failure(&name, &error))?;
+    let words = words.iter().chain(&arguments.arguments).map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
+    let loaded = Loader::new().load(artifact).map_err(|error| wording::load(&name, &error))?;
     let guest = guest(&arguments, &name, words)?;
     finish(&name, isomer_guest::run(&loaded, &guest), &loaded)
 }
 
-/// Refuses an operand that nothing can be run from, before anything is said of what stands behind it.
-pub(crate) fn check_operand(arguments: &Arguments) -> Result<(), Failure> {
-    let Some(path) = arguments.operands.first().filter(|it| arguments.store.module(it).is_none()).map(Path::new) else {
-        return Ok(());
-    };
-    let shown = path.display();
-    let there = path.metadata().map_err(|error| {
-        let missing = error.kind() == ErrorKind::NotFound;
-        let hint = missing.then(|| "is the path right? `isomer-run list` shows what is installed".to_owned());
-        Failure::because(format!("cannot open `{shown}`"), &error).hint(hint)
-    })?;
-    if there.is_file() && path.extension().is_some_and(|it| it == "tar") {
-        let failure = Failure::new(format!("`{shown}` is a tar file; expected a release's directory or a .cwasm"));
-        return Err(failure.hint(format!("install a module from it: `isomer-run pull oci-archive:{shown}:NAME`")));
-    }
-    Ok(())
+/// Refuses what cannot be run, and options behind the guest's arguments.
+pub(crate) fn check_operands(typed: &ArgMatches, arguments: &Arguments) -> Result<(), Failure> {
+    let Some(first) = arguments.operands.first() else { return Ok(()) };
+    let operand = Operand::of(first, &arguments.store);
+    operand.check_runnable()?;
+    check_order(typed, arguments, if matches!(operand, Operand::Release(_)) { 2 } else { 1 })
 }
 
-/// Refuses options behind the guest's first argument. Whoever fills in the guest's arguments in a script must not be
-/// able to give the guest a directory, and `wasmtime run` would hand such words to the guest.
-pub(crate) fn check_order(typed: &ArgMatches, arguments: &Arguments) -> Result<(), Failure> {
-    let is_release = |path: &OsString| arguments.store.module(path).is_none() && Path::new(path).is_dir();
-    let own = if arguments.operands.first().is_some_and(is_release) { 2 } else { 1 };
+/// Refuses options after the guest's first argument. A caller who fills in the guest's arguments in a script must not be
+/// able to grant the guest a directory, and `wasmtime run` would pass such arguments to the guest.
+fn check_order(typed: &ArgMatches, arguments: &Arguments, own: usize) -> Result<(), Failure> {
     let Some(first) = typed.indices_of("operands").and_then(|mut indices| indices.nth(own)) else { return Ok(()) };
-    let typed_behind = |id: &&clap::Id| {
+    let typed_after = |id: &&clap::Id| {
         let by_user = typed.value_source(id.as_str()) == Some(ValueSource::CommandLine);
         by_user && typed.indices_of(id.as_str()).is_some_and(|mut indices| indices.any(|index| index > first))
     };
     let options: Vec<_> = typed.ids().filter(|id| !["operands", "arguments"].contains(&id.as_str())).collect();
-    let Some(id) = options.into_iter().find(typed_behind) else { return Ok(()) };
+    let Some(id) = options.into_iter().find(typed_after) else { return Ok(()) };
     let command = <Arguments as clap::Args>::augment_args(clap::Command::new("run"));
     let option = command.get_arguments().find(|option| option.get_id() == id).and_then(clap::Arg::get_long);
     let argument = arguments.operands[own].to_string_lossy();
-    let failure =
-        Failure::new(format!("`--{}` stands behind the guest's argument `{argument}`", option.unwrap_or_default()));
-    Err(failure.hint("options go before the guest's arguments; what is for the guest goes behind `--`".to_owned()))
+    let failure = Failure::new(format!("`--{}` follows the guest's argument `{argument}`", option.unwrap_or_default()));
+    Err(failure.hint("options go before the guest's arguments; what is for the guest goes after `--`".to_owned()))
 }
 
 /// What is run.
@@ -144,46 +129,47 @@ struct Program<'a> {
 
 fn program(arguments: &Arguments) -> Result<Program<'_>, Failure> {
     let (path, words) = arguments.operands.split_first().ok_or_else(|| Failure::new("nothing to run"))?;
-    if let Some(name) = arguments.store.module(path) {
-        let installed = arguments.store.find(name)?;
-        let OpenedArtifact { artifact, load_path } = of_store(arguments, &installed)?;
-        return Ok(Program { name: installed.module().name.clone(), artifact, load_path: Some(load_path), words });
-    }
-    let path = Path::new(path);
-    if path.is_dir() {
-        let Some((module, words)) = words.split_first() else { return Err(select::which_module(path, "run")) };
-        let name = text(module)?;
-        Ok(Program { artifact: of_release(arguments, path, &name)?, name, load_path: None, words })
-    } else {
-        let name = text(&path.file_name().unwrap_or(path.as_os_str()).to_owned())?;
-        Ok(Program { name, artifact: of_file(arguments, path)?, load_path: None, words })
+    match Operand::of(path, &arguments.store) {
+        Operand::Installed(name) => {
+            let installed = arguments.store.find(name)?;
+            let OpenedArtifact { artifact, load_path } = of_store(arguments, &installed)?;
+            Ok(Program { name: installed.module().name.clone(), artifact, load_path: Some(load_path), words })
+        }
+        Operand::Release(dir) => {
+            let Some((module, words)) = words.split_first() else { return Err(which_module(dir, "run")) };
+            let name = text(module)?;
+            Ok(Program { artifact: of_release(arguments, dir, &name)?, name, load_path: None, words })
+        }
+        Operand::File(path) => {
+            let name = text(path.file_name().unwrap_or(path.as_os_str()))?;
+            Ok(Program { name, artifact: of_file(arguments, path)?, load_path: None, words })
+        }
     }
 }
 
-/// A variant of an installed module: on the word on which it was installed, unless an option says on whose.
+/// A variant of an installed module: on the basis on which it was installed, unless an option states another.
 fn of_store(arguments: &Arguments, installed: &Installed) -> Result<OpenedArtifact, Failure> {
-    let trust = arguments.word.read()?;
-    let trusted = installed.trust(trust.as_ref()).map_err(|error| store::failure(error, None, "on this machine"))?;
+    let trust = arguments.trust.read()?;
+    let trusted = installed.trust(trust.as_ref()).map_err(wording::store)?;
     let chosen = trusted
         .choose(&input::this_machine()?, arguments.require.as_deref())
-        .map_err(|error| store::not_chosen(&error, "on this machine", installed))?;
+        .map_err(|error| wording::select_installed(&error, "on this machine", installed))?;
     select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
-    Ok(installed.open(&chosen, trust.as_ref())?)
+    installed.open(&chosen, trust.as_ref()).map_err(wording::store)
 }
 
 fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<VerifiedArtifact, Failure> {
-    let (layout, module) = select::open(release, module)?;
-    let trust = arguments.word.read()?.ok_or_else(|| {
+    let (layout, module) = open_release(release, module)?;
+    let trust = arguments.trust.read()?.ok_or_else(|| {
         let what = format!("`{}` of `{}`", module.name, release.display());
-        signers::untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
+        wording::untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
     })?;
     let from = release.display().to_string();
-    let trusted =
-        isomer_runtime::trust(&layout, module, &trust).map_err(|error| signers::failure(Some(&from), error))?;
+    let trusted = isomer_runtime::trust(&layout, module, &trust).map_err(|error| wording::trust(error, Some(&from)))?;
     let host = input::this_machine()?;
     let chosen = trusted
         .choose(&host, arguments.require.as_deref())
-        .map_err(|error| select::failure(&error, "on this machine", false))?;
+        .map_err(|error| wording::select(&error, "on this machine", false))?;
     select::log_steps_down(&trusted.module().name, chosen.variant(), chosen.steps_down());
     chosen.fetch(&layout).map_err(Failure::from)
 }
@@ -193,17 +179,17 @@ fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failu
         let failure = Failure::new(format!("`--require` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
-    if let Some(option) = arguments.word.signers.given() {
+    if let Some(option) = arguments.trust.signers.given() {
         let failure = Failure::new(format!("`{option}` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("signatures are of releases; a single file is trusted by `--digest`".to_owned()));
     }
     let because = |error: &dyn std::error::Error| Failure::because(format!("cannot run `{}`", file.display()), error);
     let bytes = SealedBytes::copy(input::open(file)?, isomer_runtime::ARTIFACT_SIZE_BYTES_MAX)
         .map_err(|error| because(&error).hint(error.hint()))?;
-    let expected = match arguments.word.read()? {
+    let expected = match arguments.trust.read()? {
         Some(Trust::Digest(digest)) => Expected::Digest(digest),
         Some(_) => Expected::AnyArtifact,
-        None => return Err(signers::untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest())),
+        None => return Err(wording::untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest())),
     };
     isomer_runtime::verify(bytes, expected).map_err(|error: VerifyError| because(&error).hint(error.hint()))
 }
@@ -212,17 +198,8 @@ fn explain(name: &str, artifact: &VerifiedArtifact, load_path: Option<&LoadPath>
     let form = artifact.target().map(|target| format!(" as {target}")).unwrap_or_default();
     let engine = &artifact.requirements().engine;
     let how = load_path.map_or_else(|| "copied into sealed memory and hashed there".to_owned(), LoadPath::to_string);
-    // Nobody is left to be told when standard error is closed.
+    // A closed standard error cannot be reported.
     let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {how}");
-}
-
-fn load_failure(name: &str, error: &LoadError) -> Failure {
-    match error {
-        LoadError::Mismatch(mismatches) => {
-            Failure::new(format!("`{name}` does not run on this machine")).reasons(mismatches)
-        }
-        other => Failure::because(format!("cannot load `{name}`"), other).hint(other.hint()),
-    }
 }
 
 fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest, Failure> {
@@ -259,10 +236,7 @@ fn finish(name: &str, ended: Result<Outcome, GuestError>, loaded: &Loaded) -> Re
             trap(&format!("`{name}`{form} trapped"), &error).print();
             Ok(ExitCode::from(EXIT_TRAP))
         }
-        Err(GuestError::Failed(error)) => {
-            Err(Failure::because(format!("`{name}` did not run to its end"), error.as_ref()))
-        }
-        Err(error) => Err(Failure::because(format!("cannot run `{name}`"), &error).hint(error.hint())),
+        Err(error) => Err(wording::guest(name, &error)),
     }
 }
 
@@ -271,7 +245,7 @@ fn trap(message: &str, error: &wasmtime::Error) -> Failure {
     error.chain().fold(Failure::new(message), |failure, cause| failure.caused_by(cause.to_string()))
 }
 
-fn text(word: &OsString) -> Result<String, Failure> {
+fn text(word: &OsStr) -> Result<String, Failure> {
     let text = word.to_str().map(str::to_owned);
     text.ok_or_else(|| Failure::new(format!("`{}` is not UTF-8, which guests are given", word.to_string_lossy())))
 }

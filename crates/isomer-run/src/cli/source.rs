@@ -11,7 +11,7 @@ pub(crate) struct Connection {
     /// Without TLS: only for a registry on this machine
     #[arg(long)]
     plain_http: bool,
-    /// A PEM file with CA certificates that are believed beside the system's; may be repeated
+    /// A PEM file with CA certificates to trust in addition to the system's; may be repeated
     #[arg(long = "ca-cert", value_name = "FILE")]
     ca_certificates: Vec<PathBuf>,
 }

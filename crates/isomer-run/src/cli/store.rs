@@ -1,15 +1,12 @@
-//! `--store`: which store a command works on, and how a person is told what is wrong with it.
+//! `--store`: which store a command works on.
 
-use super::{select, signers};
-use isomer_contract::{Hinted, Mismatch};
-use isomer_runtime::SelectError;
+use super::wording;
 use isomer_store::{DEFAULT_STORE, Installed, Store, StoreError};
 use isomer_terminal::Failure;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Which store.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Location {
     /// The store, where modules are installed [default: the variable ISOMER_STORE, or /var/lib/isomer]
     #[arg(long = "store", value_name = "DIR")]
@@ -25,16 +22,17 @@ impl Location {
 
     /// The store that is there.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.dir())?)
+        Store::open(&self.dir()).map_err(wording::store)
     }
 
-    /// The module of the store that `operand` names, or none when it is a path: without `--store`, whatever is there
-    /// as a file or a directory, or looks like one.
-    pub(crate) fn module<'a>(&self, operand: &'a OsStr) -> Option<&'a str> {
-        let name = operand.to_str()?;
-        let path = Path::new(name);
-        let is_path = name.contains('/') || path.extension().is_some_and(|it| it == "cwasm") || path.exists();
-        (self.given.is_some() || !is_path).then_some(name)
+    #[cfg(test)]
+    pub(crate) fn at(dir: PathBuf) -> Location {
+        Location { given: Some(dir) }
+    }
+
+    /// Whether `--store` names it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.given.is_some()
     }
 
     /// The installed module called `name`.
@@ -42,37 +40,9 @@ impl Location {
         Store::open(&self.dir()).and_then(|store| store.find(name)).map_err(|error| match error {
             StoreError::NoStore { .. } if self.given.is_none() => {
                 let failure = Failure::new(format!("`{name}` is neither a file or directory here nor installed"));
-                failure.caused_by(error.to_string()).hint(error.hint())
+                failure.caused_by(error.to_string()).hint(wording::store_hint(&error))
             }
-            error => Failure::from(error),
+            error => wording::store(error),
         })
-    }
-}
-
-/// Why a module of `release`, or an installed one, is not to be had.
-pub(crate) fn failure(error: StoreError, release: Option<&str>, on: &str) -> Failure {
-    match error {
-        StoreError::Trust(error) => signers::failure(release, error),
-        StoreError::Select(error) => select::failure(&error, on, false),
-        StoreError::Layout(error) => Failure::from(error),
-        StoreError::Fetch(error) => Failure::from(error),
-        StoreError::Source(error) => Failure::from(error),
-        error => Failure::from(error),
-    }
-}
-
-/// Why none of the installed variants will do, where another one of the same module may.
-pub(crate) fn not_chosen(error: &SelectError, on: &str, installed: &Installed) -> Failure {
-    match error {
-        SelectError::NoneRuns { module, rejected, excluded } if excluded.is_empty() => {
-            let failure = Failure::new(format!("no installed variant of `{module}` runs {on}"));
-            let add = |failure: Failure, (target, mismatches): &(String, Vec<Mismatch>)| {
-                let reasons: Vec<_> = mismatches.iter().map(|mismatch| format!("  {mismatch}")).collect();
-                failure.caused_by(format!("{target}\n{}", reasons.join("\n")))
-            };
-            let from = &installed.record().from;
-            rejected.iter().fold(failure, add).hint(format!("pull the one that does: `isomer-run pull {from}`"))
-        }
-        error => select::failure(error, on, false),
     }
 }

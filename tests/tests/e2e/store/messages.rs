@@ -149,6 +149,6 @@ fn whoever_waits_for_a_pipe_says_so() {
     thread::sleep(Duration::from_secs(4));
     fs::write(&pipe, "no artifact").unwrap();
     let ran = running.wait();
-    assert!(ran.stderr().starts_with("warning: waiting for somebody to write into the pipe `pipe`"), "{ran}");
+    assert!(ran.stderr().starts_with("warning: waiting for a writer of the pipe `pipe`"), "{ran}");
     assert!(ran.code() == 1 && ran.stderr().contains("error: cannot run `pipe`"), "{ran}");
 }
