@@ -179,9 +179,9 @@ impl Release {
         let mut modules = Vec::new();
         for section in &manifest.modules {
             let mut input = Input::read(&base.join(&section.path))?;
-            input.name = section.name();
+            input.name = section.name.to_string();
             let profiles = section.targets.as_deref().map_or_else(|| Ok(all.clone()), resolve)?;
-            modules.push(Module { name: section.name(), input, profiles });
+            modules.push(Module { name: section.name.to_string(), input, profiles });
         }
         Ok(Release { manifest, modules })
     }

@@ -9,7 +9,7 @@ mod machine;
 use crate::Hinted;
 use crate::isa::{self, Arch};
 use crate::requirements::{Kind, Requirements};
-use crate::settings::Value;
+use crate::settings::{Collector, Inlining, Value};
 use crate::{Digest, engine_major, proposals};
 use machine::Machine;
 use object::elf::FileHeader64;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use target_lexicon::Triple;
 use wasmparser::WasmFeatures;
-use wasmtime_environ::{Collector, FlagValue, Inlining, OperatorCostStrategy, Tunables, obj};
+use wasmtime_environ::{FlagValue, OperatorCostStrategy, Tunables, obj};
 
 /// The section whose bytes say what the artifact needs. Two artifacts that differ in nothing else hold the same code.
 pub const ENGINE_SECTION: &str = obj::ELF_WASM_ENGINE;
@@ -344,28 +344,14 @@ fn tunables(tunables: &Tunables) -> (Values, Values) {
         metadata_for_internal_asserts: _,
         metadata_for_gc_heap_corruption: _,
     } = tunables;
-    let collector = match collector {
-        None => "none",
-        Some(Collector::Copying) => "copying",
-        Some(Collector::DeferredReferenceCounting) => "drc",
-        Some(Collector::Null) => "null",
-    };
-    let inlining = match inlining {
-        Inlining::No => "no",
-        Inlining::Intrinsics => "intrinsics",
-        Inlining::InterModule => "inter-module",
-        Inlining::InterModuleAndIntraGc => "inter-module-and-intra-gc",
-        Inlining::Yes => "yes",
-    };
     // wasmtime ignores the table of costs where no fuel is counted.
     let operator_cost = match operator_cost {
         OperatorCostStrategy::Table(_) if *consume_fuel => "table",
         _ => "default",
     };
-    let text = |value: &str| Value::Text(value.to_owned());
     let integer = |value: &u64| Value::Integer(*value);
     let checked = [
-        ("collector", text(collector)),
+        ("collector", Collector::value_of(*collector)),
         ("memory-reservation", integer(memory_reservation)),
         ("memory-guard-size", integer(memory_guard_size)),
         ("debug-info", Value::Bool(*debug_native)),
@@ -373,7 +359,7 @@ fn tunables(tunables: &Tunables) -> (Values, Values) {
         ("debug-symbols", Value::Bool(*debug_symbols)),
         ("backtrace-details", Value::Bool(*parse_wasm_debuginfo)),
         ("fuel", Value::Bool(*consume_fuel)),
-        ("operator-cost", text(operator_cost)),
+        ("operator-cost", Value::Text(operator_cost.to_owned())),
         ("epoch-interruption", Value::Bool(*epoch_interruption)),
         ("memory-may-move", Value::Bool(*memory_may_move)),
         ("guard-before-linear-memory", Value::Bool(*guard_before_linear_memory)),
@@ -382,7 +368,7 @@ fn tunables(tunables: &Tunables) -> (Values, Values) {
         ("winch-callable", Value::Bool(*winch_callable)),
         ("signals-based-traps", Value::Bool(*signals_based_traps)),
         ("memory-init-cow", Value::Bool(*memory_init_cow)),
-        ("inlining", text(inlining)),
+        ("inlining", Inlining::value_of(*inlining)),
         ("inlining-small-callee-size", integer(&u64::from(*inlining_small_callee_size))),
         ("inlining-sum-size-threshold", integer(&u64::from(*inlining_sum_size_threshold))),
         ("concurrency-support", Value::Bool(*concurrency_support)),

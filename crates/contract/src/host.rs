@@ -44,6 +44,14 @@ pub enum HostError {
         /// The name that was probably meant.
         nearest: Option<String>,
     },
+    /// An extension that isomer does not track, since Cranelift never uses it.
+    #[error("`isa` names `{name}`, an extension of {arch} that Cranelift does not use")]
+    UnusedExtension {
+        /// As written.
+        name: String,
+        /// The host's architecture.
+        arch: Arch,
+    },
     /// An architecture that no server has.
     #[error("`arch` is {0}, which is bytecode and no machine")]
     Interpreter(Arch),
@@ -54,6 +62,7 @@ impl Hinted for HostError {
         match self {
             HostError::Json(_) => Some("`isomer-run host --json` prints one".to_owned()),
             HostError::UnknownExtension { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            HostError::UnusedExtension { name, .. } => Some(format!("remove \"{name}\" from `isa`")),
             _ => None,
         }
     }
@@ -70,6 +79,9 @@ impl Host {
         let unknown = host.isa.iter().find(|name| isa::by_name(host.arch, name).is_none());
         match unknown {
             None => Ok(host),
+            Some(name) if isa::is_unused(host.arch, name) => {
+                Err(HostError::UnusedExtension { name: name.clone(), arch: host.arch })
+            }
             Some(name) => Err(HostError::UnknownExtension {
                 name: name.clone(),
                 arch: host.arch,

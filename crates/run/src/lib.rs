@@ -82,6 +82,6 @@ pub use engine::EngineMismatch;
 pub use loader::{Code, LoadError, Loaded, Loader, load_into};
 pub use map::MappedFile;
 pub use probe::ProbeError;
-pub use sealed::{ARTIFACT_SIZE_BYTES_MAX, SealError, SealedBytes};
+pub use sealed::{SealError, SealedBytes};
 pub use trust::{Excluded, Signers, Trust, TrustError, TrustedModule, trust};
 pub use verify::{Expected, VerifiedArtifact, VerifyError, verify, verify_requirements};

@@ -4,15 +4,13 @@
 //! A file on disk could be overwritten between its check and its use, or while it runs; a truncated one is a SIGBUS.
 
 use crate::map::Map;
+use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::{Digest, Hinted};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-
-/// The largest artifact, in bytes: its code must lie within reach of 32-bit relocations.
-pub const ARTIFACT_SIZE_BYTES_MAX: u64 = 4 << 30;
 
 /// Large enough for few system calls, small enough to stay in the CPU's cache.
 const BUFFER_SIZE_BYTES: usize = 256 << 10;

@@ -5,7 +5,7 @@ use super::error::{StoreError, unless_damaged};
 use super::files::{json, make_dir, rename, sync_dir, write_new};
 use super::{Installed, Locked, Staging, Store};
 use isomer_contract::Digest;
-use isomer_layout::is_module_name;
+use isomer_contract::name::ModuleName;
 use std::path::{Path, PathBuf};
 
 impl Store {
@@ -35,7 +35,8 @@ impl Store {
         locked.sweep()?;
         let staging = locked.stage()?;
         // The active one may be damaged, or removed for that: then it is time to go back.
-        let (name, active) = match is_module_name(module).then(|| self.believed_active(module)).transpose()?.flatten() {
+        let is_name = module.parse::<ModuleName>().is_ok();
+        let (name, active) = match is_name.then(|| self.believed_active(module)).transpose()?.flatten() {
             Some(active) => (module.to_owned(), Some(active)),
             None => {
                 let name = self.find(module)?.module().name.clone();

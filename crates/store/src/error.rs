@@ -212,7 +212,6 @@ pub enum StoreError {
 
 /// What makes a version of a module active where none is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Instead {
     /// To roll back the module with this name.
     RollBack(String),

@@ -8,8 +8,9 @@ use super::pull::{RECORD, record_of};
 use super::{Store, artifact_name};
 use crate::protected::{self, Opened, Owners, Weakness};
 use isomer_contract::manifest::{Blob, VariantConfig};
+use isomer_contract::name::ModuleName;
 use isomer_contract::{Digest, Variant};
-use isomer_layout::{Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, is_module_name, nearest_module};
+use isomer_layout::{Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, nearest_module};
 use isomer_runtime::{
     Chosen, Expected, FetchError, MappedFile, SealError, SealedBytes, Trust, TrustedModule, VerifiedArtifact,
     VerifyError, trust, verify,
@@ -44,7 +45,7 @@ impl Store {
     /// # Errors
     /// When it is not there, several are called so, or it is damaged.
     pub fn find(&self, name: &str) -> Result<Installed, StoreError> {
-        if is_module_name(name) {
+        if name.parse::<ModuleName>().is_ok() {
             // A damaged one that was removed is none.
             let active = self.active(name)?;
             if let Some(active) = &active

@@ -6,12 +6,10 @@ use super::error::{StoreError, unless_damaged};
 use super::files::{entries, io_error, json, make_dir, read, rename, sync_dir, sync_tree, write_new};
 use super::transfer::{Fetched, Progress};
 use super::{Locked, Staging, Store};
+use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Host};
-use isomer_layout::{
-    DOCUMENT_SIZE_BYTES_MAX, Layout, LayoutError, Manifest, SIGNATURES_MAX, Signature, Source, SparseLayout, blob_name,
-    config_of,
-};
+use isomer_layout::{Layout, LayoutError, Manifest, Signature, Source, SparseLayout, blob_name, config_of};
 use isomer_runtime::{Chosen, Signers, Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
 use std::io::ErrorKind;

@@ -24,7 +24,7 @@ mod evaluate;
 
 pub use bundle::{BUNDLE_MEDIA_TYPE, Bundle, BundleError};
 pub use dsse::{ENVELOPE_SIZE_BYTES_MAX, Envelope, EnvelopeError, EnvelopeSignature, PAYLOAD_TYPE, SIGNATURES_MAX};
-pub use evaluate::{BUNDLES_MAX, Facts, Reason, Refusal, Rejected, Subject, Trusted, Untrusted, evaluate};
+pub use evaluate::{Facts, Reason, Refusal, Rejected, Subject, Trusted, Untrusted, evaluate};
 pub use jiff::Timestamp;
 pub use key::{Algorithm, KeyError, KeyId, PublicKey, SigningKey};
 pub use keys::{

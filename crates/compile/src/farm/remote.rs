@@ -275,7 +275,7 @@ mod tests {
 
     fn digest(path: &str, text: &str, profile: &str, tool: &[u8]) -> String {
         let input = crate::Input::from_bytes(Path::new(path), path, text.into()).unwrap();
-        let text = ProfileText { name: path.to_owned(), path: path.to_owned(), text: profile.to_owned() };
+        let text = ProfileText { name: "p".to_owned(), path: path.to_owned(), text: profile.to_owned() };
         let profile = Profile::resolve(&text, &find_shipped).unwrap();
         action(&Job { input: &input, profile: &profile }, &Blob::new(tool), &BTreeSet::new()).digest().to_string()
     }

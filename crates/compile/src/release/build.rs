@@ -171,7 +171,7 @@ impl Build<'_> {
                 .filter(|cell| matrix.cells[*cell].module == index && stands_for[*cell] == Some(*cell));
             let variants = shipped.map(|cell| variant(matrix, cell, &stands_for)).collect();
             Ok(ReleasedModule {
-                name: module.name.clone(),
+                name: matrix.release.manifest.modules[index].name.clone(),
                 version: matrix.release.manifest.release.version.clone(),
                 wasm: self.writer.add_wasm(&module.input.wasm)?,
                 variants,

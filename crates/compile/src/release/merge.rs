@@ -6,6 +6,7 @@
 //! their forms, so that each server finds the one for its engine.
 
 use crate::collapse::{Form, collapse};
+use isomer_contract::name::Version;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{Identity, Layout, LayoutError, Manifest, Part, ReleasedModule, Summary, WriteError, Writer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -179,7 +180,12 @@ fn check_parts(sources: &[Source]) -> Result<(), MergeError> {
     if missing.is_empty() { Ok(()) } else { Err(MergeError::MissingParts { count, missing }) }
 }
 
-fn module(sources: &[Source], reference: &str, version: &str, writer: &Writer) -> Result<ReleasedModule, MergeError> {
+fn module(
+    sources: &[Source],
+    reference: &str,
+    version: &Version,
+    writer: &Writer,
+) -> Result<ReleasedModule, MergeError> {
     let mut wasm: Option<(Vec<u8>, &Path)> = None;
     let mut found: Vec<Found<'_>> = Vec::new();
     let mut name = String::new();
@@ -211,7 +217,8 @@ fn module(sources: &[Source], reference: &str, version: &str, writer: &Writer) -
         Ok((config, layer))
     });
     let variants = variants.collect::<Result<_, MergeError>>()?;
-    Ok(ReleasedModule { name, version: version.to_owned(), wasm: writer.add_wasm(&wasm)?, variants })
+    let name = name.parse().map_err(WriteError::from)?;
+    Ok(ReleasedModule { name, version: version.clone(), wasm: writer.add_wasm(&wasm)?, variants })
 }
 
 /// Adds a variant, unless another release has the same.

@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let requirements = match Operand::of(arguments.artifact.as_os_str(), &arguments.store) {
         Operand::Installed(name) => installed(arguments, name, &host)?,
         Operand::Release(_) | Operand::File(_) => {
-            let bytes = input::read(&arguments.artifact, isomer_runtime::ARTIFACT_SIZE_BYTES_MAX)?;
+            let bytes = input::read(&arguments.artifact, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)?;
             Requirements::of_artifact(&bytes)
                 .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?
         }

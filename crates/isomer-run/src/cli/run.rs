@@ -184,7 +184,7 @@ fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failu
         return Err(failure.hint("signatures are of releases; a single file is trusted by `--digest`".to_owned()));
     }
     let because = |error: &dyn std::error::Error| Failure::because(format!("cannot run `{}`", file.display()), error);
-    let bytes = SealedBytes::copy(input::open(file)?, isomer_runtime::ARTIFACT_SIZE_BYTES_MAX)
+    let bytes = SealedBytes::copy(input::open(file)?, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)
         .map_err(|error| because(&error).hint(error.hint()))?;
     let expected = match arguments.trust.read()? {
         Some(Trust::Digest(digest)) => Expected::Digest(digest),

@@ -110,7 +110,7 @@ impl Source {
             let layer = writer.add_layer(&artifact[..], compression, config.artifact)?;
             variants.push((config, layer));
         }
-        Ok(ReleasedModule { name: self.name.to_owned(), version: self.version.to_owned(), wasm, variants })
+        Ok(ReleasedModule { name: self.name.parse()?, version: self.version.parse()?, wasm, variants })
     }
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn released(writer: &Writer, compression: Compression) -> Vec<Release
 
 /// Which release it is.
 pub(crate) fn identity() -> Identity {
-    Identity { name: "acme".to_owned(), version: "0.1.0".to_owned(), counter: 7, part: None }
+    Identity { name: "acme".parse().unwrap(), version: "0.1.0".parse().unwrap(), counter: 7, part: None }
 }
 
 /// Writes the release to `dir`.

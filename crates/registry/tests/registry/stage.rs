@@ -5,6 +5,7 @@ use crate::registry::Registry;
 use crate::skip::skip;
 use isomer_contract::Hinted;
 use isomer_contract::manifest::Blob;
+use isomer_contract::name::Version;
 use isomer_layout::{Identity, Layout, ReleasedModule, Writer};
 use isomer_registry::{Options, Reference, Remote, Retry, push};
 use std::path::Path;
@@ -104,8 +105,10 @@ pub(crate) fn release(directory: &Path) {
     }
     let writer = Writer::open(directory).unwrap();
     let wasm = writer.add_wasm(&noise).unwrap();
-    let module = ReleasedModule { name: "noise".to_owned(), version: "1.0.0".to_owned(), wasm, variants: Vec::new() };
-    let identity = Identity { name: "r".to_owned(), version: "1.0.0".to_owned(), counter: 0, part: None };
+    let version: Version = "1.0.0".parse().unwrap();
+    let module =
+        ReleasedModule { name: "noise".parse().unwrap(), version: version.clone(), wasm, variants: Vec::new() };
+    let identity = Identity { name: "r".parse().unwrap(), version, counter: 0, part: None };
     let summary = writer.finish(&identity, vec![module]).unwrap();
     Writer::open(directory).unwrap().sign(br#"{"a":"bundle"}"#, &[summary.modules[0].digest]).unwrap();
 }
