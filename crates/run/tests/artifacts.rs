@@ -180,21 +180,26 @@ fn mismatches_agree_with_wasmtime_on_every_pair_of_artifact_and_engine() {
         let requirements = Requirements::of_artifact(&artifact(name)).ok()?;
         check(&requirements, &host).is_empty().then_some(requirements)
     };
-    let engines: Vec<_> = names()
-        .iter()
-        .filter_map(runnable)
-        .map(|requirements| Engine::new(&engine_config(&requirements).expect("possible")).expect("an engine"))
-        .collect();
+    let engine = |name: String| {
+        let requirements = runnable(&name)?;
+        let engine = Engine::new(&engine_config(&requirements).expect("possible")).expect("an engine");
+        Some((name, engine))
+    };
+    let engines: Vec<_> = names().into_iter().filter_map(engine).collect();
     let (mut loading, mut refused) = (0, 0);
     for name in names().iter().filter(|name| runnable(name).is_some()) {
-        for engine in &engines {
+        for (of, engine) in &engines {
             match load_into(engine, verified(name)) {
                 Ok(_) => loading += 1,
                 Err(LoadError::EngineMismatch(mismatches)) => {
-                    assert!(!wasmtime_takes(engine, &artifact(name)), "{name}: {mismatches:?}");
+                    assert!(!wasmtime_takes(engine, &artifact(name)), "{name} in the engine of {of}: {mismatches:?}");
                     refused += 1;
                 }
-                Err(error) => panic!("{name}: {error:?}"),
+                Err(error) => {
+                    let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+                    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+                    panic!("{name} in the engine of {of}: {error}: {}", causes.join(": "));
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `--store`: which store a command works on.
 
-use super::wording;
+use super::wording::{self, Remedy};
 use isomer_store::{DEFAULT_STORE, Installed, Store, StoreError};
 use isomer_terminal::Failure;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ impl Location {
         Store::open(&self.dir()).and_then(|store| store.find(name)).map_err(|error| match error {
             StoreError::NoStore { .. } if self.given.is_none() => {
                 let failure = Failure::new(format!("`{name}` is neither a file or directory here nor installed"));
-                failure.caused_by(error.to_string()).hint(wording::store_hint(&error))
+                failure.caused_by(error.to_string()).hint(error.remedy())
             }
             error => wording::store(error),
         })

@@ -6,9 +6,16 @@ use isomer_guest::GuestError;
 use isomer_runtime::{Excluded, LoadError, NotChosen, SelectError, TrustError};
 use isomer_store::{Installed, Instead, StoreError, Weakness};
 use isomer_terminal::Failure;
+use std::error::Error;
 use std::io::ErrorKind;
 
-/// A store that does not do what it was asked for.
+/// An error of a library that has a remedy here.
+pub(crate) trait Remedy: Error + Hinted {
+    /// The hint with options and commands; the library's own where those add nothing.
+    fn remedy(&self) -> Option<String>;
+}
+
+/// Why a store does not do what was requested.
 pub(crate) fn store(error: StoreError) -> Failure {
     store_from(error, None, "on this machine")
 }
@@ -18,65 +25,69 @@ pub(crate) fn store_from(error: StoreError, from: Option<&str>, on: &str) -> Fai
     match error {
         StoreError::Trust(error) => trust(error, from),
         StoreError::Select(error) => select(&error, on, false),
-        error => Failure::of(&error).hint(store_hint(&error).or_else(|| error.hint())),
+        error => Failure::of(&error).hint(error.remedy()),
     }
 }
 
-/// What a person can do about it with this program.
-pub(crate) fn store_hint(error: &StoreError) -> Option<String> {
-    Some(match error {
-        StoreError::NoStore { .. } => {
-            "`isomer-run pull` creates it; `--store DIR` or ISOMER_STORE names another".to_owned()
-        }
-        StoreError::Malformed { file, .. } if file.parent().is_some_and(|dir| dir.ends_with("active")) => {
-            let module = file.file_stem().unwrap_or_default().to_string_lossy();
-            format!(
-                "it was damaged or changed by hand: `isomer-run activate {module}:VERSION` sets the active version again, \
+impl Remedy for StoreError {
+    fn remedy(&self) -> Option<String> {
+        Some(match self {
+            StoreError::NoStore { .. } => {
+                "`isomer-run pull` creates it; `--store DIR` or ISOMER_STORE names another".to_owned()
+            }
+            StoreError::Malformed { file, .. } if file.parent().is_some_and(|dir| dir.ends_with("active")) => {
+                let module = file.file_stem().unwrap_or_default().to_string_lossy();
+                format!(
+                    "it was damaged or changed by hand: `isomer-run activate {module}:VERSION` sets the active version again, \
                  and forgets the earlier ones"
-            )
-        }
-        StoreError::Damaged { .. } => {
-            "pull it again; or `isomer-run gc --damaged` removes it, and all that is damaged beside it".to_owned()
-        }
-        StoreError::NotBelieved { weakness: Weakness::Writable { path, .. }, .. } => {
-            format!("`chmod go-w {}`, or state what is trusted with `--key`, `--trust` or `--digest`", path.display())
-        }
-        StoreError::NotBelieved { .. } => {
-            "state what is trusted with `--key`, `--trust` or `--digest`, or use a store of your own with `--store`"
-                .to_owned()
-        }
-        StoreError::ActiveNotBelieved { module, .. } => format!(
-            "`isomer-run activate {module}:VERSION` sets the active version, and forgets the earlier ones; `isomer-run list` \
+                )
+            }
+            StoreError::Damaged { .. } => {
+                "pull it again; or `isomer-run gc --damaged` removes it, and all that is damaged beside it".to_owned()
+            }
+            StoreError::NotBelieved { weakness: Weakness::Writable { path, .. }, .. } => {
+                format!(
+                    "`chmod go-w {}`, or state what is trusted with `--key`, `--trust` or `--digest`",
+                    path.display()
+                )
+            }
+            StoreError::NotBelieved { .. } => {
+                "state what is trusted with `--key`, `--trust` or `--digest`, or use a store of your own with `--store`"
+                    .to_owned()
+            }
+            StoreError::ActiveNotBelieved { module, .. } => format!(
+                "`isomer-run activate {module}:VERSION` sets the active version, and forgets the earlier ones; `isomer-run list` \
              shows what is installed"
-        ),
-        StoreError::NotOurs { weakness: Weakness::Writable { path, .. }, .. } => {
-            format!("`chmod go-w {}`, or use a store of your own with `--store`", path.display())
-        }
-        StoreError::NotOurs { .. } => {
-            "run it as the user who owns the store, or use one of your own with `--store`".to_owned()
-        }
-        StoreError::NotInstalled { nearest: None, .. } => "install it with `isomer-run pull`".to_owned(),
-        StoreError::NotActive { instead, .. } => match instead.as_ref()? {
-            Instead::RollBack(module) => format!("`isomer-run rollback {module}`"),
-            Instead::Activate(reference) => format!("`isomer-run activate {reference}`"),
-        },
-        StoreError::NothingEarlier { .. } => {
-            "`isomer-run list` shows what is installed; `isomer-run activate` takes any of it".to_owned()
-        }
-        StoreError::Space { .. } => {
-            "what is installed is as it was; `isomer-run gc` removes what is not needed".to_owned()
-        }
-        StoreError::Io { source, .. } => match source.kind() {
-            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
-                "run it as the user who owns the store, or name another with `--store`".to_owned()
+            ),
+            StoreError::NotOurs { weakness: Weakness::Writable { path, .. }, .. } => {
+                format!("`chmod go-w {}`, or use a store of your own with `--store`", path.display())
             }
-            ErrorKind::NotADirectory => {
-                "a part of that path is not a directory: name another with `--store`".to_owned()
+            StoreError::NotOurs { .. } => {
+                "run it as the user who owns the store, or use one of your own with `--store`".to_owned()
             }
-            _ => return None,
-        },
-        _ => return None,
-    })
+            StoreError::NotInstalled { nearest: None, .. } => "install it with `isomer-run pull`".to_owned(),
+            StoreError::NotActive { instead, .. } => match instead.as_ref()? {
+                Instead::RollBack(module) => format!("`isomer-run rollback {module}`"),
+                Instead::Activate(reference) => format!("`isomer-run activate {reference}`"),
+            },
+            StoreError::NothingEarlier { .. } => {
+                "`isomer-run list` shows what is installed; `isomer-run activate` takes any of it".to_owned()
+            }
+            StoreError::Space { .. } => {
+                "what is installed is as it was; `isomer-run gc` removes what is not needed".to_owned()
+            }
+            StoreError::Io { source, .. } => match source.kind() {
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                    "run it as the user who owns the store, or name another with `--store`".to_owned()
+                }
+                ErrorKind::NotADirectory => {
+                    "a part of that path is not a directory: name another with `--store`".to_owned()
+                }
+                _ => return self.hint(),
+            },
+            _ => return self.hint(),
+        })
+    }
 }
 
 /// Why a module is not trusted, every reason with its own hint. `release` is where it is from; none is the store.
@@ -189,14 +200,19 @@ pub(crate) fn guest(name: &str, error: &GuestError) -> Failure {
     if let GuestError::Failed(error) = error {
         return Failure::because(format!("`{name}` did not run to its end"), error.as_ref());
     }
-    let hint = match error {
-        GuestError::MissingImports(names) if names.iter().all(|name| name.starts_with("wasi")) => {
-            Some("isomer-run provides WASI previews 0 and 1 to modules and `wasi:…@0.2` to components".to_owned())
+    Failure::because(format!("cannot run `{name}`"), error).hint(error.remedy())
+}
+
+impl Remedy for GuestError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            GuestError::MissingImports(names) if names.iter().all(|name| name.starts_with("wasi")) => {
+                Some("isomer-run provides WASI previews 0 and 1 to modules and `wasi:…@0.2` to components".to_owned())
+            }
+            GuestError::NotACommand { exports, .. } => {
+                exports.first().map(|name| format!("call one of them: `--invoke '{name}'`"))
+            }
+            _ => self.hint(),
         }
-        GuestError::NotACommand { exports, .. } => {
-            exports.first().map(|name| format!("call one of them: `--invoke '{name}'`"))
-        }
-        error => error.hint(),
-    };
-    Failure::because(format!("cannot run `{name}`"), error).hint(hint)
+    }
 }
