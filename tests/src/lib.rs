@@ -11,6 +11,7 @@ pub mod proof;
 pub mod proxy;
 pub mod registry;
 mod skip;
+pub mod users;
 
 pub use skip::{has_program, skip};
 

@@ -112,7 +112,7 @@ fn lints() -> Result<()> {
         run(clippy.args(["--", "--deny", "warnings"]))?;
     }
     // In groups for the same reason as the tests.
-    let documented: [&[&str]; 2] = [UNITS[0], &["isomer-remote"]];
+    let documented: [&[&str]; 2] = [UNITS[0], &["isomer-compile", "isomer-remote"]];
     for packages in documented {
         let mut doc = cargo();
         doc.args(["doc", "--locked", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings");

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
-/// The manifest that is read when none is named.
+/// The manifest's file name by default.
 pub const DEFAULT_NAME: &str = "isomer.toml";
 
 /// What a release is to hold. Paths are relative to the manifest's directory.
@@ -27,12 +27,12 @@ pub struct ReleaseManifest {
 /// `[release]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseSection {
-    /// What people call it.
+    /// Its name, for people and signatures.
     pub name: ReleaseName,
     /// The version of every module in it.
     pub version: Version,
-    /// Larger in each release than in all before, at most [`COUNTER_MAX`]: it is signed, and servers compare it. 0 for
-    /// a release that is not counted.
+    /// Larger in each release than in all before, at most [`COUNTER_MAX`]: it is signed, and servers compare it. 0
+    /// turns that comparison off.
     pub counter: u64,
     /// Shipped profiles, profile files, or `all`.
     pub targets: Vec<String>,
@@ -76,12 +76,12 @@ struct ModuleText {
     targets: Option<Spanned<Vec<String>>>,
 }
 
-/// A problem with its place.
+/// A problem with its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseManifestError {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1, where there is one.
+    /// The line, from 1, if known.
     pub line: Option<usize>,
     /// What is wrong.
     pub problem: Problem,
@@ -89,6 +89,7 @@ pub struct ReleaseManifestError {
 
 /// What is wrong with a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// It cannot be read.
     #[error("cannot read it: {0}")]
@@ -97,7 +98,7 @@ pub enum Problem {
     #[error("{0}")]
     Toml(String),
     /// No module.
-    #[error("there is no [[module]]; a release holds at least one")]
+    #[error("missing [[module]]: a release holds at least one")]
     NoModules,
     /// Nothing to compile for.
     #[error("`targets` of {0} is empty")]
@@ -123,11 +124,9 @@ pub enum Problem {
 impl Hinted for ReleaseManifestError {
     fn hint(&self) -> Option<String> {
         match &self.problem {
-            Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => {
-                Some("name the manifest with -f; `isomer release --help` shows one".to_owned())
-            }
-            Problem::Read(_) => Some("is the path right? `isomer release --help` shows a manifest".to_owned()),
-            Problem::Toml(_) => Some("`isomer release --help` shows a manifest with every key".to_owned()),
+            Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => Some("name the manifest".to_owned()),
+            Problem::Read(_) => Some("check the path".to_owned()),
+            Problem::Toml(_) => None,
             Problem::NoModules => Some("add `[[module]]` and `path = \"app.wasm\"`".to_owned()),
             Problem::NoTargets(_) => Some(format!("name profiles, or `targets = [\"{ALL}\"]`")),
             Problem::DuplicateModule { .. } => Some("give one of them a `name`".to_owned()),
@@ -151,7 +150,10 @@ impl fmt::Display for ReleaseManifestError {
 impl std::error::Error for ReleaseManifestError {}
 
 impl ReleaseManifest {
-    /// Reads and checks the text of the manifest at `path`.
+    /// Parses and checks the text of the manifest at `path`.
+    ///
+    /// # Errors
+    /// The first problem, with its line if known.
     pub fn parse(path: &Path, text: &str) -> Result<ReleaseManifest, ReleaseManifestError> {
         let error = |span: Option<Range<usize>>, problem| ReleaseManifestError {
             path: path.to_owned(),
@@ -202,7 +204,7 @@ fn non_empty(
     Ok(targets.into_inner())
 }
 
-/// Says what it expects in a manifest's words: a number too large for Rust's types is a number.
+/// Reports what a manifest may hold, not what Rust's types do.
 fn counter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Counter;
     impl Visitor<'_> for Counter {
@@ -262,11 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn each_problem_names_its_place() {
+    fn each_problem_names_its_location() {
         let cases = [
             ("", "isomer.toml:1: missing field `release`"),
             (&format!("{HEAD}[[module]]\npath = 'a.wasm'\ntarget = ['x']\n"), "isomer.toml:7: unknown field `target`"),
-            (HEAD, "isomer.toml: there is no [[module]]"),
+            (HEAD, "isomer.toml: missing [[module]]"),
             (
                 &format!("{HEAD}[[module]]\npath='a/x.wasm'\n[[module]]\npath='b/x.wasm'\n"),
                 "isomer.toml:8: two modules are called `x`",

@@ -2,7 +2,7 @@
 //! switched on: what `express` lets through must compile. Nothing may be left for the compiler's panics to find.
 //!
 //! Operators that take nothing but values, an address or a lane are written by `operators/simple.rs` from wasmparser's
-//! own table; the others stand in `operators/cases.rs`. An operator that is in neither fails the test.
+//! own table; the others are in `operators/cases.rs`. An operator that is in neither fails the test.
 
 #[path = "operators/cases.rs"]
 mod cases;

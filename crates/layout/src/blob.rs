@@ -38,6 +38,11 @@ impl Root {
         }
     }
 
+    /// The directory that is open as `directory`, and called `path` in messages.
+    pub(crate) fn of_directory(directory: OwnedFd, path: &Path) -> Root {
+        Root { path: path.to_owned(), files: Files::Directory(directory) }
+    }
+
     /// The archive at `path`, as if it were unpacked.
     pub(crate) fn open_archive(path: &Path) -> Result<Root, LayoutError> {
         Ok(Root { path: path.to_owned(), files: Files::Archive(Archive::open(path)?) })

@@ -17,6 +17,7 @@ use isomer_contract::{Digest, Variant, canonical_json, major, nearest, shorten};
 use oci_spec::image::{Arch, Descriptor, ImageIndex, MediaType, OciLayout};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -96,6 +97,12 @@ impl Layout {
     /// Reads `oci-layout` and `index.json` of the layout in `dir`.
     pub fn open(dir: &Path) -> Result<Layout, LayoutError> {
         Layout::of(Root::open(dir)?)
+    }
+
+    /// Reads `oci-layout` and `index.json` of the layout in a directory that is open, which is called `path` in messages:
+    /// whatever that path leads to now, all is read from there.
+    pub fn open_directory(directory: OwnedFd, path: &Path) -> Result<Layout, LayoutError> {
+        Layout::of(Root::of_directory(directory, path))
     }
 
     /// Reads `oci-layout` and `index.json` of the layout in the tar file `archive`. Nothing is unpacked: what is asked

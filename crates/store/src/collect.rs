@@ -1,22 +1,24 @@
 //! In: how many earlier versions of each module to keep. Out: what else was there, removed. Never here: an active version
 //! removed, one that was pulled after it, or what another process is at work on.
 
-use super::documents::Active;
-use super::error::{StoreError, unless_damaged};
-use super::files::{entries, io_error, read, remove, rename, sync_dir};
-use super::{Installed, Locked, Store, is_in_use};
+use crate::directory::Directory;
+use crate::documents::Active;
+use crate::error::unless_damaged;
+use crate::files::is_directory;
+use crate::{Check, Installed, Locked, Store, StoreError, hashed, is_in_use};
 use isomer_contract::Digest;
 use isomer_layout::Module;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 /// What is to be removed from a store, beside what interrupted commands left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collection {
     /// How many versions of each module stay beside the active one.
     pub keep: usize,
-    /// Whether what is damaged goes, active or not: none of it can run.
+    /// Whether what is damaged goes, active or not: none of it can run. Every byte of each artifact is hashed for that.
     pub damaged: bool,
     /// Whether nothing is removed after all.
     pub dry_run: bool,
@@ -43,7 +45,7 @@ pub enum GarbageKind {
         /// The digest of its index.
         index: Digest,
     },
-    /// An installed module of which something does not parse, or is gone.
+    /// An installed module of which something does not parse, has another digest, or is gone.
     Damaged {
         /// The digest of its index.
         index: Digest,
@@ -54,10 +56,11 @@ pub enum GarbageKind {
     Unfinished,
 }
 
-impl GarbageKind {
-    fn is_installed(&self) -> bool {
-        matches!(self, GarbageKind::Module { .. } | GarbageKind::Damaged { .. })
-    }
+/// Some garbage, as the name of something in a directory of the store.
+struct Item {
+    garbage: Garbage,
+    part: &'static str,
+    name: OsString,
 }
 
 impl Store {
@@ -69,27 +72,28 @@ impl Store {
     /// When nobody can tell what is to stay: nothing is removed then.
     pub fn collect(&self, collection: Collection) -> Result<Vec<Garbage>, StoreError> {
         let locked = self.lock()?;
-        let (mut garbage, mut needed, mut freed) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut items, mut needed, mut freed) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let check = if collection.damaged { Check::Bytes } else { Check::Sizes };
         let (all, mut damaged) = self.installed()?;
         for versions in all.chunk_by(|a, b| a.module().name == b.module().name) {
             let kept = self.kept(versions, collection.keep)?;
             let (kept, others): (Vec<_>, Vec<_>) = versions.iter().partition(|it| kept.contains(&it.module().digest));
             let before = damaged.len();
             for installed in kept {
-                match installed.whole() {
+                match installed.check(check) {
                     Ok(variants) => needed.extend(variants.iter().map(|it| it.config.artifact.digest.hex())),
                     Err(error @ StoreError::Damaged { .. }) => damaged.push((installed.module().digest, error)),
                     Err(error) => return Err(error),
                 }
             }
             for Module { reference, digest: index, .. } in others.into_iter().map(Installed::module) {
-                let (reference, index, path) = (reference.clone(), *index, self.installed_path(*index));
+                let (reference, index) = (reference.clone(), *index);
                 if damaged.len() > before && !collection.damaged {
                     // One of them may be the way back from what is damaged.
                     needed.extend(self.named(index)?);
                 } else {
                     freed.extend(self.named(index)?);
-                    garbage.push(self.garbage(GarbageKind::Module { reference, index }, path)?);
+                    items.push(self.item(GarbageKind::Module { reference, index }, "installed", index.hex())?);
                 }
             }
         }
@@ -97,25 +101,25 @@ impl Store {
         let all_known = damaged.is_empty() || collection.damaged;
         for (index, error) in damaged {
             if collection.damaged {
-                garbage.push(self.garbage(GarbageKind::Damaged { index }, self.installed_path(index))?);
+                items.push(self.item(GarbageKind::Damaged { index }, "installed", index.hex())?);
             } else {
                 tracing::warn!("{error}; it stays: pull it again, or remove it with `isomer-run gc --damaged`");
                 needed.extend(self.named(index)?);
             }
         }
-        for path in entries(&self.dir.join("artifacts"))? {
-            let named = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".cwasm"));
+        for name in self.names_in("artifacts")? {
+            let named = name.to_str().and_then(|name| name.strip_suffix(".cwasm"));
             if named.is_some_and(|hex| is_digest(hex) && !needed.contains(hex) && (all_known || freed.contains(hex))) {
-                garbage.push(self.garbage(GarbageKind::Artifact, path)?);
+                items.push(self.item(GarbageKind::Artifact, "artifacts", name)?);
             }
         }
-        for path in locked.unfinished()? {
-            garbage.push(self.garbage(GarbageKind::Unfinished, path)?);
+        for (part, name) in locked.unfinished()? {
+            items.push(self.item(GarbageKind::Unfinished, part, name)?);
         }
         if !collection.dry_run {
-            locked.remove(&garbage)?;
+            locked.remove(&items)?;
         }
-        Ok(garbage)
+        Ok(items.into_iter().map(|item| item.garbage).collect())
     }
 
     /// The indexes to keep of the versions of one module.
@@ -124,7 +128,7 @@ impl Store {
         by_time.sort_by(|a, b| b.cmp(a));
         let installed = |index: &Digest| by_time.iter().any(|(_, it)| it == index);
         let active = match versions.first() {
-            Some(first) => self.believed_active(&first.module().name)?.filter(|active| installed(&active.index)),
+            Some(first) => self.trusted_active(&first.module().name)?.filter(|active| installed(&active.index)),
             None => None,
         };
         let Some(Active { index: active, earlier }) = active else {
@@ -146,53 +150,58 @@ impl Store {
 
     /// The artifacts, in hexadecimal, that the documents of an installed index name, as far as they can still be read.
     fn named(&self, index: Digest) -> Result<Vec<String>, StoreError> {
-        let blobs = self.installed_path(index).join("blobs").join("sha256");
+        let Some(blobs) = unless_damaged(self.blobs_of(index))?.flatten() else { return Ok(Vec::new()) };
         let mut named = Vec::new();
-        for path in unless_damaged(entries(&blobs))?.unwrap_or_default() {
-            let document: Option<Value> = unless_damaged(read(&path))?.flatten();
-            let artifact = document.as_ref().and_then(|it| it["artifact"]["digest"].as_str()?.strip_prefix("sha256:"));
+        for name in blobs.names()? {
+            let Some(name) = name.to_str() else { continue };
+            let document = unless_damaged(blobs.read::<Value>(name))?.flatten();
+            let artifact =
+                document.as_ref().and_then(|it| it.value["artifact"]["digest"].as_str()?.strip_prefix("sha256:"));
             named.extend(artifact.map(str::to_owned));
         }
         Ok(named)
     }
 
-    fn garbage(&self, kind: GarbageKind, path: PathBuf) -> Result<Garbage, StoreError> {
-        Ok(Garbage { kind, size_bytes: size_bytes(&path)?, path })
+    fn item(&self, kind: GarbageKind, part: &'static str, name: impl Into<OsString>) -> Result<Item, StoreError> {
+        let name = name.into();
+        let path = self.dir().join(part).join(&name);
+        let size_bytes = match self.root.directory(part)? {
+            Some(part) => size_bytes(&part, &name)?,
+            None => 0,
+        };
+        Ok(Item { garbage: Garbage { kind, path, size_bytes }, part, name })
     }
 }
 
 impl Locked<'_> {
     /// What processes that are gone were not done with: temporary directories, and layers that were on their way.
-    fn unfinished(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let mut unfinished = self.abandoned()?;
-        for path in entries(&self.store.dir.join("partial"))? {
+    fn unfinished(&self) -> Result<Vec<(&'static str, OsString)>, StoreError> {
+        let mut unfinished: Vec<_> = self.abandoned()?.into_iter().map(|name| ("tmp", name)).collect();
+        let Some(partial) = self.store.root.directory("partial")? else { return Ok(unfinished) };
+        for name in partial.names()? {
             // Whoever opened it a moment ago finds that it is gone, and makes it again.
-            if !is_in_use(&path)? {
-                unfinished.push(path);
+            if !is_in_use(&partial, &name)? {
+                unfinished.push(("partial", name));
             }
         }
         Ok(unfinished)
     }
 
     /// A module goes in one rename, before the artifacts that it names.
-    fn remove(&self, garbage: &[Garbage]) -> Result<(), StoreError> {
+    fn remove(&self, items: &[Item]) -> Result<(), StoreError> {
         let staging = self.stage()?;
-        for (number, Garbage { kind, path, .. }) in garbage.iter().enumerate() {
-            if kind.is_installed() {
-                rename(path, &staging.path().join(number.to_string()))?;
+        for (number, Item { part, name, .. }) in items.iter().enumerate().filter(|(_, it)| it.part == "installed") {
+            self.store.part_to_write(part)?.rename(name, &staging.dir, number.to_string())?;
+        }
+        for part in ["installed", "artifacts"] {
+            if let Some(part) = self.store.root.directory(part)? {
+                part.sync()?;
             }
         }
-        for dir in ["installed", "artifacts"] {
-            let dir = self.store.dir.join(dir);
-            if dir.exists() {
-                sync_dir(&dir)?;
-            }
+        for Item { part, name, .. } in items.iter().filter(|it| it.part != "installed") {
+            self.store.part_to_write(part)?.remove(name)?;
         }
-        for Garbage { kind, path, .. } in garbage {
-            if !kind.is_installed() {
-                remove(path)?;
-            }
-        }
+        hashed::forget_missing();
         Ok(())
     }
 }
@@ -201,11 +210,12 @@ fn is_digest(hex: &str) -> bool {
     format!("sha256:{hex}").parse::<Digest>().is_ok()
 }
 
-/// The sizes of all files at or below `path`, together.
-fn size_bytes(path: &Path) -> Result<u64, StoreError> {
-    let there = path.symlink_metadata().map_err(io_error("read", path))?;
-    if !there.is_dir() {
-        return Ok(there.len());
+/// The sizes of all files at or below `name` in `dir`, together.
+fn size_bytes(dir: &Directory, name: &OsStr) -> Result<u64, StoreError> {
+    let Some(stat) = dir.stat(name)? else { return Ok(0) };
+    if !is_directory(&stat) {
+        return Ok(u64::try_from(stat.st_size).unwrap_or(0));
     }
-    entries(path)?.iter().try_fold(0, |sum, path| Ok(sum + size_bytes(path)?))
+    let Some(below) = dir.directory(name)? else { return Ok(0) };
+    below.names()?.iter().try_fold(0, |sum, name| Ok(sum + size_bytes(&below, name)?))
 }

@@ -1,13 +1,13 @@
 //! Why a store does not do what it was asked for. Each names the file, what was found and what was expected.
 
-use super::documents::STORE_SCHEMA;
-use crate::protected::Weakness;
+use crate::Weakness;
+use crate::documents::STORE_SCHEMA;
 use isomer_contract::manifest::ManifestError;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{LayoutError, SourceError};
 use isomer_runtime::{FetchError, SelectError, TrustError, VerifyError};
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What went wrong with a store. What was in it before is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -221,14 +221,14 @@ pub enum Instead {
 
 impl StoreError {
     /// That this is what is wrong with the installed `index`, where it says anything about that.
-    pub(super) fn damages(self, index: Digest) -> StoreError {
+    pub(crate) fn damages(self, index: Digest) -> StoreError {
         if self.is_damage() { StoreError::Damaged { index, source: Box::new(self) } } else { self }
     }
 
     /// Whether what is there was seen to be wrong, or seen to be gone. All else is nothing to remove or to replace
     /// anything for: a descriptor that is missing, a permission, a disk that does not answer, a form that a newer isomer
     /// writes.
-    pub(super) fn is_damage(&self) -> bool {
+    pub(crate) fn is_damage(&self) -> bool {
         match self {
             StoreError::Damaged { .. } | StoreError::Malformed { .. } => true,
             StoreError::Layout(LayoutError::Io { source, .. }) | StoreError::Io { source, .. } => is_damage(source),
@@ -249,12 +249,17 @@ pub(crate) fn is_damage(error: &io::Error) -> bool {
 }
 
 /// What was read; nothing where that is damaged.
-pub(super) fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+pub(crate) fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(error) if error.is_damage() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { action, path, source }
 }
 
 fn list(words: &str, existing: &[String]) -> String {
@@ -297,8 +302,8 @@ impl Hinted for StoreError {
             }
             StoreError::ActiveNotBelieved { module, .. } => format!("activate a version of `{module}` again"),
             StoreError::InstalledNotBelieved { .. } => "pull it again: that replaces it".to_owned(),
-            StoreError::NotOurs { weakness: weakness @ Weakness::Writable { .. }, .. } => {
-                format!("`chmod go-w {}`, or use a store of your own", weakness.path().display())
+            StoreError::NotOurs { weakness: Weakness::Writable { path, .. }, .. } => {
+                format!("`chmod go-w {}`, or use a store of your own", path.display())
             }
             StoreError::NotOurs { .. } => {
                 "do it as the user who owns the store, or use one of your own".to_owned()

@@ -1,35 +1,47 @@
 //! In: what a person calls a module. Out: the installed module, and a variant of it, verified. Never here: a change to the
 //! store, its lock.
 
-use super::documents::{Active, Record};
-use super::error::{Instead, StoreError, unless_damaged};
-use super::files::{entries, io_error, read};
-use super::pull::{RECORD, record_of};
-use super::{Store, artifact_name};
-use crate::protected::{self, Opened, Owners, Weakness};
-use isomer_contract::manifest::{Blob, VariantConfig};
+use crate::directory::Directory;
+use crate::documents::{Active, Record};
+use crate::error::{Instead, io_error, unless_damaged};
+use crate::files::{Judged, is_directory};
+use crate::pull::{RECORD, layout_in};
+use crate::weakness::Weakness;
+use crate::{Store, StoreError, active_name};
+use isomer_contract::manifest::Blob;
 use isomer_contract::name::ModuleName;
 use isomer_contract::{Digest, Variant};
 use isomer_layout::{Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, nearest_module};
-use isomer_runtime::{
-    Chosen, Expected, FetchError, MappedFile, SealError, SealedBytes, Trust, TrustedModule, VerifiedArtifact,
-    VerifyError, trust, verify,
-};
+use isomer_runtime::{Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
-use std::fmt;
-use std::fs::File;
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use rustix::fs::FileType;
 
 /// A module in a store.
 #[derive(Debug)]
 pub struct Installed {
-    store: Store,
-    layout: Layout,
+    pub(crate) store: Store,
+    pub(crate) layout: Layout,
     module: Module,
-    record: Record,
+    record: Judged<Record>,
     pulled_at: Timestamp,
-    active: bool,
+    active: Activity,
+}
+
+/// Whether a version is the active one of its module.
+#[derive(Clone, Debug, Default)]
+struct Activity {
+    is_active: bool,
+    /// By which weakness another user could have written what says so.
+    foreign: Option<Weakness>,
+}
+
+/// How closely an installed version is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Every byte of its documents, and the kind and size of its artifacts: whoever runs them sees to their bytes.
+    Sizes,
+    /// Every byte.
+    Bytes,
 }
 
 /// An installed index, and what is wrong with it.
@@ -49,10 +61,11 @@ impl Store {
             // A damaged one that was removed is none.
             let active = self.active(name)?;
             if let Some(active) = &active
-                && self.is_installed(active.index)?
+                && self.is_installed(active.value.index)?
             {
-                let installed = self.installed_as(active.index, true)?;
+                let mut installed = self.installed_as(active.value.index, true)?;
                 self.check_is_of(name, &installed.module.name)?;
+                installed.active.foreign.clone_from(&active.foreign);
                 return Ok(installed);
             }
             let (installed, damaged) = self.references()?;
@@ -61,9 +74,9 @@ impl Store {
                 installed.iter().filter(of_name).map(|(_, reference, _)| reference.clone()).collect();
             if !installed.is_empty() {
                 warn_of(&damaged);
-                let instead = self.instead(name, active.as_ref())?;
+                let instead = self.instead(name, active.as_ref().map(|active| &active.value))?;
                 let module = name.to_owned();
-                return Err(StoreError::NotActive { module, dir: self.dir.clone(), installed, instead });
+                return Err(StoreError::NotActive { module, dir: self.dir().to_owned(), installed, instead });
             }
         }
         self.find_any(name)
@@ -81,7 +94,7 @@ impl Store {
     }
 
     /// That what makes an index the active one of `module` does not name that of another.
-    pub(super) fn check_is_of(&self, module: &str, found: &str) -> Result<(), StoreError> {
+    pub(crate) fn check_is_of(&self, module: &str, found: &str) -> Result<(), StoreError> {
         if found == module {
             return Ok(());
         }
@@ -90,12 +103,14 @@ impl Store {
     }
 
     fn is_installed(&self, index: Digest) -> Result<bool, StoreError> {
-        let path = self.installed_path(index);
-        path.try_exists().map_err(io_error("read", &path))
+        match self.root.directory("installed")? {
+            Some(installed) => Ok(installed.stat(index.hex())?.is_some()),
+            None => Ok(false),
+        }
     }
 
     /// As [`Store::find`], and a name without a version is that of the only one there is, active or not.
-    pub(super) fn find_any(&self, name: &str) -> Result<Installed, StoreError> {
+    pub(crate) fn find_any(&self, name: &str) -> Result<Installed, StoreError> {
         let (all, mut damaged) = self.references()?;
         let (called, digest) = match name.rsplit_once('@') {
             Some((called, digest)) => (Some(called), digest.parse::<Digest>().ok()),
@@ -121,7 +136,9 @@ impl Store {
             [(module, _, index)] => {
                 // What says so may be damaged: that is nothing against a version that is named.
                 let active = unless_damaged(self.active(module))?.flatten();
-                self.installed_as(*index, active.is_some_and(|active| active.index == *index))
+                let mut installed = self.installed_as(*index, false)?;
+                installed.active = Activity::of(active, *index);
+                Ok(installed)
             }
             [] => {
                 let names = all.iter().map(|(module, reference, _)| (module.as_str(), reference.as_str()));
@@ -129,7 +146,7 @@ impl Store {
                 let nearest = if damaged.is_empty() { nearest_module(name, names).map(str::to_owned) } else { None };
                 let installed = all.iter().map(|(_, reference, _)| reference.clone()).collect();
                 let what = name.escape_debug().to_string();
-                Err(StoreError::NotInstalled { what, dir: self.dir.clone(), nearest, installed })
+                Err(StoreError::NotInstalled { what, dir: self.dir().to_owned(), nearest, installed })
             }
             _ => {
                 let versions: Vec<_> = found.iter().map(|(_, reference, _)| reference).collect();
@@ -164,33 +181,56 @@ impl Store {
     fn installed_now(&self, index: Digest) -> Result<Installed, StoreError> {
         let mut installed = self.installed_as(index, false)?;
         installed.active = match self.active(&installed.module.name) {
-            Ok(active) => active.is_some_and(|active| active.index == index),
+            Ok(active) => Activity::of(active, index),
             // That says nothing against what is installed.
             Err(error) if error.is_damage() => {
                 tracing::warn!("nobody knows whether {} is active: {error}", installed.module.reference);
-                false
+                Activity::default()
             }
             Err(error) => return Err(error),
         };
         Ok(installed)
     }
 
-    pub(super) fn active(&self, module: &str) -> Result<Option<Active>, StoreError> {
-        read(&self.active_path(module))
+    pub(crate) fn active(&self, module: &str) -> Result<Option<Judged<Active>>, StoreError> {
+        match self.root.directory("active")? {
+            Some(active) => active.read(&active_name(module)),
+            None => Ok(None),
+        }
     }
 
-    pub(super) fn indexes(&self) -> Result<Vec<Digest>, StoreError> {
-        let paths = entries(&self.dir.join("installed"))?;
-        let digest = |path: &PathBuf| format!("sha256:{}", path.file_name()?.to_str()?).parse().ok();
-        Ok(paths.iter().filter_map(digest).collect())
+    pub(crate) fn indexes(&self) -> Result<Vec<Digest>, StoreError> {
+        let names = self.names_in("installed")?;
+        Ok(names.iter().filter_map(|name| format!("sha256:{}", name.to_str()?).parse().ok()).collect())
+    }
+
+    /// The directory of an installed index.
+    pub(crate) fn installed_dir(&self, index: Digest) -> Result<Directory, StoreError> {
+        let dir = match self.root.directory("installed")? {
+            Some(installed) => installed.directory(index.hex())?,
+            None => None,
+        };
+        let missing = || std::io::Error::from_raw_os_error(libc::ENOENT);
+        dir.ok_or_else(|| io_error("read", &self.installed_path(index))(missing()))
+    }
+
+    /// The directory of the blobs of an installed index, where there is one.
+    pub(crate) fn blobs_of(&self, index: Digest) -> Result<Option<Directory>, StoreError> {
+        match self.installed_dir(index)?.directory("blobs")? {
+            Some(blobs) => blobs.directory("sha256"),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn layout_of(&self, index: Digest) -> Result<Layout, StoreError> {
+        layout_in(&self.installed_dir(index)?)
     }
 
     /// The name, reference and index of all that is installed, and what is damaged: that is in nobody else's way.
     fn references(&self) -> Result<(Vec<Named>, Vec<Damaged>), StoreError> {
         let (mut references, mut damaged) = (Vec::new(), Vec::new());
         for index in self.indexes()? {
-            let layout = Layout::open(&self.installed_path(index)).map_err(StoreError::Layout);
-            match layout.and_then(|layout| entry_of(&layout, index).cloned()) {
+            match self.layout_of(index).and_then(|layout| entry_of(&layout, index).cloned()) {
                 Ok(entry) => references.push((entry.name, entry.reference, index)),
                 Err(error) if error.is_damage() => damaged.push((index, error.damages(index))),
                 Err(error) => return Err(error),
@@ -202,29 +242,35 @@ impl Store {
 
     /// What a damaged index says of itself, where its own document can still be read.
     fn said_of(&self, index: Digest) -> Option<SparseLayout> {
-        let path = self.installed_path(index).join("blobs").join("sha256").join(index.hex());
-        let document: serde_json::Value = read(&path).ok()??;
-        SparseLayout::of(document.to_string().as_bytes(), &path).ok()
+        let blobs = self.blobs_of(index).ok()??;
+        let document: Judged<serde_json::Value> = blobs.read(&index.hex()).ok()??;
+        SparseLayout::of(document.value.to_string().as_bytes(), &blobs.path_of(index.hex())).ok()
     }
 
-    pub(super) fn installed_as(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
+    pub(crate) fn installed_as(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
         self.read_installed(index, active).map_err(|error| error.damages(index))
     }
 
-    fn read_installed(&self, index: Digest, active: bool) -> Result<Installed, StoreError> {
-        let dir = self.installed_path(index);
-        if dir.is_symlink() {
-            let reason = "it is a symbolic link, expected a directory".to_owned();
-            return Err(StoreError::Malformed { file: dir, reason });
-        }
-        let layout = Layout::open(&dir)?;
+    fn read_installed(&self, index: Digest, is_active: bool) -> Result<Installed, StoreError> {
+        let dir = self.installed_dir(index)?;
+        let layout = layout_in(&dir)?;
         let module = layout.module(&entry_of(&layout, index)?.reference)?;
-        let record = record_of(&dir)?;
-        let pulled_at = record.at.parse().map_err(|error| StoreError::Malformed {
-            file: dir.join(RECORD),
+        let missing = || io_error("read", &dir.path_of(RECORD))(std::io::Error::from_raw_os_error(libc::ENOENT));
+        let record: Judged<Record> = dir.read(RECORD)?.ok_or_else(missing)?;
+        let pulled_at = record.value.at.parse().map_err(|error| StoreError::Malformed {
+            file: dir.path_of(RECORD),
             reason: format!("its time does not parse: {error}"),
         })?;
+        let active = Activity { is_active, foreign: None };
         Ok(Installed { store: self.clone(), layout, module, record, pulled_at, active })
+    }
+}
+
+impl Activity {
+    /// That of `index`, where `active` is what says which version is.
+    fn of(active: Option<Judged<Active>>, index: Digest) -> Activity {
+        let Some(Judged { value, foreign }) = active else { return Activity::default() };
+        Activity { is_active: value.index == index, foreign }
     }
 }
 
@@ -251,17 +297,32 @@ impl Installed {
 
     /// How it came here.
     pub fn record(&self) -> &Record {
-        &self.record
+        &self.record.value
+    }
+
+    /// By which weakness another user could have written how it came here.
+    pub(crate) fn installed_by(&self) -> Option<&Weakness> {
+        self.record.foreign.as_ref()
+    }
+
+    pub(crate) fn check_installed_by_us(&self) -> Result<(), StoreError> {
+        match self.installed_by() {
+            None => Ok(()),
+            Some(weakness) => {
+                let (index, weakness) = (self.module.digest, weakness.clone());
+                Err(StoreError::InstalledNotBelieved { index, weakness })
+            }
+        }
     }
 
     /// When it was pulled last.
-    pub(super) fn pulled_at(&self) -> Timestamp {
+    pub(crate) fn pulled_at(&self) -> Timestamp {
         self.pulled_at
     }
 
     /// Whether its name alone means this version.
     pub fn is_active(&self) -> bool {
-        self.active
+        self.active.is_active
     }
 
     /// The manifests of the variants that are here.
@@ -294,22 +355,33 @@ impl Installed {
     }
 
     /// As [`Installed::variants`], and its signatures are here, too.
-    pub(super) fn documents(&self) -> Result<Vec<Manifest>, StoreError> {
+    pub(crate) fn documents(&self) -> Result<Vec<Manifest>, StoreError> {
         let variants = self.variants()?;
         let signatures = self.layout.signature_documents(self.module.digest);
         signatures.map_err(|error| StoreError::Layout(error).damages(self.module.digest))?;
         Ok(variants)
     }
 
-    /// The manifests of the variants that are here, if all is here that any of them needs to run. Of an artifact the kind
-    /// and size are looked at: whoever runs it looks at its bytes.
+    /// As [`Installed::check`] of the sizes.
+    ///
+    /// # Errors
+    /// As that.
+    pub fn whole(&self) -> Result<Vec<Manifest>, StoreError> {
+        self.check(Check::Sizes)
+    }
+
+    /// The manifests of the variants that are here, if all is here that any of them needs to run.
     ///
     /// # Errors
     /// When something is damaged, or nobody can tell.
-    pub fn whole(&self) -> Result<Vec<Manifest>, StoreError> {
+    pub fn check(&self, check: Check) -> Result<Vec<Manifest>, StoreError> {
         let variants = self.documents()?;
         for variant in &variants {
-            self.check_artifact(variant).map_err(|error| error.damages(self.module.digest))?;
+            let checked = self.check_artifact(variant).and_then(|()| match check {
+                Check::Sizes => Ok(()),
+                Check::Bytes => self.check_bytes(variant),
+            });
+            checked.map_err(|error| error.damages(self.module.digest))?;
         }
         Ok(variants)
     }
@@ -318,20 +390,28 @@ impl Installed {
         let Blob { digest, size_bytes: expected_bytes } = variant.config.artifact;
         let file = self.store.artifact_path(digest);
         let named_by = || self.layout.dir().join("blobs").join("sha256").join(variant.digest.hex());
-        let there = match file.symlink_metadata() {
-            Ok(there) => there,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(LayoutError::MissingBlob { file, named_by: named_by() }.into());
-            }
-            Err(error) => return Err(io_error("read", &file)(error)),
+        let there = match self.store.root.directory("artifacts")? {
+            Some(artifacts) => artifacts.stat(crate::artifact_name(digest))?,
+            None => None,
         };
-        let found_bytes = there.len();
-        if !there.is_file() {
-            let found = if there.is_dir() { "a directory" } else { "a symbolic link, device, socket or pipe" };
+        let Some(there) = there else { return Err(LayoutError::MissingBlob { file, named_by: named_by() }.into()) };
+        if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile {
+            let found = if is_directory(&there) { "a directory" } else { "a symbolic link, device, socket or pipe" };
             return Err(LayoutError::FileType { file, found, expected: "a regular file" }.into());
         }
+        let found_bytes = u64::try_from(there.st_size).unwrap_or(0);
         if found_bytes != expected_bytes {
             return Err(LayoutError::Size { file, found_bytes, expected_bytes, named_by: named_by() }.into());
+        }
+        Ok(())
+    }
+
+    fn check_bytes(&self, variant: &Manifest) -> Result<(), StoreError> {
+        let expected = variant.config.artifact.digest;
+        let opened = self.open_artifact(&variant.config)?;
+        let found = self.store.hash_artifact(&opened, expected)?;
+        if found != expected {
+            return Err(LayoutError::Digest { file: self.store.artifact_path(expected), found, expected }.into());
         }
         Ok(())
     }
@@ -345,97 +425,19 @@ impl Installed {
     pub fn trust(&self, on: Option<&Trust>) -> Result<TrustedModule, StoreError> {
         let as_installed = Trust::Digest(self.module.digest);
         if on.is_none() {
-            self.store.check_believed(&self.module.name, self.module.digest)?;
+            self.check_trusted()?;
         }
         let trusted = trust(&self.layout, self.module.clone(), on.unwrap_or(&as_installed))?;
         let here = self.here().map_err(|error| StoreError::Layout(error).damages(self.module.digest))?;
         Ok(trusted.only(|variant| here.contains(&variant)))
     }
 
-    /// A variant of this module, verified: mapped where it is when nobody could have changed it, else copied and hashed.
-    /// Who asks for more than the word on which it was installed believes root alone about where bytes are stored.
-    ///
-    /// # Errors
-    /// When it is gone, or not what was installed.
-    pub fn open(&self, chosen: &Chosen<'_>, on: Option<&Trust>) -> Result<OpenedArtifact, StoreError> {
-        let config = chosen.manifest(&self.layout)?.config;
-        let owners = if on.is_some() { Owners::Root } else { Owners::AnyOther };
-        let mapped = self.open_file(&config, owners)?.map();
-        match mapped.map_err(|error| sealing(&config, SealError::Map(error)))? {
-            Ok(mapped) => Ok(OpenedArtifact { artifact: verify_mapped(mapped, &config)?, load_path: LoadPath::Mapped }),
-            Err(Opened { file, weaknesses, .. }) => {
-                Ok(OpenedArtifact { artifact: copy(file, &config)?, load_path: LoadPath::Copied(weaknesses) })
-            }
-        }
-    }
-
-    /// As [`Installed::open`], and every byte is hashed wherever it is.
-    ///
-    /// # Errors
-    /// As [`Installed::open`].
-    pub fn check(&self, chosen: &Chosen<'_>) -> Result<VerifiedArtifact, StoreError> {
-        let config = chosen.manifest(&self.layout)?.config;
-        copy(self.open_file(&config, Owners::Root)?.file, &config)
-    }
-
-    fn open_file(&self, config: &VariantConfig, owners: Owners) -> Result<Opened, StoreError> {
-        let name = artifact_name(config.artifact.digest);
-        protected::open(&self.store.dir, &["artifacts", &name], owners).map_err(|(path, source)| StoreError::Open {
-            target: config.target.clone(),
-            path,
-            source,
-        })
-    }
-}
-
-/// Copies what is in `file`, and hashes it there.
-fn copy(file: File, config: &VariantConfig) -> Result<VerifiedArtifact, StoreError> {
-    let bytes = SealedBytes::copy(file, config.artifact.size_bytes).map_err(|error| sealing(config, error))?;
-    verify(bytes, Expected::Variant(config)).map_err(|error| verifying(config, error))
-}
-
-#[allow(unsafe_code)]
-fn verify_mapped(mapped: MappedFile, config: &VariantConfig) -> Result<VerifiedArtifact, StoreError> {
-    // SAFETY: the file has the name of this digest: it was hashed when it was written, and no weakness was found, so
-    // that nobody but those who are believed can have changed or replaced it since.
-    unsafe { VerifiedArtifact::assume_hashed(mapped, config) }.map_err(|error| verifying(config, error))
-}
-
-fn sealing(config: &VariantConfig, source: SealError) -> StoreError {
-    FetchError::Seal { target: config.target.clone(), source }.into()
-}
-
-fn verifying(config: &VariantConfig, source: VerifyError) -> StoreError {
-    FetchError::Verify { target: config.target.clone(), source }.into()
-}
-
-/// An installed artifact, and how it was read.
-#[derive(Debug)]
-pub struct OpenedArtifact {
-    /// The artifact.
-    pub artifact: VerifiedArtifact,
-    /// How it was read.
-    pub load_path: LoadPath,
-}
-
-/// How an installed artifact came to be in memory that cannot change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoadPath {
-    /// Mapped where it is installed: it was hashed then, and nobody can have changed it since.
-    Mapped,
-    /// Copied into sealed memory and hashed there: somebody could change it. Every reason.
-    Copied(Vec<Weakness>),
-}
-
-/// Follows "the artifact is".
-impl fmt::Display for LoadPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LoadPath::Mapped => f.write_str("mapped from the store, where nobody can change it since it was hashed"),
-            LoadPath::Copied(weaknesses) => {
-                write!(f, "copied into sealed memory and hashed there, because it could be changed in the store:")?;
-                weaknesses.iter().try_for_each(|weakness| write!(f, "\n  {weakness}"))
-            }
+    /// That what declares this module to be installed, and active, was written by whoever may install.
+    fn check_trusted(&self) -> Result<(), StoreError> {
+        let Installed { store, record, active, .. } = self;
+        match [&store.foreign, &active.foreign, &record.foreign].into_iter().flatten().next() {
+            None => Ok(()),
+            Some(weakness) => Err(StoreError::NotBelieved { dir: store.dir().to_owned(), weakness: weakness.clone() }),
         }
     }
 }

@@ -22,8 +22,10 @@
 
 mod documents;
 mod error;
+
+mod directory;
 mod files;
-mod protected;
+mod weakness;
 
 mod pull;
 mod transfer;
@@ -32,24 +34,31 @@ mod activate;
 mod collect;
 mod installed;
 
+mod artifact;
+mod hashed;
+
+pub use artifact::{LoadPath, OpenedArtifact};
 pub use collect::{Collection, Garbage, GarbageKind};
 pub use documents::{Record, STORE_SCHEMA, Word};
 pub use error::{Instead, StoreError};
-pub use installed::{Damaged, Installed, LoadPath, OpenedArtifact};
-pub use protected::Weakness;
+pub use installed::{Check, Damaged, Installed};
 pub use pull::{Pulled, Wanted};
 pub use transfer::Progress;
+pub use weakness::Weakness;
 
+use directory::{Directory, OpenFile, Walked};
 use documents::{Counters, StoreDocument};
-use error::is_damage;
-use files::{entries, io_error, json, make_dir, read, remove, rename, sync_dir, write_new};
+use error::{io_error, unless_damaged};
+use files::{Judged, json};
 use isomer_contract::Digest;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions, TryLockError};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use weakness::Judgement;
 
 /// Where the store is, unless somebody says otherwise.
 pub const DEFAULT_STORE: &str = "/var/lib/isomer";
@@ -61,38 +70,48 @@ const OWNER: &str = "owner";
 const SILENT_WAIT: Duration = Duration::from_secs(3);
 
 /// What a writer of the store works on.
-const WRITTEN: [&str; 9] =
-    ["", "active", "installed", "artifacts", "tmp", "partial", "lock", "store.json", "counters.json"];
+const WRITTEN: [&str; 8] =
+    ["active", "installed", "artifacts", "tmp", "partial", "lock", "store.json", "counters.json"];
 
-/// A directory with what was pulled.
+/// A directory with what was pulled, open: whatever its path leads to later, this is the one.
 #[derive(Clone, Debug)]
 pub struct Store {
-    dir: PathBuf,
+    root: Arc<Directory>,
+    /// By which weakness another user could have written `store.json`.
+    foreign: Option<Weakness>,
 }
 
 impl Store {
-    /// The store in `dir`, which is there.
+    /// The store in `dir`, which exists.
     ///
     /// # Errors
     /// When there is none, or one that this isomer does not know.
     pub fn open(dir: &Path) -> Result<Store, StoreError> {
-        if dir.exists() && !dir.is_dir() {
-            return Err(StoreError::NotAStore { dir: dir.to_owned(), found: "it is no directory".to_owned() });
+        let Walked { directory, missing } = Directory::walk(dir)?;
+        if !missing.is_empty() {
+            return Err(StoreError::NoStore { dir: dir.to_owned() });
         }
-        let store = Store { dir: dir.to_owned() };
-        let file = store.dir.join("store.json");
-        let Some(found) = read::<serde_json::Value>(&file)? else {
-            // Another process is making it now, or died before it was done.
-            let begun = entries(dir)?.iter().all(|it| it.ends_with("lock") || it.ends_with("tmp"));
-            let dir = dir.to_owned();
-            return Err(if begun {
-                StoreError::NoStore { dir }
-            } else {
-                StoreError::NotAStore { dir, found: "it has no `store.json`".to_owned() }
-            });
+        Store::of(directory)
+    }
+
+    fn of(root: Directory) -> Result<Store, StoreError> {
+        let mut found = root.read::<serde_json::Value>("store.json")?;
+        if found.is_none() {
+            let names = root.names()?;
+            if names.iter().all(|name| name == "lock" || name == "tmp") {
+                // Another process is making it now, or died before it was done.
+                return Err(StoreError::NoStore { dir: root.path().to_owned() });
+            }
+            // It may have made it in this moment.
+            found = root.read("store.json")?;
+        }
+        let Some(Judged { value, foreign }) = found else {
+            let found = "it has no `store.json`".to_owned();
+            return Err(StoreError::NotAStore { dir: root.path().to_owned(), found });
         };
-        match found.get("schema").and_then(serde_json::Value::as_u64) {
-            Some(schema) if schema == u64::from(STORE_SCHEMA) => Ok(store),
+        let file = root.path_of("store.json");
+        match value.get("schema").and_then(serde_json::Value::as_u64) {
+            Some(schema) if schema == u64::from(STORE_SCHEMA) => Ok(Store { root: Arc::new(root), foreign }),
             Some(found) => Err(StoreError::Schema { file, found }),
             None => Err(StoreError::Malformed { file, reason: "it has no `schema`".to_owned() }),
         }
@@ -106,95 +125,79 @@ impl Store {
         match Store::open(dir) {
             Ok(store) => return store.check_ours().map(|()| store),
             Err(StoreError::NoStore { .. }) => {}
-            // Another process has made it in this moment.
-            Err(StoreError::NotAStore { .. }) if dir.join("store.json").is_file() => return Store::create(dir),
             Err(error) => return Err(error),
         }
-        let store = Store { dir: dir.to_owned() };
-        if let Some(parent) = dir.parent().filter(|_| !dir.exists()) {
-            DirBuilder::new().mode(0o755).recursive(true).create(parent).map_err(io_error("create", parent))?;
-            make_dir(dir)?;
+        let Walked { directory: mut root, missing } = Directory::walk(dir)?;
+        for name in missing {
+            check_ours(dir, root.judgement())?;
+            root = root.make_directory(name)?;
         }
-        store.check_ours()?;
-        let locked = store.lock()?;
-        let file = store.dir.join("store.json");
-        if !file.exists() {
+        let new = Store { root: Arc::new(root.called(dir)), foreign: None };
+        let locked = new.lock()?;
+        if new.root.stat("store.json")?.is_none() {
             let staging = locked.stage()?;
-            locked.replace(&staging, &file, &json(&StoreDocument { schema: STORE_SCHEMA }))?;
+            locked.replace(&staging, &new.root, "store.json", &json(&StoreDocument { schema: STORE_SCHEMA }))?;
         }
         drop(locked);
-        Ok(store)
+        Ok(new)
     }
 
     /// Where it is.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.root.path()
     }
 
-    /// That what says that the module with `index` is installed, and active, was said by whoever may install.
-    fn check_believed(&self, module: &str, index: Digest) -> Result<(), StoreError> {
-        let installed = Path::new("installed").join(index.hex());
-        let record = installed.join("install.json");
-        let active = Path::new("active").join(format!("{module}.json"));
-        let directories = ["", "store.json", "active", "installed"].map(Path::new).into_iter();
-        let foreign = self.foreign(directories.chain([&*active, &*installed, &*record]))?;
-        foreign.map_or(Ok(()), |weakness| Err(StoreError::NotBelieved { dir: self.dir.clone(), weakness }))
-    }
-
-    /// Who else can change how the module with `index` is said to have come here.
-    fn installed_by_others(&self, index: Digest) -> Result<Option<Weakness>, StoreError> {
-        let installed = Path::new("installed").join(index.hex());
-        self.foreign([&*installed, &*installed.join("install.json")].into_iter())
-    }
-
-    /// That nobody else decides what is in the store that is to be changed.
+    /// That no other user decides what is in the store that is to be changed.
     fn check_ours(&self) -> Result<(), StoreError> {
-        let foreign = self.foreign(WRITTEN.into_iter().map(Path::new))?;
-        foreign.map_or(Ok(()), |weakness| Err(StoreError::NotOurs { dir: self.dir.clone(), weakness }))
-    }
-
-    /// The first weakness by which somebody else decides what is at those of `paths` that are there.
-    fn foreign<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> Result<Option<Weakness>, StoreError> {
-        for path in paths {
-            match protected::weaknesses(&self.dir, path) {
-                Err((_, error)) if error.kind() == ErrorKind::NotFound => {}
-                Err((file, error)) if error.kind() == ErrorKind::Other => {
-                    return Err(StoreError::Malformed { file, reason: error.to_string() });
-                }
-                Err((path, error)) => return Err(io_error("read", &path)(error)),
-                Ok(weaknesses) => match weaknesses.into_iter().find(Weakness::is_foreign) {
-                    None => {}
-                    found => return Ok(found),
-                },
+        check_ours(self.dir(), self.root.judgement())?;
+        for name in WRITTEN {
+            if let Some(judgement) = self.root.judge(name)? {
+                check_ours(self.dir(), &judgement)?;
             }
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// A directory of the store that is to be changed, made where it does not exist.
+    fn part_to_write(&self, name: &str) -> Result<Directory, StoreError> {
+        let part = self.root.make_directory(name)?;
+        check_ours(self.dir(), part.judgement()).map(|()| part)
+    }
+
+    /// The names in a directory of the store; none where it does not exist.
+    fn names_in(&self, part: &str) -> Result<Vec<OsString>, StoreError> {
+        self.root.directory(part)?.map_or(Ok(Vec::new()), |part| part.names())
     }
 
     fn artifact_path(&self, artifact: Digest) -> PathBuf {
-        self.dir.join("artifacts").join(artifact_name(artifact))
+        self.dir().join("artifacts").join(artifact_name(artifact))
     }
 
     fn installed_path(&self, index: Digest) -> PathBuf {
-        self.dir.join("installed").join(index.hex())
+        self.dir().join("installed").join(index.hex())
     }
 
     fn active_path(&self, module: &str) -> PathBuf {
-        self.dir.join("active").join(format!("{module}.json"))
+        self.dir().join("active").join(active_name(module))
     }
 
     fn counters(&self) -> Result<Counters, StoreError> {
-        Ok(read(&self.dir.join("counters.json"))?.unwrap_or_default())
+        match self.root.read("counters.json")? {
+            None => Ok(Counters::default()),
+            Some(Judged { value, foreign: None }) => Ok(value),
+            Some(Judged { foreign: Some(weakness), .. }) => {
+                Err(StoreError::NotOurs { dir: self.dir().to_owned(), weakness })
+            }
+        }
     }
 
     /// Waits for whoever changes the store now. Held for moments.
     fn lock(&self) -> Result<Locked<'_>, StoreError> {
         self.check_ours()?;
-        let path = self.dir.join("lock");
-        let mut options = OpenOptions::new();
+        let path = self.dir().join("lock");
+        let OpenFile { file, judgement, .. } = self.root.file_to_write("lock")?;
+        check_ours(self.dir(), &judgement)?;
         // Who can open a file can lock it, and stop everybody else.
-        options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = options.open(&path).map_err(io_error("open", &path))?;
         file.set_permissions(Permissions::from_mode(0o600)).map_err(io_error("open", &path))?;
         let start = Instant::now();
         loop {
@@ -213,8 +216,19 @@ impl Store {
     }
 }
 
+fn check_ours(dir: &Path, judgement: &Judgement) -> Result<(), StoreError> {
+    match judgement.foreign() {
+        None => Ok(()),
+        Some(weakness) => Err(StoreError::NotOurs { dir: dir.to_owned(), weakness: weakness.clone() }),
+    }
+}
+
 fn artifact_name(artifact: Digest) -> String {
     format!("{}.cwasm", artifact.hex())
+}
+
+fn active_name(module: &str) -> String {
+    format!("{module}.json")
 }
 
 /// The right to change what is installed and active.
@@ -226,32 +240,42 @@ struct Locked<'a> {
 impl Locked<'_> {
     /// A place for what is not finished.
     fn stage(&self) -> Result<Staging, StoreError> {
-        let tmp = self.store.dir.join("tmp");
-        make_dir(&tmp)?;
-        let dir = tempfile::Builder::new().tempdir_in(&tmp).map_err(io_error("create a directory in", &tmp))?;
-        let path = dir.path().join(OWNER);
-        let owner = File::create_new(&path).map_err(io_error("create", &path))?;
-        owner.lock().map_err(io_error("lock", &path))?;
-        Ok(Staging { dir, _owner: owner })
+        let tmp = self.store.part_to_write("tmp")?;
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        for number in 0_u128.. {
+            let name = format!(".tmp{:x}_{:x}", std::process::id(), started + number);
+            let Some(dir) = tmp.new_directory(&name)? else { continue };
+            let owner = dir.new_file(OWNER).and_then(|owner| {
+                owner.lock().map_err(io_error("lock", &dir.path_of(OWNER)))?;
+                Ok(owner)
+            });
+            return match owner {
+                Ok(owner) => Ok(Staging { dir, tmp, name, _owner: owner }),
+                Err(error) => tmp.remove(&name).and(Err(error)),
+            };
+        }
+        unreachable!("a directory has fewer names")
     }
 
-    /// Gives the file at `path` new content in one step.
-    fn replace(&self, staging: &Staging, path: &Path, content: &[u8]) -> Result<(), StoreError> {
-        let dir = path.parent().expect("a file of the store is in the store");
-        make_dir(dir)?;
-        let new = staging.path().join("new");
-        write_new(&new, content)?;
-        rename(&new, path)?;
-        sync_dir(dir)
+    /// Gives the file `name` in `dir` new content in one step.
+    fn replace(&self, staging: &Staging, dir: &Directory, name: &str, content: &[u8]) -> Result<(), StoreError> {
+        staging.dir.write_new("new", content)?;
+        staging.dir.rename("new", dir, name)?;
+        dir.sync()
     }
 
-    /// The temporary directories whose owners are gone.
-    fn abandoned(&self) -> Result<Vec<PathBuf>, StoreError> {
+    /// The names of the temporary directories whose owners are gone.
+    fn abandoned(&self) -> Result<Vec<OsString>, StoreError> {
+        let Some(tmp) = self.store.root.directory("tmp")? else { return Ok(Vec::new()) };
         let mut abandoned = Vec::new();
-        for path in entries(&self.store.dir.join("tmp"))? {
+        for name in tmp.names()? {
             // Directories are made, and get their owner, under the lock that is held here.
-            if !is_in_use(&path.join(OWNER))? {
-                abandoned.push(path);
+            let in_use = match unless_damaged(tmp.directory(&name))?.flatten() {
+                Some(dir) => is_in_use(&dir, OWNER.as_ref())?,
+                None => false,
+            };
+            if !in_use {
+                abandoned.push(name);
             }
         }
         Ok(abandoned)
@@ -259,8 +283,10 @@ impl Locked<'_> {
 
     /// Removes what processes that are gone were not done with.
     fn sweep(&self) -> Result<(), StoreError> {
-        for path in self.abandoned()? {
-            remove(&path)?;
+        let abandoned = self.abandoned()?;
+        if !abandoned.is_empty() {
+            let tmp = self.store.part_to_write("tmp")?;
+            abandoned.iter().try_for_each(|name| tmp.remove(name))?;
         }
         Ok(())
     }
@@ -268,25 +294,21 @@ impl Locked<'_> {
 
 /// A directory for what is not finished; it goes with this value.
 struct Staging {
-    dir: tempfile::TempDir,
+    dir: Directory,
+    tmp: Directory,
+    name: String,
     _owner: File,
 }
 
-impl Staging {
-    fn path(&self) -> &Path {
-        self.dir.path()
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What can't be removed, the next process removes.
+        let _ = self.dir.clear().and_then(|()| self.tmp.remove(&self.name));
     }
 }
 
-/// Whether a process that is alive has the file at `path` locked. What is no regular file nobody has.
-fn is_in_use(path: &Path) -> Result<bool, StoreError> {
-    let mut options = OpenOptions::new();
-    match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
-        Ok(file) => {
-            let there = file.metadata().map_err(io_error("read", path))?;
-            Ok(there.is_file() && file.try_lock().is_err())
-        }
-        Err(error) if is_damage(&error) => Ok(false),
-        Err(error) => Err(io_error("read", path)(error)),
-    }
+/// Whether a process that is alive has the file `name` in `dir` locked. What is no regular file nobody has.
+fn is_in_use(dir: &Directory, name: &OsStr) -> Result<bool, StoreError> {
+    let opened = unless_damaged(dir.file(name))?.flatten();
+    Ok(opened.is_some_and(|opened| opened.file.try_lock().is_err()))
 }

@@ -1,22 +1,26 @@
 //! In: a source, what is trusted, this machine. Out: the module installed, as the variant for this machine. Never here: a
 //! layer asked for before the index that reaches it is trusted.
 
-use super::documents::{Counters, Record, Word};
-use super::error::{StoreError, unless_damaged};
-use super::files::{entries, io_error, json, make_dir, read, rename, sync_dir, sync_tree, write_new};
-use super::transfer::{Fetched, Progress};
-use super::{Locked, Staging, Store};
+use crate::directory::Directory;
+use crate::documents::{Counters, Record, Word};
+use crate::error::{io_error, unless_damaged};
+use crate::files::{Judged, is_directory, json};
+use crate::hashed::Witness;
+use crate::transfer::{Fetched, Progress};
+use crate::{Locked, Staging, Store, StoreError, artifact_name};
 use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Host};
 use isomer_layout::{Layout, LayoutError, Manifest, Signature, Source, SparseLayout, blob_name, config_of};
 use isomer_runtime::{Chosen, Signers, Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The document in an installed layout that says how it came there.
-pub(super) const RECORD: &str = "install.json";
+pub(crate) const RECORD: &str = "install.json";
+
+/// The temporary name of a layout that is not finished.
+const STAGED_LAYOUT: &str = "layout";
 
 /// How often an installation begins again after what it counts on was removed meanwhile.
 const ATTEMPTS_MAX: usize = 3;
@@ -77,11 +81,11 @@ impl Store {
             locked.sweep()?;
             locked.stage()?
         };
-        let dir = staging.path().join("layout");
+        let dir = staging.dir.make_directory(STAGED_LAYOUT)?;
         for (name, bytes) in &sparse.files {
-            write_new(&dir.join(name), bytes)?;
+            dir.write_new(name, bytes)?;
         }
-        let layout = Layout::open(&dir)?;
+        let layout = layout_in(&dir)?;
         let trusted = self.trusted(&layout, &sparse.reference, wanted.trust)?;
         let chosen = match wanted.target {
             Some(target) => trusted.variant_for(target)?,
@@ -89,8 +93,8 @@ impl Store {
         };
         let manifest = bring_manifest(source, &layout, &chosen, &dir, &at)?;
         let record = self.record(source, &trusted, wanted.trust)?;
-        write_new(&dir.join(RECORD), &json(&record))?;
-        sync_tree(&dir)?;
+        dir.write_new(RECORD, &json(&record))?;
+        dir.sync_tree()?;
 
         for _ in 0..ATTEMPTS_MAX {
             let fetched = self.fetch_artifact(source, &manifest, &staging, progress)?;
@@ -103,15 +107,15 @@ impl Store {
             };
             // What needs room comes before what only takes its name.
             for name in ["artifacts", "installed"] {
-                make_dir(&self.dir.join(name))?;
+                self.part_to_write(name)?;
             }
             locked.raise_counter(&staging, &trusted, wanted.trust)?;
-            if !locked.place_artifact(&fetched, manifest.config.artifact)? {
+            if !locked.place_artifact(&fetched, &staging, manifest.config.artifact.digest)? {
                 continue;
             }
             let new = locked.place_layout(&dir, &staging, sparse.index.digest, &manifest, &record)?;
             if let Some(active) = active {
-                locked.place_active(&active, &sparse.name)?;
+                locked.place_active(active, &staging, &sparse.name)?;
             }
             return Ok(Pulled {
                 module: sparse.name,
@@ -130,9 +134,9 @@ impl Store {
     /// The signatures that are offered, and those that the installed index has beside them. Where that is damaged, it is
     /// about to be replaced.
     fn with_installed(&self, index: Digest, offered: Vec<Signature>) -> Result<Vec<Signature>, StoreError> {
-        let layout = Layout::open(&self.installed_path(index));
-        let installed =
-            unless_damaged(layout.and_then(|it| it.signature_documents(index)).map_err(StoreError::Layout))?;
+        let layout = unless_damaged(self.layout_of(index))?;
+        let read = |layout: Layout| layout.signature_documents(index).map_err(StoreError::Layout);
+        let installed = unless_damaged(layout.map(read).transpose())?.flatten();
         let mut all = offered.clone();
         all.extend(installed.unwrap_or_default().into_iter().filter(|signature| !offered.contains(signature)));
         Ok(if all.len() <= SIGNATURES_MAX { all } else { offered })
@@ -146,8 +150,8 @@ impl Store {
                 let mut last_counters = self.counters()?;
                 // Whoever removed that file has not removed what is installed.
                 for installed in self.indexes()? {
-                    let record = unless_damaged(record_of(&self.installed_path(installed)))?;
-                    if let Some(release) = record.and_then(|record| record.release) {
+                    let record = unless_damaged(self.record_of(installed))?;
+                    if let Some(release) = record.and_then(|record| record.value.release) {
                         last_counters.entry(release.name).or_insert(release.counter);
                     }
                 }
@@ -174,23 +178,27 @@ impl Store {
             release: trusted.signed_by().map(|signed| signed.release.clone()),
         };
         let index = trusted.module().digest;
-        let before = unless_damaged(record_of(&self.installed_path(index)))?;
-        if let Some(before) = before.filter(|before| before.word.weight() > record.word.weight())
-            && unless_damaged(self.installed_by_others(index))? == Some(None)
+        // What another user could have written is nothing to take over.
+        if let Some(Judged { value: before, foreign: None }) = unless_damaged(self.record_of(index))?
+            && before.word.weight() > record.word.weight()
         {
             (record.word, record.release) = (before.word, before.release);
         }
         Ok(record)
     }
 
+    /// How an installed index came here.
+    pub(crate) fn record_of(&self, index: Digest) -> Result<Judged<Record>, StoreError> {
+        let dir = self.installed_dir(index)?;
+        let missing = || io_error("read", &dir.path_of(RECORD))(std::io::Error::from_raw_os_error(libc::ENOENT));
+        dir.read(RECORD)?.ok_or_else(missing)
+    }
+
     /// Why what is installed with `index` is to be replaced as a whole, not added to.
     fn why_replaced(&self, index: Digest) -> Result<Option<String>, StoreError> {
-        if self.installed_path(index).symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            return Ok(None);
-        }
-        let checked = self.installed_by_others(index).and_then(|weakness| {
-            let installed = self.installed_as(index, false)?;
-            installed.documents().map(|_| weakness)
+        let checked = self.installed_as(index, false).and_then(|installed| {
+            installed.documents()?;
+            Ok(installed.installed_by().cloned())
         });
         match checked {
             Ok(weakness) => Ok(weakness.map(|weakness| weakness.to_string())),
@@ -220,7 +228,7 @@ fn bring_manifest(
     source: &dyn Source,
     layout: &Layout,
     chosen: &Chosen<'_>,
-    dir: &Path,
+    dir: &Directory,
     at: &Path,
 ) -> Result<Manifest, StoreError> {
     let blob = layout.manifest_blob(chosen.variant()).expect("the variant is of this layout");
@@ -232,25 +240,35 @@ fn bring_manifest(
         Err(LayoutError::TooLarge { file: at.join(blob_name(blob)), found_bytes, limit_bytes })
     };
     let manifest = source.manifest(within(blob)?)?;
-    write_new(&dir.join(blob_name(blob)), &manifest)?;
+    dir.write_new(blob_name(blob), &manifest)?;
     let config = within(config_of(&manifest, at)?)?;
-    write_new(&dir.join(blob_name(config)), &source.document(config)?)?;
+    dir.write_new(blob_name(config), &source.document(config)?)?;
     Ok(chosen.manifest(layout)?)
+}
+
+/// The layout in a directory that is open.
+pub(crate) fn layout_in(dir: &Directory) -> Result<Layout, StoreError> {
+    Ok(Layout::open_directory(dir.descriptor()?, dir.path())?)
 }
 
 impl Locked<'_> {
     /// Gives the artifact its name. False when it was said to be there and is gone.
-    fn place_artifact(&self, fetched: &Fetched, artifact: Blob) -> Result<bool, StoreError> {
-        let path = self.store.artifact_path(artifact.digest);
-        let Some(file) = &fetched.file else { return Ok(path.exists()) };
-        let dir = self.store.dir.join("artifacts");
-        make_dir(&dir)?;
+    fn place_artifact(&self, fetched: &Fetched, staging: &Staging, artifact: Digest) -> Result<bool, StoreError> {
+        let (dir, name) = (self.store.part_to_write("artifacts")?, artifact_name(artifact));
+        let Some(staged) = fetched.staged else { return Ok(dir.stat(&name)?.is_some()) };
         // A file takes the place of a file or link, not that of a directory.
-        if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
-            rename(&path, &file.with_extension("replaced"))?;
+        if dir.stat(&name)?.is_some_and(|there| is_directory(&there)) {
+            dir.rename(&name, &staging.dir, "replaced-artifact")?;
         }
-        rename(file, &path)?;
-        sync_dir(&dir)?;
+        staging.dir.rename(&name, &dir, &name)?;
+        dir.sync()?;
+        // It was hashed while it was written.
+        if let Some(opened) = dir.file(&name)?
+            && (opened.stat.st_dev, opened.stat.st_ino) == (staged.st_dev, staged.st_ino)
+            && let Some(witness) = Witness::of(&opened)
+        {
+            witness.record(&opened, artifact);
+        }
         Ok(true)
     }
 
@@ -269,53 +287,50 @@ impl Locked<'_> {
             "it was evaluated under the lock"
         );
         counters.insert(signed.release.name.clone(), signed.release.counter);
-        self.replace(staging, &self.store.dir.join("counters.json"), &json(&counters))
+        self.replace(staging, &self.store.root, "counters.json", &json(&counters))
     }
 
     /// Puts the layout in `from` in place, or adds what it has to the one that is there. Whether the variant of
     /// `manifest` was not there.
     fn place_layout(
         &self,
-        from: &Path,
+        from: &Directory,
         staging: &Staging,
         index: Digest,
         manifest: &Manifest,
         record: &Record,
     ) -> Result<bool, StoreError> {
-        let parent = self.store.dir.join("installed");
-        make_dir(&parent)?;
-        let to = self.store.installed_path(index);
-        if let Some(why) = self.store.why_replaced(index)? {
+        let (installed, name) = (self.store.part_to_write("installed")?, index.hex());
+        if installed.stat(&name)?.is_some()
+            && let Some(why) = self.store.why_replaced(index)?
+        {
             tracing::warn!("what was installed is replaced: {why}");
-            rename(&to, &staging.path().join("damaged"))?;
+            installed.rename(&name, &staging.dir, "damaged")?;
         }
-        if to.symlink_metadata().is_err() {
-            rename(from, &to)?;
-            sync_dir(&parent)?;
+        let Some(to) = installed.directory(&name)? else {
+            staging.dir.rename(STAGED_LAYOUT, &installed, &name)?;
+            installed.sync()?;
             return Ok(true);
-        }
-        let blobs = Path::new("blobs").join("sha256");
-        let new = !to.join(&blobs).join(manifest.digest.hex()).exists();
+        };
+        let (from_blobs, to_blobs) = (blobs_in(from)?, blobs_in(&to)?);
+        let new = to_blobs.stat(manifest.digest.hex())?.is_none();
         // What names comes after what it names: the config before the manifest, all blobs before `index.json`.
-        let mut names: Vec<_> = entries(&from.join(&blobs))?;
-        names.sort_by_key(|path| path.ends_with(manifest.digest.hex()));
-        for path in names {
-            let Some(name) = path.file_name() else { continue };
-            rename(&path, &to.join(&blobs).join(name))?;
+        let mut names = from_blobs.names()?;
+        names.sort_by_key(|name| *name == *manifest.digest.hex());
+        for name in names {
+            from_blobs.rename(&name, &to_blobs, &name)?;
         }
-        sync_dir(&to.join(&blobs))?;
+        to_blobs.sync()?;
         for name in ["index.json", RECORD] {
-            rename(&from.join(name), &to.join(name))?;
+            from.rename(name, &to, name)?;
         }
-        sync_dir(&to)?;
-        tracing::debug!("{} is installed on the word of {}", to.display(), record.word);
+        to.sync()?;
+        tracing::debug!("{} is installed on the word of {}", to.path().display(), record.word);
         Ok(new)
     }
 }
 
-/// The record of an installed layout.
-pub(super) fn record_of(dir: &Path) -> Result<Record, StoreError> {
-    let path = dir.join(RECORD);
-    let missing = || io_error("read", &path)(std::io::Error::from_raw_os_error(libc::ENOENT));
-    read(&path)?.ok_or_else(missing)
+/// The directory of the blobs of a layout.
+fn blobs_in(layout: &Directory) -> Result<Directory, StoreError> {
+    layout.make_directory("blobs")?.make_directory("sha256")
 }

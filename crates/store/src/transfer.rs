@@ -1,19 +1,20 @@
 //! In: a source and what a variant's manifest says. Out: the artifact in a temporary file, decompressed, found right, on
 //! disk. Never here: a final name; the store's lock.
 
-use super::error::StoreError;
-use super::files::{io_error, is_same, make_dir};
-use super::{Staging, Store, artifact_name, remove};
-use crate::protected::{self, Owners};
+use crate::directory::{Directory, OpenFile};
+use crate::error::io_error;
+use crate::hashed::Witness;
+use crate::{Staging, Store, StoreError, artifact_name, check_ours};
 use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
 use isomer_layout::{ArtifactReader, LayoutError, Manifest, Source};
 use isomer_runtime::{MappedFile, verify_requirements};
+use rustix::fs::{Stat, fstat, fstatvfs};
 use sha2::{Digest as _, Sha256};
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 /// How much is decompressed at once.
 const CHUNK_SIZE_BYTES: usize = 256 << 10;
@@ -31,18 +32,18 @@ pub enum Progress {
 }
 
 /// An artifact that is wanted under its final name.
-pub(super) struct Fetched {
-    /// What is to get that name, or none where it is there already.
-    pub(super) file: Option<PathBuf>,
+pub(crate) struct Fetched {
+    /// What waits for that name in the temporary directory, called [`artifact_name`]; none where it has it already.
+    pub(crate) staged: Option<Stat>,
     /// Keeps other processes from fetching it, too, and goes with this value.
-    pub(super) _partial: Option<Partial>,
+    pub(crate) _partial: Option<Partial>,
     /// How many bytes its layer has.
-    pub(super) transferred_bytes: u64,
+    pub(crate) transferred_bytes: u64,
 }
 
 impl Store {
     /// Fetches the artifact of `manifest`, unless it is there, whole.
-    pub(super) fn fetch_artifact(
+    pub(crate) fn fetch_artifact(
         &self,
         source: &dyn Source,
         manifest: &Manifest,
@@ -50,7 +51,7 @@ impl Store {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Fetched, StoreError> {
         let artifact = manifest.config.artifact;
-        let there = Fetched { file: None, _partial: None, transferred_bytes: 0 };
+        let there = Fetched { staged: None, _partial: None, transferred_bytes: 0 };
         if self.has_artifact(artifact)? {
             return Ok(there);
         }
@@ -60,7 +61,7 @@ impl Store {
         if self.has_artifact(artifact)? {
             return Ok(Fetched { _partial: Some(partial), ..there });
         }
-        let here_bytes = partial.file.metadata().map_err(io_error("read", &partial.path))?.len();
+        let here_bytes = partial.file.metadata().map_err(io_error("read", &partial.path()))?.len();
         let needed_bytes = layer.size_bytes.saturating_sub(here_bytes).saturating_add(artifact.size_bytes);
         self.check_space(needed_bytes)?;
         progress(Progress::Layer { size_bytes: layer.size_bytes });
@@ -69,43 +70,57 @@ impl Store {
             partial.keep = !full && partial.file.metadata().is_ok_and(|there| there.len() > 0);
             if full { self.no_space(needed_bytes) } else { StoreError::Source(error) }
         })?;
-        let file = staging.path().join(artifact_name(artifact.digest));
-        self.unpack(&partial, manifest, &file)?;
-        Ok(Fetched { file: Some(file), _partial: Some(partial), transferred_bytes: layer.size_bytes })
+        let staged = self.unpack(&partial, manifest, staging)?;
+        Ok(Fetched { staged: Some(staged), _partial: Some(partial), transferred_bytes: layer.size_bytes })
     }
 
     /// Whether an artifact is in place, and every byte of it. One that is not is fetched again and replaced.
     fn has_artifact(&self, artifact: Blob) -> Result<bool, StoreError> {
-        let there = self.artifact_path(artifact.digest).symlink_metadata();
-        if there.is_ok_and(|there| !there.is_file()) {
-            return Ok(false);
-        }
-        let name = artifact_name(artifact.digest);
-        let mut opened = match protected::open(&self.dir, &["artifacts", &name], Owners::Root) {
-            Ok(opened) => opened,
-            Err((_, error)) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            Err((path, error)) => return Err(io_error("read", &path)(error)),
+        let opened = match self.open_artifact(artifact.digest) {
+            Err(error) if error.is_damage() => return Ok(false),
+            opened => opened?,
         };
-        if opened.size_bytes != artifact.size_bytes {
+        let Some(opened) = opened else { return Ok(false) };
+        if u64::try_from(opened.stat.st_size) != Ok(artifact.size_bytes) {
             return Ok(false);
         }
-        let mut hasher = Sha256::new();
-        copy(&mut opened.file, |bytes| {
-            hasher.update(bytes);
-            Ok(())
-        })
-        .map_err(io_error("read", &self.artifact_path(artifact.digest)))?;
-        Ok(Digest::from_hasher(hasher) == artifact.digest)
+        Ok(self.hash_artifact(&opened, artifact.digest)? == artifact.digest)
     }
 
-    /// Writes the artifact that the layer in `partial` holds to `file`.
-    fn unpack(&self, partial: &Partial, manifest: &Manifest, path: &Path) -> Result<(), StoreError> {
+    /// An installed artifact, or none where it does not exist.
+    pub(crate) fn open_artifact(&self, artifact: Digest) -> Result<Option<OpenFile>, StoreError> {
+        match self.root.directory("artifacts")? {
+            Some(artifacts) => artifacts.file(artifact_name(artifact)),
+            None => Ok(None),
+        }
+    }
+
+    /// The digest of all bytes of an installed artifact. Where it is the expected one and root asks, that is recorded.
+    pub(crate) fn hash_artifact(&self, opened: &OpenFile, expected: Digest) -> Result<Digest, StoreError> {
+        let witness = Witness::of(opened);
+        let mut hasher = Sha256::new();
+        let hashed = copy(&mut &opened.file, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        });
+        hashed.map_err(io_error("read", &self.artifact_path(expected)))?;
+        let found = Digest::from_hasher(hasher);
+        if found == expected
+            && let Some(witness) = witness
+        {
+            witness.record(opened, expected);
+        }
+        Ok(found)
+    }
+
+    /// Writes the artifact that the layer in `partial` holds to a file of its name in `staging`.
+    fn unpack(&self, partial: &Partial, manifest: &Manifest, staging: &Staging) -> Result<Stat, StoreError> {
         let Manifest { config, layer, .. } = manifest;
-        let from = partial.file.try_clone().map_err(io_error("read", &partial.path))?;
-        let mut reader = ArtifactReader::of_file(from, *layer, config.artifact.size_bytes, &partial.path)?;
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).write(true).create_new(true).mode(0o600).open(path).map_err(io_error("create", path))?;
+        let from = partial.file.try_clone().map_err(io_error("read", &partial.path()))?;
+        let mut reader = ArtifactReader::of_file(from, *layer, config.artifact.size_bytes, &partial.path())?;
+        let name = artifact_name(config.artifact.digest);
+        let path = &staging.dir.path_of(&name);
+        let mut file = staging.dir.new_file(&name)?;
         let (mut hasher, mut written_bytes) = (Sha256::new(), 0);
         let copied = copy(&mut reader, |bytes| {
             hasher.update(bytes);
@@ -128,6 +143,7 @@ impl Store {
             .map_err(|source| StoreError::Verify { target: config.target.clone(), source })?;
         file.set_permissions(Permissions::from_mode(0o444))
             .and_then(|()| file.sync_all())
+            .and_then(|()| Ok(fstat(&file)?))
             .map_err(io_error("write", path))
     }
 
@@ -137,22 +153,19 @@ impl Store {
 
     fn no_space(&self, needed_bytes: u64) -> StoreError {
         StoreError::Space {
-            dir: self.dir.clone(),
+            dir: self.dir().to_owned(),
             needed_bytes,
             available_bytes: self.available_bytes().unwrap_or(0).min(needed_bytes.saturating_sub(1)),
         }
     }
 
     fn available_bytes(&self) -> Result<u64, StoreError> {
-        let stat = rustix::fs::statvfs(&self.dir).map_err(|error| io_error("read", &self.dir)(error.into()))?;
+        let stat = self
+            .root
+            .descriptor()
+            .and_then(|root| fstatvfs(root).map_err(|error| io_error("read", self.dir())(error.into())))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
-}
-
-#[allow(unsafe_code)]
-fn map(file: File, size_bytes: u64) -> io::Result<MappedFile> {
-    // SAFETY: this process made the file a moment ago with mode 0600 and writes nothing more to it.
-    unsafe { MappedFile::new(file, size_bytes) }
 }
 
 /// Whether the disk was full, as any of the error's sources says.
@@ -180,9 +193,10 @@ fn copy(from: &mut impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io
 }
 
 /// A layer on its way, and the right to fetch it. What an interrupted transfer left is what the next one begins with.
-pub(super) struct Partial {
+pub(crate) struct Partial {
     file: File,
-    path: PathBuf,
+    dir: Directory,
+    name: String,
     /// Whether the next attempt can go on from here.
     keep: bool,
 }
@@ -191,7 +205,7 @@ impl Drop for Partial {
     fn drop(&mut self) {
         if !self.keep {
             // Its owner still has it locked. What can't be removed, `gc` removes.
-            let _ = remove(&self.path);
+            let _ = self.dir.remove(&self.name);
         }
     }
 }
@@ -199,18 +213,25 @@ impl Drop for Partial {
 impl Partial {
     /// Waits for whoever fetches the same layer now.
     fn open(store: &Store, layer: Blob) -> Result<Partial, StoreError> {
-        let dir = store.dir.join("partial");
-        make_dir(&dir)?;
-        let path = dir.join(layer.digest.hex());
+        let (dir, name) = (store.part_to_write("partial")?, layer.digest.hex());
         loop {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-            let file = options.open(&path).map_err(io_error("open", &path))?;
-            file.lock().map_err(io_error("lock", &path))?;
+            let OpenFile { file, stat, judgement, .. } = dir.file_to_write(&name)?;
+            check_ours(store.dir(), &judgement)?;
+            file.lock().map_err(io_error("lock", &dir.path_of(&name)))?;
             // The one who had it may have removed the name since.
-            if is_same(&file, &path)? {
-                return Ok(Partial { file, path, keep: false });
+            if dir.stat(&name)?.is_some_and(|there| (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino)) {
+                return Ok(Partial { file, dir, name, keep: false });
             }
         }
     }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path_of(&self.name)
+    }
+}
+
+#[allow(unsafe_code)]
+fn map(file: File, size_bytes: u64) -> io::Result<MappedFile> {
+    // SAFETY: this process made the file a moment ago with mode 0600 and writes nothing more to it.
+    unsafe { MappedFile::new(file, size_bytes) }
 }

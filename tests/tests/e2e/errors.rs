@@ -266,7 +266,7 @@ fn checking_a_file_speaks_of_that_file() {
         .file("twin.toml", "inherits = 'x86-64-v3'");
     let checked = |file: &str| isomer().line("targets check").arg(file).dir(case.path()).ok().stdout();
     assert_eq!(checked("own.toml").lines().count(), 1, "{}", checked("own.toml"));
-    assert!(checked("own.toml").starts_with("1 profile is right"));
+    assert!(checked("own.toml").starts_with("1 valid profile: "));
     assert!(
         checked("twin.toml").contains("twin: the same effective settings as x86-64-v3"),
         "{}",

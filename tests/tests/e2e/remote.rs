@@ -122,8 +122,8 @@ fn a_cache_that_goes_away_costs_only_time() {
     drop(casd);
     let ran = running.wait();
     assert_eq!(ran.code(), 0, "{ran}");
-    let said = ["from here on without the remote cache", "the remote cache keeps nothing more this time"];
-    let times: Vec<_> = said.iter().map(|words| ran.stderr().matches(words).count()).collect();
+    let warnings = ["goes on without the remote cache", "nothing more is stored in the remote cache this time"];
+    let times: Vec<_> = warnings.iter().map(|warning| ran.stderr().matches(warning).count()).collect();
     assert!(times.iter().sum::<usize>() > 0 && times.iter().all(|times| *times <= 1), "{ran}");
     assert_eq!(contents(&project.path().join("dist")), contents(&project.path().join("here")));
 }
@@ -257,7 +257,7 @@ fn a_silent_remote_is_waited_for_as_long_as_was_said() {
     assert_snapshot!("remote_silent", ran.shown(project.path()));
     let ran =
         call(project.path(), &format!("release --remote-timeout 500ms --remote-fallback --remote-exec {url}")).ok();
-    assert!(ran.stderr().contains("everything is done on this machine"), "{ran}");
+    assert!(ran.stderr().contains("all jobs run on this machine"), "{ran}");
 }
 
 /// Bazel sends them too; what others can read on the way should not surprise.

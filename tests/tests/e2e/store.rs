@@ -3,6 +3,7 @@
 
 use isomer_tests::farm::Farm;
 use isomer_tests::snapshot_settings;
+use isomer_tests::users::is_root;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ mod lifecycle;
 
 mod links;
 mod permissions;
+mod provenance;
+mod races;
 mod sources;
 mod trust;
 
@@ -24,6 +27,7 @@ fn settings() -> insta::internals::SettingsBindDropGuard {
     settings.add_filter(r"\b[0-9a-f]{64}\b", "[HEX]");
     settings.add_filter(r"store/tmp/\.tmp\w+", "store/tmp/[TEMPORARY]");
     settings.add_filter(r"it is \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "it is [NOW]");
+    settings.add_filter(r"hashed it at [\dTZ:.-]+", "hashed it at [TIME]");
     settings.add_filter(r"(x86-64-v1|aarch64|riscv64gc|z14)\b", "[NATIVE]");
     settings.add_filter(r"\b\d{5,} bytes", "[N] bytes");
     settings.add_filter(r"\b\d{5,}\b  ", "[N]  ");
@@ -32,10 +36,6 @@ fn settings() -> insta::internals::SettingsBindDropGuard {
     settings.add_filter(r"[\d.]+ KiB ((would be )?removed)", "[SIZE] $1");
     settings.add_filter(r#"-bytes": [1-9]\d*"#, r#"-bytes": [N]"#);
     settings.bind_to_scope()
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 0)
 }
 
 fn isomer_run_path() -> PathBuf {

@@ -3,7 +3,7 @@
 
 use super::Case;
 
-/// Whether no module here uses the operator: one that nobody has found a use for, and those of proposals that wasmtime
+/// Whether no module here uses the operator: one without a use, and those of proposals that wasmtime
 /// 48 does not compile, which `isomer` refuses by the proposal's name.
 pub(super) fn is_left_out(operator: &str) -> bool {
     // The atomic accesses of shared-everything-threads, unlike those of threads, name what they access.

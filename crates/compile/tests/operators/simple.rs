@@ -134,7 +134,7 @@ fn module(instruction: &Instruction) -> String {
     format!("(module {memory} {exports} {})", functions.concat())
 }
 
-/// The operator with operands that nobody knows, with the last one constant, and with constants only: code generators
+/// The operator with unknown operands, with the last one constant, and with constants only: code generators
 /// have rules of their own for each.
 pub(super) fn functions(Instruction { text, operands, results, .. }: &Instruction) -> Vec<String> {
     let constant = |of: &str| match of {

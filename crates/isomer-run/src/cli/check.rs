@@ -82,5 +82,5 @@ fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<Requireme
         Ok(chosen) => chosen,
         Err(error) => trusted.variants().next().ok_or_else(|| wording::select_installed(&error, &on, &installed))?,
     };
-    Ok(installed.check(&chosen).map_err(wording::store)?.requirements().clone())
+    Ok(installed.verify(&chosen).map_err(wording::store)?.requirements().clone())
 }

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// How many earlier versions of each module stay
     #[arg(long, value_name = "N")]
     keep: Option<usize>,
-    /// Remove installed versions that are damaged, too, active or not: none of them can run
+    /// Remove installed versions that are damaged, too, active or not: none of them can run. Every artifact is hashed
     #[arg(long)]
     damaged: bool,
     /// Print what would be removed, and remove nothing

@@ -2,18 +2,24 @@
 
 use super::{store, wording};
 use isomer_contract::Digest;
-use isomer_store::{Installed, Record, StoreError};
+use isomer_store::{Check, Installed, Record, StoreError};
 use isomer_terminal::{Failure, aligned, bytes};
 use serde::Serialize;
 use std::process::ExitCode;
 
 /// Show what is installed: each variant, whether it is active, what it is trusted by and where it came from
 #[derive(clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   isomer-run list --json | jq -r '.[] | select(.active) | .reference'
+  isomer-run list --check
 
-JSON: an array with each installed variant; one with `damaged`, the reason, does not run.")]
+JSON: an array with each installed variant; one with `damaged`, the reason, does not run.
+
+Exit code: with --check, 1 when something is damaged; else 0.")]
 pub(crate) struct Arguments {
+    /// Hash every installed artifact, to find damage that leaves its size as it was
+    #[arg(long)]
+    check: bool,
     /// Print everything that is known of each as JSON
     #[arg(long)]
     json: bool,
@@ -41,9 +47,10 @@ struct Row<'a> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (installed, mut damaged) = arguments.store.open()?.installed().map_err(wording::store)?;
+    let check = if arguments.check { Check::Bytes } else { Check::Sizes };
     let mut rows = Vec::new();
     for installed in &installed {
-        let error = match installed.whole() {
+        let error = match installed.check(check) {
             Ok(_) => None,
             Err(error @ StoreError::Damaged { .. }) => Some(error),
             Err(error) => return Err(wording::store(error)),
@@ -52,6 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         rows.extend(rows_of(installed, error.as_ref()).unwrap_or_default());
         damaged.extend(error.map(|error| (installed.module().digest, error)));
     }
+    let failed = arguments.check && !damaged.is_empty();
     for (_, error) in damaged {
         tracing::warn!("{error}; pull it again, or remove it with `isomer-run gc --damaged`");
     }
@@ -62,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     } else {
         isomer_terminal::print(&table(&rows))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn rows_of<'a>(installed: &'a Installed, damaged: Option<&StoreError>) -> Result<Vec<Row<'a>>, StoreError> {

@@ -155,7 +155,7 @@ fn of_store(arguments: &Arguments, installed: &Installed) -> Result<OpenedArtifa
         .choose(&input::this_machine()?, arguments.require.as_deref())
         .map_err(|error| wording::select_installed(&error, "on this machine", installed))?;
     select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
-    installed.open(&chosen, trust.as_ref()).map_err(wording::store)
+    installed.open(&chosen).map_err(wording::store)
 }
 
 fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<VerifiedArtifact, Failure> {
@@ -198,8 +198,14 @@ fn explain(name: &str, artifact: &VerifiedArtifact, load_path: Option<&LoadPath>
     let form = artifact.target().map(|target| format!(" as {target}")).unwrap_or_default();
     let engine = &artifact.requirements().engine;
     let how = load_path.map_or_else(|| "copied into sealed memory and hashed there".to_owned(), LoadPath::to_string);
+    let unseen = match load_path {
+        Some(LoadPath::Mapped { .. }) => {
+            "\n  damage of the disk since then is not seen; `isomer-run list --check` hashes it"
+        }
+        _ => "",
+    };
     // A closed standard error cannot be reported.
-    let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {how}");
+    let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {how}{unseen}");
 }
 
 fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest, Failure> {

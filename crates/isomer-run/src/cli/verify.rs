@@ -140,7 +140,7 @@ fn installed(arguments: &Arguments, trust: &Trust) -> Result<Option<Vec<ModuleRe
         other => Ok(other.map_err(wording::store)?),
     };
     let damages = |trusted: &TrustedModule| {
-        let fetched = trusted.variants().map(|variant| installed.check(&variant).map(drop));
+        let fetched = trusted.variants().map(|variant| installed.verify(&variant).map(drop));
         damages(trusted, fetched)
     };
     Ok(Some(vec![module_report(module.reference.clone(), module.digest, trusted, damages)]))

@@ -12,9 +12,9 @@ fn samples(chosen: &dyn Fn(&Instruction) -> bool) -> Vec<Sample> {
     let instructions: Vec<_> = simple::instructions().into_iter().filter(|of| !of.text.contains("atomic")).collect();
     let fed = |outer: &Instruction| {
         let mut functions = String::new();
-        for place in 0..outer.operands.len() {
-            let fits = |inner: &&Instruction| inner.results == [outer.operands[place]];
-            instructions.iter().filter(fits).for_each(|inner| functions += &function(outer, place, inner));
+        for position in 0..outer.operands.len() {
+            let fits = |inner: &&Instruction| inner.results == [outer.operands[position]];
+            instructions.iter().filter(fits).for_each(|inner| functions += &function(outer, position, inner));
         }
         Sample::new(outer.name, format!("(module (memory 1) {functions})"))
     };
@@ -22,17 +22,17 @@ fn samples(chosen: &dyn Fn(&Instruction) -> bool) -> Vec<Sample> {
     instructions.iter().filter(takes).map(fed).collect()
 }
 
-/// `outer` with the result of `inner` for the operand at `place`, and parameters for the others.
-fn function(outer: &Instruction, place: usize, inner: &Instruction) -> String {
+/// `outer` with the result of `inner` for the operand at `position`, and parameters for the others.
+fn function(outer: &Instruction, position: usize, inner: &Instruction) -> String {
     let mut parameters: Vec<&str> = Vec::new();
     let mut body = String::new();
     for (index, of) in outer.operands.iter().enumerate() {
-        let operands = if index == place { inner.operands.clone() } else { vec![*of] };
+        let operands = if index == position { inner.operands.clone() } else { vec![*of] };
         for operand in operands {
             body += &format!("local.get {} ", parameters.len());
             parameters.push(operand);
         }
-        if index == place {
+        if index == position {
             body += &format!("{} ", inner.text);
         }
     }

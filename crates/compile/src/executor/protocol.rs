@@ -1,5 +1,5 @@
 //! The frames between a pool and its workers: the size of a header, the header as JSON, the size of a body, the body.
-//! Both ends are the same program, and nothing of it is ever stored.
+//! Both ends are of the same build, and frames are never stored.
 
 use crate::cache::FunctionsUse;
 use crate::codegen::CodegenError;
@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind, Read, Write};
 /// A job for a worker; the body is the WebAssembly.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
-    /// What both ends must make of the rest.
+    /// The digest that both ends must compute from the rest.
     pub(super) job: Digest,
     /// The module's name, for messages.
     pub(super) module: String,
@@ -21,18 +21,20 @@ pub(super) struct Request {
     pub(super) profile: String,
     /// How many threads generate code.
     pub(super) threads: usize,
-    /// Where functions are that were compiled before.
+    /// The memory that the job may use beyond the worker's own.
+    pub(super) memory_bytes: Option<u64>,
+    /// The file with the functions that earlier builds compiled.
     pub(super) functions: Option<String>,
 }
 
-/// What became of it; the body is the artifact.
+/// The result of a job; the body is the artifact.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// The artifact follows.
     Done(FunctionsUse),
-    /// There is none.
+    /// The compiler failed.
     Failed(CodegenError),
-    /// The worker could not begin.
+    /// The worker could not start the job.
     Unable(String),
 }
 
@@ -49,7 +51,7 @@ pub(super) fn write_frame(to: &mut impl Write, header: &impl Serialize, body: &[
     to.flush()
 }
 
-/// The next frame, or none when the other end is gone between two.
+/// The next frame, or `None` when the other end has closed the stream between two frames.
 pub(super) fn read_frame<H: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<(H, Vec<u8>)>> {
     let mut size = [0; 4];
     match from.read_exact(&mut size) {
@@ -66,7 +68,7 @@ pub(super) fn read_frame<H: DeserializeOwned>(from: &mut impl Read) -> io::Resul
     let mut size = [0; 8];
     from.read_exact(&mut size)?;
     let size = u64::from_le_bytes(size);
-    // Not `vec![0; size]`: what was promised need not come.
+    // Not `vec![0; size]`: the announced size need not be true.
     let mut body = Vec::new();
     if from.take(size).read_to_end(&mut body)? as u64 != size {
         return Err(ErrorKind::UnexpectedEof.into());
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_a_cut_is_an_error() {
+    fn frames_are_read_as_written_and_a_cut_frame_is_an_error() {
         let mut stream = Vec::new();
         write_frame(&mut stream, &Answer::Done(FunctionsUse::default()), b"artifact").unwrap();
         write_frame(&mut stream, &Answer::Failed(CodegenError::Compile("no".to_owned())), b"").unwrap();

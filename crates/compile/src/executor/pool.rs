@@ -1,65 +1,66 @@
-//! The pool's side: worker processes that wait, work, or have died, and what the last ones died of.
+//! Worker processes. In: jobs. Out: their artifacts, or how the process ended. Never here: a job that can harm another.
 
+use super::program::WorkerProgram;
 use super::protocol::{Answer, Request, read_frame, write_frame};
-use super::{Done, Executor, JobFailure};
+use super::{Executor, JobFailure};
 use crate::Job;
 use crate::cache::Functions;
-use crate::codegen::CodegenError;
+use crate::codegen::{CodegenError, Compiled, read_back};
 use crate::schedule::STACK_SIZE_BYTES;
 use isomer_contract::Size;
-use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often a waiting thread looks whether somebody asked to stop.
+/// How often a waiting thread checks whether it is to stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(100);
-/// How much of a worker's last words is kept.
-const LAST_WORDS_SIZE_BYTES_MAX: usize = 2048;
+/// How much of the end of a worker's standard error is kept.
+const STDERR_SIZE_BYTES_MAX: usize = 2048;
 
-/// What the compiler says of an allocation that failed where it looks: Cranelift panics, wasmtime gives an error.
+/// How the compiler reports an allocation whose failure it checks: Cranelift panics, wasmtime returns an error.
 const NO_MEMORY: [&str; 2] = ["out of memory", "Cannot allocate memory"];
 
-/// What one job may take.
+/// What one job may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory beside the worker's own; none for what the system has.
+    /// Memory beyond the worker's own; unlimited if `None`.
     pub memory: Option<Size>,
     /// Time.
     pub time: Duration,
 }
 
-/// Worker processes, as many as jobs were ever done at once.
+/// Worker processes, as many as jobs ever ran at once.
 pub struct Pool {
+    program: WorkerProgram,
     limits: Limits,
-    /// Set when somebody asks to stop: every running job ends then.
+    /// Set to end every running job.
     stop: Arc<AtomicBool>,
-    /// What was compiled before of modules that were edited since.
+    /// The functions that earlier builds compiled, for modules that were edited since.
     functions: Option<Arc<Functions>>,
     idle: Mutex<Vec<Worker>>,
 }
 
 impl Pool {
-    /// A pool without workers yet. They are this program, so it must be `isomer`: its command `worker` is called.
-    pub fn new(limits: Limits, stop: Arc<AtomicBool>) -> Pool {
-        Pool { limits, stop, functions: None, idle: Mutex::default() }
+    /// A pool without workers yet. Every running job ends when `stop` is set.
+    pub fn new(program: WorkerProgram, limits: Limits, stop: Arc<AtomicBool>) -> Pool {
+        Pool { program, limits, stop, functions: None, idle: Mutex::default() }
     }
 
-    /// The same, that compiles no function again that `functions` have.
+    /// The same pool, which reuses the functions in `functions`.
     #[must_use]
     pub fn with_functions(self, functions: Option<Arc<Functions>>) -> Pool {
         Pool { functions, ..self }
     }
 
-    /// A worker that waits, or a new one.
+    /// An idle worker, or a new one.
     fn take(&self) -> io::Result<Worker> {
         let waiting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        waiting.map_or_else(|| Worker::start(self.limits.memory), Ok)
+        waiting.map_or_else(|| Worker::start(&self.program), Ok)
     }
 
     fn give_back(&self, worker: Worker) {
@@ -69,7 +70,7 @@ impl Pool {
     fn execute_once(&self, request: &Request, wasm: &[u8]) -> Attempt {
         let mut worker = match self.take() {
             Ok(worker) => worker,
-            Err(error) => return Attempt::of(Err(JobFailure::NoWorker(error.to_string()))),
+            Err(error) => return Attempt::of(Err(JobFailure::NoWorker(self.program.cannot_start(&error)))),
         };
         let others_before = worker.jobs > 0;
         match worker.ask(request, wasm, self.limits.time, &self.stop) {
@@ -79,14 +80,14 @@ impl Pool {
                 Attempt::of(Ok(artifact))
             }
             Ok((Answer::Failed(CodegenError::Panicked(text) | CodegenError::Compile(text)), _))
-                if self.limits.memory.is_some() && NO_MEMORY.iter().any(|words| text.contains(words)) =>
+                if self.limits.memory.is_some() && NO_MEMORY.iter().any(|phrase| text.contains(phrase)) =>
             {
                 let limit = self.limits.memory.expect("the guard has seen it");
-                // The worker goes: what earlier jobs left in it may have been too much.
+                // The worker is dropped: memory that earlier jobs left in it may be the cause.
                 Attempt { result: Err(JobFailure::Memory { limit }), again: others_before }
             }
             Ok((Answer::Failed(error), _)) => {
-                // After a panic nobody knows what the process is like inside.
+                // After a panic the state of the process is unknown.
                 if !matches!(error, CodegenError::Panicked(_)) {
                     self.give_back(worker);
                 }
@@ -97,7 +98,7 @@ impl Pool {
             Err(Lost::Late) => Attempt::of(Err(JobFailure::Timeout { limit: self.limits.time })),
             Err(Lost::Gone) => {
                 let failure = cause_of_death(worker, self.limits.memory);
-                // Another's signal says nothing of this job, and what earlier jobs left may be at fault.
+                // A signal from outside has nothing to do with this job, and earlier jobs may have left the cause.
                 let again = others_before || matches!(failure, JobFailure::Killed { .. });
                 Attempt { result: Err(failure), again }
             }
@@ -107,7 +108,7 @@ impl Pool {
 
 struct Attempt {
     result: Result<Vec<u8>, JobFailure>,
-    /// Whether a new worker may have better luck.
+    /// Whether a new worker may succeed.
     again: bool,
 }
 
@@ -118,59 +119,58 @@ impl Attempt {
 }
 
 impl Executor for Pool {
-    /// Does the job in a worker. When the worker dies and that may not be the job's fault, a second one tries.
-    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Done, JobFailure> {
+    /// Runs the job in a worker. When the worker dies and that may not be the job's fault, a second one tries.
+    fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Compiled, JobFailure> {
         let request = Request {
             job: job.digest(),
             module: job.input.name.clone(),
             target: job.profile.name.clone(),
             profile: job.profile.to_toml(),
             threads,
+            memory_bytes: self.limits.memory.map(|memory| memory.0),
             functions: self.functions.as_ref().and_then(|functions| functions.path(job)),
         };
         let mut again = true;
         loop {
-            // Jobs may be shorter than any wait for an answer.
+            // A job may be shorter than the first wait for its answer.
             if self.stop.load(Ordering::Relaxed) {
                 return Err(JobFailure::Interrupted);
             }
             let attempt = self.execute_once(&request, &job.input.wasm);
             if !(attempt.again && again) {
-                return attempt.result.map(|artifact| Done { artifact, found: false });
+                return Ok(read_back(job, attempt.result?)?);
             }
             again = false;
         }
     }
 }
 
-/// A process that does one job at a time.
+/// A process that runs one job at a time.
 struct Worker {
     child: Child,
     requests: ChildStdin,
     answers: Receiver<(Answer, Vec<u8>)>,
-    last_words: Option<JoinHandle<String>>,
-    /// How many it was given.
+    stderr: Option<JoinHandle<String>>,
+    /// How many jobs it was given.
     jobs: u64,
 }
 
-/// Why no answer came.
+/// Why a worker did not answer.
 enum Lost {
-    /// Somebody asked to stop.
+    /// The build was asked to stop.
     Stopped,
-    /// The time is up.
+    /// The time limit passed.
     Late,
     /// The process ended.
     Gone,
 }
 
 impl Worker {
-    fn start(memory: Option<Size>) -> io::Result<Worker> {
-        // Not the program's path: the file may have been replaced since this process began.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("isomer").arg("worker");
-        command.args(memory.map(|size| OsString::from(format!("--memory={}", size.0))));
+    fn start(program: &WorkerProgram) -> io::Result<Worker> {
+        let mut command = program.command();
+        command.arg0("isomer");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C is for the pool, which stops its workers itself.
+        // Ctrl-C goes to the pool, which stops its workers itself.
         command.process_group(0);
         let mut child = command.spawn()?;
         let (requests, mut stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
@@ -183,8 +183,8 @@ impl Worker {
                 }
             }
         })?;
-        let last_words = thread::Builder::new().spawn(move || last_of(&mut stderr))?;
-        Ok(Worker { child, requests, answers, last_words: Some(last_words), jobs: 0 })
+        let stderr = thread::Builder::new().spawn(move || end_of(&mut stderr))?;
+        Ok(Worker { child, requests, answers, stderr: Some(stderr), jobs: 0 })
     }
 
     fn ask(
@@ -212,29 +212,29 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It has no state that a kinder end could save.
+        // It has no state worth an orderly end.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The end of what a process says, which may say any amount.
-fn last_of(from: &mut impl Read) -> String {
-    let (mut words, mut buffer) = (Vec::new(), [0; 4096]);
+/// The end of what a process prints, which may be any amount.
+fn end_of(from: &mut impl Read) -> String {
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(read @ 1..) = from.read(&mut buffer) {
-        words.extend_from_slice(&buffer[..read]);
-        let surplus = words.len().saturating_sub(LAST_WORDS_SIZE_BYTES_MAX);
-        words.drain(..surplus);
+        text.extend_from_slice(&buffer[..read]);
+        let surplus = text.len().saturating_sub(STDERR_SIZE_BYTES_MAX);
+        text.drain(..surplus);
     }
-    String::from_utf8_lossy(&words).into_owned()
+    String::from_utf8_lossy(&text).into_owned()
 }
 
-/// What the process died of, from its status and its last words: Rust's runtime aborts after both an overflow of the
-/// stack and a failed allocation, and only says which.
+/// How the process ended, from its status and its standard error: Rust's runtime aborts after both a stack overflow and a
+/// failed allocation, and only its message tells which.
 fn cause_of_death(mut worker: Worker, memory: Option<Size>) -> JobFailure {
-    // Its standard output is closed, so it is at its end; if not, it has stopped to be of use.
+    // Its standard output is closed, so it is ending or useless.
     let status = worker.wait_or_kill();
-    let stderr = worker.last_words.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+    let stderr = worker.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
     match (status.as_ref().ok().and_then(ExitStatus::signal), memory) {
         (Some(libc::SIGABRT), Some(limit)) if stderr.contains("memory allocation of ") => JobFailure::Memory { limit },
         (Some(libc::SIGABRT | libc::SIGSEGV), _) if stderr.contains("has overflowed its stack") => {
@@ -255,7 +255,7 @@ impl Worker {
     fn wait_or_kill(&mut self) -> io::Result<ExitStatus> {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(10) {
-            // A core of gigabytes takes the system a while to write.
+            // The system may still be writing a core file of gigabytes.
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }

@@ -6,89 +6,90 @@ use std::time::Duration;
 
 /// Why a job has no artifact.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum JobFailure {
-    /// The compiler says so.
+    /// The compiler reports an error.
     #[error(transparent)]
     Codegen(#[from] CodegenError),
-    /// It took longer than it may.
+    /// It took longer than the time limit of a job.
     #[error("the compiler was stopped after {}, the time limit of a job", show(*.limit))]
     Timeout {
         /// The limit.
         limit: Duration,
     },
-    /// It wanted more memory than it may have.
-    #[error("the compiler wanted more than {limit} of memory, the limit of a job")]
+    /// It needed more memory than the limit of a job.
+    #[error("the compiler needed more than {limit} of memory, the limit of a job")]
     Memory {
         /// The limit.
         limit: Size,
     },
-    /// The compiler went too deep.
+    /// The compiler recursed too deeply.
     #[error("the compiler's stack of {limit} overflowed")]
     StackOverflow {
         /// The stack's size.
         limit: Size,
     },
-    /// The worker process died of a signal that somebody else sent: a person, or the system when memory ran out.
+    /// The worker process was ended by a signal from another process: a person's, or the system's when memory ran out.
     #[error("the worker process was killed from outside (signal {signal})")]
     Killed {
         /// The signal's number.
         signal: i32,
     },
-    /// The worker process died of a bug.
-    #[error("the compiler crashed: {how}{}", said(.stderr))]
+    /// The worker process crashed, which is a bug.
+    #[error("the compiler crashed: {how}{}", quoted(.stderr))]
     Crashed {
         /// The signal or exit code.
         how: String,
-        /// The end of what the process said.
+        /// The end of its standard error.
         stderr: String,
     },
-    /// There is no worker to ask.
+    /// No worker process can be started.
     #[error("cannot start a worker process: {0}")]
     NoWorker(String),
-    /// A remote did not do it.
+    /// A remote did not run it.
     #[error("{problem}")]
     Remote {
-        /// What it said, or what became of it.
+        /// What the remote reports, or how the connection failed.
         problem: String,
         /// What would help.
         hint: Option<String>,
     },
-    /// A remote is away, or refuses everything: no other job fares better there.
+    /// A remote is unreachable, or rejects every job.
     #[error("the remote farm is lost: {problem}")]
     RemoteLost {
-        /// What it said, or what became of it.
+        /// What the remote reports, or how the connection failed.
         problem: String,
         /// What would help.
-        hint: String,
+        hint: Option<String>,
     },
-    /// A remote sent something that cannot be the job's artifact.
-    #[error("the remote sent something else: {problem}")]
+    /// A remote sent bytes that are not the artifact of the job.
+    #[error("the remote sent an invalid artifact: {problem}")]
     RemoteArtifact {
-        /// What it is.
+        /// What is wrong with it.
         problem: String,
     },
-    /// A remote's artifact is not the one that this machine makes.
-    #[error("the remote's artifact has digest {found}, the one that was made here {expected}")]
-    RemoteLied {
+    /// A remote's artifact is not the one that was compiled locally.
+    #[error("the remote's artifact has digest {found}, expected {expected} as compiled locally")]
+    RemoteDiffers {
         /// The remote's.
         found: Digest,
-        /// Ours.
+        /// The local one.
         expected: Digest,
     },
-    /// Somebody asked to stop.
+    /// The build was asked to stop.
     #[error("it was interrupted")]
     Interrupted,
-    /// Another job failed, and no more were wanted after that.
-    #[error("it was not tried, for another one failed")]
+    /// An earlier job failed, and no more were to start after that.
+    #[error("it was not tried, because an earlier job failed")]
     NotTried,
 }
 
-fn said(stderr: &str) -> String {
+fn quoted(stderr: &str) -> String {
     let text = stderr.trim();
-    if text.is_empty() { String::new() } else { format!("; its last words were: {text}") }
+    if text.is_empty() { String::new() } else { format!("; its standard error ends with: {text}") }
 }
 
-/// A duration as `--job-timeout` takes it.
+/// A duration in its largest whole unit, as people type it.
 fn show(duration: Duration) -> String {
     const UNITS: [(&str, u128); 3] = [("h", 3_600_000), ("m", 60_000), ("s", 1000)];
     let milliseconds = duration.as_millis();
@@ -97,12 +98,12 @@ fn show(duration: Duration) -> String {
 }
 
 impl JobFailure {
-    /// Whether no other job may begin: somebody asked to stop, or there is nobody left to do it.
+    /// Whether no other job may start: the build was asked to stop, or no executor is left.
     pub fn ends_all(&self) -> bool {
         matches!(self, JobFailure::Interrupted | JobFailure::RemoteLost { .. })
     }
 
-    /// A word for machines.
+    /// A name for machines, in kebab case.
     pub fn kind(&self) -> &'static str {
         match self {
             JobFailure::Codegen(CodegenError::Configuration { .. }) => "configuration",
@@ -118,7 +119,7 @@ impl JobFailure {
             JobFailure::Remote { .. } => "remote",
             JobFailure::RemoteLost { .. } => "remote-lost",
             JobFailure::RemoteArtifact { .. } => "remote-artifact",
-            JobFailure::RemoteLied { .. } => "remote-lied",
+            JobFailure::RemoteDiffers { .. } => "remote-lied",
             JobFailure::Interrupted => "interrupted",
             JobFailure::NotTried => "not-tried",
         }
@@ -127,31 +128,24 @@ impl JobFailure {
 
 impl Hinted for JobFailure {
     fn hint(&self) -> Option<String> {
-        Some(match self {
+        let hint = match self {
             JobFailure::Codegen(error) => return error.hint(),
-            JobFailure::Timeout { .. } => "if it is worth the wait, give it more with --job-timeout".to_owned(),
-            JobFailure::Memory { .. } => "if the machine has it, give it more with --job-memory".to_owned(),
-            JobFailure::StackOverflow { .. } => {
-                "the module nests too deeply: split its largest function or component".to_owned()
-            }
-            JobFailure::Killed { .. } => {
-                "if the system ran out of memory, use fewer --jobs or a lower --job-memory".to_owned()
-            }
-            JobFailure::Crashed { .. } => "this is a bug; please report it with the module".to_owned(),
-            JobFailure::NoWorker(_) => "the system's limits on processes or memory may be in the way".to_owned(),
-            JobFailure::Remote { hint, .. } => return hint.clone(),
-            JobFailure::RemoteLost { hint, .. } => hint.clone(),
-            JobFailure::RemoteArtifact { .. } => {
-                "its workers or its cache damage results, or run another program: with --remote-exec, \
-                 --remote-skip-cache replaces what the cache has"
-                    .to_owned()
-            }
-            JobFailure::RemoteLied { .. } => {
-                "believe nothing that this remote holds before you know who wrote it; --distrust 100% compares all"
-                    .to_owned()
-            }
+            JobFailure::Remote { hint, .. } | JobFailure::RemoteLost { hint, .. } => return hint.clone(),
             JobFailure::Interrupted | JobFailure::NotTried => return None,
-        })
+            JobFailure::Timeout { .. } => "raise the time limit of a job",
+            JobFailure::Memory { .. } => "raise the memory limit of a job, if the machine has the memory",
+            JobFailure::StackOverflow { .. } => "the module nests too deeply: split its largest function or component",
+            JobFailure::Killed { .. } => {
+                "if the system ran out of memory, run fewer jobs at once or lower the memory limit of a job"
+            }
+            JobFailure::Crashed { .. } => "this is a bug; please report it with the module",
+            JobFailure::NoWorker(_) => "check the system's limits on processes and memory, and that /proc is mounted",
+            JobFailure::RemoteArtifact { .. } => {
+                "the workers or the cache of the remote damage results, or run another program"
+            }
+            JobFailure::RemoteDiffers { .. } => "trust nothing that this remote holds until you know who wrote it",
+        };
+        Some(hint.to_owned())
     }
 }
 

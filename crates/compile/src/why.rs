@@ -1,69 +1,70 @@
-//! Why a job is to be done: what is different since the module was last compiled for the profile.
+//! Why a job runs: what is different since the module was last compiled for the profile.
 
 use crate::VERSION;
 use crate::job::Key;
 use isomer_contract::profile::{Change, Effective};
-use isomer_contract::{Digest, ENGINE_VERSION};
+use isomer_contract::{Digest, ENGINE_VERSION, Kind};
 use serde::Serialize;
 use std::fmt;
 
-/// Why a job is to be done.
+/// Why a job runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Why {
-    /// There is no earlier release.
+    /// No earlier release exists.
     NothingEarlier,
     /// The earlier release does not hold the module.
     NewModule,
     /// The earlier release does not hold the module for this profile.
     NewTarget,
-    /// The module is another.
+    /// The module has changed.
     Module {
         /// Its digest in the earlier release.
         from: Digest,
         /// Its digest now.
         to: Digest,
     },
-    /// Something in effect in the profile is another.
+    /// Something in effect in the profile has changed.
     Profile {
         /// The keys, where the earlier profile is known key by key.
         changes: Option<Vec<Change>>,
     },
-    /// wasmtime is of another version.
+    /// The version of wasmtime has changed.
     Engine {
         /// In the earlier release.
         from: String,
         /// Now.
         to: &'static str,
     },
-    /// isomer is of another version.
+    /// isomer generates other code: [`CODEGEN_REVISION`](crate::job::CODEGEN_REVISION) has changed between these versions.
     Isomer {
         /// In the earlier release.
         from: String,
         /// Now.
         to: &'static str,
     },
-    /// The module goes through other passes first.
+    /// The passes that the module goes through first have changed.
     Passes {
         /// In the earlier release.
         from: Vec<String>,
         /// Now.
-        to: &'static [&'static str],
+        to: Vec<String>,
     },
-    /// It was there, and cannot be used.
+    /// Its artifact exists, and cannot be used.
     Damaged {
         /// What is wrong.
         problem: String,
     },
-    /// It was predicted to come out as another, and its own code was never measured.
+    /// Its code was predicted to equal another's, and was never compiled.
     OnlyPredicted,
-    /// It was found equal to another and not kept, and that other is no longer there to stand for it.
-    StandsAlone,
+    /// Its code equals that of a variant that represented it and has left the release; its own artifact was not kept.
+    #[serde(rename = "stands-alone")]
+    Unrepresented,
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |passes: &[&str]| if passes.is_empty() { "none".to_owned() } else { passes.join(", ") };
+        let list = |passes: &[String]| if passes.is_empty() { "none".to_owned() } else { passes.join(", ") };
         match self {
             Why::NothingEarlier => f.write_str("there is no earlier release"),
             Why::NewModule => f.write_str("the module is new in the release"),
@@ -75,14 +76,13 @@ impl fmt::Display for Why {
                 write!(f, "the profile's {}", changes.join(", "))
             }
             Why::Engine { from, to } => write!(f, "wasmtime changed from {from} to {to}"),
-            Why::Isomer { from, to } => write!(f, "isomer changed from {from} to {to}"),
+            Why::Isomer { from, to } => write!(f, "isomer's code generation changed between {from} and {to}"),
             Why::Passes { from, to } => {
-                let from: Vec<_> = from.iter().map(String::as_str).collect();
-                write!(f, "the passes changed from {} to {}", list(&from), list(to))
+                write!(f, "the passes changed from {} to {}", list(from), list(to))
             }
             Why::Damaged { problem } => write!(f, "it is damaged: {problem}"),
             Why::OnlyPredicted => f.write_str("its code was predicted so far, never measured"),
-            Why::StandsAlone => f.write_str("the variant that stood for it has left the release"),
+            Why::Unrepresented => f.write_str("the variant that represented it has left the release"),
         }
     }
 }
@@ -107,11 +107,15 @@ pub struct Earlier {
     pub engine: String,
     /// The version of isomer.
     pub isomer: String,
+    /// Module or component.
+    pub kind: Kind,
+    /// The digest of the job.
+    pub job: Digest,
 }
 
 impl Earlier {
-    /// Everything in `key` that is not as it was. Never empty for a job that was not done.
-    pub fn differences(&self, key: &Key, effective: &Effective) -> Vec<Why> {
+    /// Everything in `key` that has changed. Never empty when the digest of the job has.
+    pub fn differences(&self, key: &Key<'_>, effective: &Effective) -> Vec<Why> {
         let mut why = Vec::new();
         if self.wasm != key.wasm {
             why.push(Why::Module { from: self.wasm, to: key.wasm });
@@ -123,13 +127,29 @@ impl Earlier {
         if self.engine != ENGINE_VERSION {
             why.push(Why::Engine { from: self.engine.clone(), to: ENGINE_VERSION });
         }
-        if self.isomer != VERSION {
+        // A release does not record the revision, and the digests of its jobs hold it.
+        if self.key(key.codegen_revision).digest() != self.job {
             why.push(Why::Isomer { from: self.isomer.clone(), to: VERSION });
         }
         if self.passes != key.passes {
-            why.push(Why::Passes { from: self.passes.clone(), to: key.passes });
+            why.push(Why::Passes {
+                from: self.passes.clone(),
+                to: key.passes.iter().map(|pass| (*pass).to_owned()).collect(),
+            });
         }
         why
+    }
+
+    /// The key of the earlier job, had isomer's code generation been of this revision.
+    fn key(&self, codegen_revision: u32) -> Key<'_> {
+        Key {
+            wasm: self.wasm,
+            kind: self.kind,
+            profile: self.profile,
+            passes: self.passes.iter().map(String::as_str).collect(),
+            engine: &self.engine,
+            codegen_revision,
+        }
     }
 }
 
@@ -151,9 +171,11 @@ mod tests {
             effective: Some(effective.clone()),
             passes: Vec::new(),
             engine: key.engine.to_owned(),
-            isomer: key.isomer.to_owned(),
+            isomer: "0.0.8".to_owned(),
+            kind: key.kind,
+            job: key.digest(),
         };
-        assert_eq!(same.differences(&key, &effective), []);
+        assert_eq!(same.differences(&key, &effective), [], "another version of isomer that generates the same code");
         let v2 = Profile::shipped("x86-64-v2").unwrap();
         let other = Earlier {
             wasm: Digest::of(b"other"),
@@ -162,13 +184,15 @@ mod tests {
             passes: vec!["old-pass".to_owned()],
             engine: "47.0.0".to_owned(),
             isomer: "0.0.9".to_owned(),
+            kind: Kind::Module,
+            job: Digest::of(b"the digest of a job with another revision"),
         };
         let text: Vec<_> = other.differences(&key, &effective).iter().map(Why::to_string).collect();
         assert!(text[0].starts_with("the module changed from "), "{text:?}");
         assert!(text[1].contains("`isa.avx2` changed from absent to true"), "{text:?}");
         let rest = [
             format!("wasmtime changed from 47.0.0 to {ENGINE_VERSION}"),
-            format!("isomer changed from 0.0.9 to {VERSION}"),
+            format!("isomer's code generation changed between 0.0.9 and {VERSION}"),
             "the passes changed from old-pass to none".to_owned(),
         ];
         assert_eq!(text[2..], rest);

@@ -1,0 +1,298 @@
+//! What this machine hashed. In: an artifact of a store, open and judged. Out: the record that this machine hashed that very
+//! file, or every reason why it must be hashed again. Never here: a file's name, owner or place taken for its content.
+//!
+//! # The records
+//! `/var/lib/isomer-hashed` holds a small document for each artifact: its digest, and the inode, size, time of change and
+//! time of birth that the file had when root hashed it. It lies outside of every store, so that a copy of a store
+//! (`cp -a`, `tar`, an image that is mounted) brings none along; root alone can write it; and it counts for files on its
+//! own file system alone, so that an image, a stick or a network share can forge no inode or time: only the kernel of
+//! this machine, or whoever can write the disk below the system itself, sets those. A write, a rename, a change of
+//! permissions or a restored copy changes the time of change, which no program can set.
+//!
+//! A file is recorded only if no process has it open for writing, or mapped so: the kernel grants a read lease only then.
+//! Afterwards nobody but root can open it for writing.
+//!
+//! fs-verity would do without the records where a release names its digest; releases do not, yet.
+
+use crate::StoreError;
+use crate::directory::{Directory, OpenFile, Walked};
+use crate::weakness::Weakness;
+use isomer_contract::Digest;
+use isomer_trust::Timestamp;
+use rustix::fs::{AtFlags, StatVfsMountFlags, Statx, StatxFlags, StatxTimestamp, fstat, fstatfs, fstatvfs, statx};
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Where the records are, and their directory's name there.
+const RECORDS: (&str, &str) = ("/var/lib", "isomer-hashed");
+
+/// A document in [`RECORDS`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct HashRecord {
+    /// The digest of all its bytes.
+    artifact: Digest,
+    /// When they were hashed, in RFC 3339.
+    at: String,
+    /// The file that was hashed.
+    file: Identity,
+    /// Where it was then, for those who look for what can go.
+    path: PathBuf,
+}
+
+impl HashRecord {
+    /// When the file was hashed.
+    pub(crate) fn at(&self) -> &str {
+        &self.at
+    }
+}
+
+/// What tells a file from every other on its file system, before and after any change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Identity {
+    inode: u64,
+    size_bytes: u64,
+    /// In seconds since 1970 and nanoseconds.
+    changed: (i64, u32),
+    /// Where the file system keeps it.
+    born: Option<(i64, u32)>,
+}
+
+impl Identity {
+    fn of(file: &File) -> Option<Identity> {
+        let wanted = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME;
+        let stat: Statx = statx(file, "", AtFlags::EMPTY_PATH, wanted | StatxFlags::BTIME).ok()?;
+        let has = |flags: StatxFlags| stat.stx_mask & flags.bits() == flags.bits();
+        let time = |time: StatxTimestamp| (time.tv_sec, time.tv_nsec);
+        has(wanted).then(|| Identity {
+            inode: stat.stx_ino,
+            size_bytes: stat.stx_size,
+            changed: time(stat.stx_ctime),
+            born: has(StatxFlags::BTIME).then(|| time(stat.stx_btime)),
+        })
+    }
+
+    /// What differs, if anything does.
+    fn difference(&self, recorded: &Identity) -> Option<&'static str> {
+        if self.inode != recorded.inode {
+            Some("inode")
+        } else if self.size_bytes != recorded.size_bytes {
+            Some("size")
+        } else if self.changed != recorded.changed {
+            Some("time of change")
+        } else if self.born != recorded.born {
+            Some("time of birth")
+        } else {
+            None
+        }
+    }
+}
+
+/// The record that this machine hashed the open file `opened` as `artifact`, and that nothing changed it since; or every
+/// reason against that.
+pub(crate) fn record_of(opened: &OpenFile, artifact: Digest) -> Result<HashRecord, Vec<Weakness>> {
+    let weaknesses = weaknesses(opened);
+    if !weaknesses.is_empty() {
+        return Err(weaknesses);
+    }
+    find(opened, artifact).map_err(|weakness| vec![weakness])
+}
+
+fn weaknesses(opened: &OpenFile) -> Vec<Weakness> {
+    let mut weaknesses = opened.judgement.weaknesses().to_vec();
+    weaknesses.extend(no_execution(opened));
+    weaknesses.extend(file_system(opened));
+    if weaknesses.is_empty() {
+        weaknesses.extend(namespace());
+    }
+    weaknesses
+}
+
+fn find(opened: &OpenFile, artifact: Digest) -> Result<HashRecord, Weakness> {
+    let unknown = || Weakness::NotRecorded(opened.real.clone());
+    let Walked { directory, missing } = Directory::walk(Path::new(RECORDS.0)).map_err(|_| unknown())?;
+    if !missing.is_empty() {
+        return Err(unknown());
+    }
+    lies_beside(opened, &directory)?;
+    let Ok(Some(records)) = directory.directory(RECORDS.1) else { return Err(unknown()) };
+    lies_beside(opened, &records)?;
+    let identity = Identity::of(&opened.file).ok_or_else(unknown)?;
+    let Ok(Some(file)) = records.file(name_of(artifact, identity.inode)) else { return Err(unknown()) };
+    match file.judgement.weaknesses().iter().find(|weakness| !matches!(weakness, Weakness::Link(_))) {
+        Some(weakness) => return Err(weakness.clone()),
+        None if file.stat.st_dev != opened.stat.st_dev => return Err(unknown()),
+        None => {}
+    }
+    let record = read(file).filter(|record| record.artifact == artifact).ok_or_else(unknown)?;
+    match identity.difference(&record.file) {
+        None => Ok(record),
+        Some(what) => Err(Weakness::Changed { path: opened.real.clone(), what }),
+    }
+}
+
+fn name_of(artifact: Digest, inode: u64) -> String {
+    format!("{}-{inode}.json", artifact.hex())
+}
+
+/// No record has more than this.
+const RECORD_SIZE_BYTES_MAX: u64 = 64 << 10;
+
+fn read(file: OpenFile) -> Option<HashRecord> {
+    let mut bytes = Vec::new();
+    file.file.take(RECORD_SIZE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// That the file lies on the file system of `records`, and that its mount is trusted as much. On another one, what has the
+/// right inode and times may have been made elsewhere.
+fn lies_beside(opened: &OpenFile, records: &Directory) -> Result<(), Weakness> {
+    let path = || opened.real.clone();
+    let elsewhere = || Weakness::OtherFileSystem { path: path(), records: Path::new(RECORDS.0).join(RECORDS.1) };
+    let fd = records.descriptor().map_err(|_| elsewhere())?;
+    if !fstat(&fd).is_ok_and(|stat| stat.st_dev == opened.stat.st_dev) {
+        return Err(elsewhere());
+    }
+    let mounted = |fd: BorrowedFd<'_>| fstatvfs(fd).map(|stat| stat.f_flag);
+    let (Ok(file), Ok(records)) = (mounted(opened.file.as_fd()), mounted(fd.as_fd())) else { return Err(elsewhere()) };
+    for (flag, option) in [(StatVfsMountFlags::NOSUID, "nosuid"), (StatVfsMountFlags::NODEV, "nodev")] {
+        if file.contains(flag) && !records.contains(flag) {
+            return Err(Weakness::Mount { path: path(), option });
+        }
+    }
+    Ok(())
+}
+
+/// An artifact that is about to be hashed, and may be recorded afterwards.
+pub(crate) struct Witness {
+    records: Directory,
+    identity: Identity,
+}
+
+impl Witness {
+    /// Before `opened` is hashed. None where a record would not count: this is not root, others can change the file, or a
+    /// process has it open for writing.
+    pub(crate) fn of(opened: &OpenFile) -> Option<Witness> {
+        if !geteuid().is_root() || !weaknesses(opened).is_empty() {
+            return None;
+        }
+        let Walked { directory, missing } = Directory::walk(Path::new(RECORDS.0)).ok()?;
+        let only_links = |directory: &Directory| {
+            directory.judgement().weaknesses().iter().all(|weakness| matches!(weakness, Weakness::Link(_)))
+        };
+        if !missing.is_empty() || !only_links(&directory) || lies_beside(opened, &directory).is_err() {
+            return None;
+        }
+        let records = directory.make_directory(RECORDS.1).ok().filter(only_links)?;
+        lies_beside(opened, &records).ok()?;
+        has_no_writer(&opened.file).then_some(())?;
+        Some(Witness { records, identity: Identity::of(&opened.file)? })
+    }
+
+    /// After all bytes of `opened` were read and found to have the digest `artifact`. Whether it is recorded now: without
+    /// a record it is hashed each time, and that is all.
+    pub(crate) fn record(self, opened: &OpenFile, artifact: Digest) -> bool {
+        if Identity::of(&opened.file).as_ref() != Some(&self.identity) {
+            return false;
+        }
+        let name = name_of(artifact, self.identity.inode);
+        let at = Timestamp::now().to_string();
+        let record = HashRecord { artifact, at, file: self.identity, path: opened.real.clone() };
+        let bytes = crate::files::json(&record);
+        // What is cut by a crash does not parse, and does not count.
+        let written = self.records.remove(&name).and_then(|()| self.records.write_new(&name, &bytes));
+        if let Err(error) = &written {
+            tracing::debug!("{} is hashed each time: {error}", opened.real.display());
+        }
+        written.is_ok()
+    }
+}
+
+/// Removes the records of files that are gone. One that stays counts for nothing but its file.
+pub(crate) fn forget_missing() {
+    if geteuid().is_root()
+        && let Err(error) = try_to_forget_missing()
+    {
+        tracing::debug!("records of files that are gone stay: {error}");
+    }
+}
+
+fn try_to_forget_missing() -> Result<(), StoreError> {
+    let Walked { directory, missing } = Directory::walk(Path::new(RECORDS.0))?;
+    let Some(records) = directory.directory(RECORDS.1)?.filter(|_| missing.is_empty()) else { return Ok(()) };
+    for name in records.names()? {
+        let record = records.file(&name).ok().flatten().and_then(read);
+        // Wherever this path leads: without its record, a file is hashed again.
+        let exists = |record: &HashRecord| {
+            fs::symlink_metadata(&record.path).is_ok_and(|metadata| metadata.ino() == record.file.inode)
+        };
+        if !record.as_ref().is_some_and(exists) {
+            records.remove(&name)?;
+        }
+    }
+    Ok(())
+}
+
+fn no_execution(opened: &OpenFile) -> Option<Weakness> {
+    let executable = fstatvfs(&opened.file).is_ok_and(|stat| !stat.f_flag.contains(StatVfsMountFlags::NOEXEC));
+    (!executable).then(|| Weakness::Mount { path: opened.real.clone(), option: "noexec" })
+}
+
+/// Those that set a file's time of change with every change, and whose files change by way of this machine's kernel
+/// alone. `linux/magic.h`; the type of `f_type` differs between architectures.
+fn file_system(opened: &OpenFile) -> Option<Weakness> {
+    let kind = match fstatfs(&opened.file).map(|stat| stat.f_type as u32) {
+        // ext4, XFS, Btrfs, tmpfs.
+        Ok(0xef53 | 0x5846_5342 | 0x9123_683e | 0x0102_1994) => return None,
+        Ok(0x794c_7630) => "overlayfs, where others may be able to write a lower layer".to_owned(),
+        Ok(0x6573_5546) => "a FUSE file system, which a program answers for".to_owned(),
+        Ok(0x6969) => "NFS, where another machine can change it".to_owned(),
+        Ok(0xff53_4d42 | 0xfe53_4d42 | 0x517b) => "SMB, where another machine can change it".to_owned(),
+        Ok(0x0102_1997) => "9P, where another machine can change it".to_owned(),
+        Ok(0x00c3_6400) => "Ceph, where another machine can change it".to_owned(),
+        Ok(other) => format!("a file system of the type {other:#x}, expected ext4, XFS, Btrfs or tmpfs"),
+        Err(error) => format!("a file system that cannot be examined: {error}"),
+    };
+    Some(Weakness::FileSystem { path: opened.real.clone(), kind })
+}
+
+/// That root, to whom files belong as this process sees it, is the system's.
+fn namespace() -> Option<Weakness> {
+    const MAP: &str = "/proc/self/uid_map";
+    const PROC: u32 = 0x9fa0;
+    let read = || {
+        let mut file = File::open(MAP)?;
+        let genuine = fstatfs(&file).is_ok_and(|stat| stat.f_type as u32 == PROC);
+        let mut text = String::new();
+        file.by_ref().take(4096).read_to_string(&mut text)?;
+        Ok::<_, std::io::Error>(genuine.then_some(text))
+    };
+    let reason = match read() {
+        Ok(Some(map)) if map.split_whitespace().eq(["0", "0", "4294967295"]) => return None,
+        Ok(Some(_)) => "root is not the system's root in this user namespace".to_owned(),
+        Ok(None) => format!("`{MAP}` is not the kernel's, which says whether root is the system's root"),
+        Err(error) => format!("cannot read `{MAP}`, which says whether root is the system's root: {error}"),
+    };
+    Some(Weakness::Namespace { reason })
+}
+
+/// Whether no process has the file open for writing, or mapped so. Where the file system grants no leases, nobody knows.
+#[allow(unsafe_code)]
+fn has_no_writer(file: &File) -> bool {
+    // asm-generic/fcntl.h
+    const F_SETSIG: libc::c_int = 10;
+    let fd = file.as_raw_fd();
+    // SAFETY: none of these calls reads or writes memory of this process. A lease that is broken in the moment for which
+    // it is held raises SIGURG, which is ignored by default, instead of SIGIO, which is not.
+    unsafe {
+        libc::fcntl(fd, F_SETSIG, libc::SIGURG) == 0
+            && libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) == 0
+            && libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) == 0
+    }
+}
