@@ -27,6 +27,11 @@
 //! # Never here
 //! Running guest code, printing, reading a command line.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 pub mod input;
 pub mod targets;
 

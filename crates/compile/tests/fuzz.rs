@@ -4,14 +4,11 @@
 //! A few thousand each time. A million take minutes:
 //! `ISOMER_FUZZ_RUNS=1000000 cargo test --release -p isomer-compile --test fuzz -- --nocapture`.
 
-#[path = "../../contract/tests/fuzzer/mod.rs"]
-mod fuzzer;
-
-use fuzzer::Fuzzer;
 use isomer_compile::release_manifest::ReleaseManifest;
 use isomer_compile::{Compiler, Input};
 use isomer_contract::artifact::Artifact;
 use isomer_contract::{Hinted, Profile, Requirements, canonical_json};
+use isomer_testing::fuzz::Fuzzer;
 use object::{Object as _, ObjectSection as _};
 use std::path::Path;
 

@@ -8,6 +8,11 @@
 //! states its own (`artifact`); [`check`] holds them against a [`Host`]; [`select`] does so for every variant of an
 //! index (`manifest`); [`engine_config`] makes the engine that loads the chosen one.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 pub mod isa;
 
 mod hint;

@@ -21,6 +21,11 @@
 //! streams, and no environment, files or network but what is granted. A guest runs on the calling thread; another is
 //! started only when it reads standard input.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 mod component;
 mod invoke;
 mod module;

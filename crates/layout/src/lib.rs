@@ -10,6 +10,11 @@
 //! one module from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
 //! (`sparse`). Signatures (`signature`) are bytes here: who made them, and whether they are right, is for others.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 mod error;
 
 mod document;

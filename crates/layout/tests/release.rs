@@ -377,7 +377,7 @@ fn a_full_disk_leaves_the_old_release() {
         let dir = tempfile::tempdir().unwrap();
         let may = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs"]).arg(dir.path()).output();
         if !may.is_ok_and(|output| output.status.success()) {
-            return sample::skip("unshare can't mount a tmpfs here");
+            return isomer_testing::skip("a_full_disk_leaves_the_old_release", "unshare can't mount a tmpfs here");
         }
         let output = Command::new("unshare")
             .args(["-rm", "sh", "-ec", r#"mount -t tmpfs -o size=1m tmpfs "$1"; exec "$2" --exact "$3""#, "sh"])
@@ -532,7 +532,7 @@ fn contradictions_are_refused() {
 #[test]
 fn skopeo_keeps_the_digests() {
     if Command::new("skopeo").arg("--version").output().is_err() {
-        return sample::skip("skopeo is not installed");
+        return isomer_testing::skip("skopeo_keeps_the_digests", "skopeo is not installed");
     }
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let summary = write_release(from.path());

@@ -62,6 +62,11 @@
 //!
 //! [`Engine`]: wasmtime::Engine
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 pub mod probe;
 
 pub mod host;

@@ -20,6 +20,11 @@
 //! for the last step alone, when all bytes are there. A process that dies at any moment leaves a store that works, and
 //! what it left is removed by the next one.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 mod documents;
 mod error;
 

@@ -7,6 +7,11 @@
 //! (`dsse`), which travels as a [`Bundle`] (`bundle`). Both are read by [`strict_json`]. A [`Policy`] (`policy`) says
 //! whom a server believes, and [`evaluate`] (`evaluate`) whether that is enough.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 pub mod strict_json;
 
 mod key;

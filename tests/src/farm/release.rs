@@ -1,4 +1,4 @@
-//! The documents of the release `dist`: read, and changed as somebody without a key can. Never here: a key.
+//! The documents of the release `dist`: read, and changed as an attacker without a key can. Never here: a key.
 
 use super::{ABC, BUNDLE, Farm};
 use crate::forge;

@@ -14,7 +14,7 @@ fn names_are_the_stem_and_the_target() {
 
 /// Targets whose settings are the same cost one compilation and have each their file.
 #[test]
-fn equal_jobs_are_done_once() {
+fn equal_jobs_are_compiled_once() {
     let directory = scratch();
     let cells = isomer()
         .arg("compile")
@@ -32,7 +32,7 @@ fn equal_jobs_are_done_once() {
 
 /// One bad input, and one target that cannot express another, leave the rest as it would be.
 #[test]
-fn what_fails_keeps_nothing_else_back() {
+fn one_failed_cell_does_not_stop_the_others() {
     let directory = scratch();
     let ran = isomer()
         .arg("compile")
@@ -51,7 +51,7 @@ fn what_fails_keeps_nothing_else_back() {
 
 /// Standard error is no terminal here: no bar, no colour, nothing at all when all is well.
 #[test]
-fn nothing_is_drawn_where_nobody_looks() {
+fn no_progress_is_drawn_without_a_terminal() {
     let directory = scratch();
     let ran = isomer().arg("compile").arg(guest("numbers")).line("-t x86-64-v3").dir(directory.path()).ok();
     assert_eq!(ran.stderr(), "");

@@ -258,9 +258,9 @@ fn shipped_profiles_inherit_from_shipped_ones() {
     );
 }
 
-/// Notes about the shipped profiles are no news to whoever checks a file of their own.
+/// Notes about the shipped profiles are not printed for a file of one's own.
 #[test]
-fn checking_a_file_speaks_of_that_file() {
+fn targets_check_reports_only_the_given_file() {
     let case = Case::new()
         .file("own.toml", "description = 'a box'\ninherits = 'x86-64-v3'\nisa = ['avxvnni']")
         .file("twin.toml", "inherits = 'x86-64-v3'");

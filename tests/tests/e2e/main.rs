@@ -31,3 +31,4 @@ mod tampering;
 // What a person reads.
 mod errors;
 mod readme;
+mod sessions;

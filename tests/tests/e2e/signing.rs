@@ -1,4 +1,4 @@
-//! Signed releases: who is believed, who is not and why, and what an attacker without a key can do to a release.
+//! Signed releases: which signatures are trusted, which are not and why, and what an attacker without a key can do to a release.
 //! Snapshots show what a person sees (`INSTA_UPDATE=always cargo xtask test --no-lints signing` rewrites them).
 
 use insta::assert_snapshot;
@@ -28,7 +28,7 @@ fn settings() -> insta::internals::SettingsBindDropGuard {
 }
 
 #[test]
-fn what_a_believed_key_signed_runs() {
+fn a_release_signed_by_a_trusted_key_runs() {
     let _settings = settings();
     let farm = Farm::unsigned();
     let unsigned = contents(&farm.dist());
@@ -49,7 +49,7 @@ fn what_a_believed_key_signed_runs() {
 }
 
 #[test]
-fn who_is_not_believed() {
+fn untrusted_signatures_are_refused() {
     let _settings = settings();
     let refused =
         |name: &str, farm: &Farm, options: &str| assert_snapshot!(format!("verify_{name}"), farm.untrusted(options));
@@ -141,7 +141,7 @@ fn a_revoked_part_is_not_used() {
 }
 
 #[test]
-fn altered_signatures_count_for_nothing() {
+fn altered_signatures_are_ignored() {
     let _settings = settings();
     type Change = fn(&mut Value, &mut Value);
     let changes: [(&str, Change); 5] = [
@@ -156,7 +156,7 @@ fn altered_signatures_count_for_nothing() {
         farm.change_signatures(change);
         assert_snapshot!(format!("verify_altered_{name}"), farm.untrusted("--key one.pub"));
     }
-    // What only names the key is not signed, and nothing is believed for it.
+    // Hints that name the key are not signed, and not trusted.
     let farm = Farm::signed();
     farm.change_signatures(|_, bundle| {
         bundle["verificationMaterial"]["publicKey"]["hint"] = "another".into();
@@ -190,7 +190,7 @@ fn a_signature_of_another_release_is_about_that_one() {
 }
 
 #[test]
-fn what_changed_after_signing_is_refused() {
+fn changes_after_signing_are_refused() {
     let farm = Farm::signed();
     let [(_, config), _] = farm.variants();
     let path = farm.blob(&config["layer"]);
@@ -221,7 +221,7 @@ fn what_changed_after_signing_is_refused() {
 }
 
 #[test]
-fn modules_do_not_pass_for_each_other() {
+fn a_signed_module_does_not_pass_for_another() {
     let farm = Farm::signed();
     let (sha256, sort) = (farm.module("sha256:1.4.0"), farm.module("sort:1.4.0"));
     // Both are signed, by one signature. Under the other's name neither is what was signed.
@@ -275,13 +275,13 @@ fn a_release_made_again_keeps_the_signatures_that_are_still_right() {
     let again = farm.isomer("release").ok();
     assert!(again.stdout().contains("signatures: 2 kept\n"), "{again}");
     assert_eq!(contents(&farm.dist()), before);
-    // A damaged file takes the signatures with it that need it: nobody else has changed anything.
+    // A damaged file takes the signatures with it that need it: no other user has changed anything.
     let (bundle, _) = before.iter().find(|(_, bytes)| String::from_utf8_lossy(bytes).contains("dsseEnvelope")).unwrap();
     fs::remove_file(farm.dist().join(bundle)).unwrap();
     let again = farm.isomer("release").ok();
     assert!(again.stdout().contains("signatures: 0 kept, 2 damaged and dropped\n"), "{again}");
-    let said = format!("warning: `dist/{}` is missing", bundle.display());
-    assert!(again.stderr().starts_with(&said) && again.stderr().contains("sign the release again"), "{again}");
+    let printed = format!("warning: `dist/{}` is missing", bundle.display());
+    assert!(again.stderr().starts_with(&printed) && again.stderr().contains("sign the release again"), "{again}");
     assert_eq!(again.stderr().matches("warning: ").count(), 1, "{again}");
     farm.isomer("sign dist --key one.key").ok();
     assert_eq!(contents(&farm.dist()), before);
@@ -302,7 +302,7 @@ fn a_release_made_again_keeps_the_signatures_that_are_still_right() {
 }
 
 #[test]
-fn a_release_that_does_not_count_is_signed_with_a_warning() {
+fn signing_a_release_with_counter_0_warns() {
     let _settings = settings();
     let farm = Farm::unsigned();
     fs::write(farm.path().join("isomer.toml"), manifest_of_signed("1.4.0", "")).unwrap();
@@ -358,7 +358,7 @@ fn keys_are_made_once_and_kept_from_others() {
 }
 
 #[test]
-fn what_cannot_be_signed_or_verified_says_why() {
+fn sign_and_verify_errors_name_the_cause() {
     let _settings = settings();
     let farm = Farm::signed();
     let before = contents(&farm.dist());
@@ -426,7 +426,7 @@ fn skopeo_leaves_signatures_behind() {
 }
 
 #[test]
-fn whoever_vouches_for_a_release_looks_at_all_of_it() {
+fn verify_sign_merge_and_inspect_read_every_blob() {
     let farm = Farm::signed();
     let blobs: Vec<_> = fs::read_dir(farm.dist().join("blobs/sha256")).unwrap().map(|it| it.unwrap().path()).collect();
     let names = |kind: &str| {

@@ -68,7 +68,7 @@ impl Bench {
         command.arg("--cache").arg(self.directory.join("cache-start"))
     }
 
-    /// Two stores with the module: one where nobody can change it, which takes root and a path of root's, and one where
+    /// Two stores with the module: one that no other user can change, which takes root and a path of root's, and one where
     /// its group can, so that it is hashed each time.
     fn stores(&self, label: &str, wasm: &Path) -> Result<Vec<(&'static str, tempfile::TempDir)>> {
         let layout = self.layout(label, wasm, "zstd")?;

@@ -19,6 +19,7 @@ use std::{fs, io, process, thread};
 ///
 /// The system enforces the limit on a job's memory (`RLIMIT_DATA`, which counts what only this process can write to): an
 /// allocation beyond it fails, and the worker aborts.
+#[allow(clippy::disallowed_methods, reason = "this is the main function of the worker's process")]
 pub fn serve() -> io::Result<()> {
     codegen::catch_panics();
     // When memory runs out, the system is to kill a worker, not the pool. Where that cannot be set, it is not.

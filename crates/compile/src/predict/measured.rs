@@ -6,18 +6,12 @@
 //! shipped profiles is a chain of steps that were all measured. Vector registers of 256 bits and more, which no shipped
 //! profile requires, have no rows.
 
-#[allow(dead_code, reason = "the sweep in `tests/operators.rs` uses the rest")]
-#[path = "../../tests/operators/cases.rs"]
-mod cases;
 mod code;
 mod fused;
 mod moves;
 mod pairs;
 mod real;
 mod samples;
-#[allow(dead_code, reason = "the sweep in `tests/operators.rs` uses the rest")]
-#[path = "../../tests/operators/simple.rs"]
-mod simple;
 
 use super::ingredients::{Ingredient, Ingredients};
 use super::table::{self, Row};
@@ -27,7 +21,7 @@ use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
 use isomer_contract::proposals::PROPOSALS;
 use isomer_contract::{Arch, Digest, Profile, isa};
 use rayon::prelude::*;
-use samples::{Case, Function, Sample};
+use samples::{Function, Sample};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 

@@ -7,7 +7,6 @@ use isomer_contract::{Digest, Kind, Needs, Profile, Requirements};
 use isomer_layout::{Compression, Identity, ReleasedModule, Summary, WriteError, Writer};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 /// An empty module.
@@ -147,13 +146,4 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         }
     }
     found
-}
-
-/// Says that a test could not run here, where people and CI see it.
-pub(crate) fn skip(why: &str) {
-    println!("skipped: {why}");
-    if let Some(log) = std::env::var_os("ISOMER_SKIP_LOG") {
-        let mut log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        writeln!(log, "skipped: {why}").unwrap();
-    }
 }

@@ -1,13 +1,13 @@
 //! What every test needs: a release of one module with one signature, a registry, and a proxy between.
 
-use crate::proxy::Proxy;
-use crate::registry::Registry;
-use crate::skip::skip;
 use isomer_contract::Hinted;
 use isomer_contract::manifest::Blob;
 use isomer_contract::name::Version;
 use isomer_layout::{Identity, Layout, ReleasedModule, Writer};
 use isomer_registry::{Options, Reference, Remote, Retry, push};
+use isomer_testing::http_proxy::Proxy;
+use isomer_testing::registry::Registry;
+use isomer_testing::skip;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;

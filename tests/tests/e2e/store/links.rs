@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 #[test]
-fn every_step_of_a_link_to_a_store_is_judged() {
+fn every_directory_on_the_way_to_a_store_is_checked() {
     let farm = Farm::with_store();
     let open = farm.path().join("open");
     fs::create_dir(&open).unwrap();
@@ -28,7 +28,7 @@ fn every_step_of_a_link_to_a_store_is_judged() {
 }
 
 #[test]
-fn a_link_inside_a_store_is_refused_before_anything_is_touched() {
+fn symbolic_links_inside_a_store_are_refused() {
     let _settings = settings();
     for name in ["tmp", "partial", "installed", "artifacts", "active"] {
         let farm = Farm::with_store();
@@ -61,7 +61,7 @@ fn a_link_inside_a_store_is_refused_before_anything_is_touched() {
     symlink(farm.path().join("theirs"), farm.store().join("tmp/link")).unwrap();
     symlink(farm.path().join("theirs"), farm.store().join("tmp/left/link")).unwrap();
     symlink(farm.path().join("theirs"), farm.store().join("partial/link")).unwrap();
-    // Nor does it wait for whoever would write into this one.
+    // Nor does it wait for a writer of this one.
     assert!(Command::new("mkfifo").arg(farm.store().join("partial/fifo")).status().unwrap().success());
     farm.call("gc --keep 0").ok();
     assert_eq!(fs::read_dir(farm.store().join("tmp")).unwrap().count(), 0);

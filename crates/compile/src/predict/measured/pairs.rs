@@ -1,11 +1,11 @@
 //! Every operator with the result of every other as an operand: finds the combinations that `fused.rs` should have.
 
 use super::samples::Sample;
-use super::{PLAIN, shipped_steps, simple};
+use super::{PLAIN, shipped_steps};
 use crate::predict::ingredients::Ingredients;
 use crate::predict::table;
 use isomer_contract::Arch;
-use simple::Instruction;
+use isomer_testing::operators::simple::{self, Instruction};
 
 /// A module for each operator that takes something: it, fed by all others.
 fn samples(chosen: &dyn Fn(&Instruction) -> bool) -> Vec<Sample> {
