@@ -103,7 +103,7 @@ impl Store {
             if collection.damaged {
                 items.push(self.item(GarbageKind::Damaged { index }, "installed", index.hex())?);
             } else {
-                tracing::warn!("{error}; it stays: pull it again, or remove it with `isomer-run gc --damaged`");
+                tracing::warn!("{error}; it stays: pull it again, or collect what is damaged");
                 needed.extend(self.named(index)?);
             }
         }
