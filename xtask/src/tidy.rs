@@ -26,7 +26,7 @@ const CIRCLES: &[(&[&str], &str)] = &[
 
 /// Libraries whose hints still name options: their strings are not looked at.
 const WORDED_FOR_PROGRAMS: &[&str] =
-    &["isomer-compile", "isomer-contract", "isomer-layout", "isomer-trust", "isomer-registry", "isomer-store"];
+    &["isomer-compile", "isomer-contract", "isomer-layout", "isomer-trust", "isomer-registry"];
 
 /// The lint levels of every library: what `clippy.toml` and the standard output are for. Tests may do more.
 const LIBRARY_LINTS: &str = "#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types, \
