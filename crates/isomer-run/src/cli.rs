@@ -1,6 +1,6 @@
 //! In: the command line. Out: an exit code; one error on stderr when something is wrong.
 //!
-//! Exit codes: 0, or the guest's own; 1 for an error; 2 for an invalid command line; 134 for a trap, as
+//! Exit codes: 0, or the guest's own; 1 for an error; 2 for an invalid command line; 101 for a bug; 134 for a trap, as
 //! `wasmtime run` does.
 
 mod input;
@@ -23,7 +23,7 @@ mod pull;
 
 use crate::log;
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use isomer_contract::ENGINE_VERSION;
 use isomer_terminal::Failure;
 use std::process::ExitCode;
@@ -66,8 +66,7 @@ enum Command {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| elsewhere(error).exit());
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = Cli::try_parse().unwrap_or_else(|error| elsewhere(error).exit());
     log::begin();
     let result = match cli.command {
         Command::Host(arguments) => host::run(&arguments),
@@ -79,11 +78,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Rollback(arguments) => activate::rollback(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Gc(arguments) => gc::run(&arguments),
-        Command::Run(arguments) => {
-            let typed = matches.subcommand_matches("run").expect("the command that was parsed");
-            let checked = run::check_operands(typed, &arguments);
-            checked.and_then(|()| run::run(arguments))
-        }
+        Command::Run(arguments) => run::run(&arguments),
         Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|failure| {

@@ -31,10 +31,12 @@ pub enum EngineMismatch {
         /// The engine's value.
         found: Value,
     },
-    /// A WebAssembly proposal that the artifact requires is disabled.
+    /// A WebAssembly proposal is disabled that the artifact requires, or enabled that it must not have.
     Proposal {
         /// Its name, as wasmparser has it.
         name: String,
+        /// Whether it must be enabled.
+        expected: bool,
     },
 }
 
@@ -48,8 +50,9 @@ impl fmt::Display for EngineMismatch {
             EngineMismatch::Setting { key, method, expected, found } => {
                 write!(f, "`{key}` (`Config::{method}`): expected {expected}, found {found}")
             }
-            EngineMismatch::Proposal { name } => {
-                write!(f, "the proposal `{name}` (`Config::wasm_features`): expected enabled, found disabled")
+            EngineMismatch::Proposal { name, expected } => {
+                let (expected, found) = if *expected { ("enabled", "disabled") } else { ("disabled", "enabled") };
+                write!(f, "the proposal `{name}` (`Config::wasm_features`): expected {expected}, found {found}")
             }
         }
     }
@@ -75,8 +78,14 @@ pub(crate) fn mismatches(requirements: &Requirements, engine: &Engine) -> Vec<En
     }
     // An unknown name is a mismatch with every host, which is checked before.
     if let Ok(features) = requirements.features() {
-        let missing = features.difference(engine.get_wasm_features());
-        mismatches.extend(proposals::feature_names(missing).map(|name| EngineMismatch::Proposal { name }));
+        let enabled = engine.get_wasm_features();
+        let mismatch = |expected| move |name| EngineMismatch::Proposal { name, expected };
+        mismatches.extend(proposals::feature_names(features.difference(enabled)).map(mismatch(true)));
+        // The one proposal for which code is generated differently, so that code without it does not load where it is on.
+        if let Some(stack_switching) = proposals::feature_by_name("stack-switching") {
+            let different = stack_switching.difference(features).intersection(enabled);
+            mismatches.extend(proposals::feature_names(different).map(mismatch(false)));
+        }
     }
     mismatches
 }

@@ -75,18 +75,22 @@ mod choose;
 mod trust;
 
 mod map;
+mod memory;
 mod sealed;
 
 mod verify;
 
 mod engine;
+mod executable;
 mod loader;
+mod system;
 
 pub use choose::{Chosen, FetchError, NotChosen, SelectError};
 pub use engine::EngineMismatch;
-pub use loader::{Code, LoadError, Loaded, Loader, load_into};
+pub use loader::{Code, LoadError, Loaded, Loader, Profiler, load_into};
 pub use map::MappedFile;
 pub use probe::ProbeError;
 pub use sealed::{SealError, SealedBytes};
+pub use system::DeniedCall;
 pub use trust::{Excluded, Signers, Trust, TrustError, TrustedModule, trust};
 pub use verify::{Expected, VerifiedArtifact, VerifyError, verify, verify_requirements};

@@ -100,7 +100,7 @@ fn keys(error: LoadError) -> Vec<String> {
     let key = |mismatch| match mismatch {
         EngineMismatch::Target { .. } => "target".to_owned(),
         EngineMismatch::Setting { key, .. } => key,
-        EngineMismatch::Proposal { name } => name,
+        EngineMismatch::Proposal { name, .. } => name,
         other => panic!("{other}"),
     };
     mismatches.into_iter().map(key).collect()

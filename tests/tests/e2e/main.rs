@@ -5,9 +5,11 @@
 mod compile;
 mod embed;
 mod guests;
+mod imports;
 mod incremental;
 mod levels;
 mod linkage;
+mod profiling;
 mod upstream;
 
 // Releases.
@@ -28,7 +30,13 @@ mod select;
 mod store;
 mod tampering;
 
+// Servers that are not like others.
+mod first_process;
+mod hardened;
+mod no_proc;
+
 // What a person reads.
 mod errors;
+mod operands;
 mod readme;
 mod sessions;

@@ -20,8 +20,9 @@ pub(crate) enum Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    /// With `--store`, an operand is the name of an installed module. Without it, whatever exists as a file or a
-    /// directory, or looks like a path, is one.
+    /// With `--store`, every operand is the name of an installed module. Without it, what an operand is depends on how it
+    /// is written and never on the current directory, where another user may have created something of that name: a path
+    /// has a `/` in it or ends in `.cwasm`.
     pub(crate) fn of(operand: &'a OsStr, store: &Location) -> Operand<'a> {
         let path = Path::new(operand);
         match operand.to_str() {
@@ -49,8 +50,7 @@ impl<'a> Operand<'a> {
 }
 
 fn is_path(name: &str) -> bool {
-    let path = Path::new(name);
-    name.contains('/') || path.extension().is_some_and(|it| it == "cwasm") || path.exists()
+    name.contains('/') || name.ends_with(".cwasm") || [".", ".."].contains(&name)
 }
 
 /// The release in `dir` and a module in it.

@@ -3,7 +3,7 @@
 use super::wording::{self, Remedy};
 use isomer_store::{DEFAULT_STORE, Installed, Store, StoreError};
 use isomer_terminal::Failure;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which store.
 #[derive(Default, clap::Args)]
@@ -39,10 +39,17 @@ impl Location {
     pub(crate) fn find(&self, name: &str) -> Result<Installed, Failure> {
         Store::open(&self.dir()).and_then(|store| store.find(name)).map_err(|error| match error {
             StoreError::NoStore { .. } if self.given.is_none() => {
-                let failure = Failure::new(format!("`{name}` is neither a file or directory here nor installed"));
-                failure.caused_by(error.to_string()).hint(error.remedy())
+                let failure = Failure::new(format!("`{name}` is not installed")).caused_by(error.to_string());
+                failure.hint(as_path(name).or_else(|| error.remedy()))
             }
-            error => wording::store(error),
+            error => wording::store(error).hint(as_path(name)),
         })
     }
+}
+
+/// How to write what is in the current directory under the name of a module.
+fn as_path(name: &str) -> Option<String> {
+    let there = Path::new(name).metadata().ok()?;
+    let path = if there.is_dir() { format!("{name}/") } else { format!("./{name}") };
+    Some(format!("a name without `/` is that of an installed module; what is in this directory is `{path}`"))
 }

@@ -206,9 +206,6 @@ pub(crate) fn guest(name: &str, error: &GuestError) -> Failure {
 impl Remedy for GuestError {
     fn remedy(&self) -> Option<String> {
         match self {
-            GuestError::MissingImports(names) if names.iter().all(|name| name.starts_with("wasi")) => {
-                Some("isomer-run provides WASI previews 0 and 1 to modules and `wasi:…@0.2` to components".to_owned())
-            }
             GuestError::NotACommand { exports, .. } => {
                 exports.first().map(|name| format!("call one of them: `--invoke '{name}'`"))
             }
