@@ -10,7 +10,7 @@ use crate::weakness::Weakness;
 use crate::{Store, StoreError, active_name};
 use isomer_contract::manifest::Blob;
 use isomer_contract::name::ModuleName;
-use isomer_contract::{Digest, Variant};
+use isomer_contract::{Digest, Variant, one_line};
 use isomer_layout::{Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, nearest_module};
 use isomer_runtime::{Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
@@ -227,7 +227,7 @@ impl Store {
     }
 
     /// The name, reference and index of all that is installed, and what is damaged: that is in nobody else's way.
-    fn references(&self) -> Result<(Vec<Named>, Vec<Damaged>), StoreError> {
+    pub(super) fn references(&self) -> Result<(Vec<Named>, Vec<Damaged>), StoreError> {
         let (mut references, mut damaged) = (Vec::new(), Vec::new());
         for index in self.indexes()? {
             match self.layout_of(index).and_then(|layout| entry_of(&layout, index).cloned()) {
@@ -285,7 +285,7 @@ fn entry_of(layout: &Layout, index: Digest) -> Result<&ModuleEntry, StoreError> 
 
 fn warn_of(damaged: &[Damaged]) {
     for (_, error) in damaged {
-        tracing::warn!("{error}");
+        tracing::warn!("{}", one_line(error));
     }
 }
 

@@ -14,6 +14,10 @@ pub(crate) struct Connection {
     /// A PEM file with CA certificates to trust in addition to the system's; may be repeated
     #[arg(long = "ca-cert", value_name = "FILE")]
     ca_certificates: Vec<PathBuf>,
+    /// A host that gives out the registry's access tokens and may see its credentials [default: the variable
+    /// ISOMER_TOKEN_HOSTS, with commas between them]; may be repeated
+    #[arg(long = "token-host", value_name = "HOST[:PORT]")]
+    token_hosts: Vec<String>,
 }
 
 /// The source that `operand` names.
@@ -45,9 +49,22 @@ pub(crate) fn source(operand: &str, connection: &Connection) -> Result<Box<dyn S
                 .to_owned(),
         ))
     })?;
-    let Connection { plain_http, ca_certificates } = connection;
-    let options = Options { plain_http: *plain_http, ca_certificates: ca_certificates.clone(), ..Options::default() };
-    Ok(Box::new(Remote::connect(&reference, &options)?))
+    let Connection { plain_http, ca_certificates, token_hosts } = connection;
+    let variable = std::env::var("ISOMER_TOKEN_HOSTS").unwrap_or_default();
+    let from_variable = variable.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned);
+    let options = Options {
+        plain_http: *plain_http,
+        ca_certificates: ca_certificates.clone(),
+        token_hosts: token_hosts.iter().cloned().chain(from_variable).collect(),
+        ..Options::default()
+    };
+    let remote = Remote::connect(&reference, &options).map_err(|error| match &error {
+        RegistryError::PlainHttp(_) => {
+            Failure::of(&error).hint("leave out --plain-http, and give the registry a certificate".to_owned())
+        }
+        _ => Failure::from(error),
+    })?;
+    Ok(Box::new(remote))
 }
 
 fn named(operand: &str, path: &Path, kind: &str, expected: &str) -> Result<(), Failure> {

@@ -3,11 +3,30 @@
 
 use isomer_contract::{Digest, Hinted, Mismatch};
 use isomer_guest::GuestError;
+use isomer_layout::SourceError;
+use isomer_registry::Problem;
 use isomer_runtime::{Excluded, LoadError, NotChosen, SelectError, TrustError};
 use isomer_store::{Installed, Instead, StoreError, Weakness};
 use isomer_terminal::Failure;
 use std::error::Error;
 use std::io::ErrorKind;
+
+/// Why a source does not give a part of a module.
+pub(crate) fn source(error: SourceError) -> Failure {
+    let problem = error.source.as_deref().and_then(|source| source.downcast_ref::<Problem>());
+    let hint = problem.and_then(|problem| match problem {
+        Problem::TokenHost { token_host, .. } => Some(format!(
+            "if the registry's documentation names it: --token-host {token_host}, or the variable ISOMER_TOKEN_HOSTS"
+        )),
+        problem if problem.is_plain_http_to_tls() => Some("this registry has TLS: leave out --plain-http".to_owned()),
+        problem if problem.is_tls_to_plain_http() => {
+            Some("a registry without TLS, on this machine only, is reached with --plain-http".to_owned())
+        }
+        Problem::Tls { .. } => Some("--ca-cert FILE names a CA that is trusted beside the system's".to_owned()),
+        _ => None,
+    });
+    Failure::of(&error).hint(hint.or_else(|| error.hint()))
+}
 
 /// An error of a library that has a remedy here.
 pub(crate) trait Remedy: Error + Hinted {
@@ -25,6 +44,7 @@ pub(crate) fn store_from(error: StoreError, from: Option<&str>, on: &str) -> Fai
     match error {
         StoreError::Trust(error) => trust(error, from),
         StoreError::Select(error) => select(&error, on, false),
+        StoreError::Source(error) => source(error),
         error => Failure::of(&error).hint(error.remedy()),
     }
 }
@@ -34,6 +54,14 @@ impl Remedy for StoreError {
         Some(match self {
             StoreError::NoStore { .. } => {
                 "`isomer-run pull` creates it; `--store DIR` or ISOMER_STORE names another".to_owned()
+            }
+            StoreError::Malformed { file, .. } if file.ends_with("counters.json") => {
+                "it keeps older releases out: restore it from a backup; or `isomer-run counters --repair` keeps what is valid \
+                 in it and says what is not"
+                    .to_owned()
+            }
+            StoreError::CountersFull { .. } => {
+                "`isomer-run counters --forget MODULE` makes room: of modules that are not used any more".to_owned()
             }
             StoreError::Malformed { file, .. } if file.parent().is_some_and(|dir| dir.ends_with("active")) => {
                 let module = file.file_stem().unwrap_or_default().to_string_lossy();
