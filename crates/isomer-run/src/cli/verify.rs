@@ -7,7 +7,7 @@ use isomer_layout::Layout;
 use isomer_runtime::{Trust, TrustError, TrustedModule};
 use isomer_store::StoreError;
 use isomer_terminal::Failure;
-use isomer_trust::{Release, Trusted};
+use isomer_trust::{Rejected, Release, Trusted};
 use serde::Serialize;
 use std::fmt::{Display, Write};
 use std::path::PathBuf;
@@ -103,6 +103,10 @@ impl Hinted for Problem {
 impl Problem {
     fn of<E: Display + Hinted>(error: &E) -> Problem {
         Problem { message: error.to_string(), hint: error.hint() }
+    }
+
+    fn of_signature(rejected: &Rejected) -> Problem {
+        Problem { message: rejected.to_string(), hint: wording::remedy_of(rejected) }
     }
 
     /// With its cause, where the message does not include it.
@@ -201,12 +205,12 @@ fn module_report(
     let (problems, passed_over, by) = match trusted {
         Ok(trusted) => {
             let by = trusted.signed_by().cloned();
-            let passed_over = by.iter().flat_map(|by| &by.rejected).map(Problem::of).collect();
+            let passed_over = by.iter().flat_map(|by| &by.rejected).map(Problem::of_signature).collect();
             (damages(&trusted), passed_over, by)
         }
         Err(TrustError::Untrusted { untrusted, .. }) => {
             let refusals = untrusted.refusals.iter().map(Problem::of);
-            (refusals.collect(), untrusted.rejected.iter().map(Problem::of).collect(), None)
+            (refusals.collect(), untrusted.rejected.iter().map(Problem::of_signature).collect(), None)
         }
         Err(error) => (vec![Problem::of(&error)], Vec::new(), None),
     };

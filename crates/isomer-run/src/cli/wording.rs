@@ -8,6 +8,7 @@ use isomer_registry::Problem;
 use isomer_runtime::{Excluded, LoadError, NotChosen, SelectError, TrustError};
 use isomer_store::{Installed, Instead, StoreError, Weakness};
 use isomer_terminal::Failure;
+use isomer_trust::{Reason, Rejected};
 use std::error::Error;
 use std::io::ErrorKind;
 
@@ -130,9 +131,26 @@ pub(crate) fn trust(error: TrustError, release: Option<&str>) -> Failure {
                 .hint(error.hint())
         }
         TrustError::Layout(error) => Failure::from(error),
-        TrustError::Untrusted { module: name, untrusted } => Failure::new(format!("{} is not trusted", module(&name)))
-            .reasons(&untrusted.refusals)
-            .reasons(&untrusted.rejected),
+        TrustError::Untrusted { module: name, untrusted } => {
+            let failure = Failure::new(format!("{} is not trusted", module(&name))).reasons(&untrusted.refusals);
+            untrusted
+                .rejected
+                .iter()
+                .fold(failure, |failure, rejected| failure.caused_by(rejected.to_string()).hint(remedy_of(rejected)))
+        }
+    }
+}
+
+/// What can be done about a signature that does not count, with this program's options.
+pub(crate) fn remedy_of(rejected: &Rejected) -> Option<String> {
+    match &rejected.reason {
+        Reason::UnknownKey { .. } => {
+            Some("if the key is to be trusted, add its public half to the policy, or name it with `--key`".to_owned())
+        }
+        Reason::Replayed { .. } => {
+            Some("if this older release is the one to go on from, pull it with `--allow-rollback`".to_owned())
+        }
+        _ => rejected.hint(),
     }
 }
 
