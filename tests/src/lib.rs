@@ -69,6 +69,11 @@ pub fn isomer_run() -> Call {
     Call::new(built("isomer-run"))
 }
 
+/// An example of `isomer-runtime`.
+pub fn example(name: &str) -> Call {
+    Call::new(built(&format!("examples/{name}")))
+}
+
 /// Some other program, in the same environment.
 pub fn program(path: impl AsRef<OsStr>) -> Call {
     Call::new(path)

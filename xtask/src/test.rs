@@ -108,11 +108,12 @@ pub(crate) fn build_binaries() -> Result<()> {
 }
 
 /// Packages are built one by one: together, cargo would unite their features and link the compiler into `isomer-run`.
-/// The loader has the features of `isomer-run`.
+/// The loader and the examples of `isomer-runtime` have the features of `isomer-run`.
 fn build(lints: bool) -> Result<()> {
-    for packages in [&["isomer"][..], &["isomer-run", "isomer-loader"]] {
+    let run_side = ["isomer-run", "isomer-loader", "isomer-runtime"];
+    for (packages, kinds) in [(&["isomer"][..], &[][..]), (&run_side, &["--bins", "--examples"])] {
         let mut build = linting(lints);
-        build.args(["build", "--locked"]);
+        build.args(["build", "--locked"]).args(kinds);
         packages.iter().for_each(|package| {
             build.args(["--package", package]);
         });

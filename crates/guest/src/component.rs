@@ -73,7 +73,7 @@ async fn invoke(store: &mut Store<WasiP1Ctx>, component: &Component, call: &Call
     let params = params.map_err(wrong)?;
     let linker = linker(component)?;
     let instance = linker.instantiate_async(&mut *store, component).await.map_err(not_instantiated)?;
-    let function = instance.get_func(&mut *store, index).ok_or_else(|| wrong("it is no function".to_owned()))?;
+    let function = instance.get_func(&mut *store, index).ok_or_else(|| wrong("it is not a function".to_owned()))?;
     let mut results = vec![Val::Bool(false); ty.results().len()];
     function.call_async(&mut *store, &params, &mut results).await?;
     Ok(if results.is_empty() { Vec::new() } else { vec![DisplayFuncResults(&results).to_string()] })
@@ -179,7 +179,7 @@ fn find(component: &Component, name: &str) -> Result<Function, GuestError> {
         (None, []) => return Err(GuestError::NoSuchExport { name: name.to_owned(), exports: exports() }),
         (None, several) => {
             let several: Vec<_> = several.iter().map(|index| functions[*index].path()).collect();
-            let reason = format!("several interfaces export it, say which: {}", several.join(", "));
+            let reason = format!("several interfaces export it, name one of: {}", several.join(", "));
             return Err(GuestError::Arguments { name: name.to_owned(), reason });
         }
     };

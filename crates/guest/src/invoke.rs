@@ -68,9 +68,9 @@ fn value(ty: &ValType, word: &str) -> Result<Val, String> {
         ValType::F32 => word.parse::<f32>().ok().map(|float| Val::F32(float.to_bits())),
         ValType::F64 => word.parse::<f64>().ok().map(|float| Val::F64(float.to_bits())),
         ValType::Ref(reference) if reference.is_nullable() && word == "null" => Some(null(reference.heap_type())),
-        ValType::Ref(_) => return Err(format!("`{word}`: a command line can't make a value of type {ty}")),
+        ValType::Ref(_) => return Err(format!("`{word}`: a command line cannot express a value of type {ty}")),
     };
-    value.ok_or_else(|| format!("`{word}` is no value of type {ty}"))
+    value.ok_or_else(|| format!("`{word}` is not a value of type {ty}"))
 }
 
 fn null(heap: &HeapType) -> Val {

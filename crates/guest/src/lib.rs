@@ -1,7 +1,24 @@
-//! In: a [`Loaded`] and what a command line says. Out: how the guest ended.
+//! Runs a loaded module or component as a command: WASI, `_start` or `wasi:cli/run`, or a call of one of its exports.
+//!
+//! ```no_run
+//! use isomer_guest::{Guest, Outcome};
+//! # fn loaded() -> isomer_runtime::Loaded { unimplemented!() }
+//!
+//! let loaded: isomer_runtime::Loaded = loaded();
+//! let guest = Guest { arguments: vec!["sort".to_owned(), "-r".to_owned()], ..Guest::default() };
+//! match isomer_guest::run(&loaded, &guest)? {
+//!     Outcome::Returned(_) => println!("it ran to its end"),
+//!     Outcome::Exited(code) => println!("it exited with {code}"),
+//!     Outcome::Trapped(error) => println!("{error:?}"),
+//! }
+//! # Ok::<(), isomer_guest::GuestError>(())
+//! ```
+//!
+//! In: a [`Loaded`] and what the guest is granted. Out: how it ended. Never here: anything of this machine that was not
+//! granted.
 //!
 //! WASI previews 0 and 1 for core modules, preview 2 for components, as `wasmtime run` offers them: inherited standard
-//! streams, no environment, no files and no network but what is given. Each guest gets one thread, and no other is
+//! streams, and no environment, files or network but what is granted. A guest runs on the calling thread, and no other is
 //! started for it.
 
 #![cfg_attr(
@@ -26,7 +43,7 @@ use wasmtime::{Store, Trap};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
-/// What a guest is given and asked.
+/// What a guest is granted, and what it is to do.
 #[derive(Clone, Debug, Default)]
 pub struct Guest {
     /// Its `argv`; the first is its name.
@@ -42,7 +59,7 @@ pub struct Guest {
 /// A directory of this machine that a guest may read and write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
-    /// Here.
+    /// Its path on this machine.
     pub host: PathBuf,
     /// Its name in the guest.
     pub guest: String,
@@ -51,7 +68,7 @@ pub struct Directory {
 /// How a guest ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Its function returned these, each as text: nothing for a command.
+    /// Its function returned these results, each as text; a command returns none.
     Returned(Vec<String>),
     /// It exited with this code.
     Exited(i32),
@@ -61,11 +78,12 @@ pub enum Outcome {
 
 /// Why a guest did not run, or not to its end.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum GuestError {
-    /// The operating system gives no event loop.
+    /// The operating system provides no event loop.
     #[error("cannot start the event loop that WASI needs")]
     EventLoop(#[source] std::io::Error),
-    /// A directory can't be opened.
+    /// A directory cannot be opened.
     #[error("cannot open the directory `{}`", .directory.host.display())]
     Directory {
         /// Which.
@@ -73,8 +91,8 @@ pub enum GuestError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It imports what nobody provides; all of it.
-    #[error("it imports what isomer-run does not provide: {}", .0.join(", "))]
+    /// It imports what is not provided; every such import.
+    #[error("it imports what is not provided: {}", .0.join(", "))]
     MissingImports(Vec<String>),
     /// It answers HTTP requests, and is no command.
     #[error("it serves HTTP and is not a command: it exports `{0}`")]
@@ -90,7 +108,7 @@ pub enum GuestError {
         /// What this exports.
         exports: Vec<String>,
     },
-    /// It has no such function.
+    /// It exports no such function.
     #[error("it exports no function `{name}`{}", exported(.exports))]
     NoSuchExport {
         /// The name.
@@ -142,9 +160,10 @@ impl Hinted for GuestError {
             GuestError::MissingImports(names) if names.iter().all(|name| name.starts_with("wasi")) => {
                 Some(format!("core modules are given {}", wasi::CORE_MODULES.join(" and ")))
             }
-            GuestError::MissingImports(_) => {
-                Some("it is made for another host; embed it with `isomer_run::load` and a `Linker` of yours".to_owned())
-            }
+            GuestError::MissingImports(_) => Some(
+                "it is made for another host; embed it with `isomer_runtime::Loader` and a `Linker` of yours"
+                    .to_owned(),
+            ),
             GuestError::EventLoop(_) => {
                 Some("allow epoll and eventfd (seccomp profile), or raise the limit on file descriptors".to_owned())
             }
@@ -157,7 +176,7 @@ impl Hinted for GuestError {
                 Some(ADDRESS_SPACE_HINT.to_owned())
             }
             GuestError::NotACommand { exports, .. } => {
-                exports.first().map(|name| format!("call one of them: `--invoke '{name}'`"))
+                exports.first().map(|name| format!("call one of them, for example `{name}`"))
             }
             GuestError::NoSuchExport { name, exports } => {
                 let nearest = isomer_contract::nearest(name, exports.iter().map(String::as_str));
@@ -171,7 +190,7 @@ impl Hinted for GuestError {
 /// Runs a guest to its end, on this thread.
 ///
 /// # Errors
-/// When it cannot be started, or a host function fails. A trap or an exit code is no error but an [`Outcome`].
+/// When it cannot be started, or a host function fails. A trap or an exit code is an [`Outcome`], not an error.
 ///
 /// # Panics
 /// Inside a tokio runtime, as it starts its own.
@@ -219,7 +238,7 @@ impl From<wasmtime::Error> for Ended {
     }
 }
 
-/// Tells exits and traps, which are the guest's affair, from failures of ours; as `wasmtime run` does.
+/// Tells the guest's exits and traps from failures of the host, as `wasmtime run` does.
 fn raised(error: wasmtime::Error) -> Result<Outcome, GuestError> {
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return Ok(Outcome::Exited(*code));
@@ -242,11 +261,12 @@ fn store(loaded: &Loaded, guest: &Guest) -> Result<Store<WasiP1Ctx>, GuestError>
     let mut store = Store::new(&loaded.engine, wasi.build_p1());
     let on = |requirements: &Requirements, key: &str| requirements.tunables.get(key) == Some(&Value::Bool(true));
     if on(&loaded.requirements, "fuel") {
-        // Code that counts fuel gets all there is: nobody asked for a limit.
+        // No limit was requested: code that counts fuel gets all there is.
         store.set_fuel(u64::MAX).map_err(|error| GuestError::Failed(error.into()))?;
     }
     if on(&loaded.requirements, "epoch-interruption") {
-        store.set_epoch_deadline(u64::MAX);
+        // No deadline was requested. Wasmtime adds this to the current epoch unchecked: the sum must not wrap.
+        store.set_epoch_deadline(u64::MAX / 2);
     }
     Ok(store)
 }

@@ -3,7 +3,7 @@
 
 use isomer_contract::Digest;
 use isomer_guest::{Call, Guest, GuestError, Outcome};
-use isomer_runtime::{Code, Expected, Loaded, SealedBytes, load, verify};
+use isomer_runtime::{Code, Expected, Loaded, Loader, SealedBytes, verify};
 use std::path::Path;
 
 fn artifact(name: &str) -> Vec<u8> {
@@ -16,7 +16,8 @@ fn artifact(name: &str) -> Vec<u8> {
 fn loaded(name: &str) -> Loaded {
     let bytes = artifact(name);
     let sealed = SealedBytes::copy(&bytes[..], u64::MAX).expect("memfds work where tests run");
-    load(verify(sealed, Expected::Digest(Digest::of(&bytes))).expect("the right digest")).expect("it runs here")
+    let artifact = verify(sealed, Expected::Digest(Digest::of(&bytes))).expect("the right digest");
+    Loader::new().load(artifact).expect("it runs here")
 }
 
 fn call(loaded: &Loaded, text: &str, words: &[&str]) -> Result<Outcome, GuestError> {
@@ -58,7 +59,7 @@ fn wrong_calls_name_what_is_there() {
     let message = |text: &str, words: &[&str]| call(&loaded, text, words).expect_err("a wrong call").to_string();
     assert_eq!(message("ad", &[]), "it exports no function `ad`; it exports _initialize, add, exit, trap");
     assert_eq!(message("add", &["1"]), "cannot call `add`: it takes (i32, i32), 2 arguments; not 1");
-    assert_eq!(message("add", &["1", "one"]), "cannot call `add`: `one` is no value of type i32");
+    assert_eq!(message("add", &["1", "one"]), "cannot call `add`: `one` is not a value of type i32");
     let command = isomer_guest::run(&loaded, &Guest::default()).expect_err("no `_start`").to_string();
     assert_eq!(command, "it is a library: it exports no function `_start`; it exports add, exit, trap");
 }
@@ -75,4 +76,11 @@ fn components_are_called_in_wave_or_in_words() {
     assert!(matches!(call(&loaded, "add(1", &[]), Err(GuestError::Arguments { .. })));
     assert!(matches!(call(&loaded, "add", &["-1", "2"]), Err(GuestError::Arguments { .. })));
     assert!(matches!(call(&loaded, "none", &[]), Err(GuestError::NoSuchExport { .. })));
+}
+
+#[test]
+fn a_guest_without_a_deadline_runs_in_an_engine_whose_epoch_is_incremented() {
+    let loaded = loaded("pulley64-epoch");
+    loaded.engine.increment_epoch();
+    assert_eq!(returned(call(&loaded, "add", &["1", "2"])), ["103"]);
 }

@@ -1,12 +1,14 @@
 //! In: the command line. Out: an exit code; one error on stderr when something is wrong.
 //!
-//! Exit codes: 0, or the guest's own; 1 for an error; 2 for a command line that is none; 101 for a bug; 134 for a trap,
-//! as `wasmtime run` does.
+//! Exit codes: 0, or the guest's own; 1 for an error; 2 for an invalid command line; 101 for a bug; 134 for a trap, as
+//! `wasmtime run` does.
 
 mod input;
+mod operand;
 mod signers;
 mod source;
 mod store;
+mod wording;
 
 mod check;
 mod host;
@@ -91,7 +93,7 @@ pub(crate) fn main() -> ExitCode {
 /// Commands of `isomer` alone; `release` and the like make what this program takes.
 const OF_ISOMER: [&str; 9] = ["compile", "release", "merge", "plan", "keygen", "sign", "push", "inspect", "targets"];
 
-/// A command of the other program is no misspelling of one here.
+/// A command of the other program is not a misspelling of one here.
 fn elsewhere(mut error: clap::Error) -> clap::Error {
     let typed = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(typed)) if OF_ISOMER.contains(&typed.as_str()) => typed.clone(),

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Warnings alone, unless ISOMER_LOG asks for more; a filter is compiled only if somebody sets one.
+/// Warnings alone, unless ISOMER_LOG requests more; a filter is compiled only if it is set.
 pub(crate) fn begin() {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt().with_ansi(colour).event_format(Lines).with_writer(std::io::stderr);

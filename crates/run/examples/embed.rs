@@ -5,7 +5,7 @@
 //! cargo run --example embed -p isomer-runtime -- DIR MODULE sha256:DIGEST FUNCTION [INTEGER...]
 //! ```
 
-use isomer_runtime::{Code, Trust};
+use isomer_runtime::{Code, Loader, Trust};
 use std::error::Error;
 use std::path::Path;
 use wasmtime::{Caller, Linker, Store, Val, ValType};
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (better, reasons) in chosen.steps_down() {
         eprintln!("{} would be better: {} reasons against it", better.target, reasons.len());
     }
-    let loaded = isomer_runtime::load(chosen.fetch(&release)?)?;
+    let loaded = Loader::new().load(chosen.fetch(&release)?)?;
     eprintln!("runs as {}", loaded.target.as_deref().unwrap_or("an artifact without a target"));
 
     // From here on it is plain wasmtime.

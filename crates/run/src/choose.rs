@@ -7,7 +7,7 @@ use isomer_contract::{Digest, Hinted, Host, Mismatch, Rejected, Selection, Varia
 use isomer_layout::{Layout, LayoutError, Manifest};
 use isomer_trust::Refusal;
 
-/// A variant that runs on the host it was chosen for.
+/// A variant, and the module that it belongs to.
 #[derive(Debug)]
 pub struct Chosen<'a> {
     module: &'a TrustedModule,
@@ -29,15 +29,15 @@ pub enum SelectError {
         /// Each variant that the policy excludes.
         excluded: Vec<Excluded>,
     },
-    /// There is none for a target, or it is excluded.
+    /// The module has no variant for a target, or the policy excludes it.
     #[error("no variant of `{module}` is for {target}")]
     NoVariant {
         /// The module.
         module: String,
-        /// The target that was asked for.
+        /// The required target.
         target: String,
-        /// Why there is none.
-        why: WhyNot,
+        /// Why no variant was chosen.
+        why: NotChosen,
     },
     /// The best that runs is not the required one.
     #[error("`{module}` is required as {required}; the best that runs on this machine is {chosen}")]
@@ -49,24 +49,24 @@ pub enum SelectError {
         /// The target that would have run.
         chosen: String,
         /// Why the required one was not chosen.
-        why: WhyNot,
+        why: NotChosen,
     },
 }
 
 /// Why the required variant was not chosen.
 #[derive(Debug)]
-pub enum WhyNot {
-    /// The module has no variant for that target; these it has.
+pub enum NotChosen {
+    /// The module has no variant for that target; it has these.
     NotInRelease(Vec<String>),
     /// It does not run on the host.
     Mismatches(Vec<Mismatch>),
-    /// It runs, and another is better.
+    /// It runs, and another variant is preferred.
     Outranked(String),
     /// The policy excludes it.
     Excluded(Vec<Refusal>),
 }
 
-/// Why a chosen variant's bytes are not to be had.
+/// Why the bytes of a chosen variant cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The release is damaged.
@@ -80,7 +80,7 @@ pub enum FetchError {
         /// Every reason.
         refusals: Vec<Refusal>,
     },
-    /// The bytes can't be kept.
+    /// The bytes cannot be copied into sealed memory.
     #[error("cannot read the variant for {target}")]
     Seal {
         /// The variant's target.
@@ -88,7 +88,7 @@ pub enum FetchError {
         /// Why.
         source: SealError,
     },
-    /// The bytes are not what was promised.
+    /// The bytes are not what the release declares.
     #[error("the variant for {target} is not what the release promises")]
     Verify {
         /// The variant's target.
@@ -113,7 +113,7 @@ impl TrustedModule {
     /// The best variant for `host`; with `require`, none other than that target's.
     ///
     /// # Errors
-    /// When no variant runs there, or another than the required one is the best; every reason is in the error.
+    /// When no variant runs there, or the best is not the required one; every reason is in the error.
     pub fn choose(&self, host: &Host, require: Option<&str>) -> Result<Chosen<'_>, SelectError> {
         let module = self.module();
         let selection = select(&module.variants, host);
@@ -143,14 +143,14 @@ impl TrustedModule {
     /// The variant for `target`, on whatever host it runs.
     ///
     /// # Errors
-    /// When there is none, or a policy excludes it.
+    /// When the module has none, or a policy excludes it.
     pub fn variant_for(&self, target: &str) -> Result<Chosen<'_>, SelectError> {
         let module = self.module();
         let wanted = canonical(target, &module.variants);
         let found = module.variants.iter().find(|variant| serves(variant, &wanted));
         found.map(|variant| Chosen { module: self, variant, steps_down: Vec::new() }).ok_or_else(|| {
             let targets = || module.variants.iter().flat_map(|variant| variant.serves.clone()).collect();
-            let why = self.why_excluded(target).unwrap_or_else(|| WhyNot::NotInRelease(targets()));
+            let why = self.why_excluded(target).unwrap_or_else(|| NotChosen::NotInRelease(targets()));
             SelectError::NoVariant { module: module.name.clone(), target: target.to_owned(), why }
         })
     }
@@ -173,11 +173,11 @@ impl TrustedModule {
         Err(FetchError::Refused { target: "every runtime".to_owned(), refusals })
     }
 
-    fn why_excluded(&self, required: &str) -> Option<WhyNot> {
+    fn why_excluded(&self, required: &str) -> Option<NotChosen> {
         let variants: Vec<_> = self.excluded().iter().map(|excluded| excluded.variant.clone()).collect();
         let required = canonical(required, &variants);
         let found = self.excluded().iter().find(|excluded| serves(&excluded.variant, &required));
-        found.map(|excluded| WhyNot::Excluded(excluded.refusals.clone()))
+        found.map(|excluded| NotChosen::Excluded(excluded.refusals.clone()))
     }
 }
 
@@ -193,7 +193,7 @@ impl<'a> Chosen<'a> {
         &self.steps_down
     }
 
-    /// What `release` says of the variant, if no policy excludes what it names.
+    /// The variant's manifest in `release`, if no policy excludes the digests in it.
     ///
     /// # Errors
     /// When the release is damaged, or the policy excludes a part of it.
@@ -256,14 +256,14 @@ fn canonical(required: &str, variants: &[Variant]) -> String {
     profile::find_shipped(required).map_or_else(|| required.to_owned(), |shipped| shipped.name)
 }
 
-fn why_not(selection: &Selection<'_>, required: &str) -> WhyNot {
+fn why_not(selection: &Selection<'_>, required: &str) -> NotChosen {
     let found = selection.rejected.iter().find(|(variant, _)| serves(variant, required));
     match found {
-        Some((_, Rejected::Incompatible(mismatches))) => WhyNot::Mismatches(mismatches.clone()),
-        Some((_, Rejected::Outranked(why))) => WhyNot::Outranked(why.clone()),
+        Some((_, Rejected::Incompatible(mismatches))) => NotChosen::Mismatches(mismatches.clone()),
+        Some((_, Rejected::Outranked(why))) => NotChosen::Outranked(why.clone()),
         None => {
             let all = selection.chosen.into_iter().chain(selection.rejected.iter().map(|(variant, _)| *variant));
-            WhyNot::NotInRelease(all.flat_map(|variant| variant.serves.clone()).collect())
+            NotChosen::NotInRelease(all.flat_map(|variant| variant.serves.clone()).collect())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! In: what [`crate::probe`] found. Out: this machine as an [`isomer_contract::Host`].
+//! In: what [`crate::probe`] read. Out: this machine as an [`isomer_contract::Host`].
 
 use crate::executable::{CodePermission, code_permission};
 use crate::probe::{self, ProbeError};
@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 /// This machine, without its CPU's name: all that a choice or a check needs, and the cheapest to ask for.
 ///
-/// Where the operating system can't be asked for extensions the host has none, not even the architecture's baseline,
-/// so that it runs Pulley and nothing else.
+/// Where the operating system reports no extensions, the host has none, not even the architecture's baseline, so that it
+/// runs Pulley and nothing else.
 ///
 /// # Errors
 /// When this program was built for an architecture that wasmtime generates no code for.

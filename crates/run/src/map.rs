@@ -23,8 +23,8 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// Maps the `size_bytes` of `file`, which must be sealed, or where only those can change it who are believed.
-    /// `how` may ask for all of its pages at once.
+    /// Maps the first `size_bytes` of `file`, which must be sealed, or be a file that no untrusted user can change.
+    /// `how` may request all of its pages at once.
     #[allow(unsafe_code)]
     pub(crate) fn of(file: &File, size_bytes: u64, how: MapFlags) -> Result<Map, Errno> {
         let size_bytes = usize::try_from(size_bytes).map_err(|_| Errno::FBIG)?;
@@ -32,7 +32,7 @@ impl Map {
             return Ok(Map { start: NonNull::dangling(), size_bytes });
         }
         let flags = MapFlags::SHARED | how;
-        // SAFETY: without a wished address the kernel puts the mapping where nothing else is.
+        // SAFETY: without a requested address the kernel puts the mapping where nothing else is mapped.
         let start = unsafe { mmap(std::ptr::null_mut(), size_bytes, ProtFlags::READ, flags, file, 0) }?;
         NonNull::new(start).map(|start| Map { start, size_bytes }).ok_or(Errno::INVAL)
     }
@@ -49,8 +49,8 @@ impl Drop for Map {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
         if self.size_bytes > 0 {
-            // SAFETY: the mapping is this value's own, and `bytes` lends it no longer than it lives. An error would
-            // leave it mapped, which harms nobody.
+            // SAFETY: the mapping is this value's own, and `bytes` lends it no longer than it lives. An error
+            // leaves it mapped, which is harmless.
             let _ = unsafe { munmap(self.start.as_ptr(), self.size_bytes) };
         }
     }

@@ -1,5 +1,5 @@
-//! In: bytes from anywhere. Out: [`SealedBytes`], a copy in a memory file that the kernel lets nobody change again,
-//! this program included. What is hashed there is what is mapped later.
+//! In: bytes from any source. Out: [`SealedBytes`], a copy in a memory file that the kernel seals against every change, by
+//! this process too. What is hashed there is what is mapped later.
 //!
 //! A file on disk could be overwritten between its check and its use, or while it runs; a truncated one is a SIGBUS.
 
@@ -22,16 +22,16 @@ const MEMORY_STEP_BYTES: u64 = 2 << 20;
 /// What it must leave beside them, for an engine and a small guest, in bytes.
 const HEADROOM_BYTES: u64 = 4 << 20;
 
-/// Why bytes can't be sealed.
+/// Why bytes cannot be sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// They can't be read.
+    /// They cannot be read.
     #[error("cannot read the artifact")]
     Read(#[source] io::Error),
-    /// There are more than there may be.
+    /// They exceed the limit.
     #[error("the artifact is larger than {max} bytes")]
     TooLarge {
-        /// The most that were expected.
+        /// The limit.
         max: u64,
     },
     /// A control group would end this process for the rest of the copy.
@@ -45,16 +45,16 @@ pub enum SealError {
         /// How many bytes were copied.
         copied_bytes: u64,
     },
-    /// The kernel makes no memory file.
+    /// The kernel creates no memory file.
     #[error("cannot create a memory file (memfd_create) to hold the artifact")]
     Create(#[source] io::Error),
-    /// The memory file does not take the bytes.
+    /// The bytes cannot be written to the memory file.
     #[error("cannot copy the artifact into memory")]
     Write(#[source] io::Error),
-    /// The memory file can't be made unchangeable.
+    /// The memory file cannot be sealed.
     #[error("cannot seal the memory file that holds the artifact")]
     Seal(#[source] io::Error),
-    /// The memory file can't be mapped.
+    /// The memory file cannot be mapped.
     #[error("cannot map the memory file that holds the artifact")]
     Map(#[source] io::Error),
 }
@@ -95,7 +95,7 @@ impl SealedBytes {
     /// Copies all of `from`, at most `size_bytes_max` bytes, and seals the copy.
     ///
     /// # Errors
-    /// When they can't be read, are too many, or the kernel refuses a sealed copy.
+    /// When they cannot be read, exceed the limit, or the kernel refuses a sealed copy.
     pub fn copy(from: impl Read, size_bytes_max: u64) -> Result<SealedBytes, SealError> {
         let mut file = memory_file().map_err(|error| SealError::Create(error.into()))?;
         let size_bytes = copy(from, &mut file, size_bytes_max.min(ARTIFACT_SIZE_BYTES_MAX))?;
@@ -121,8 +121,8 @@ impl SealedBytes {
     }
 }
 
-/// An empty memory file. It needs no execute permission: that is asked of `execve`, not of a mapping, and a kernel
-/// with `vm.memfd_noexec=2` makes none with it.
+/// An empty memory file. It needs no execute permission: `execve` requires that, a mapping does not, and a kernel with
+/// `vm.memfd_noexec=2` creates none that has it.
 fn memory_file() -> Result<File, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = match memfd_create("isomer", flags | MemfdFlags::NOEXEC_SEAL) {

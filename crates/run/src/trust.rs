@@ -5,30 +5,29 @@ use isomer_contract::{Digest, Hinted, Variant};
 use isomer_layout::{Layout, LayoutError, Module};
 use isomer_trust::{Counters, Facts, Policy, Refusal, Subject, Timestamp, Trusted, Untrusted, Version, evaluate};
 
-/// On whose word bytes may be executed.
+/// On what basis bytes may be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// They have this digest: a file's own, or that of a module's index in a release, which names the digests of all
     /// that belongs to it.
     Digest(Digest),
-    /// Whatever they are: the user vouches for where they are stored. A release's bytes are still held against its
-    /// index.
+    /// None: the user answers for the storage. A release's bytes are still compared with its index.
     Unsigned,
-    /// Enough keys that are believed have signed the module's index in a release.
+    /// Enough trusted keys have signed the module's index in a release.
     Signed(Box<Signers>),
 }
 
-/// Whose signatures are believed, and what a server knows beside them.
+/// Whose signatures are trusted, and what a server knows besides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signers {
-    /// The keys, and what they are believed in.
+    /// The keys, and what each is trusted for.
     pub policy: Policy,
     /// The time by which keys are valid.
     pub now: Timestamp,
     /// The counters of the releases that were installed before. A store adds its own. A directory has none: there only the
     /// policy's `[minimum-counter]` keeps older releases out.
     pub counters: Counters,
-    /// Whether a release older than the last one seen is taken.
+    /// Whether a release that is older than the last one seen is accepted.
     pub allow_rollback: bool,
 }
 
@@ -39,23 +38,23 @@ impl Signers {
     }
 }
 
-/// What was found is not what is trusted.
+/// Why a module is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The index is another one.
+    /// Its index has another digest than the trusted one.
     #[error("the index of `{module}` has the digest {found}; trusted is {expected}")]
-    OtherDigest {
+    DigestMismatch {
         /// The module's name.
         module: String,
         /// The digest of its index in the release.
         found: Digest,
-        /// The one that was asked for.
+        /// The trusted one.
         expected: Digest,
     },
-    /// The signatures can't be read.
+    /// The signatures cannot be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// They do not say enough.
+    /// The signatures do not satisfy the policy.
     #[error("`{module}` is not trusted: {untrusted}")]
     Untrusted {
         /// The module's name.
@@ -68,7 +67,7 @@ pub enum TrustError {
 impl Hinted for TrustError {
     fn hint(&self) -> Option<String> {
         match self {
-            TrustError::OtherDigest { .. } => {
+            TrustError::DigestMismatch { .. } => {
                 Some("the release was altered or replaced since the digest was taken".to_owned())
             }
             TrustError::Layout(error) => error.hint(),
@@ -85,7 +84,7 @@ pub struct TrustedModule {
     signed: Option<Signed>,
 }
 
-/// A variant that a policy excludes, whoever signed it.
+/// A variant that a policy excludes, whichever key signed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excluded {
     /// The variant.
@@ -100,15 +99,15 @@ struct Signed {
     by: Trusted,
 }
 
-/// Holds a module of `release` against what is trusted. `isomer-layout` computed `module.digest` from the bytes that
+/// Compares a module of `release` with what is trusted. `isomer-layout` computed `module.digest` from the bytes that
 /// it read; the release's signatures are read only where they matter.
 ///
 /// # Errors
-/// When the digest is another, the signatures are damaged, or too few believed keys vouch for the module.
+/// When the digest differs, the signatures are damaged, or too few trusted keys signed the module.
 pub fn trust(release: &Layout, module: Module, trusted: &Trust) -> Result<TrustedModule, TrustError> {
     match trusted {
         Trust::Digest(expected) if *expected != module.digest => {
-            Err(TrustError::OtherDigest { module: module.name, found: module.digest, expected: *expected })
+            Err(TrustError::DigestMismatch { module: module.name, found: module.digest, expected: *expected })
         }
         Trust::Digest(_) | Trust::Unsigned => Ok(TrustedModule { module, excluded: Vec::new(), signed: None }),
         Trust::Signed(signers) => signed(release, module, signers),
@@ -147,7 +146,7 @@ impl TrustedModule {
         &self.module
     }
 
-    /// The same module with those of its variants alone that are `wanted`.
+    /// The same module with only those of its variants for which `wanted` is true.
     #[must_use]
     pub fn only(mut self, wanted: impl Fn(&Variant) -> bool) -> TrustedModule {
         self.module.variants.retain(&wanted);
@@ -160,7 +159,7 @@ impl TrustedModule {
         &self.excluded
     }
 
-    /// Who vouches for it, where signatures were asked for.
+    /// The keys that signed it and what they attest, where signatures were required.
     pub fn signed_by(&self) -> Option<&Trusted> {
         self.signed.as_ref().map(|signed| &signed.by)
     }

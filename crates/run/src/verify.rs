@@ -1,4 +1,4 @@
-//! In: bytes that cannot change and what they must be. Out: a [`VerifiedArtifact`], the only thing that [`crate::load`] takes.
+//! In: bytes that cannot change and what they must be. Out: a [`VerifiedArtifact`], the only thing that [`crate::Loader::load`] takes.
 
 use crate::map::MappedFile;
 use crate::sealed::SealedBytes;
@@ -10,49 +10,49 @@ use std::fs::File;
 /// What bytes must be to be executed.
 #[derive(Clone, Copy, Debug)]
 pub enum Expected<'a> {
-    /// The artifact of a release's variant: its digest, and no other needs than the release says.
+    /// The artifact of a release's variant: its digest, and the requirements that the release declares.
     Variant(&'a VariantConfig),
     /// An artifact with this digest.
     Digest(Digest),
-    /// Any artifact: the user vouches for it.
+    /// Any artifact: the user answers for it.
     AnyArtifact,
 }
 
-/// Why bytes are not what they must be.
+/// Why bytes are not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// Other bytes.
+    /// Their digest differs.
     #[error("the artifact has the digest {found}; expected is {expected}")]
-    OtherDigest {
+    DigestMismatch {
         /// Of the bytes.
         found: Digest,
-        /// The one that was promised.
+        /// The expected one.
         expected: Digest,
     },
-    /// More or fewer bytes.
+    /// Their number differs.
     #[error("the artifact has {found_bytes} bytes; expected are {expected_bytes}")]
-    OtherSize {
-        /// How many there are.
+    SizeMismatch {
+        /// The number of bytes.
         found_bytes: u64,
-        /// How many were promised.
+        /// The expected number.
         expected_bytes: u64,
     },
-    /// No artifact.
+    /// They are not a valid artifact.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    /// An artifact that needs other things than the release says. Its digest is right: the release was made wrong.
-    #[error("the artifact needs other things than the release says: {}", .0.join("; "))]
-    OtherRequirements(Vec<String>),
+    /// The artifact's requirements are not those that the release declares. Its digest is right: the release is wrong.
+    #[error("the artifact's requirements are not those that the release declares: {}", .0.join("; "))]
+    RequirementsMismatch(Vec<String>),
 }
 
 impl Hinted for VerifyError {
     fn hint(&self) -> Option<String> {
         match self {
-            VerifyError::OtherDigest { .. } | VerifyError::OtherSize { .. } => {
+            VerifyError::DigestMismatch { .. } | VerifyError::SizeMismatch { .. } => {
                 Some("it was altered or cut since it was made: fetch or make it again".to_owned())
             }
             VerifyError::Artifact(error) => error.hint(),
-            VerifyError::OtherRequirements(_) => Some("make the release again".to_owned()),
+            VerifyError::RequirementsMismatch(_) => Some("make the release again".to_owned()),
         }
     }
 }
@@ -93,22 +93,22 @@ impl VerifiedArtifact {
     /// Its size, and that it requires what `config` declares, are checked here.
     ///
     /// # Safety
-    /// `mapped` must have the digest `config.artifact.digest`: the caller, or somebody whom it trusts as much, hashed
+    /// `mapped` must have the digest `config.artifact.digest`: the caller, or a user whom it trusts as much, hashed
     /// these bytes, and no other user could have changed them since. Its code is executed on that evidence alone.
     ///
     /// # Errors
-    /// When it has another size, or requires other things.
+    /// When its size or its requirements differ.
     #[allow(unsafe_code)]
     pub unsafe fn assume_hashed(mapped: MappedFile, config: &VariantConfig) -> Result<VerifiedArtifact, VerifyError> {
         let (found_bytes, expected_bytes) = (mapped.bytes().len() as u64, config.artifact.size_bytes);
         if found_bytes != expected_bytes {
-            return Err(VerifyError::OtherSize { found_bytes, expected_bytes });
+            return Err(VerifyError::SizeMismatch { found_bytes, expected_bytes });
         }
         let requirements = verify_requirements(mapped.bytes(), config)?;
         Ok(VerifiedArtifact { bytes: Bytes::Mapped(mapped), requirements, target: Some(config.target.clone()) })
     }
 
-    /// What it needs, as it says itself.
+    /// What it requires, read from the artifact itself.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements
     }
@@ -121,16 +121,16 @@ impl VerifiedArtifact {
         imports(self.bytes.bytes())
     }
 
-    /// The profile that it was compiled for, where a release says so.
+    /// The profile that it was compiled for, where a release declares it.
     pub fn target(&self) -> Option<&str> {
         self.target.as_deref()
     }
 }
 
-/// Holds `bytes` against `expected`.
+/// Compares `bytes` with what is expected.
 ///
 /// # Errors
-/// When they are another artifact, or none.
+/// When they are not a valid artifact, or not the expected one.
 pub fn verify(bytes: SealedBytes, expected: Expected<'_>) -> Result<VerifiedArtifact, VerifyError> {
     let digest = match expected {
         Expected::Variant(config) => Some(config.artifact.digest),
@@ -140,7 +140,7 @@ pub fn verify(bytes: SealedBytes, expected: Expected<'_>) -> Result<VerifiedArti
     if let Some(expected) = digest {
         let found = bytes.digest();
         if found != expected {
-            return Err(VerifyError::OtherDigest { found, expected });
+            return Err(VerifyError::DigestMismatch { found, expected });
         }
     }
     let (requirements, target) = match expected {
@@ -159,23 +159,23 @@ pub fn verify_requirements(bytes: &[u8], config: &VariantConfig) -> Result<Requi
     if requirements == config.requirements {
         return Ok(requirements);
     }
-    Err(VerifyError::OtherRequirements(differences(&config.requirements, &requirements)))
+    Err(VerifyError::RequirementsMismatch(differences(&config.requirements, &requirements)))
 }
 
 /// Each field that differs, with both values.
-fn differences(said: &Requirements, found: &Requirements) -> Vec<String> {
+fn differences(declared: &Requirements, found: &Requirements) -> Vec<String> {
     let fields = |requirements: &Requirements| match serde_json::to_value(requirements) {
         Ok(serde_json::Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
     };
-    let (said, found) = (fields(said), fields(found));
-    let mut keys: Vec<_> = said.keys().chain(found.keys()).collect();
+    let (declared, found) = (fields(declared), fields(found));
+    let mut keys: Vec<_> = declared.keys().chain(found.keys()).collect();
     keys.sort();
     keys.dedup();
     let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
     keys.into_iter()
-        .filter(|key| said.get(*key) != found.get(*key))
-        .map(|key| format!("`{key}` is {}, said to be {}", text(found.get(key)), text(said.get(key))))
+        .filter(|key| declared.get(*key) != found.get(*key))
+        .map(|key| format!("`{key}`: expected {}, found {}", text(declared.get(key)), text(found.get(key))))
         .collect()
 }
 
@@ -191,7 +191,7 @@ mod tests {
     fn other_bytes_are_refused_before_they_are_read() {
         let (found, expected) = (Digest::of(b"altered"), Digest::of(b"original"));
         let error = verify(sealed(b"altered"), Expected::Digest(expected)).expect_err("the digest differs");
-        assert_eq!(error, VerifyError::OtherDigest { found, expected });
+        assert_eq!(error, VerifyError::DigestMismatch { found, expected });
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! one answer against another instead of writing them down.
 
 use isomer_contract::{Arch, Digest, Host, Requirements, check, engine_config};
-use isomer_runtime::{Expected, LoadError, SealedBytes, VerifyError, host, load, verify};
+use isomer_runtime::{
+    Code, EngineMismatch, Expected, LoadError, Loader, SealedBytes, VerifiedArtifact, VerifyError, host, load_into,
+    verify,
+};
 use std::path::Path;
 use wasmtime::component::Component;
-use wasmtime::{Engine, Module};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
 fn artifact(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/artifacts").join(format!("{name}.cwasm.zst"));
@@ -30,12 +33,9 @@ fn here() -> Host {
 }
 
 /// What wasmtime itself says, asked with the engine that fits best.
-#[allow(unsafe_code)]
 fn wasmtime_loads(bytes: &[u8], requirements: Option<&Requirements>) -> bool {
     let config = requirements.and_then(|requirements| engine_config(requirements).ok()).unwrap_or_default();
-    let Ok(engine) = Engine::new(&config) else { return false };
-    // SAFETY: wasmtime made these bytes, and nothing of them is run.
-    unsafe { Module::deserialize(&engine, bytes).is_ok() || Component::deserialize(&engine, bytes).is_ok() }
+    Engine::new(&config).is_ok_and(|engine| wasmtime_takes(&engine, bytes))
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn load_refuses_what_check_refuses_and_nothing_else() {
         let sealed = SealedBytes::copy(&artifact(&name)[..], u64::MAX).expect("memfds work where tests run");
         let Ok(artifact) = verify(sealed, Expected::AnyArtifact) else { continue };
         let mismatches = check(artifact.requirements(), &host);
-        match load(artifact) {
+        match Loader::new().load(artifact) {
             Ok(_) => assert_eq!(mismatches, [], "{name}"),
             Err(LoadError::Mismatch(found)) => assert_eq!(mismatches, found, "{name}"),
             Err(error) => panic!("{name}: {error}"),
@@ -82,9 +82,132 @@ fn one_flipped_bit_anywhere_is_another_digest_and_no_panic() {
         let _ = Requirements::of_artifact(&altered);
         let sealed = SealedBytes::copy(&altered[..], u64::MAX).expect("memfds work where tests run");
         let error = verify(sealed, Expected::Digest(expected)).expect_err("another digest");
-        assert!(matches!(error, VerifyError::OtherDigest { .. }), "byte {index}: {error}");
+        assert!(matches!(error, VerifyError::DigestMismatch { .. }), "byte {index}: {error}");
     }
     for length in (0..bytes.len()).step_by(61) {
         assert!(Requirements::of_artifact(&bytes[..length]).is_err(), "cut after {length} bytes");
     }
+}
+
+fn verified(name: &str) -> VerifiedArtifact {
+    let sealed = SealedBytes::copy(&artifact(name)[..], u64::MAX).expect("memfds work where tests run");
+    verify(sealed, Expected::AnyArtifact).expect("an artifact")
+}
+
+/// The keys of settings that an error names; `target` for the target.
+fn keys(error: LoadError) -> Vec<String> {
+    let LoadError::EngineMismatch(mismatches) = error else { panic!("{error}") };
+    let key = |mismatch| match mismatch {
+        EngineMismatch::Target { .. } => "target".to_owned(),
+        EngineMismatch::Setting { key, .. } => key,
+        EngineMismatch::Proposal { name, .. } => name,
+        other => panic!("{other}"),
+    };
+    mismatches.into_iter().map(key).collect()
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn artifacts_of_equal_requirements_share_an_engine_for_as_long_as_one_is_used() {
+    let loader = Loader::new();
+    let first = loader.load(verified("pulley64")).expect("it runs here");
+    let second = loader.load(verified("component-pulley64")).expect("it runs here");
+    let other = loader.load(verified("pulley64-epoch")).expect("it runs here");
+    assert!(Engine::same(&first.engine, &second.engine), "a module and a component");
+    assert!(!Engine::same(&first.engine, &other.engine), "another setting");
+    let weak = first.engine.weak();
+    drop((first, second));
+    assert!(weak.upgrade().is_none(), "the loader keeps no engine alive");
+    loader.load(verified("pulley64")).expect("it runs in a new engine");
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn a_loader_configures_what_artifacts_do_not_require() {
+    let pooled = |config: &mut Config| {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_memories(3).total_core_instances(3).total_tables(3);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool)).max_wasm_stack(64 << 10);
+    };
+    let loaded = Loader::new().configure(pooled).load(verified("pulley64")).expect("it runs here");
+    assert_eq!(loaded.engine.get_max_wasm_stack(), 64 << 10);
+    assert_eq!(loaded.engine.get_pooling_config().expect("a pool").get_total_memories(), 3);
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn a_change_with_which_artifacts_do_not_load_is_refused_by_every_key() {
+    let loader = Loader::new().configure(|config| {
+        config.consume_fuel(true).memory_reservation(1 << 30).wasm_tail_call(false);
+    });
+    let error = loader.load(verified("pulley64")).err().expect("three settings differ");
+    assert_eq!(
+        error.to_string(),
+        "the engine is not configured as the artifact requires: `fuel` (`Config::consume_fuel`): expected false, found \
+         true; `memory-reservation` (`Config::memory_reservation`): expected 4294967296, found 1073741824; the proposal \
+         `tail-call` (`Config::wasm_features`): expected enabled, found disabled"
+    );
+    // What cannot be read from an engine, wasmtime itself refuses.
+    let loader = Loader::new().configure(|config| {
+        config.wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable);
+    });
+    let error = loader.load(verified("pulley64")).err().expect("a setting differs");
+    assert!(matches!(error, LoadError::Deserialize(_)), "{error}");
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn an_artifact_loads_into_an_engine_of_the_callers_if_all_is_equal() {
+    let artifact = verified("pulley64");
+    let engine = Engine::new(&engine_config(artifact.requirements()).expect("possible")).expect("an engine");
+    let loaded = load_into(&engine, artifact).expect("the engine is made for it");
+    assert!(Engine::same(&loaded.engine, &engine) && matches!(loaded.code, Code::Module(_)));
+
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    let engine = Engine::new(&config).expect("an engine for native code");
+    let keys = keys(load_into(&engine, verified("pulley64")).err().expect("another engine"));
+    for key in ["target", "epoch-interruption", "signals-based-traps", "memory-guard-size"] {
+        assert!(keys.iter().any(|it| it == key), "{key}: {keys:?}");
+    }
+}
+
+/// `load_into` and wasmtime agree: what we find nothing against loads, and the other way round.
+#[test]
+fn mismatches_agree_with_wasmtime_on_every_pair_of_artifact_and_engine() {
+    let host = here();
+    let runnable = |name: &String| {
+        let requirements = Requirements::of_artifact(&artifact(name)).ok()?;
+        check(&requirements, &host).is_empty().then_some(requirements)
+    };
+    let engine = |name: String| {
+        let requirements = runnable(&name)?;
+        let engine = Engine::new(&engine_config(&requirements).expect("possible")).expect("an engine");
+        Some((name, engine))
+    };
+    let engines: Vec<_> = names().into_iter().filter_map(engine).collect();
+    let (mut loading, mut refused) = (0, 0);
+    for name in names().iter().filter(|name| runnable(name).is_some()) {
+        for (of, engine) in &engines {
+            match load_into(engine, verified(name)) {
+                Ok(_) => loading += 1,
+                Err(LoadError::EngineMismatch(mismatches)) => {
+                    assert!(!wasmtime_takes(engine, &artifact(name)), "{name} in the engine of {of}: {mismatches:?}");
+                    refused += 1;
+                }
+                Err(error) => {
+                    let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+                    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+                    panic!("{name} in the engine of {of}: {error}: {}", causes.join(": "));
+                }
+            }
+        }
+    }
+    assert!(loading >= engines.len() && refused > 0, "{loading} load, {refused} are refused");
+}
+
+#[allow(unsafe_code)]
+fn wasmtime_takes(engine: &Engine, bytes: &[u8]) -> bool {
+    // SAFETY: wasmtime made these bytes, and nothing of them is run.
+    unsafe { Module::deserialize(engine, bytes).is_ok() || Component::deserialize(engine, bytes).is_ok() }
 }

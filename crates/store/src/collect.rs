@@ -103,10 +103,7 @@ impl Store {
             if collection.damaged {
                 items.push(self.item(GarbageKind::Damaged { index }, "installed", index.hex())?);
             } else {
-                tracing::warn!(
-                    "{}; it stays: pull it again, or remove it with `isomer-run gc --damaged`",
-                    one_line(&error)
-                );
+                tracing::warn!("{}; it stays: pull it again, or collect what is damaged", one_line(&error));
                 needed.extend(self.named(index)?);
             }
         }

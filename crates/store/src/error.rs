@@ -135,8 +135,8 @@ pub enum StoreError {
         dir: PathBuf,
         /// Its versions that are there.
         installed: Vec<String>,
-        /// The command that makes one of them active.
-        instead: Option<String>,
+        /// What makes one of them active.
+        instead: Option<Instead>,
     },
     /// Several are called so.
     #[error("`{what}` may be {}", .choices.join(", "))]
@@ -226,6 +226,15 @@ pub enum StoreError {
     },
 }
 
+/// What makes a version of a module active where none is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// To roll back the module with this name.
+    RollBack(String),
+    /// To activate what has this name and version.
+    Activate(String),
+}
+
 impl StoreError {
     /// That this is what is wrong with the installed `index`, where it says anything about that.
     pub(crate) fn damages(self, index: Digest) -> StoreError {
@@ -276,12 +285,10 @@ fn list(words: &str, existing: &[String]) -> String {
 impl Hinted for StoreError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            StoreError::NoStore { .. } => {
-                "`isomer-run pull` makes it; `--store DIR` or ISOMER_STORE names another".to_owned()
-            }
+            StoreError::NoStore { .. } => "pull a module, which makes it, or name another directory".to_owned(),
             StoreError::NotAStore { .. } => "name a new or empty directory".to_owned(),
             StoreError::Schema { .. } => {
-                "it was made by another version of isomer-run: use that one, or another directory".to_owned()
+                "it was made by another version of isomer: use that one, or another directory".to_owned()
             }
             StoreError::OtherModule { found, .. } => {
                 format!("if `{found}` is what you want, pull it by its digest, …@sha256:…")
@@ -302,44 +309,31 @@ impl Hinted for StoreError {
             }
             StoreError::Malformed { file, .. } if file.parent().is_some_and(|dir| dir.ends_with("active")) => {
                 let module = file.file_stem().unwrap_or_default().to_string_lossy();
-                format!(
-                    "it was damaged or changed by hand: `isomer-run activate {module}:VERSION` says anew which version \
-                     is active, and forgets those before"
-                )
+                format!("it was damaged or changed by hand: activate a version of `{module}` again")
             }
             StoreError::Malformed { .. } => "it was damaged or changed by hand: remove it and pull again".to_owned(),
-            StoreError::Damaged { .. } => {
-                "pull it again; or `isomer-run gc --damaged` removes it, and all that is damaged beside it".to_owned()
-            }
+            StoreError::Damaged { .. } => "pull it again, or collect what is damaged".to_owned(),
             StoreError::NotBelieved { weakness: Weakness::Writable { path, .. }, .. } => {
-                let path = path.display();
-                format!("`chmod go-w {path}`, or say whom you trust with `--key`, `--trust` or `--digest`")
+                format!("`chmod go-w {}`, or state which keys or digest are trusted", path.display())
             }
             StoreError::NotBelieved { .. } => {
-                "say whom you trust with `--key`, `--trust` or `--digest`, or use a store of your own with `--store`"
-                    .to_owned()
+                "state which keys or digest are trusted, or use a store of your own".to_owned()
             }
-            StoreError::ActiveNotBelieved { module, .. } => format!(
-                "`isomer-run activate {module}:VERSION` says anew which one is, and forgets those before; `isomer-run \
-                 list` shows what is installed"
-            ),
+            StoreError::ActiveNotBelieved { module, .. } => format!("activate a version of `{module}` again"),
             StoreError::InstalledNotBelieved { .. } => "pull it again: that replaces it".to_owned(),
             StoreError::NotOurs { weakness: Weakness::Writable { path, .. }, .. } => {
-                format!("`chmod go-w {}`, or use a store of your own with `--store`", path.display())
+                format!("`chmod go-w {}`, or use a store of your own", path.display())
             }
-            StoreError::NotOurs { .. } => {
-                "run it as the user who owns the store, or use one of your own with `--store`".to_owned()
-            }
+            StoreError::NotOurs { .. } => "do it as the user who owns the store, or use one of your own".to_owned(),
             StoreError::NotInstalled { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
-            StoreError::NotInstalled { .. } => "install it with `isomer-run pull`".to_owned(),
-            StoreError::NotActive { instead, .. } => format!("`isomer-run {}`", instead.as_ref()?),
+            StoreError::NotInstalled { .. } => "pull it first".to_owned(),
+            StoreError::NotActive { instead, .. } => match instead.as_ref()? {
+                Instead::RollBack(module) => format!("roll `{module}` back"),
+                Instead::Activate(reference) => format!("activate `{reference}`"),
+            },
             StoreError::Ambiguous { choices, .. } => format!("name one of them, for example `{}`", choices.first()?),
-            StoreError::NothingEarlier { .. } => {
-                "`isomer-run list` shows what is installed; `isomer-run activate` takes any of it".to_owned()
-            }
-            StoreError::Space { .. } => {
-                "what is installed is as it was; `isomer-run gc` removes what is not needed".to_owned()
-            }
+            StoreError::NothingEarlier { .. } => "any version that is installed can be activated".to_owned(),
+            StoreError::Space { .. } => "what is installed is as it was; collect what is not needed".to_owned(),
             StoreError::OtherArtifact { .. } => "make the release again".to_owned(),
             StoreError::Removed { .. } => "pull it again".to_owned(),
             StoreError::Verify { source, .. } => return source.hint(),
@@ -356,11 +350,9 @@ impl Hinted for StoreError {
             StoreError::Io { source, .. } => match source.kind() {
                 ErrorKind::StorageFull => "the disk is full; what is installed is as it was".to_owned(),
                 ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
-                    "run it as the user who owns the store, or name another with `--store`".to_owned()
+                    "do it as the user who owns the store, or use another".to_owned()
                 }
-                ErrorKind::NotADirectory => {
-                    "a part of that path is no directory: name another with `--store`".to_owned()
-                }
+                ErrorKind::NotADirectory => "a part of that path is not a directory: name another".to_owned(),
                 _ => return None,
             },
         })

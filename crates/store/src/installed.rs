@@ -3,7 +3,7 @@
 
 use crate::directory::Directory;
 use crate::documents::{Active, Record};
-use crate::error::{io_error, unless_damaged};
+use crate::error::{Instead, io_error, unless_damaged};
 use crate::files::{Judged, is_directory};
 use crate::pull::{RECORD, layout_in};
 use crate::weakness::Weakness;
@@ -82,15 +82,15 @@ impl Store {
         self.find_any(name)
     }
 
-    /// The command that makes a version of `module` active where `active`, the last that was, is gone.
-    fn instead(&self, module: &str, active: Option<&Active>) -> Result<Option<String>, StoreError> {
+    /// What makes a version of `module` active where `active`, the last that was, is gone.
+    fn instead(&self, module: &str, active: Option<&Active>) -> Result<Option<Instead>, StoreError> {
         let (all, _) = self.installed()?;
         let of_module = || all.iter().filter(|it| it.module.name == module);
         let earlier = active.map(|active| &active.earlier[..]).unwrap_or_default();
         if of_module().any(|it| earlier.contains(&it.module.digest)) {
-            return Ok(Some(format!("rollback {module}")));
+            return Ok(Some(Instead::RollBack(module.to_owned())));
         }
-        Ok(of_module().last().map(|it| format!("activate {}", it.module.reference)))
+        Ok(of_module().last().map(|it| Instead::Activate(it.module.reference.clone())))
     }
 
     /// That what makes an index the active one of `module` does not name that of another.

@@ -47,7 +47,7 @@ pub use artifact::{LoadPath, OpenedArtifact};
 pub use collect::{Collection, Garbage, GarbageKind};
 pub use counters::{CounterRepair, RememberedCounter};
 pub use documents::{Record, STORE_SCHEMA, Word};
-pub use error::StoreError;
+pub use error::{Instead, StoreError};
 pub use installed::{Check, Damaged, Installed};
 pub use pull::{Pulled, Wanted};
 pub use transfer::Progress;

@@ -3,6 +3,7 @@
 
 // Modules and artifacts.
 mod compile;
+mod embed;
 mod guests;
 mod imports;
 mod incremental;

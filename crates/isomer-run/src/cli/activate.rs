@@ -1,6 +1,6 @@
 //! `isomer-run activate` and `isomer-run rollback`: which version of a module its name alone means.
 
-use super::store;
+use super::{store, wording};
 use isomer_contract::Digest;
 use isomer_layout::Module;
 use isomer_store::Installed;
@@ -52,14 +52,18 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    say(&arguments.store.open()?.activate(&arguments.module)?, "active", arguments.json)
+    report(&arguments.store.open()?.activate(&arguments.module).map_err(wording::store)?, "active", arguments.json)
 }
 
 pub(crate) fn rollback(arguments: &RollbackArguments) -> Result<ExitCode, Failure> {
-    say(&arguments.store.open()?.rollback(&arguments.module)?, "active again", arguments.json)
+    report(
+        &arguments.store.open()?.rollback(&arguments.module).map_err(wording::store)?,
+        "active again",
+        arguments.json,
+    )
 }
 
-fn say(active: &Installed, what: &str, json: bool) -> Result<ExitCode, Failure> {
+fn report(active: &Installed, what: &str, json: bool) -> Result<ExitCode, Failure> {
     let Module { name, reference, digest, .. } = active.module();
     if json {
         isomer_terminal::print_json(&Row { module: name, reference, digest: *digest })?;

@@ -1,7 +1,8 @@
 //! `isomer-run check`: would an artifact load?
 
+use super::operand::Operand;
 use super::select::Reason;
-use super::{input, store};
+use super::{input, store, wording};
 use isomer_contract::artifact::{ArtifactError, Import, imports};
 use isomer_contract::wasi::Interface;
 use isomer_contract::{Hinted, Host, Requirements, check};
@@ -47,12 +48,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let file = isomer_terminal::escaped(&arguments.artifact.display().to_string()).into_owned();
     let host = input::host(arguments.host.as_deref())?;
     let because = |error: ArtifactError| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint());
-    let (requirements, imports) = match arguments.store.module(arguments.artifact.as_os_str()) {
-        Some(name) => {
+    let (requirements, imports) = match Operand::of(arguments.artifact.as_os_str(), &arguments.store) {
+        Operand::Installed(name) => {
             let artifact = installed(arguments, name, &host)?;
             (artifact.requirements().clone(), artifact.imports())
         }
-        None => {
+        Operand::Release(_) | Operand::File(_) => {
             let bytes = input::read(&arguments.artifact, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)?;
             (Requirements::of_artifact(&bytes).map_err(because)?, imports(&bytes))
         }
@@ -109,10 +110,10 @@ fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<VerifiedA
     let installed = arguments.store.find(name)?;
     let on = input::on(arguments.host.as_deref());
     // Nothing is run, and the artifact is hashed.
-    let trusted = installed.trust(Some(&Trust::Unsigned)).map_err(|error| store::failure(error, None, &on))?;
+    let trusted = installed.trust(Some(&Trust::Unsigned)).map_err(wording::store)?;
     let chosen = match trusted.choose(host, None) {
         Ok(chosen) => chosen,
-        Err(error) => trusted.variants().next().ok_or_else(|| store::not_chosen(&error, &on, &installed))?,
+        Err(error) => trusted.variants().next().ok_or_else(|| wording::select_installed(&error, &on, &installed))?,
     };
-    Ok(installed.verify(&chosen)?)
+    installed.verify(&chosen).map_err(wording::store)
 }

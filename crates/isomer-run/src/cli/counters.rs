@@ -1,6 +1,6 @@
 //! `isomer-run counters`: which releases are kept out, and what to do when that is damaged.
 
-use super::store;
+use super::{store, wording};
 use isomer_store::RememberedCounter;
 use isomer_terminal::{Failure, aligned};
 use isomer_trust::Scope;
@@ -59,7 +59,7 @@ struct Lost {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = arguments.store.open()?;
     if arguments.repair {
-        let repair = store.repair_counters()?;
+        let repair = store.repair_counters().map_err(wording::store)?;
         let lost = repair.forgotten.into_iter();
         let lost: Vec<_> = lost.map(|it| Lost { entry: it.entry, reason: it.reason.to_string() }).collect();
         if arguments.json {
@@ -72,8 +72,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let counters = match &arguments.forget {
-        Some(module) => store.forget_counters(module)?,
-        None => store.remembered_counters()?,
+        Some(module) => store.forget_counters(module).map_err(wording::store)?,
+        None => store.remembered_counters().map_err(wording::store)?,
     };
     let rows: Vec<_> = counters.into_iter().map(row).collect();
     if arguments.json {

@@ -1,6 +1,6 @@
 //! `isomer-run gc`: remove what is not needed any more.
 
-use super::store;
+use super::{store, wording};
 use isomer_contract::Digest;
 use isomer_store::{Collection, Garbage, GarbageKind};
 use isomer_terminal::{Failure, bytes};
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// Remove installed versions that are damaged, too, active or not: none of them can run. Every artifact is hashed
     #[arg(long)]
     damaged: bool,
-    /// Say what would be removed, and remove nothing
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
     /// Print what was removed as JSON
@@ -62,7 +62,7 @@ struct Row<'a> {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let Arguments { keep, damaged, dry_run, .. } = *arguments;
     let collection = Collection { keep: keep.unwrap_or(usize::MAX), damaged, dry_run };
-    let garbage = arguments.store.open()?.collect(collection)?;
+    let garbage = arguments.store.open()?.collect(collection).map_err(wording::store)?;
     let garbage: Vec<_> = garbage.iter().map(row).collect();
     let report = Report { dry_run, size_bytes: garbage.iter().map(|row| row.size_bytes).sum(), garbage };
     if arguments.json {

@@ -31,7 +31,7 @@ pub(crate) fn this_machine() -> Result<Host, Failure> {
     isomer_runtime::host::here().map_err(|error| Failure::because("cannot tell what this machine can run", &error))
 }
 
-/// The words for a host in a sentence.
+/// A host in a sentence.
 pub(crate) fn on(file: Option<&Path>) -> String {
     file.map_or_else(|| "on this machine".to_owned(), |file| format!("on the host of `{}`", file.display()))
 }
@@ -63,7 +63,7 @@ pub(crate) fn open(file: &Path) -> Result<std::fs::File, Failure> {
     Err(Failure::new(format!("`{}` is {found}; expected a file", file.display())))
 }
 
-/// Opening a pipe waits for its writer, who may never come: says so, unless what is returned is dropped soon.
+/// Opening a pipe blocks until it has a writer: logs that, unless the returned value is dropped soon.
 fn say_if_waiting(pipe: &Path) -> Sender<()> {
     let (opened, is_open) = channel();
     let pipe = pipe.display().to_string();

@@ -1,13 +1,13 @@
 //! `isomer-run list`: what is installed.
 
-use super::store;
+use super::{store, wording};
 use isomer_contract::{Digest, one_line};
 use isomer_store::{Check, Installed, Record, StoreError};
 use isomer_terminal::{Failure, aligned, bytes};
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Show what is installed: each variant, whether it is active, on whose word it came and from where
+/// Show what is installed: each variant, whether it is active, what it is trusted by and where it came from
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run list --json | jq -r '.[] | select(.active) | .reference'
@@ -38,7 +38,7 @@ struct Row<'a> {
     artifact: Digest,
     size_bytes: u64,
     active: bool,
-    /// Why it can't run.
+    /// Why it cannot run.
     #[serde(skip_serializing_if = "Option::is_none")]
     damaged: Option<String>,
     #[serde(flatten)]
@@ -46,14 +46,14 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let (installed, mut damaged) = arguments.store.open()?.installed()?;
+    let (installed, mut damaged) = arguments.store.open()?.installed().map_err(wording::store)?;
     let check = if arguments.check { Check::Bytes } else { Check::Sizes };
     let mut rows = Vec::new();
     for installed in &installed {
         let error = match installed.check(check) {
             Ok(_) => None,
             Err(error @ StoreError::Damaged { .. }) => Some(error),
-            Err(error) => return Err(Failure::from(error)),
+            Err(error) => return Err(wording::store(error)),
         };
         // What can still be told of it.
         rows.extend(rows_of(installed, error.as_ref()).unwrap_or_default());
@@ -90,7 +90,7 @@ fn rows_of<'a>(installed: &'a Installed, damaged: Option<&StoreError>) -> Result
 }
 
 fn table(rows: &[Row<'_>]) -> String {
-    let heading = ["module", "target", "size", "active", "word of", "from"].map(str::to_owned).to_vec();
+    let heading = ["module", "target", "size", "active", "trust", "from"].map(str::to_owned).to_vec();
     let cells = rows.iter().map(|row| {
         let active = match (row.active, &row.damaged) {
             (true, None) => "yes",
@@ -107,7 +107,7 @@ fn table(rows: &[Row<'_>]) -> String {
             word.to_string(),
             from.clone(),
         ];
-        // Names come from files nobody vouches for.
+        // Names come from files that may be hostile.
         cells.map(|cell| cell.replace(char::is_control, "\u{fffd}")).to_vec()
     });
     aligned(std::iter::once(heading).chain(cells))

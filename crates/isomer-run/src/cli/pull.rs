@@ -1,6 +1,6 @@
 //! `isomer-run pull`: install modules for this machine.
 
-use super::{input, signers, source, store};
+use super::{input, signers, source, store, wording};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Host};
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "REF", required = true)]
     references: Vec<String>,
     #[command(flatten)]
-    word: signers::Word,
+    trust: signers::TrustOptions,
     /// Take a release that is older than the last one of its name; later ones are compared with it
     #[arg(long, conflicts_with_all = ["digest", "allow_unsigned"])]
     allow_rollback: bool,
@@ -112,7 +112,7 @@ fn pull_each(arguments: &Arguments, done: &mut Vec<Row>) -> Result<(), Failure> 
     let host = input::host(arguments.host.as_deref())?;
     for reference in &arguments.references {
         let source = source::source(reference, &arguments.connection)?;
-        let store = Store::create(&arguments.store.dir())?;
+        let store = Store::create(&arguments.store.dir()).map_err(wording::store)?;
         let pulled = pull(arguments, &store, &*source, trust.as_ref(), &host)?;
         if !arguments.json {
             isomer_terminal::print(&text(&pulled, arguments.activate))?;
@@ -123,7 +123,7 @@ fn pull_each(arguments: &Arguments, done: &mut Vec<Row>) -> Result<(), Failure> 
 }
 
 fn trust(arguments: &Arguments) -> Result<Option<Trust>, Failure> {
-    let mut trust = arguments.word.read()?;
+    let mut trust = arguments.trust.read()?;
     if let Some(Trust::Signed(signers)) = &mut trust {
         signers.allow_rollback = arguments.allow_rollback;
     }
@@ -138,8 +138,8 @@ fn pull(
     host: &Host,
 ) -> Result<Pulled, Failure> {
     let Some(trust) = trust else {
-        let digest = Digest::of(&source.index().map_err(source::failure)?);
-        return Err(signers::untrusted(&format!("`{source}`"), "`--key`, `--trust`, `--digest`", "its index", digest));
+        let digest = Digest::of(&source.index().map_err(wording::source)?);
+        return Err(wording::untrusted(&format!("`{source}`"), "`--key`, `--trust`, `--digest`", "its index", digest));
     };
     let bar = OnceLock::new();
     let progress = |progress| match progress {
@@ -157,7 +157,7 @@ fn pull(
     if let Some(bar) = bar.get() {
         bar.finish_and_clear();
     }
-    pulled.map_err(|error| store::failure(error, Some(&source.to_string()), &input::on(arguments.host.as_deref())))
+    pulled.map_err(|error| wording::store_from(error, Some(&source.to_string()), &input::on(arguments.host.as_deref())))
 }
 
 /// On a terminal alone.
@@ -180,15 +180,15 @@ fn text(pulled: &Pulled, activated: bool) -> String {
     let version = reference.rsplit_once(':').map_or("", |(_, version)| version);
     let resolved = resolved.as_ref().map_or_else(String::new, |tag| format!("{tag} is {version}\n"));
     format!(
-        "{resolved}{reference} {index}\n  {what} for {target} on the word of {}: {}, {fetched} fetched\n{active}",
-        said(word),
+        "{resolved}{reference} {index}\n  {what} for {target}, trusted by {}: {}, {fetched} fetched\n{active}",
+        trusted_by(word),
         bytes(artifact.size_bytes)
     )
 }
 
-fn said(word: &Word) -> String {
+fn trusted_by(word: &Word) -> String {
     match word {
-        Word::Unsigned => "nobody (--allow-unsigned)".to_owned(),
+        Word::Unsigned => "--allow-unsigned alone".to_owned(),
         Word::Digest => "its digest".to_owned(),
         Word::Keys(names) => names.join(", "),
     }

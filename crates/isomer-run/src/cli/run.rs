@@ -1,21 +1,19 @@
 //! `isomer-run run`: choose, verify, load, run.
 
-use super::input;
-use super::select;
-use super::signers;
-use super::store;
+use super::operand::{Operand, open_release, which_module};
+use super::{input, select, signers, store, wording};
 use crate::signals;
 use isomer_contract::Hinted;
 use isomer_guest::{Call, Directory, Guest, GuestError, Outcome};
-use isomer_runtime::{Expected, LoadError, Loaded, Profiler, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_runtime::{Expected, Loaded, Loader, Profiler, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_store::{Installed, LoadPath, OpenedArtifact};
 use isomer_terminal::Failure;
-use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What a process that aborts exits with, 128 + SIGABRT; `wasmtime run` says so of traps.
+/// The exit code of a process that aborts, 128 + SIGABRT, which `wasmtime run` has for traps.
 const EXIT_TRAP: u8 = 134;
 
 /// Run an installed module, or one of a release in the best form for this machine, or an artifact
@@ -43,10 +41,10 @@ pub(crate) struct Arguments {
     #[arg(value_name = "MODULE | DIR/ MODULE | FILE", required = true, num_args = 1.., trailing_var_arg = true)]
     operands: Vec<OsString>,
     #[command(flatten)]
-    word: signers::Word,
+    trust: signers::TrustOptions,
     #[command(flatten)]
     store: store::Location,
-    /// Say which variant it is, how it was read and why, to standard error
+    /// Print which variant it is, how it was read and why, to standard error
     #[arg(long)]
     explain: bool,
     /// Give the guest a directory, to read and write
@@ -87,7 +85,8 @@ fn variable(text: &str) -> Result<String, String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     signals::reap_children();
-    check_operand(arguments)?;
+    let operand = arguments.operands.first().map(|it| Operand::of(it, &arguments.store));
+    operand.map_or(Ok(()), Operand::check_runnable)?;
     execute(arguments).map_err(|failure| failure.hint(misplaced_option(arguments)))
 }
 
@@ -96,15 +95,15 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.explain {
         explain(&name, &artifact, load_path.as_ref());
     }
-    let words = words.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-    let loaded = isomer_runtime::load_with(artifact, arguments.profile.unwrap_or_default())
-        .map_err(|error| load_failure(&name, &error))?;
+    let words = words.iter().map(|word| text(word)).collect::<Result<Vec<_>, _>>()?;
+    let loader = Loader::new().profiler(arguments.profile.unwrap_or_default());
+    let loaded = loader.load(artifact).map_err(|error| wording::load(&name, &error))?;
     let guest = guest(arguments, &name, words)?;
     finish(&name, isomer_guest::run(&loaded, &guest), &loaded)
 }
 
-/// Everything behind the module's name is the guest's, as with `wasmtime run`: who fills in its arguments in a script must
-/// not be able to give it a directory. An option that was typed there was perhaps meant for this program.
+/// Everything behind the module's name is the guest's, as with `wasmtime run`: a caller who fills in its arguments in a
+/// script must not be able to grant it a directory. An option that was typed there was perhaps meant for this program.
 fn misplaced_option(arguments: &Arguments) -> Option<String> {
     let command = <Arguments as clap::Args>::augment_args(clap::Command::new("run"));
     let is_option = |word: &&str| {
@@ -113,24 +112,6 @@ fn misplaced_option(arguments: &Arguments) -> Option<String> {
     };
     let word = arguments.operands.iter().skip(1).filter_map(|word| word.to_str()).find(is_option)?;
     Some(format!("`{word}` went to the guest, as all that follows the module: options go before the module"))
-}
-
-/// Refuses an operand that nothing can be run from, before anything is said of what it contains.
-fn check_operand(arguments: &Arguments) -> Result<(), Failure> {
-    let Some(path) = arguments.operands.first().filter(|it| arguments.store.module(it).is_none()).map(Path::new) else {
-        return Ok(());
-    };
-    let shown = path.display();
-    let there = path.metadata().map_err(|error| {
-        let missing = error.kind() == ErrorKind::NotFound;
-        let hint = missing.then(|| "is the path right? `isomer-run list` shows what is installed".to_owned());
-        Failure::because(format!("cannot open `{shown}`"), &error).hint(hint)
-    })?;
-    if there.is_file() && path.extension().is_some_and(|it| it == "tar") {
-        let failure = Failure::new(format!("`{shown}` is a tar file; expected a release's directory or a .cwasm"));
-        return Err(failure.hint(format!("install a module from it: `isomer-run pull oci-archive:{shown}:NAME`")));
-    }
-    Ok(())
 }
 
 /// What is run.
@@ -146,46 +127,47 @@ struct Program<'a> {
 
 fn program(arguments: &Arguments) -> Result<Program<'_>, Failure> {
     let (path, words) = arguments.operands.split_first().ok_or_else(|| Failure::new("nothing to run"))?;
-    if let Some(name) = arguments.store.module(path) {
-        let installed = arguments.store.find(name)?;
-        let OpenedArtifact { artifact, load_path } = of_store(arguments, &installed)?;
-        return Ok(Program { name: installed.module().name.clone(), artifact, load_path: Some(load_path), words });
-    }
-    let path = Path::new(path);
-    if path.is_dir() {
-        let Some((module, words)) = words.split_first() else { return Err(select::which_module(path, "run")) };
-        let name = text(module)?;
-        Ok(Program { artifact: of_release(arguments, path, &name)?, name, load_path: None, words })
-    } else {
-        let name = text(&path.file_name().unwrap_or(path.as_os_str()).to_owned())?;
-        Ok(Program { name, artifact: of_file(arguments, path)?, load_path: None, words })
+    match Operand::of(path, &arguments.store) {
+        Operand::Installed(name) => {
+            let installed = arguments.store.find(name)?;
+            let OpenedArtifact { artifact, load_path } = of_store(arguments, &installed)?;
+            Ok(Program { name: installed.module().name.clone(), artifact, load_path: Some(load_path), words })
+        }
+        Operand::Release(dir) => {
+            let Some((module, words)) = words.split_first() else { return Err(which_module(dir, "run")) };
+            let name = text(module)?;
+            Ok(Program { artifact: of_release(arguments, dir, &name)?, name, load_path: None, words })
+        }
+        Operand::File(path) => {
+            let name = text(path.file_name().unwrap_or(path.as_os_str()))?;
+            Ok(Program { name, artifact: of_file(arguments, path)?, load_path: None, words })
+        }
     }
 }
 
-/// A variant of an installed module: on the word on which it was installed, unless an option says on whose.
+/// A variant of an installed module: on the basis on which it was installed, unless an option states another.
 fn of_store(arguments: &Arguments, installed: &Installed) -> Result<OpenedArtifact, Failure> {
-    let trust = arguments.word.read()?;
-    let trusted = installed.trust(trust.as_ref()).map_err(|error| store::failure(error, None, "on this machine"))?;
+    let trust = arguments.trust.read()?;
+    let trusted = installed.trust(trust.as_ref()).map_err(wording::store)?;
     let chosen = trusted
         .choose(&input::this_machine()?, arguments.require.as_deref())
-        .map_err(|error| store::not_chosen(&error, "on this machine", installed))?;
+        .map_err(|error| wording::select_installed(&error, "on this machine", installed))?;
     select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
-    Ok(installed.open(&chosen)?)
+    installed.open(&chosen).map_err(wording::store)
 }
 
 fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<VerifiedArtifact, Failure> {
-    let (layout, module) = select::open(release, module)?;
-    let trust = arguments.word.read()?.ok_or_else(|| {
+    let (layout, module) = open_release(release, module)?;
+    let trust = arguments.trust.read()?.ok_or_else(|| {
         let what = format!("`{}` of `{}`", module.name, release.display());
-        signers::untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
+        wording::untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
     })?;
     let from = release.display().to_string();
-    let trusted =
-        isomer_runtime::trust(&layout, module, &trust).map_err(|error| signers::failure(Some(&from), error))?;
+    let trusted = isomer_runtime::trust(&layout, module, &trust).map_err(|error| wording::trust(error, Some(&from)))?;
     let host = input::this_machine()?;
     let chosen = trusted
         .choose(&host, arguments.require.as_deref())
-        .map_err(|error| select::failure(&error, "on this machine", false))?;
+        .map_err(|error| wording::select(&error, "on this machine", false))?;
     select::log_steps_down(&trusted.module().name, chosen.variant(), chosen.steps_down());
     chosen.fetch(&layout).map_err(Failure::from)
 }
@@ -195,17 +177,17 @@ fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failu
         let failure = Failure::new(format!("`--require` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
-    if let Some(option) = arguments.word.signers.given() {
+    if let Some(option) = arguments.trust.signers.given() {
         let failure = Failure::new(format!("`{option}` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("signatures are of releases; a single file is trusted by `--digest`".to_owned()));
     }
     let because = |error: &dyn std::error::Error| Failure::because(format!("cannot run `{}`", file.display()), error);
     let bytes = SealedBytes::copy(input::open(file)?, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)
         .map_err(|error| because(&error).hint(error.hint()))?;
-    let expected = match arguments.word.read()? {
+    let expected = match arguments.trust.read()? {
         Some(Trust::Digest(digest)) => Expected::Digest(digest),
         Some(_) => Expected::AnyArtifact,
-        None => return Err(signers::untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest())),
+        None => return Err(wording::untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest())),
     };
     isomer_runtime::verify(bytes, expected).map_err(|error: VerifyError| because(&error).hint(error.hint()))
 }
@@ -220,17 +202,8 @@ fn explain(name: &str, artifact: &VerifiedArtifact, load_path: Option<&LoadPath>
         }
         _ => "",
     };
-    // Nobody is left to be told when standard error is closed.
+    // A closed standard error cannot be reported.
     let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {how}{unseen}");
-}
-
-fn load_failure(name: &str, error: &LoadError) -> Failure {
-    match error {
-        LoadError::Mismatch(mismatches) => {
-            Failure::new(format!("`{name}` does not run on this machine")).reasons(mismatches)
-        }
-        other => Failure::because(format!("cannot load `{name}`"), other).hint(other.hint()),
-    }
 }
 
 fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest, Failure> {
@@ -275,10 +248,7 @@ fn finish(name: &str, ended: Result<Outcome, GuestError>, loaded: &Loaded) -> Re
             trap(&format!("`{name}`{form} trapped"), &error).print();
             Ok(ExitCode::from(EXIT_TRAP))
         }
-        Err(GuestError::Failed(error)) => {
-            Err(Failure::because(format!("`{name}` did not run to its end"), error.as_ref()))
-        }
-        Err(error) => Err(Failure::because(format!("cannot run `{name}`"), &error).hint(error.hint())),
+        Err(error) => Err(wording::guest(name, &error)),
     }
 }
 
@@ -287,7 +257,7 @@ fn trap(message: &str, error: &wasmtime::Error) -> Failure {
     error.chain().fold(Failure::new(message), |failure, cause| failure.caused_by(cause.to_string()))
 }
 
-fn text(word: &OsString) -> Result<String, Failure> {
+fn text(word: &OsStr) -> Result<String, Failure> {
     let text = word.to_str().map(str::to_owned);
     text.ok_or_else(|| Failure::new(format!("`{}` is not UTF-8, which guests are given", word.to_string_lossy())))
 }

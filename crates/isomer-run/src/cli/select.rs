@@ -1,15 +1,13 @@
 //! `isomer-run select`: which variant a host would run, and why none of the others.
 
-use super::input;
-use super::signers;
-use super::store;
+use super::operand::{Operand, open_release, which_module};
+use super::{input, signers, store, wording};
 use isomer_contract::{Digest, Hinted, Mismatch, Rejected, Selection, Variant, select};
-use isomer_layout::{Layout, Module};
-use isomer_runtime::{Excluded, SelectError, Trust, TrustedModule, WhyNot};
+use isomer_runtime::{Excluded, Trust, TrustedModule};
 use isomer_terminal::Failure;
 use serde::Serialize;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Show which variant of a module this machine, or another, would run; nothing is run
@@ -43,7 +41,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TARGET")]
     require: Option<String>,
     #[command(flatten)]
-    signers: signers::Believed,
+    signers: signers::SignerOptions,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -58,9 +56,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         isomer_terminal::print(&explain(&trusted, &selection))?;
     }
     let chosen = trusted.choose(&host, arguments.require.as_deref()).map_err(|error| {
-        // An explanation has said it all.
+        // The explanation holds every reason.
         let brief = arguments.json || arguments.explain;
-        failure(&error, &on, brief)
+        wording::select(&error, &on, brief)
     })?;
     if !arguments.json {
         log_steps_down(&module.name, chosen.variant(), chosen.steps_down());
@@ -76,33 +74,16 @@ fn trusted(arguments: &Arguments) -> Result<TrustedModule, Failure> {
     let Arguments { release, module, store, signers, .. } = arguments;
     let trust = signers.read()?.unwrap_or(Trust::Unsigned);
     let Some(module) = module else {
-        let Some(name) = store.module(release.as_os_str()) else { return Err(which_module(release, "select")) };
+        let Operand::Installed(name) = Operand::of(release.as_os_str(), store) else {
+            return Err(which_module(release, "select"));
+        };
         let installed = store.find(name)?;
-        installed.whole()?;
-        return installed.trust(Some(&trust)).map_err(|error| store::failure(error, None, "on this machine"));
+        installed.whole().map_err(wording::store)?;
+        return installed.trust(Some(&trust)).map_err(wording::store);
     };
-    let (layout, module) = open(release, module)?;
+    let (layout, module) = open_release(release, module)?;
     isomer_runtime::trust(&layout, module, &trust)
-        .map_err(|error| signers::failure(Some(&release.display().to_string()), error))
-}
-
-/// That a release was named and no module in it.
-pub(crate) fn which_module(release: &Path, command: &str) -> Failure {
-    let layout = match Layout::open(release) {
-        Ok(layout) => layout,
-        Err(error) => return Failure::from(error),
-    };
-    let names: Vec<_> = layout.modules().iter().map(|module| module.reference.as_str()).collect();
-    let failure = Failure::new(format!("which module of `{}`? it holds {}", release.display(), names.join(", ")));
-    let dir = release.display();
-    failure.hint(names.first().map(|name| format!("name it: `isomer-run {command} {dir} {name} …`")))
-}
-
-/// A release and a module in it.
-pub(crate) fn open(release: &Path, module: &str) -> Result<(Layout, Module), Failure> {
-    let layout = Layout::open(release).map_err(Failure::from)?;
-    let module = layout.module(module).map_err(Failure::from)?;
-    Ok((layout, module))
+        .map_err(|error| wording::trust(error, Some(&release.display().to_string())))
 }
 
 /// One line in the log for each variant that would have been better. A release that also holds forms for newer CPUs is
@@ -124,60 +105,6 @@ fn brief(mismatch: &Mismatch) -> String {
     match mismatch {
         Mismatch::Extension { needs, .. } => format!("needs `{needs}`"),
         other => other.to_string(),
-    }
-}
-
-/// Why nothing was chosen, with every reason unless they were shown already.
-pub(crate) fn failure(error: &SelectError, on: &str, brief_only: bool) -> Failure {
-    match error {
-        SelectError::NoneRuns { module, rejected, excluded } => {
-            let mut failure = match (rejected.is_empty(), excluded.is_empty()) {
-                (true, false) => Failure::new(format!("the policy excludes every variant of `{module}`")),
-                _ => Failure::new(format!("no variant of `{module}` runs {on}")),
-            };
-            if rejected.is_empty() && excluded.is_empty() {
-                failure = failure.caused_by("the release holds none");
-            }
-            for (target, mismatches) in rejected.iter().filter(|_| !brief_only) {
-                let reasons: Vec<_> = mismatches.iter().map(|mismatch| format!("  {mismatch}")).collect();
-                failure = failure.caused_by(format!("{target}\n{}", reasons.join("\n")));
-            }
-            for Excluded { variant, refusals } in excluded.iter().filter(|_| !brief_only) {
-                let reasons: Vec<_> = refusals.iter().map(|refusal| format!("  {refusal}")).collect();
-                failure = failure.caused_by(format!("{}\n{}", variant.target, reasons.join("\n")));
-            }
-            if let Some(hint) = excluded.iter().flat_map(|it| &it.refusals).find_map(Hinted::hint) {
-                return failure.hint(hint);
-            }
-            // Pulley runs everywhere, unless it was tried and something else is in the way.
-            let pulley = rejected.iter().any(|(target, _)| target.starts_with("pulley"));
-            let helps = !pulley && !rejected.is_empty();
-            failure.hint(
-                helps.then(|| "release it for pulley64 too, which runs everywhere (pulley64be on s390x)".to_owned()),
-            )
-        }
-        SelectError::NoVariant { module, target, why } => {
-            not_chosen(Failure::new(format!("no variant of `{module}` is for {target}")), target, why)
-        }
-        SelectError::NotRequired { module, required, chosen, why } => {
-            let message = format!("`{module}` is required as {required}; the best that runs {on} is {chosen}");
-            not_chosen(Failure::new(message), required, why)
-        }
-    }
-}
-
-fn not_chosen(failure: Failure, required: &str, why: &WhyNot) -> Failure {
-    match why {
-        WhyNot::Mismatches(mismatches) => failure.reasons(mismatches),
-        WhyNot::Excluded(refusals) => failure.reasons(refusals),
-        WhyNot::Outranked(why) => failure.caused_by(format!("{required} {why}")),
-        WhyNot::NotInRelease(targets) => {
-            let nearest = isomer_contract::nearest(required, targets.iter().map(String::as_str));
-            failure.caused_by(format!("the release holds it for {}", targets.join(", "))).hint(match nearest {
-                Some(nearest) => Some(format!("did you mean `{nearest}`?")),
-                None => targets.first().map(|target| format!("name one of them, for example `{target}`")),
-            })
-        }
     }
 }
 
@@ -246,7 +173,7 @@ struct ExcludedForm<'a> {
     refusals: Vec<String>,
 }
 
-/// A mismatch for machines, and its words for people.
+/// A mismatch for machines, and its message for people.
 #[derive(Serialize)]
 pub(crate) struct Reason<'a> {
     #[serde(flatten)]

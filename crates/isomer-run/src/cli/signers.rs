@@ -1,27 +1,26 @@
-//! `--key`, `--trust`, `--digest`, `--allow-unsigned`: on whose word something is taken, and how a person is told that it
-//! does not suffice.
+//! `--key`, `--trust`, `--digest`, `--allow-unsigned`: what is trusted.
 
-use isomer_contract::{Digest, Hinted};
-use isomer_runtime::{Signers, Trust, TrustError};
+use isomer_contract::Digest;
+use isomer_runtime::{Signers, Trust};
 use isomer_terminal::Failure;
 use isomer_trust::{Policy, TrustedKey, read_policy, read_public};
 use std::path::PathBuf;
 
-/// On whose word something is taken.
+/// What is trusted.
 #[derive(clap::Args)]
-pub(crate) struct Word {
+pub(crate) struct TrustOptions {
     /// Trust what has this digest: a module's index, or FILE
     #[arg(long, value_name = "DIGEST", conflicts_with_all = ["allow_unsigned", "keys", "trust"])]
     digest: Option<Digest>,
-    /// Trust whatever is there: you vouch for the place it is stored in
+    /// Trust it without a key or digest: you answer for where it is stored
     #[arg(long, conflicts_with_all = ["keys", "trust"])]
     allow_unsigned: bool,
     #[command(flatten)]
-    pub(crate) signers: Believed,
+    pub(crate) signers: SignerOptions,
 }
 
-impl Word {
-    /// What the options say is trusted, where one is given.
+impl TrustOptions {
+    /// What the options state, where one is given.
     pub(crate) fn read(&self) -> Result<Option<Trust>, Failure> {
         match self.digest {
             Some(digest) => Ok(Some(Trust::Digest(digest))),
@@ -31,18 +30,18 @@ impl Word {
     }
 }
 
-/// Whose signatures are believed.
+/// Whose signatures are trusted.
 #[derive(clap::Args)]
-pub(crate) struct Believed {
+pub(crate) struct SignerOptions {
     /// Trust what this public key has signed; each time it is given, one more key
     #[arg(long = "key", value_name = "PUB", conflicts_with = "trust")]
     keys: Vec<PathBuf>,
-    /// Trust what this policy says, a TOML file
+    /// Trust what this policy, a TOML file, trusts
     #[arg(long, value_name = "POLICY")]
     trust: Option<PathBuf>,
 }
 
-impl Believed {
+impl SignerOptions {
     /// The option that was given.
     pub(crate) fn given(&self) -> Option<&'static str> {
         if self.trust.is_some() { Some("--trust") } else { (!self.keys.is_empty()).then_some("--key") }
@@ -60,29 +59,4 @@ impl Believed {
         };
         Ok(Some(Trust::Signed(Box::new(Signers::of(policy)))))
     }
-}
-
-/// Why a module is not trusted, every reason with its own hint. `release` is where it is from; none is the store.
-pub(crate) fn failure(release: Option<&str>, error: TrustError) -> Failure {
-    let module = |name: &str| match release {
-        Some(release) => format!("`{name}` of `{release}`"),
-        None => format!("the installed `{name}`"),
-    };
-    match error {
-        TrustError::OtherDigest { module: ref name, .. } => {
-            Failure::because(format!("{} is not the module that `--digest` names", module(name)), &error)
-                .hint(error.hint())
-        }
-        TrustError::Layout(error) => Failure::from(error),
-        TrustError::Untrusted { module: name, untrusted } => Failure::new(format!("{} is not trusted", module(&name)))
-            .reasons(&untrusted.refusals)
-            .reasons(&untrusted.rejected),
-    }
-}
-
-/// That nothing was said to be trusted.
-pub(crate) fn untrusted(what: &str, options: &str, whose: &str, digest: Digest) -> Failure {
-    Failure::new(format!("nothing says that {what} may be trusted"))
-        .caused_by(format!("expected {options} or `--allow-unsigned`; {whose} has the digest {digest}"))
-        .hint(format!("if that is the digest you were told, pass `--digest {digest}`"))
 }

@@ -1,15 +1,12 @@
-//! `--store`: which store a command works on, and how a person is told what is wrong with it.
+//! `--store`: which store a command works on.
 
-use super::{select, signers, source};
-use isomer_contract::{Hinted, Mismatch};
-use isomer_runtime::SelectError;
+use super::wording::{self, Remedy};
 use isomer_store::{DEFAULT_STORE, Installed, Store, StoreError};
 use isomer_terminal::Failure;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Which store.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct Location {
     /// The store, where modules are installed [default: the variable ISOMER_STORE, or /var/lib/isomer]
     #[arg(long = "store", value_name = "DIR")]
@@ -25,16 +22,17 @@ impl Location {
 
     /// The store that is there.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.dir())?)
+        Store::open(&self.dir()).map_err(wording::store)
     }
 
-    /// The module of the store that `operand` names, or none when it is a path. What it is depends on how it is written
-    /// and never on the current directory, where another user may have put something of that name: a path has a `/` in
-    /// it or ends in `.cwasm`. With `--store`, every operand is a name.
-    pub(crate) fn module<'a>(&self, operand: &'a OsStr) -> Option<&'a str> {
-        let name = operand.to_str()?;
-        let is_path = name.contains('/') || name.ends_with(".cwasm") || [".", ".."].contains(&name);
-        (self.given.is_some() || !is_path).then_some(name)
+    #[cfg(test)]
+    pub(crate) fn at(dir: PathBuf) -> Location {
+        Location { given: Some(dir) }
+    }
+
+    /// Whether `--store` names it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.given.is_some()
     }
 
     /// The installed module called `name`.
@@ -42,9 +40,9 @@ impl Location {
         Store::open(&self.dir()).and_then(|store| store.find(name)).map_err(|error| match error {
             StoreError::NoStore { .. } if self.given.is_none() => {
                 let failure = Failure::new(format!("`{name}` is not installed")).caused_by(error.to_string());
-                failure.hint(as_path(name).or_else(|| error.hint()))
+                failure.hint(as_path(name).or_else(|| error.remedy()))
             }
-            error => Failure::from(error).hint(as_path(name)),
+            error => wording::store(error).hint(as_path(name)),
         })
     }
 }
@@ -54,39 +52,4 @@ fn as_path(name: &str) -> Option<String> {
     let there = Path::new(name).metadata().ok()?;
     let path = if there.is_dir() { format!("{name}/") } else { format!("./{name}") };
     Some(format!("a name without `/` is that of an installed module; what is in this directory is `{path}`"))
-}
-
-/// Why a module of `release`, or an installed one, is not to be had.
-pub(crate) fn failure(error: StoreError, release: Option<&str>, on: &str) -> Failure {
-    match error {
-        StoreError::Trust(error) => signers::failure(release, error),
-        StoreError::Select(error) => select::failure(&error, on, false),
-        StoreError::Layout(error) => Failure::from(error),
-        StoreError::Fetch(error) => Failure::from(error),
-        StoreError::Source(error) => source::failure(error),
-        StoreError::Malformed { ref file, .. } if file.ends_with("counters.json") => Failure::of(&error).hint(
-            "it keeps older releases out: restore it from a backup; or `isomer-run counters --repair` keeps what is valid \
-             in it and says what is not"
-                .to_owned(),
-        ),
-        StoreError::CountersFull { .. } => Failure::of(&error)
-            .hint("`isomer-run counters --forget MODULE` makes room: of modules that are not used any more".to_owned()),
-        error => Failure::from(error),
-    }
-}
-
-/// Why none of the installed variants will do, where another one of the same module may.
-pub(crate) fn not_chosen(error: &SelectError, on: &str, installed: &Installed) -> Failure {
-    match error {
-        SelectError::NoneRuns { module, rejected, excluded } if excluded.is_empty() => {
-            let failure = Failure::new(format!("no installed variant of `{module}` runs {on}"));
-            let add = |failure: Failure, (target, mismatches): &(String, Vec<Mismatch>)| {
-                let reasons: Vec<_> = mismatches.iter().map(|mismatch| format!("  {mismatch}")).collect();
-                failure.caused_by(format!("{target}\n{}", reasons.join("\n")))
-            };
-            let from = &installed.record().from;
-            rejected.iter().fold(failure, add).hint(format!("pull the one that does: `isomer-run pull {from}`"))
-        }
-        error => select::failure(error, on, false),
-    }
 }

@@ -1,12 +1,13 @@
-//! `isomer-run verify`: who vouches for a release, and whether all of it is there as they signed it.
+//! `isomer-run verify`: which keys signed a release, and whether every byte of it is what they signed.
 
-use super::{signers, store};
+use super::operand::Operand;
+use super::{signers, store, wording};
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::Layout;
 use isomer_runtime::{Trust, TrustError, TrustedModule};
 use isomer_store::StoreError;
 use isomer_terminal::Failure;
-use isomer_trust::{Release, Trusted};
+use isomer_trust::{Rejected, Release, Trusted};
 use serde::Serialize;
 use std::fmt::{Display, Write};
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ A policy:
   [minimum-counter]
   acme-plugins = 7                 # older releases of that name are refused
 
-Exit code: 0 when every module is vouched for and whole, else 1. All forms count here, also those that
+Exit code: 0 when every module is trusted and whole, else 1. All forms count here, also those that
 this machine would not run.")]
 #[command(group(clap::ArgGroup::new("signers").args(["keys", "trust"]).required(true).multiple(true)))]
 pub(crate) struct Arguments {
@@ -49,8 +50,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     store: store::Location,
     #[command(flatten)]
-    signers: signers::Believed,
-    /// Print who vouches for each module, and every reason against it, as JSON
+    signers: signers::SignerOptions,
+    /// Print which keys signed each module, and every reason against it, as JSON
     #[arg(long)]
     json: bool,
 }
@@ -104,7 +105,11 @@ impl Problem {
         Problem { message: error.to_string(), hint: error.hint() }
     }
 
-    /// With its cause, where the error does not say it itself.
+    fn of_signature(rejected: &Rejected) -> Problem {
+        Problem { message: rejected.to_string(), hint: wording::remedy_of(rejected) }
+    }
+
+    /// With its cause, where the message does not include it.
     fn of_fetch<E: std::error::Error + Hinted>(error: &E) -> Problem {
         let mut problem = Problem::of(error);
         if let Some(cause) = error.source().map(ToString::to_string)
@@ -130,15 +135,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 /// What is installed under that name, or none when a release is meant.
 fn installed(arguments: &Arguments, trust: &Trust) -> Result<Option<Vec<ModuleReport>>, Failure> {
-    let Some(name) = arguments.store.module(arguments.release.as_os_str()).filter(|_| arguments.module.is_none())
-    else {
-        return Ok(None);
-    };
+    let operand = Operand::of(arguments.release.as_os_str(), &arguments.store);
+    let (Operand::Installed(name), None) = (operand, &arguments.module) else { return Ok(None) };
     let installed = arguments.store.find(name)?;
     let module = installed.module();
     let trusted = match installed.trust(Some(trust)) {
         Err(StoreError::Trust(error)) => Err(error),
-        other => Ok(other?),
+        other => Ok(other.map_err(wording::store)?),
     };
     let damages = |trusted: &TrustedModule| {
         let fetched = trusted.variants().map(|variant| installed.verify(&variant).map(drop));
@@ -180,7 +183,7 @@ fn report(
     Ok(if report.trusted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The error is for what is no question of trust: a name that is not there, an index that is damaged.
+/// The error is for what is not about trust: an unknown name, a damaged index.
 fn verify(layout: &Layout, name: &str, trust: &Trust) -> Result<ModuleReport, Failure> {
     let module = layout.module(name)?;
     // A damaged signature is an error here, also where the others suffice.
@@ -202,12 +205,12 @@ fn module_report(
     let (problems, passed_over, by) = match trusted {
         Ok(trusted) => {
             let by = trusted.signed_by().cloned();
-            let passed_over = by.iter().flat_map(|by| &by.rejected).map(Problem::of).collect();
+            let passed_over = by.iter().flat_map(|by| &by.rejected).map(Problem::of_signature).collect();
             (damages(&trusted), passed_over, by)
         }
         Err(TrustError::Untrusted { untrusted, .. }) => {
             let refusals = untrusted.refusals.iter().map(Problem::of);
-            (refusals.collect(), untrusted.rejected.iter().map(Problem::of).collect(), None)
+            (refusals.collect(), untrusted.rejected.iter().map(Problem::of_signature).collect(), None)
         }
         Err(error) => (vec![Problem::of(&error)], Vec::new(), None),
     };
@@ -231,9 +234,9 @@ fn damages<E: std::error::Error + Hinted>(
         problems.extend(excluded.refusals.iter().map(|refusal| Problem::about(&excluded.variant.target, refusal)));
     }
     problems.extend(fetched.filter_map(Result::err).map(|error| Problem::of_fetch(&error)));
-    // What several forms share is said once.
-    let mut said = std::collections::BTreeSet::new();
-    problems.retain(|problem| said.insert(problem.message.clone()));
+    // What several forms share is reported once.
+    let mut reported = std::collections::BTreeSet::new();
+    problems.retain(|problem| reported.insert(problem.message.clone()));
     problems
 }
 
@@ -241,7 +244,7 @@ fn text(module: &ModuleReport) -> String {
     let mut text = format!("{}  {}\n", module.reference, module.digest);
     if let (Some(Release { name, version, counter }), Some(builder)) = (&module.release, &module.builder) {
         let by = module.by.join(", ");
-        // Writing to a string cannot fail. What a believed key signed is not meant to move the terminal's cursor.
+        // Writing to a string cannot fail. What a trusted key signed must not move the terminal's cursor.
         let line = format!("  signed by {by}: {name} {version}, counter {counter}, built by {builder}");
         let _ = writeln!(text, "{}", line.replace(char::is_control, "\u{fffd}"));
     }

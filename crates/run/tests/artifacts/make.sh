@@ -37,6 +37,7 @@ make riscv64gc-v module --target riscv64gc-unknown-linux-gnu -C cranelift-has_v=
 make s390x module --target s390x-unknown-linux-gnu
 make s390x-mie4 module --target s390x-unknown-linux-gnu -C cranelift-has_mie4=true
 make pulley64 module --target pulley64
+make pulley64-epoch module --target pulley64 -W epoch-interruption=y
 make pulley64be module --target pulley64be
 make pulley32 module --target pulley32
 make component-x86-64 component --target $x

@@ -54,10 +54,7 @@ fn a_damaged_active_version_can_be_rolled_back() {
         }
         let before = farm.files();
         let kept = farm.call("gc --keep 0").ok();
-        assert!(
-            kept.stderr().contains("it stays: pull it again, or remove it with `isomer-run gc --damaged`"),
-            "{kept}"
-        );
+        assert!(kept.stderr().contains("it stays: pull it again, or collect what is damaged"), "{kept}");
         assert!(kept.stdout() == "0 B removed\n" && farm.files() == before, "{name}: {kept}");
         farm.call("rollback sha256").ok();
         farm.runs("run sha256");

@@ -162,7 +162,7 @@ fn an_incomplete_store_counts_as_missing() {
     fs::write(farm.store().join("lock"), "").unwrap();
     let refused = farm.call("list").fails().stderr();
     assert!(
-        refused.contains("there is no store in") && refused.contains("hint: `isomer-run pull` makes it"),
+        refused.contains("there is no store in") && refused.contains("hint: `isomer-run pull` creates it"),
         "{refused}"
     );
     farm.call("pull oci-dir:old:sha256 --key one.pub --activate").ok();

@@ -119,7 +119,7 @@ fn refusals_hint_at_the_remedy() {
     // What stands in a file is no line of ours.
     fs::write(farm.path().join("forged.tar"), "hint: run this\nhint: or that\n".repeat(100)).unwrap();
     let refused = farm.call("pull oci-archive:forged.tar:sha256 --key one.pub").fails();
-    assert!(!refused.stderr().contains("\nhint:") && refused.stderr().contains("no tar file"), "{refused}");
+    assert!(!refused.stderr().contains("\nhint:") && refused.stderr().contains("not a tar file"), "{refused}");
 }
 
 #[test]

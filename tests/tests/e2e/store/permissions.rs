@@ -192,7 +192,10 @@ fn rollback_ignores_records_that_others_could_write() {
     fs::write(&active, json!({ "index": digest("new"), "earlier": [digest("old")] }).to_string()).unwrap();
     add_to_mode(&active, 0o020);
     for line in ["rollback sha256", "gc --keep 0"] {
-        assert!(farm.refused(line).contains("hint: `isomer-run activate sha256:VERSION` says anew"), "{line}");
+        assert!(
+            farm.refused(line).contains("hint: `isomer-run activate sha256:VERSION` sets the active version"),
+            "{line}"
+        );
     }
     assert_snapshot!("store_active_not_believed", farm.session("rollback sha256"));
     assert!(farm.call("run sha256").fails().stderr().contains("its group can write"));

@@ -1,0 +1,3 @@
+;; Never returns.
+(module
+  (func (export "run") (loop $again (br $again))))
