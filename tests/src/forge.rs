@@ -1,6 +1,7 @@
 //! What an attacker without a key can do to a release: other documents, each under its right digest, and all that leads
 //! to them changed with them.
 
+use crate::native::native;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -36,8 +37,8 @@ pub fn native_variant(dist: &Path, change: impl Fn(&mut Value, &mut Value, &mut 
     let mut root = read(&file);
     let mut index = read(&blob(dist, &root["manifests"][0]["digest"]));
     let manifests = index["manifests"].as_array_mut().expect("an index lists manifests");
-    let native = |it: &&mut Value| it["platform"]["architecture"] == "amd64";
-    let descriptor = manifests.iter_mut().find(native).expect("there is a variant for amd64");
+    let native = |it: &&mut Value| it["platform"]["architecture"] == native().oci;
+    let descriptor = manifests.iter_mut().find(native).expect("there is a variant for this architecture");
     let mut manifest = read(&blob(dist, &descriptor["digest"]));
     let mut config = read(&blob(dist, &manifest["config"]["digest"]));
     change(descriptor, &mut manifest, &mut config);

@@ -1,19 +1,17 @@
 //! The harness of the end-to-end tests: finds the two binaries, runs them as a person would, and shows their output
 //! with everything that changes between runs replaced by a word.
 
-pub mod casd;
+pub mod confined;
 pub mod farm;
 pub mod foreign;
 pub mod forge;
 pub mod guests;
 pub mod matrix;
+pub mod native;
 pub mod proof;
-pub mod proxy;
-pub mod registry;
-mod skip;
 pub mod users;
 
-pub use skip::{has_program, skip};
+pub use isomer_testing::{has_program, root, skip, wait_until};
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -24,12 +22,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// The root of the checkout.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the workspace")
-}
 
 /// The checked-in guest of that name.
 pub fn guest(name: &str) -> PathBuf {
@@ -146,13 +138,13 @@ impl Call {
         Running { command: format!("{:?}", self.command), child, writer, _cache: self._cache }
     }
 
-    /// Starts it, without input and with nobody who reads what it says.
+    /// Starts it, without input, its output discarded.
     pub fn start_unheard(mut self) -> Child {
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.command))
     }
 
-    /// Runs it and takes its success for granted.
+    /// Runs it and requires that it succeeds.
     #[track_caller]
     pub fn ok(self) -> Ran {
         let ran = self.run();
@@ -160,11 +152,11 @@ impl Call {
         ran
     }
 
-    /// Runs it and takes for granted that it fails with an exit code, not a signal.
+    /// Runs it and requires that it fails with the exit code 1. A usage error has another, and so has a signal.
     #[track_caller]
     pub fn fails(self) -> Ran {
         let ran = self.run();
-        assert!(ran.output.status.code().is_some_and(|code| code != 0), "{ran}");
+        assert_eq!(ran.code(), 1, "{ran}");
         ran
     }
 }
@@ -213,16 +205,6 @@ pub fn signal(process: u32, name: &str) {
 pub fn is_alive(process: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
-}
-
-/// Waits until something is so, and fails when it takes too long.
-#[track_caller]
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A call that has ended.

@@ -26,7 +26,7 @@ pub struct Row {
     /// CPUs that must be refused.
     #[serde(default)]
     pub lacking: Vec<Lacking>,
-    /// Where nobody checks.
+    /// The same code on a CPU without the check.
     pub control: Option<Control>,
     why: Option<String>,
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use std::fs;
 use std::path::PathBuf;
 
-/// Writes the part of the report that is called `name`, where somebody collects them.
+/// Writes the part of the report that is called `name`, if a report is being made.
 pub fn record(name: &str, part: &impl Serialize) {
     let Some(directory) = std::env::var_os("ISOMER_PROOF").map(PathBuf::from) else { return };
     let text = serde_json::to_string_pretty(part).expect("results serialize");

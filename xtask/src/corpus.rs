@@ -4,6 +4,7 @@
 
 use crate::shell;
 use anyhow::{Context, Result, bail, ensure};
+use isomer_testing::python;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -275,7 +276,7 @@ fn npm_pack(package: &Package, into: &Path) -> Result<PathBuf> {
 
 fn pip_download(package: &Package, into: &Path) -> Result<PathBuf> {
     let what = format!("{}=={}", package.name, package.version);
-    let mut pip = Command::new("python3");
+    let mut pip = Command::new(python::interpreter().map_err(anyhow::Error::msg)?);
     pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]);
     pip.args(["--only-binary", ":all:", "--dest"]).arg(into).arg(what);
     shell::run(&mut pip)?;

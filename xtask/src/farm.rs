@@ -147,7 +147,7 @@ impl Trial {
     fn refusals(&self, servers: &Servers) -> Result<()> {
         let url = servers.url();
         let cases = [
-            (["--remote-instance", "other"].to_vec(), "has no instance `other`"),
+            (["--remote-instance", "other"].to_vec(), "unknown instance `other`"),
             (["--remote-instance", INSTANCE, "--remote-property", "colour=red"].to_vec(), "property [colour="),
             // A property that it knows and no worker has: it queues without a word.
             (
@@ -158,10 +158,10 @@ impl Trial {
         ];
         for (options, expected) in cases {
             let ran = self.isomer("refused", &[&["--remote-exec", &url], &options[..]].concat()).output()?;
-            let said = String::from_utf8_lossy(&ran.stderr);
+            let printed = String::from_utf8_lossy(&ran.stderr);
             ensure!(
-                !ran.status.success() && said.contains(expected),
-                "with {options:?}, isomer ended with {}; expected a refusal with `{expected}`, found: {said}",
+                !ran.status.success() && printed.contains(expected),
+                "with {options:?}, isomer ended with {}; expected a refusal with `{expected}`, found: {printed}",
                 ran.status
             );
         }
@@ -195,8 +195,8 @@ impl Release {
             ensure!(begun.elapsed() < LIMIT, "the release did not end within {} s", LIMIT.as_secs());
             sleep(Duration::from_millis(50));
         };
-        let said = fs::read_to_string(self.output.with_extension("log"))?;
-        ensure!(status.success(), "isomer release ended with {status}: {said}");
+        let printed = fs::read_to_string(self.output.with_extension("log"))?;
+        ensure!(status.success(), "isomer release ended with {status}: {printed}");
         let report: serde_json::Value = serde_json::from_slice(&fs::read(self.output.with_extension("json"))?)?;
         let cells = report["cells"].as_array().context("the report has no cells")?;
         Ok(cells.iter().filter(|cell| cell["compiled"] == true).count())

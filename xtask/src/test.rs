@@ -1,12 +1,24 @@
-//! `cargo xtask test`: everything that CI runs. Installs what tests need, checks the house's order, builds the two
-//! binaries one by one, runs every test, and counts what was skipped and why.
+//! `cargo xtask test`: everything that CI runs. Installs what tests need, checks the house's rules, builds the two
+//! binaries, lints and tests every package, and prints what was skipped and where the time went.
+//!
+//! Clippy and rustdoc run as part of the builds: on their own they would compile every dependency once more, wasmtime and
+//! Cranelift twice, for metadata that the builds have already. `clippy-driver` is a compiler that also lints, and
+//! `rustdoc` is called for the documentation's examples anyway, with all that it takes to check the documentation.
 
 use crate::shell::{root, run, tools};
 use crate::{foreign, setup, tidy};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail, ensure};
+use output::Counts;
+use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
+use times::Times;
+
+mod output;
+pub(crate) mod rustdoc;
+mod skips;
+mod times;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,8 +30,8 @@ pub(crate) struct Args {
 }
 
 /// Packages that are tested together share one set of wasmtime's features; `isomer-compile` adds the compiler. The last
-/// two link neither and call the binaries. What fails cheaply comes first.
-const UNITS: [&[&str]; 4] = [
+/// link neither and call the binaries. What fails cheaply comes first.
+const UNITS: [&[&str]; 3] = [
     &[
         "isomer-contract",
         "isomer-layout",
@@ -33,33 +45,30 @@ const UNITS: [&[&str]; 4] = [
         "isomer-loader",
     ],
     &["isomer-compile", "isomer", "isomer-remote"],
-    &["isomer-tests", "xtask"],
-    &["isomer-conformance"],
+    &["isomer-testing", "isomer-tests", "isomer-conformance", "xtask"],
 ];
 
-#[derive(Default)]
-struct Counts {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
-}
-
 pub(crate) fn run_tests(args: &Args) -> Result<()> {
+    let mut times = Times::default();
     if !args.no_lints {
-        lints()?;
+        ensure!(setup::on_path("clippy-driver"), "clippy is not installed: `rustup component add clippy`");
+        times.measure("tidy", tidy::check)?;
+        times.measure("formatting", || run(cargo().args(["fmt", "--all", "--check"])))?;
     }
-    setup::install_for_tests();
+    times.measure("installation", setup::install_for_tests);
     fs::create_dir_all(tools())?;
-    let skips = tools().join("skipped.txt");
-    fs::write(&skips, "")?;
-    build_binaries()?;
-    let foreign = foreign::set_up_emulators()?;
+    let log = tools().join("skipped.txt");
+    fs::write(&log, "")?;
+    times.measure("the binaries", || build(!args.no_lints))?;
+    let foreign = times.measure("emulators", foreign::set_up_emulators)?;
     let mut counts = Counts::default();
     let mut failed = Vec::new();
     for packages in UNITS {
-        let mut test = cargo();
-        test.args(["test", "--locked", "--no-fail-fast"]).env("ISOMER_SKIP_LOG", &skips);
-        test.env("ISOMER_FOREIGN", &foreign);
+        let mut test = linting(!args.no_lints);
+        test.args(["test", "--locked", "--no-fail-fast"]).env("ISOMER_SKIP_LOG", &log).env("ISOMER_FOREIGN", &foreign);
+        if !args.no_lints {
+            rustdoc::wrap(&mut test)?;
+        }
         if let Ok(wasmtime) = setup::wasmtime() {
             test.env("ISOMER_UPSTREAM_WASMTIME", wasmtime);
         }
@@ -70,55 +79,40 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
             test.args(["--package", package]);
         });
         test.args(&args.filter);
-        if !count(&mut test, &mut counts)? {
+        if !output::run(test, &mut counts, &mut times)? {
             failed.push(packages.join(", "));
         }
     }
-    let skipped = fs::read_to_string(&skips)?;
-    let skipped: Vec<_> = skipped.lines().collect();
-    for line in &skipped {
-        println!("skipped: {line}");
+    println!("{times}");
+    let skipped = skips::read(&log)?;
+    for skip in &skipped {
+        println!("skipped: {}: {}", skip.test, skip.reason);
     }
-    // A test that reports itself skipped has passed as far as libtest knows.
+    // A test that reports itself as skipped has passed as far as libtest knows.
     let passed = counts.passed.saturating_sub(skipped.len() as u64);
     println!("{passed} passed, {} failed, {} skipped", counts.failed, skipped.len() as u64 + counts.ignored);
+    let unexpected = skips::unexpected(&skipped, &root().join("tests/skips.toml"), &skips::Machine::look())?;
+    if !unexpected.is_empty() {
+        failed.push(format!("tests/skips.toml, which allows no skip of {}", unexpected.join(", ")));
+    }
     if failed.is_empty() { Ok(()) } else { bail!("tests failed in {}", failed.join("; ")) }
 }
 
-/// The programs that tests call. Packages are built one by one: together, cargo would unite their features and link
-/// the compiler into `isomer-run`. The loader has the features of `isomer-run`.
+/// The programs that tests call.
 pub(crate) fn build_binaries() -> Result<()> {
+    build(false)
+}
+
+/// Packages are built one by one: together, cargo would unite their features and link the compiler into `isomer-run`.
+/// The loader has the features of `isomer-run`.
+fn build(lints: bool) -> Result<()> {
     for packages in [&["isomer"][..], &["isomer-run", "isomer-loader"]] {
-        let mut build = cargo();
+        let mut build = linting(lints);
         build.args(["build", "--locked"]);
         packages.iter().for_each(|package| {
             build.args(["--package", package]);
         });
         run(&mut build)?;
-    }
-    Ok(())
-}
-
-fn lints() -> Result<()> {
-    tidy::check()?;
-    run(cargo().args(["fmt", "--all", "--check"]))?;
-    for packages in UNITS {
-        let mut clippy = cargo();
-        clippy.args(["clippy", "--locked", "--all-targets"]);
-        packages.iter().for_each(|package| {
-            clippy.args(["--package", package]);
-        });
-        run(clippy.args(["--", "--deny", "warnings"]))?;
-    }
-    // In groups for the same reason as the tests.
-    let documented: [&[&str]; 2] = [UNITS[0], &["isomer-remote"]];
-    for packages in documented {
-        let mut doc = cargo();
-        doc.args(["doc", "--locked", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings");
-        packages.iter().for_each(|package| {
-            doc.args(["--package", package]);
-        });
-        run(&mut doc)?;
     }
     Ok(())
 }
@@ -130,21 +124,18 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Runs a `cargo test`, shows its output, and adds up what its binaries report.
-fn count(test: &mut Command, counts: &mut Counts) -> Result<bool> {
-    let mut child = test.stdout(Stdio::piped()).spawn().with_context(|| format!("could not start {test:?}"))?;
-    let stdout = child.stdout.take().expect("it was piped");
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        println!("{line}");
-        let Some(result) = line.strip_prefix("test result: ") else { continue };
-        let number = |word: &str| {
-            let part = result.split([';', '.']).find(|part| part.trim().ends_with(word));
-            part.and_then(|part| part.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
-        };
-        counts.passed += number("passed");
-        counts.failed += number("failed");
-        counts.ignored += number("ignored");
+/// cargo, with a compiler that also lints this workspace's packages, and denies warnings.
+fn linting(lints: bool) -> Command {
+    let mut cargo = cargo();
+    if lints {
+        // As `cargo clippy` does.
+        cargo.env("RUSTC_WORKSPACE_WRAPPER", Path::new("clippy-driver"));
+        cargo.env("CLIPPY_ARGS", "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
     }
-    Ok(child.wait()?.success())
+    cargo
+}
+
+/// Whether this is CI, where more must run than on a developer's machine.
+fn is_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| !value.is_empty())
 }

@@ -1,6 +1,5 @@
 //! In: WebAssembly and the proposals that a target allows. Out: whether it validates, and if not, which proposal it
-//! would take. No code is generated: a module that cannot be compiled is told so in seconds, not after the compiler's
-//! minutes.
+//! needs. No code is generated: a module that cannot be compiled is reported in seconds, not after minutes in the compiler.
 
 use isomer_contract::Needs;
 use isomer_contract::proposals::{PROPOSALS, Proposal, UNSUPPORTED};
@@ -13,14 +12,14 @@ use wasmparser::{
 };
 use wasmparser::{FunctionBody, Validator, ValidatorResources, WasmFeatures};
 
-/// What validation says of a module under some set of proposals.
+/// The result of validating a module under a set of proposals.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// It is valid.
     Valid,
     /// It would be valid with these proposals as well.
     Needs(Vec<&'static Proposal>),
-    /// It is valid under no set of proposals that anybody knows.
+    /// It is not valid under any set of known proposals.
     Invalid {
         /// What is wrong.
         message: String,
@@ -29,7 +28,7 @@ pub enum Verdict {
     },
 }
 
-/// A module's validation, asked once for each set of proposals.
+/// A module's validation, which runs once for each set of proposals.
 pub struct Analysis<'a> {
     wasm: &'a [u8],
     verdicts: Mutex<BTreeMap<u64, Verdict>>,
@@ -73,7 +72,7 @@ impl<'a> Analysis<'a> {
         Verdict::Needs(others.iter().filter(needed).copied().collect())
     }
 
-    /// The most vectors that a function type of the module gives back at once.
+    /// The most vectors that a function type of the module returns at once.
     pub fn vector_results_max(&self) -> usize {
         let mut most = 0;
         for payload in Parser::new(0).parse_all(self.wasm) {
@@ -95,7 +94,7 @@ impl<'a> Analysis<'a> {
         most
     }
 
-    /// What the module's own sections ask for beside instructions. A module that does not parse needs nothing.
+    /// What the module's sections require beyond instructions. A module that does not parse needs nothing.
     pub fn needs(&self) -> Needs {
         let mut needs = Needs::default();
         for payload in Parser::new(0).parse_all(self.wasm) {

@@ -1,5 +1,5 @@
-//! In: a [`Job`]. Out: the bytes of its artifact, or why there are none. An artifact, wherever it was made, is read
-//! back and must ask for exactly what the profile promised; a panic in the code generator is an error of this one job.
+//! In: a [`Job`]. Out: the bytes of its artifact, or why it has none. Every artifact, also a remote one, is read back and
+//! must require exactly what the profile promises; a panic in the code generator is an error of this one job.
 
 use crate::cache::Pack;
 use crate::{Input, Job, passes};
@@ -14,13 +14,14 @@ use wasmtime::{Config, Engine};
 
 /// Why a job has no artifact.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum CodegenError {
-    /// wasmtime takes no such configuration.
-    #[error("wasmtime refuses the configuration of {target}: {reason}")]
+    /// wasmtime rejects the configuration.
+    #[error("wasmtime rejects the configuration of {target}: {reason}")]
     Configuration {
         /// The profile.
         target: String,
-        /// wasmtime's words.
+        /// wasmtime's message.
         reason: String,
     },
     /// wasmtime cannot compile the module.
@@ -29,8 +30,8 @@ pub enum CodegenError {
     /// A bug in the compiler, seen as a panic.
     #[error("the compiler panicked: {0}")]
     Panicked(String),
-    /// A bug of ours: the artifact is not what the profile says.
-    #[error("the artifact does not ask for what the profile {target} promises: {difference}")]
+    /// A bug of ours: the artifact does not require what the profile promises.
+    #[error("the artifact does not require what the profile {target} promises: {difference}")]
     Differs {
         /// The profile.
         target: String,
@@ -49,17 +50,43 @@ impl Hinted for CodegenError {
     }
 }
 
-/// A finished artifact.
+/// The artifact of a job, read back: it requires exactly what the profile promises.
 pub struct Compiled {
-    /// The `.cwasm`.
-    pub bytes: Vec<u8>,
-    /// What it says of itself.
-    pub artifact: Artifact,
-    /// Whether somebody else had made it before.
-    pub found: bool,
+    bytes: Vec<u8>,
+    artifact: Artifact,
+    cache_hit: bool,
 }
 
-/// Whether wasmtime takes the configurations of all these profiles, before any work is begun.
+impl Compiled {
+    /// The `.cwasm`.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same, without a copy.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// What its sections say.
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    /// Whether a remote cache held it, so that it was not compiled for this build.
+    pub fn cache_hit(&self) -> bool {
+        self.cache_hit
+    }
+
+    pub(crate) fn with_cache_hit(self, cache_hit: bool) -> Compiled {
+        Compiled { cache_hit, ..self }
+    }
+}
+
+/// Checks that wasmtime accepts the configurations of all these profiles.
+///
+/// # Errors
+/// The first one that it rejects.
 pub fn check_configurations<'a>(profiles: impl Iterator<Item = &'a Profile>) -> Result<(), CodegenError> {
     let profiles: BTreeMap<_, _> = profiles.map(|profile| (profile.digest(), profile)).collect();
     profiles.into_values().try_for_each(|profile| Compiler::new(profile).map(drop))
@@ -76,14 +103,17 @@ pub struct Compiler {
 
 impl Compiler {
     /// Sets wasmtime up to generate code for `profile` and nothing else: no setting comes from this machine.
+    ///
+    /// # Errors
+    /// When wasmtime rejects the configuration.
     pub fn new(profile: &Profile) -> Result<Compiler, CodegenError> {
         Compiler::with_functions(profile, None)
     }
 
-    /// The same, that takes functions over which were compiled before. An artifact has the same bytes.
+    /// The same, reusing the functions that an earlier build compiled. An artifact has the same bytes.
     pub(crate) fn with_functions(profile: &Profile, functions: Option<Arc<Pack>>) -> Result<Compiler, CodegenError> {
         let refuse = |reason: String| CodegenError::Configuration { target: profile.name.clone(), reason };
-        // Modules and components are told the same.
+        // The configuration is the same for modules and components.
         let promised = Requirements::of_profile(profile, Kind::Module);
         let mut config = engine_config(&promised).map_err(|error| refuse(error.to_string()))?;
         // An explicit target, even this machine's own, keeps the machine's CPU out of the artifact.
@@ -96,12 +126,19 @@ impl Compiler {
         Ok(Compiler { profile: profile.clone(), engine })
     }
 
-    /// Compiles `input` and reads the result back. The caller has seen that the profile can express it.
+    /// Compiles `input` and reads the result back. The caller has checked that the profile can express it
+    /// ([`express`](crate::express::express)).
+    ///
+    /// # Errors
+    /// When wasmtime cannot compile the module, or panics.
     pub fn compile(&self, input: &Input) -> Result<Compiled, CodegenError> {
         read_back(&Job { input, profile: &self.profile }, self.generate(input)?)
     }
 
-    /// Compiles `input` to bytes that nobody has looked at.
+    /// Compiles `input` to bytes that are not read back.
+    ///
+    /// # Errors
+    /// When wasmtime cannot compile the module, or panics.
     pub fn generate(&self, input: &Input) -> Result<Vec<u8>, CodegenError> {
         let wasm =
             passes::apply(&input.wasm, &self.profile).map_err(|error| CodegenError::Compile(error.to_string()))?;
@@ -113,7 +150,10 @@ impl Compiler {
     }
 }
 
-/// Takes `bytes` for the artifact of `job`, if that is what they say of themselves.
+/// Checks that `bytes` are the artifact of `job`, as far as they describe themselves.
+///
+/// # Errors
+/// When they are not an artifact, or require other than the profile of the job promises.
 pub fn read_back(job: &Job<'_>, bytes: Vec<u8>) -> Result<Compiled, CodegenError> {
     let Job { input, profile } = job;
     let differs = |difference| CodegenError::Differs { target: profile.name.clone(), difference };
@@ -122,7 +162,7 @@ pub fn read_back(job: &Job<'_>, bytes: Vec<u8>) -> Result<Compiled, CodegenError
     if artifact.requirements != promised {
         return Err(differs(first_difference(&promised, &artifact.requirements)));
     }
-    Ok(Compiled { bytes, artifact, found: false })
+    Ok(Compiled { bytes, artifact, cache_hit: false })
 }
 
 /// The settings that only the code generator sees, and the ISA flags.
@@ -209,39 +249,40 @@ fn first_difference(promised: &Requirements, found: &Requirements) -> String {
     let different = promised.iter().find(|(key, value)| found.get(*key) != Some(value));
     match different {
         Some((key, value)) => {
-            format!("`{key}` is {}, promised was {value}", found.get(key).unwrap_or(&serde_json::Value::Null))
+            format!("`{key}` is {}, expected {value}", found.get(key).unwrap_or(&serde_json::Value::Null))
         }
-        None => "it has a field more".to_owned(),
+        None => "it has an additional field".to_owned(),
     }
 }
 
 /// The names of the threads that code generation runs on. Panics there are caught and reported with their job.
 pub const THREAD_NAME: &str = "isomer-codegen";
 
-/// Where each panic that was caught began, by its message: the payload that reaches the job has no location.
-static PANIC_PLACES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+/// The location of each panic that was caught, by its message: the payload that reaches the job has none.
+static PANIC_LOCATIONS: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
-/// Keeps panics on code generation's threads off the screen: [`Compiler::compile`] reports them.
+/// Keeps panics on code generation's threads off standard error: [`Compiler::compile`] returns them.
 pub fn catch_panics() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         if !thread::current().name().is_some_and(|name| name.starts_with(THREAD_NAME)) {
             return default(info);
         }
-        let place = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        if let Ok(mut places) = PANIC_PLACES.lock() {
-            places.insert(message_of(info.payload()), place);
+        let location = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        if let Ok(mut locations) = PANIC_LOCATIONS.lock() {
+            locations.insert(message_of(info.payload()), location);
         }
     }));
 }
 
 fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, CodegenError> {
-    // The engine keeps only caches of contexts across a panic, each taken out while it is used: nothing half-made
-    // can be seen by a later job.
+    // The engine keeps only caches of contexts across a panic, each taken out while it is used: no later job can see one
+    // in a half-written state.
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let message = message_of(payload.as_ref());
-        let place = PANIC_PLACES.lock().ok().and_then(|places| places.get(&message).cloned()).unwrap_or_default();
-        CodegenError::Panicked(format!("{message}{place}"))
+        let locations = PANIC_LOCATIONS.lock().ok();
+        let location = locations.and_then(|locations| locations.get(&message).cloned()).unwrap_or_default();
+        CodegenError::Panicked(format!("{message}{location}"))
     })
 }
 
@@ -254,7 +295,7 @@ fn message_of(payload: &dyn any::Any) -> String {
 mod tests {
     use super::*;
 
-    /// A bug in the code generator costs its own job, and its report says where to look.
+    /// A bug in the code generator fails its own job, and the error has the location.
     #[test]
     fn a_panic_is_an_error_of_its_job() {
         catch_panics();
@@ -274,11 +315,11 @@ mod tests {
         for name in ["x86-64-v1", "aarch64", "riscv64gc", "z14", "pulley64", "pulley64be"] {
             let profile = Profile::shipped(name).unwrap();
             let job = Job { input: &input, profile: &profile };
-            let right = Compiler::new(&profile).unwrap().compile(&input).unwrap().bytes;
+            let right = Compiler::new(&profile).unwrap().compile(&input).unwrap().into_bytes();
             // `e_machine`, of two bytes.
-            for place in [0x12, 0x13] {
+            for offset in [0x12, 0x13] {
                 let mut wrong = right.clone();
-                wrong[place] ^= 0x5a;
+                wrong[offset] ^= 0x5a;
                 let error = read_back(&job, wrong).err().expect("the header differs").to_string();
                 assert!(error.contains("its header says machine "), "{name}: {error}");
             }

@@ -10,7 +10,7 @@ use wasmparser::WasmFeatures;
 
 /// Why a module has no form for a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inexpressible {
+pub struct NotExpressible {
     /// What the module uses.
     pub uses: &'static str,
     /// Why the profile has no form for it.
@@ -19,16 +19,17 @@ pub struct Inexpressible {
     pub fix: Option<String>,
 }
 
-impl fmt::Display for Inexpressible {
+impl fmt::Display for NotExpressible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "uses {}; {}", self.uses, self.reason)
     }
 }
 
-/// Why a module can be compiled for nothing.
+/// Why a module cannot be compiled for any target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refused {
-    /// It is no valid module under any proposal.
+    /// It is not valid under any set of proposals.
     #[error("invalid WebAssembly: {message} (at offset {offset:#x})")]
     Invalid {
         /// What is wrong.
@@ -81,12 +82,15 @@ const NEEDS_EXTENSION: &[NeedsExtension] = &[NeedsExtension {
     reason: "Cranelift generates it for riscv64 only with the vector extension `v`",
 }];
 
-/// The vectors that Pulley gives back in registers. It moves the others through memory in an order of bytes that
+/// The vectors that Pulley returns in registers. It returns the others in memory, in an order of bytes that
 /// Cranelift's emitter for `pulley64be` asserts against: seen by compiling.
 const PULLEY_VECTOR_RESULTS_MAX: usize = 16;
 
-/// Whether `profile` can express the module, and whether any can.
-pub fn express(analysis: &Analysis<'_>, profile: &Profile) -> Result<Result<(), Inexpressible>, Refused> {
+/// Whether `profile` can express the module.
+///
+/// # Errors
+/// When no profile can.
+pub fn express(analysis: &Analysis<'_>, profile: &Profile) -> Result<Result<(), NotExpressible>, Refused> {
     match analysis.verdict(profile.features) {
         Verdict::Valid => {}
         Verdict::Invalid { message, offset } => return Err(Refused::Invalid { message, offset }),
@@ -103,37 +107,37 @@ pub fn express(analysis: &Analysis<'_>, profile: &Profile) -> Result<Result<(), 
     Ok(gap.map_or(Ok(()), Err))
 }
 
-fn lacks_extension(analysis: &Analysis<'_>, profile: &Profile) -> Option<Inexpressible> {
+fn lacks_extension(analysis: &Analysis<'_>, profile: &Profile) -> Option<NotExpressible> {
     let lacking = |row: &&NeedsExtension| {
         row.arch == profile.arch
             && !profile.isa.contains_key(row.extension)
             && profile.features.intersects(row.feature)
             && !matches!(analysis.verdict(profile.features.difference(row.feature)), Verdict::Valid)
     };
-    NEEDS_EXTENSION.iter().find(lacking).map(|row| Inexpressible {
+    NEEDS_EXTENSION.iter().find(lacking).map(|row| NotExpressible {
         uses: row.uses,
         reason: row.reason.to_owned(),
         fix: Some(format!("add \"{}\" to the profile's `isa`", row.extension)),
     })
 }
 
-fn too_many_vector_results(analysis: &Analysis<'_>, profile: &Profile) -> Option<Inexpressible> {
+fn too_many_vector_results(analysis: &Analysis<'_>, profile: &Profile) -> Option<NotExpressible> {
     let many = profile.arch == Arch::Pulley64be && analysis.vector_results_max() > PULLEY_VECTOR_RESULTS_MAX;
-    many.then(|| Inexpressible {
+    many.then(|| NotExpressible {
         uses: "a function with more than 16 vectors as results",
         reason: "Cranelift cannot pass those through memory for big-endian Pulley".to_owned(),
         fix: None,
     })
 }
 
-fn switched_off(profile: &Profile, proposals: &[&'static Proposal]) -> Inexpressible {
+fn switched_off(profile: &Profile, proposals: &[&'static Proposal]) -> NotExpressible {
     let unsupported = proposals::unsupported_on(profile.arch);
     let never = proposals.iter().find_map(|proposal| {
         let row = unsupported.iter().find(|(feature, _)| *feature == proposal.feature);
         row.map(|(_, reason)| (proposal, *reason))
     });
     if let Some((proposal, reason)) = never {
-        return Inexpressible { uses: proposal.key, reason: reason.to_owned(), fix: None };
+        return NotExpressible { uses: proposal.key, reason: reason.to_owned(), fix: None };
     }
     let keys: Vec<_> = proposals.iter().map(|proposal| format!("`{} = true`", proposal.key)).collect();
     let uses = proposals.first().map_or("an unknown proposal", |proposal| proposal.key);
@@ -142,5 +146,5 @@ fn switched_off(profile: &Profile, proposals: &[&'static Proposal]) -> Inexpress
         Origin::Profile(name) => format!("the profile {name} switches it off"),
     };
     let fix = Some(format!("set {} in the profile's [wasm]", keys.join(" and ")));
-    Inexpressible { uses, reason: by, fix }
+    NotExpressible { uses, reason: by, fix }
 }

@@ -1,8 +1,8 @@
 //! In: a path. Out: an [`Input`], the WebAssembly in it with its kind, or what else the file is.
 
+use isomer_contract::limits::WASM_SIZE_BYTES_MAX;
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Hinted, Kind, artifact};
-use isomer_layout::WASM_SIZE_BYTES_MAX;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! In: an artifact's bytes. Out: everything that it says of itself, as data that a machine can read.
+//! In: an artifact's bytes. Out: everything that it declares, as data for machines.
 
-use isomer_contract::artifact::{Artifact, ArtifactError, Section};
+use isomer_contract::artifact::{Artifact, ArtifactError, Import, Section, imports};
 use isomer_contract::{Digest, Requirements};
 use serde::Serialize;
 
@@ -8,22 +8,24 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Inspection {
-    /// The digest of the whole file: what `isomer-run --digest` takes.
+    /// The digest of the whole file.
     pub digest: Digest,
     /// Its size in bytes.
     pub size_bytes: u64,
     /// The platform that it was compiled for.
     pub triple: String,
-    /// What it needs.
+    /// What it requires.
     pub requirements: Requirements,
     /// The digest of `requirements`.
     pub compat: Digest,
-    /// The digest of its code, without what it asks for.
+    /// The digest of its code, without its requirements.
     pub code: Digest,
     /// The code generator's flags.
     pub flags: Vec<(String, String)>,
     /// Its sections.
     pub sections: Vec<InspectedSection>,
+    /// What it imports.
+    pub imports: Vec<Import>,
 }
 
 /// One section of a `.cwasm`.
@@ -38,7 +40,10 @@ pub struct InspectedSection {
     pub digest: Digest,
 }
 
-/// Reads `bytes`, whoever made them.
+/// Reads `bytes`, which may be hostile.
+///
+/// # Errors
+/// When they are not an artifact of this engine.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
     let artifact = Artifact::read(bytes)?;
     let section = |Section { name, size_bytes, digest }: &Section| InspectedSection {
@@ -55,5 +60,6 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
         triple: artifact.triple,
         requirements: artifact.requirements,
         flags: artifact.flags,
+        imports: imports(bytes)?,
     })
 }

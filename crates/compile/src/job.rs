@@ -1,5 +1,5 @@
-//! A job is one module for one profile. Its digest says whether work done earlier is the same work: it is the sha256 of
-//! the canonical JSON of a [`Key`].
+//! A job is one module for one profile. Jobs of one digest have one artifact: it is the sha256 of the canonical JSON of a
+//! [`Key`].
 //!
 //! | field of the key | holds | never enters it |
 //! |---|---|---|
@@ -8,11 +8,16 @@
 //! | `profile` | the digest of every key of the profile, in effect | its name, file, description, aliases, and how it inherits |
 //! | `passes` | the passes that the module goes through first | the number of threads, of workers, their limits |
 //! | `engine` | the exact version of wasmtime | the machine, its CPU and its clock |
-//! | `isomer` | the version of isomer | how the artifact is stored afterwards |
+//! | `codegen-revision` | [`CODEGEN_REVISION`] | the version of isomer; how the artifact is stored afterwards |
 
-use crate::{Input, VERSION, passes};
+use crate::{Input, passes};
 use isomer_contract::{Digest, ENGINE_VERSION, Kind, Profile};
 use serde::Serialize;
+
+/// Counts the changes of what isomer itself contributes to artifacts: the passes, and how a profile becomes a
+/// configuration of wasmtime. Raise it with each change that alters the bytes of any artifact; a release of isomer that
+/// does not change them recompiles nothing. `tests/golden.rs` fails when artifacts change and this does not.
+pub const CODEGEN_REVISION: u32 = 1;
 
 /// One module for one profile.
 #[derive(Clone, Copy)]
@@ -26,32 +31,32 @@ pub struct Job<'a> {
 /// All that decides what a job's artifact is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Key {
+pub struct Key<'a> {
     /// The digest of the WebAssembly.
     pub wasm: Digest,
     /// Module or component.
     pub kind: Kind,
     /// The digest of what is in effect in the profile.
     pub profile: Digest,
-    /// What the module goes through first.
-    pub passes: &'static [&'static str],
+    /// The passes that the module goes through first.
+    pub passes: Vec<&'a str>,
     /// The exact version of wasmtime.
-    pub engine: &'static str,
-    /// The version of isomer.
-    pub isomer: &'static str,
+    pub engine: &'a str,
+    /// [`CODEGEN_REVISION`].
+    pub codegen_revision: u32,
 }
 
 impl Job<'_> {
     /// What decides the artifact.
-    pub fn key(&self) -> Key {
+    pub fn key(&self) -> Key<'static> {
         let Job { input, profile } = self;
         Key {
             wasm: input.blob.digest,
             kind: input.kind,
             profile: profile.digest(),
-            passes: passes::passes(profile),
+            passes: passes::passes(profile).to_vec(),
             engine: ENGINE_VERSION,
-            isomer: VERSION,
+            codegen_revision: CODEGEN_REVISION,
         }
     }
 
@@ -61,7 +66,7 @@ impl Job<'_> {
     }
 }
 
-impl Key {
+impl Key<'_> {
     /// The job's digest.
     pub fn digest(&self) -> Digest {
         Digest::of_json(self)
@@ -88,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_enters_the_digest_changes_it() {
+    fn every_input_changes_the_digest() {
         let base_input = input("a", "(module)");
         let base_profile = profile("p", "inherits = 'x86-64-v3'");
         let base = digest(&base_input, &base_profile);
@@ -109,25 +114,25 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_the_key_enters_it() {
+    fn every_field_of_the_key_changes_the_digest() {
         let base = Job { input: &input("a", "(module)"), profile: &profile("p", "inherits = 'x86-64-v3'") }.key();
         let other = Digest::of(b"other");
         let changed = [
             Key { wasm: other, ..base.clone() },
             Key { kind: Kind::Component, ..base.clone() },
             Key { profile: other, ..base.clone() },
-            Key { passes: &[passes::OPAQUE_COPY_LENGTHS], ..base.clone() },
+            Key { passes: vec![passes::OPAQUE_COPY_LENGTHS], ..base.clone() },
             Key { engine: "48.0.9", ..base.clone() },
-            Key { isomer: "0.0.0", ..base.clone() },
+            Key { codegen_revision: CODEGEN_REVISION + 1, ..base.clone() },
         ];
         let digests: std::collections::BTreeSet<_> = changed.iter().chain([&base]).map(Key::digest).collect();
         assert_eq!(digests.len(), changed.len() + 1);
-        let named = "{\"engine\":\"48.0.8\",\"isomer\":";
+        let named = "{\"codegen-revision\":1,\"engine\":\"48.0.8\",\"kind\":";
         assert!(isomer_contract::canonical_json(&base).starts_with(named), "the key is named fields, sorted");
     }
 
     #[test]
-    fn what_never_enters_the_digest_leaves_it() {
+    fn names_and_equal_settings_do_not_change_the_digest() {
         let base = digest(&input("a", "(module)"), &profile("p", "inherits = 'x86-64-v3'"));
         assert_eq!(base, digest(&input("b", "(module)"), &profile("p", "inherits = 'x86-64-v3'")), "the file's name");
         for text in [

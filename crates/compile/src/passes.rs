@@ -90,7 +90,7 @@ impl<'a> Rewritten<'a> {
         self.copied = at;
     }
 
-    /// Puts a size and `bytes` in the place of `range`, which holds a size and what they were made from.
+    /// Replaces `range`, which holds a size and the original of `bytes`, by the size of `bytes` and them.
     fn replace_sized(&mut self, range: Range<usize>, bytes: Cow<'_, [u8]>) {
         if let Cow::Owned(bytes) = bytes {
             self.insert(range.start, &[]);

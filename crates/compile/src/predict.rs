@@ -28,7 +28,7 @@ pub enum Prediction {
     Differs(Difference),
 }
 
-/// Why two profiles are not said to get the same code.
+/// Why two profiles are not predicted to get the same code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// They differ in more than extensions.
@@ -46,7 +46,7 @@ pub enum Difference {
         /// What was found.
         reason: &'static str,
     },
-    /// The module has an operator that nobody measured, or bytes that do not parse.
+    /// The module has an operator that was never measured, or bytes that do not parse.
     UnknownOperator,
     /// The extension can affect what the module has.
     Affects {
@@ -63,9 +63,9 @@ impl fmt::Display for Difference {
             Difference::Settings => f.write_str("they differ in more than extensions"),
             Difference::Passes => f.write_str("the module goes through other passes first"),
             Difference::NotWeaker(extension) => write!(f, "only the one has {extension}"),
-            Difference::Unmeasured(extension) => write!(f, "nobody measured what {extension} affects"),
+            Difference::Unmeasured(extension) => write!(f, "the effects of {extension} were never measured"),
             Difference::Unpredicted { extension, reason } => write!(f, "{extension} cannot be predicted: {reason}"),
-            Difference::UnknownOperator => f.write_str("the module has an operator that nobody measured"),
+            Difference::UnknownOperator => f.write_str("the module has an operator that was never measured"),
             Difference::Affects { extension, operators } => write!(f, "{extension} can affect {operators}"),
         }
     }
@@ -113,15 +113,15 @@ fn effect(operators: &Operators, together: bool, arch: Arch, extension: &'static
     Some(Difference::Affects { extension, operators: affected.to_string() })
 }
 
-/// For each profile the place of the one to compile in its stead, which may be itself: the weakest of those that get
-/// the same code. All of them must be able to express the module.
+/// For each profile the index of the one to compile instead, which may be itself: the weakest of those that get the same
+/// code. All of them must be able to express the module.
 pub fn representatives(operators: &Operators, profiles: &[&Profile]) -> Vec<usize> {
     let representative = |of: &&Profile| {
         let same = |other: &Profile| same_code(operators, other, of) == Prediction::Same;
         let candidates = profiles.iter().enumerate().filter(|(_, other)| same(other));
-        // Whoever stands for a profile stands for itself: one that is weaker still would be a candidate here too.
-        let weakest = candidates.min_by_key(|(place, other)| (other.isa.len(), &other.name, *place));
-        weakest.expect("a profile can stand for itself").0
+        // A representative represents itself: a weaker one would be a candidate here too.
+        let weakest = candidates.min_by_key(|(index, other)| (other.isa.len(), &other.name, *index));
+        weakest.expect("a profile can represent itself").0
     };
     profiles.iter().map(representative).collect()
 }
@@ -199,7 +199,7 @@ mod tests {
         assert!(!shipped_same(&mul, "x86-64-v3", "x86-64-v4"), "AVX-512 multiplies 64 bits");
         assert!(shipped_same(&mul, "x86-64-v4", "sapphire-rapids"));
         let add = body(&format!("(drop (i32x4.add {vector} {vector}))"));
-        assert!(!shipped_same(&add, "x86-64-v2", "x86-64-v3"), "AVX encodes it otherwise");
+        assert!(!shipped_same(&add, "x86-64-v2", "x86-64-v3"), "AVX encodes it differently");
         assert!(shipped_same(&add, "x86-64-v3", "sapphire-rapids"));
         let popcnt = body(&format!("(drop (i8x16.popcnt {vector}))"));
         assert!(!shipped_same(&popcnt, "x86-64-v4", "icelake-server"));
@@ -244,7 +244,7 @@ mod tests {
 
     /// Functions are looked at one by one, unless settings let them flow into each other.
     #[test]
-    fn what_is_apart_is_not_fused() {
+    fn operators_of_different_functions_are_not_fused() {
         let apart = operators(
             "(module (func (param i32 i32) (result i32) (i32.and (local.get 0) (local.get 1)))
                      (func (param i32) (result i32) (i32.xor (local.get 0) (i32.const -1))))",
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_differs() {
+    fn unknown_operators_differ() {
         let wasm = wat::parse_str("(module (func i32.const 1 drop))").unwrap();
         let cut = Operators::of(&wasm[..wasm.len() - 1]);
         let prediction = same_code(&cut, &shipped("aarch64"), &shipped("neoverse-n1"));
@@ -275,16 +275,16 @@ mod tests {
     }
 
     #[test]
-    fn representatives_are_the_weakest_and_stand_for_themselves() {
+    fn representatives_are_the_weakest_and_represent_themselves() {
         let profiles: Vec<_> = shipped_names().map(shipped).collect();
         let profiles: Vec<_> = profiles.iter().collect();
-        let places = representatives(&body(SCALAR), &profiles);
-        let by = |name: &str| profiles[places[profiles.iter().position(|of| of.name == name).unwrap()]].name.as_str();
+        let indices = representatives(&body(SCALAR), &profiles);
+        let by = |name: &str| profiles[indices[profiles.iter().position(|of| of.name == name).unwrap()]].name.as_str();
         assert_eq!(by("sapphire-rapids"), "x86-64-v3");
         assert_eq!(by("apple-m1"), "aarch64");
         assert_eq!(by("pulley64be"), "pulley64be");
-        for place in &places {
-            assert_eq!(places[*place], *place);
+        for index in &indices {
+            assert_eq!(indices[*index], *index);
         }
     }
 

@@ -2,63 +2,67 @@
 //!
 //! A release that is in the directory already is also a memory of the work done: a variant records the digest of its
 //! job, so what is unchanged is kept and not compiled again. The cells (`matrix`) learn what an earlier release
-//! (`previous`) and the cache know of them; what is left is planned and carried out (`build`).
+//! (`previous`, `kept`) and the cache know of them; the build engine (`build`) does the rest, into the directory's layout
+//! (`layout`).
 
-mod build;
-mod matrix;
+mod kept;
+mod layout;
 mod merge;
 mod previous;
 mod report;
 mod reproducible;
 mod shard;
 
+pub use crate::build::Step;
+pub use crate::matrix::{Verified, WrongPrediction};
 pub use merge::{MergeError, merge};
-pub use report::{CellReport, Outcome, ReleaseReport, Verified, WrongPrediction};
+pub use report::ReleaseReport;
 pub use reproducible::{Difference, differences};
 pub use shard::Shard;
 
-use crate::cache::{Cache, CacheError};
-use crate::codegen::CodegenError;
-use crate::express::{Inexpressible, Refused};
+use crate::build::{Build, BuildError};
+use crate::cache::Cache;
+use crate::executor::Runner;
 use crate::input::InputError;
-use crate::plan::{Decision, Plan};
+use crate::matrix::{CellReport, Matrix, Sharing};
 use crate::release_manifest::{ReleaseManifest, ReleaseManifestError, ReleaseSection};
 use crate::targets::{self, TargetError};
-use crate::{Farm, Input};
-use build::Build;
-use isomer_contract::{Digest, Hinted, Profile};
+use crate::{Input, Module};
+use isomer_contract::Hinted;
 use isomer_layout::{Compression, Identity, Layout, LayoutError, Manifest, WriteError, Writer, check_place, measure};
-use matrix::{Matrix, State};
+use kept::KeptRelease;
+use layout::LayoutSink;
 use previous::Previous;
 use std::path::{Path, PathBuf};
 
-/// Why there is no release.
+/// Why a release was not written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReleaseError {
-    /// The manifest is wrong.
+    /// The manifest is invalid.
     #[error(transparent)]
     Manifest(#[from] ReleaseManifestError),
-    /// A target of the manifest is wrong.
+    /// A target of the manifest is invalid.
     #[error("{}: {source}", .manifest.display())]
     Target {
         /// The manifest.
         manifest: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         source: Box<TargetError>,
     },
     /// A module cannot be read.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// wasmtime takes no configuration like a profile's.
+    /// The build ended early.
     #[error(transparent)]
-    Codegen(#[from] CodegenError),
+    Build(#[from] BuildError),
     /// The directory cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The release in the directory cannot be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// A part would take the place of what is whole, and of its signatures.
+    /// A part would replace a whole release and its signatures.
     #[error("`{}` holds the whole release {release}; expected a directory for part {shard} alone", .dir.display())]
     Whole {
         /// The directory.
@@ -76,27 +80,17 @@ impl Hinted for ReleaseError {
             ReleaseError::Manifest(error) => error.hint(),
             ReleaseError::Target { source, .. } => source.hint(),
             ReleaseError::Input(error) => error.hint(),
-            ReleaseError::Codegen(error) => error.hint(),
+            ReleaseError::Build(error) => error.hint(),
             ReleaseError::Write(error) => error.hint(),
             ReleaseError::Layout(error) => error.hint(),
             ReleaseError::Whole { .. } => {
-                Some("name another directory with -o: `isomer merge` joins the parts into this one".to_owned())
+                Some("write the part into another directory, and join the parts into this one".to_owned())
             }
         }
     }
 }
 
-/// A module of the release with the profiles that it is compiled for.
-pub struct Module {
-    /// Its name in the release.
-    pub name: String,
-    /// What is compiled.
-    pub input: Input,
-    /// What for.
-    pub profiles: Vec<Profile>,
-}
-
-/// What a release is made of, read and understood.
+/// A manifest with everything that it names, read.
 pub struct Release {
     /// The manifest.
     pub manifest: ReleaseManifest,
@@ -109,60 +103,27 @@ pub struct Release {
 pub struct Options {
     /// How artifacts are stored.
     pub compression: Compression,
-    /// Instead of the manifest's.
+    /// The counter, instead of the manifest's.
     pub counter: Option<u64>,
-    /// The part of the release that is made, when it is not the whole.
+    /// The part of the release to build, if not the whole.
     pub shard: Option<Shard>,
-    /// Compile also what predictions spare, and compare.
+    /// Compile also the cells that are predicted to equal others, and compare.
     pub verify_collapse: bool,
-}
-
-/// What happens while a release is made.
-pub enum Step<'a> {
-    /// So many jobs are to be done.
-    Planned(usize),
-    /// A job began.
-    Started(usize, &'a str, &'a str),
-    /// A job ended, and has failed where that is true. One that was not tried never began.
-    Finished(usize, bool),
-    /// Something of the former release or of the cache could not be used and is made again.
-    Damaged(String),
-    /// The cache could not keep something, and is asked to keep no more.
-    CacheTrouble(CacheError),
 }
 
 /// What a release would do.
 pub struct ReleasePlan {
     /// Every module for every profile, in the manifest's order.
-    pub cells: Vec<PlannedCell>,
-    /// The places of those that would be compiled, in that order.
+    pub cells: Vec<CellReport>,
+    /// The indices of those that would be compiled, in that order.
     pub jobs: Vec<usize>,
-}
-
-/// One module for one profile.
-pub struct PlannedCell {
-    /// The module.
-    pub module: String,
-    /// The profile.
-    pub target: String,
-    /// The digest of its job.
-    pub job: Digest,
-    /// What would be done.
-    pub decision: Decision,
-    /// Why nothing can be, where that is so.
-    pub obstacle: Option<Obstacle>,
-}
-
-/// Why a cell cannot be compiled.
-pub enum Obstacle {
-    /// The profile cannot express the module.
-    NotExpressible(Inexpressible),
-    /// The module can be compiled for nothing.
-    Refused(Refused),
 }
 
 impl Release {
     /// Reads the manifest at `path` and everything that it names.
+    ///
+    /// # Errors
+    /// When the manifest, a target or a module cannot be read or is invalid.
     pub fn read(path: &Path) -> Result<Release, ReleaseError> {
         let text = std::fs::read_to_string(path).map_err(|error| ReleaseManifestError {
             path: path.to_owned(),
@@ -179,9 +140,9 @@ impl Release {
         let mut modules = Vec::new();
         for section in &manifest.modules {
             let mut input = Input::read(&base.join(&section.path))?;
-            input.name = section.name();
+            input.name = section.name.to_string();
             let profiles = section.targets.as_deref().map_or_else(|| Ok(all.clone()), resolve)?;
-            modules.push(Module { name: section.name(), input, profiles });
+            modules.push(Module { name: section.name.to_string(), input, profiles });
         }
         Ok(Release { manifest, modules })
     }
@@ -192,10 +153,10 @@ impl Release {
         Identity { name: name.clone(), version: version.clone(), counter, part: None }
     }
 
-    /// What [`Release::write`] would do in `directory`, which need not be there. Nothing is written.
+    /// What [`Release::write`] would do in `directory`, which need not exist. Nothing is written.
     ///
     /// # Errors
-    /// When a release can't be written there, for what is there already.
+    /// When the directory holds something other than a release.
     pub fn plan(
         &self,
         directory: &Path,
@@ -203,7 +164,6 @@ impl Release {
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleasePlan, ReleaseError> {
         check_place(directory)?;
-        let mut matrix = Matrix::of(self, true);
         let unchanged = |layout: &Layout, manifest: &Manifest| {
             let found = layout.open_layer(manifest).map(measure).map_err(|error| error.to_string())?;
             match found.map_err(|error| error.to_string())? {
@@ -211,31 +171,27 @@ impl Release {
                 found => Err(format!("a layer has digest {}, expected {}", found.digest, manifest.layer.blob.digest)),
             }
         };
-        matrix.recall(&Previous::read(directory, on_step), cache, unchanged, on_step);
-        let Plan { cells, jobs } = matrix.plan();
-        let cells = matrix.cells.into_iter().zip(cells).map(|(cell, decision)| PlannedCell {
-            module: self.modules[cell.module].name.clone(),
-            target: cell.profile.name.clone(),
-            job: cell.job,
-            decision,
-            obstacle: match cell.state {
-                State::Inexpressible(reason) => Some(Obstacle::NotExpressible(reason)),
-                State::Refused(reason) => Some(Obstacle::Refused(reason)),
-                _ => None,
-            },
-        });
-        Ok(ReleasePlan { cells: cells.collect(), jobs })
+        let mut matrix = Matrix::of(&self.modules, Sharing::Module);
+        matrix.predict();
+        let previous = Previous::read(directory, on_step);
+        let kept = KeptRelease { previous: &previous, cache, keep: unchanged };
+        matrix.recall(Some(&kept), cache).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
+        let jobs = matrix.plan();
+        Ok(ReleasePlan { cells: matrix.report(), jobs })
     }
 
-    /// Compiles what neither `directory` nor the cache holds and writes the release there.
+    /// Compiles what neither `directory` nor the cache holds, and writes the release there.
     ///
     /// A cell that fails keeps the release from being written; the others are compiled all the same, so that one
-    /// call names every failure. `Err` is for what concerns the release as a whole.
+    /// call reports every failure.
+    ///
+    /// # Errors
+    /// What concerns the release as a whole, and no single cell.
     pub fn write(
         &self,
         directory: &Path,
         options: Options,
-        farm: &Farm<'_>,
+        runner: &Runner<'_>,
         cache: Option<&Cache>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleaseReport, ReleaseError> {
@@ -243,29 +199,32 @@ impl Release {
         if let Some(shard) = options.shard {
             check_not_whole(&writer, shard)?;
         }
-        let mut matrix = Matrix::of(self, !options.verify_collapse);
         let identity = self.identity(options);
-        let part = options.shard.map(|shard| matrix.keep_share(shard, identity.counter, options.compression));
-        let keep = |layout: &Layout, manifest: &Manifest| build::keep(&writer, options.compression, layout, manifest);
-        matrix.recall(&Previous::read(directory, on_step), cache, keep, on_step);
-        let build = Build { writer: &writer, options, farm, cache };
-        build.run(&mut matrix, on_step)?;
-        let cells = matrix.report();
-        if cells.iter().any(|cell| cell.outcome.is_failure()) {
-            return Ok(ReleaseReport { cells, summary: None, verified: None });
+        let sharing = if options.shard.is_some() { Sharing::Job } else { Sharing::Module };
+        let mut matrix = Matrix::of(&self.modules, sharing);
+        let part = options.shard.map(|shard| shard.keep_share(&mut matrix, identity.counter, options.compression));
+        if !options.verify_collapse {
+            matrix.predict();
         }
-        let verified = options.verify_collapse.then(|| matrix.verify());
-        let cells = if verified.is_some() { matrix.report() } else { cells };
-        if verified.as_ref().is_some_and(|verified| !verified.wrong.is_empty()) {
+        let sink = LayoutSink { writer: &writer, compression: options.compression };
+        let previous = Previous::read(directory, on_step);
+        let keep = |layout: &Layout, manifest: &Manifest| sink.keep(layout, manifest);
+        let kept = KeptRelease { previous: &previous, cache, keep };
+        matrix.recall(Some(&kept), cache).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
+        Build { sink: &sink, runner, cache }.run(&mut matrix, on_step)?;
+        let failed = matrix.cells.iter().any(|cell| cell.state().is_failure());
+        let verified = (options.verify_collapse && !failed).then(|| matrix.verify());
+        let cells = matrix.report();
+        if failed || verified.as_ref().is_some_and(|verified| !verified.wrong.is_empty()) {
             return Ok(ReleaseReport { cells, summary: None, verified });
         }
-        let modules = build.modules(&matrix)?;
+        let modules = sink.modules(&matrix, &self.manifest)?;
         let summary = writer.finish(&Identity { part, ..identity }, modules)?;
         Ok(ReleaseReport { cells, summary: Some(summary), verified })
     }
 }
 
-/// That a part of a release finds no whole one in its place.
+/// Checks that a part does not replace a whole release.
 fn check_not_whole(writer: &Writer, shard: Shard) -> Result<(), ReleaseError> {
     match writer.former()? {
         Some(Identity { name, version, part: None, .. }) => {

@@ -2,60 +2,86 @@
 //! its line. Files are not opened here.
 
 use crate::targets::ALL;
-use isomer_contract::Hinted;
+use isomer_contract::limits::COUNTER_MAX;
+use isomer_contract::name::{ModuleName, NameError, ReleaseName, Version};
+use isomer_contract::{Hinted, line_at};
 use serde::de::{self, Expected, Visitor};
 use serde::{Deserialize, Deserializer};
-use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
 
-/// The manifest that is read when none is named.
+/// The manifest's file name by default.
 pub const DEFAULT_NAME: &str = "isomer.toml";
 
 /// What a release is to hold. Paths are relative to the manifest's directory.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseManifest {
     /// The release as a whole.
     pub release: ReleaseSection,
     /// Its modules.
-    #[serde(default, rename = "module")]
     pub modules: Vec<ModuleSection>,
 }
 
 /// `[release]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseSection {
-    /// What people call it.
-    pub name: String,
+    /// Its name, for people and signatures.
+    pub name: ReleaseName,
     /// The version of every module in it.
-    pub version: String,
-    /// Larger in each release than in all before, where somebody counts: signatures say it, and servers compare it.
-    #[serde(default, deserialize_with = "counter")]
+    pub version: Version,
+    /// Larger in each release than in all before, at most [`COUNTER_MAX`]: it is signed, and servers compare it. 0
+    /// turns that comparison off.
     pub counter: u64,
     /// Shipped profiles, profile files, or `all`.
     pub targets: Vec<String>,
 }
 
 /// `[[module]]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleSection {
     /// What `isomer-run` calls it; the file's stem unless it is given.
-    pub name: Option<String>,
+    pub name: ModuleName,
     /// A core module, a component, or text.
     pub path: PathBuf,
     /// Instead of the release's.
     pub targets: Option<Vec<String>>,
 }
 
-/// A problem with its place.
+/// A manifest as it is typed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a manifest")]
+struct ManifestText {
+    release: ReleaseText,
+    #[serde(default, rename = "module")]
+    modules: Vec<ModuleText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "the table [release]")]
+struct ReleaseText {
+    name: Spanned<String>,
+    version: Spanned<String>,
+    #[serde(default, deserialize_with = "counter")]
+    counter: u64,
+    targets: Spanned<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table [[module]]")]
+struct ModuleText {
+    name: Option<Spanned<String>>,
+    path: Spanned<PathBuf>,
+    targets: Option<Spanned<Vec<String>>>,
+}
+
+/// A problem with its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseManifestError {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1, where there is one.
+    /// The line, from 1, if known.
     pub line: Option<usize>,
     /// What is wrong.
     pub problem: Problem,
@@ -63,6 +89,7 @@ pub struct ReleaseManifestError {
 
 /// What is wrong with a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// It cannot be read.
     #[error("cannot read it: {0}")]
@@ -71,7 +98,7 @@ pub enum Problem {
     #[error("{0}")]
     Toml(String),
     /// No module.
-    #[error("there is no [[module]]; a release holds at least one")]
+    #[error("missing [[module]]: a release holds at least one")]
     NoModules,
     /// Nothing to compile for.
     #[error("`targets` of {0} is empty")]
@@ -86,19 +113,9 @@ pub enum Problem {
         /// The second file.
         second: PathBuf,
     },
-    /// A name that registries do not take.
-    #[error(
-        "the module name `{0}` is no OCI repository name: lower-case letters and digits, with `.`, `_` or `-` between"
-    )]
-    ModuleName(String),
-    /// A release's name that no tool could show or store.
-    #[error("the release's name `{}` is none: letters and digits, with `.`, `_`, `-`, `/` or a space between", .0.escape_debug())]
-    ReleaseName(String),
-    /// A version that registries do not take.
-    #[error(
-        "the version `{0}` is no OCI tag: letters, digits, `.`, `_` and `-`, at most 100, not starting with `.` or `-`"
-    )]
-    Version(String),
+    /// A name or version that is not valid.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A path without a file name.
     #[error("`{}` names no file", .0.display())]
     NoFileName(PathBuf),
@@ -107,22 +124,15 @@ pub enum Problem {
 impl Hinted for ReleaseManifestError {
     fn hint(&self) -> Option<String> {
         match &self.problem {
-            Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => {
-                Some("name the manifest with -f; `isomer release --help` shows one".to_owned())
-            }
-            Problem::Read(_) => Some("is the path right? `isomer release --help` shows a manifest".to_owned()),
-            Problem::Toml(_) => Some("`isomer release --help` shows a manifest with every key".to_owned()),
+            Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => Some("name the manifest".to_owned()),
+            Problem::Read(_) => Some("check the path".to_owned()),
+            Problem::Toml(_) => None,
             Problem::NoModules => Some("add `[[module]]` and `path = \"app.wasm\"`".to_owned()),
             Problem::NoTargets(_) => Some(format!("name profiles, or `targets = [\"{ALL}\"]`")),
             Problem::DuplicateModule { .. } => Some("give one of them a `name`".to_owned()),
-            Problem::ModuleName(name) => {
-                let fits: String =
-                    name.to_lowercase().split(|c: char| !c.is_ascii_alphanumeric()).collect::<Vec<_>>().join("-");
-                let fits = fits.trim_matches('-').to_owned();
-                is_module_name(&fits).then(|| format!("give it a name: `name = \"{fits}\"`"))
+            Problem::Name(error) => {
+                error.suggestion().map(|name| format!("give it a name: `name = \"{name}\"`")).or_else(|| error.hint())
             }
-            Problem::Version(_) => Some("semantic versions without `+` are tags: `1.4.0`".to_owned()),
-            Problem::ReleaseName(_) => Some("name it, for example, `name = \"acme-plugins\"`".to_owned()),
             Problem::NoFileName(_) => None,
         }
     }
@@ -139,69 +149,69 @@ impl fmt::Display for ReleaseManifestError {
 
 impl std::error::Error for ReleaseManifestError {}
 
-impl ModuleSection {
-    /// The name in effect.
-    pub fn name(&self) -> String {
-        let stem = || self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        self.name.clone().unwrap_or_else(stem)
-    }
-}
-
 impl ReleaseManifest {
-    /// Reads and checks the text of the manifest at `path`.
+    /// Parses and checks the text of the manifest at `path`.
+    ///
+    /// # Errors
+    /// The first problem, with its line if known.
     pub fn parse(path: &Path, text: &str) -> Result<ReleaseManifest, ReleaseManifestError> {
-        let error = |line, problem| ReleaseManifestError { path: path.to_owned(), line, problem };
-        let manifest: ReleaseManifest = toml::from_str(text).map_err(|toml| {
-            let line =
-                toml.span().map(|span| 1 + text.as_bytes()[..span.start].iter().filter(|b| **b == b'\n').count());
-            error(line, Problem::Toml(toml.message().to_owned()))
-        })?;
-        manifest.check().map_err(|problem| error(None, problem))?;
-        Ok(manifest)
-    }
-
-    fn check(&self) -> Result<(), Problem> {
-        if !is_release_name(&self.release.name) {
-            return Err(Problem::ReleaseName(self.release.name.clone()));
+        let error = |span: Option<Range<usize>>, problem| ReleaseManifestError {
+            path: path.to_owned(),
+            line: span.map(|span| line_at(text, span.start)),
+            problem,
+        };
+        let typed: ManifestText =
+            toml::from_str(text).map_err(|toml| error(toml.span(), Problem::Toml(toml.message().to_owned())))?;
+        let ReleaseText { name, version, counter, targets } = typed.release;
+        let named = |span: Range<usize>| move |problem: NameError| error(Some(span), problem.into());
+        let release = ReleaseSection {
+            name: name.get_ref().parse().map_err(named(name.span()))?,
+            version: version.get_ref().parse().map_err(named(version.span()))?,
+            counter,
+            targets: non_empty(targets, || "[release]".to_owned())
+                .map_err(|(span, problem)| error(Some(span), problem))?,
+        };
+        if typed.modules.is_empty() {
+            return Err(error(None, Problem::NoModules));
         }
-        if !is_version(&self.release.version) {
-            return Err(Problem::Version(self.release.version.clone()));
-        }
-        if self.release.targets.is_empty() {
-            return Err(Problem::NoTargets("[release]".to_owned()));
-        }
-        if self.modules.is_empty() {
-            return Err(Problem::NoModules);
-        }
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        for module in &self.modules {
-            let name = module.name();
-            if module.path.file_stem().is_none() {
-                return Err(Problem::NoFileName(module.path.clone()));
+        let mut modules: Vec<ModuleSection> = Vec::new();
+        for ModuleText { name, path, targets } in typed.modules {
+            let span = name.as_ref().map_or(path.span(), Spanned::span);
+            let path = path.into_inner();
+            let Some(stem) = path.file_stem() else { return Err(error(Some(span), Problem::NoFileName(path))) };
+            let name = name.map_or_else(|| stem.to_string_lossy().into_owned(), Spanned::into_inner);
+            let name = ModuleName::try_from(name).map_err(named(span.clone()))?;
+            if let Some(first) = modules.iter().find(|other| other.name == name) {
+                let (name, first) = (name.to_string(), first.path.clone());
+                return Err(error(Some(span), Problem::DuplicateModule { name, first, second: path }));
             }
-            if !is_module_name(&name) {
-                return Err(Problem::ModuleName(name));
-            }
-            if module.targets.as_ref().is_some_and(Vec::is_empty) {
-                return Err(Problem::NoTargets(format!("the module `{name}`")));
-            }
-            if !names.insert(name.clone()) {
-                let first = self.modules.iter().find(|other| other.name() == name).expect("the name was inserted");
-                return Err(Problem::DuplicateModule { name, first: first.path.clone(), second: module.path.clone() });
-            }
+            let targets = targets.map(|targets| non_empty(targets, || format!("the module `{name}`"))).transpose();
+            let targets = targets.map_err(|(span, problem)| error(Some(span), problem))?;
+            modules.push(ModuleSection { name, path, targets });
         }
-        Ok(())
+        Ok(ReleaseManifest { release, modules })
     }
 }
 
-/// Says what it expects in a manifest's words: a number too large for Rust's types is a number.
+/// `targets` unless it is empty; `of` names the table that it is in.
+fn non_empty(
+    targets: Spanned<Vec<String>>,
+    of: impl FnOnce() -> String,
+) -> Result<Vec<String>, (Range<usize>, Problem)> {
+    if targets.get_ref().is_empty() {
+        return Err((targets.span(), Problem::NoTargets(of())));
+    }
+    Ok(targets.into_inner())
+}
+
+/// Reports what a manifest may hold, not what Rust's types do.
 fn counter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Counter;
     impl Visitor<'_> for Counter {
         type Value = u64;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a whole number from 0 to {}", u64::MAX)
+            write!(f, "a whole number from 0 to {COUNTER_MAX}")
         }
 
         fn visit_i64<E: de::Error>(self, number: i64) -> Result<u64, E> {
@@ -209,36 +219,15 @@ fn counter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> 
         }
 
         fn visit_u64<E: de::Error>(self, number: u64) -> Result<u64, E> {
-            Ok(number)
+            self.visit_i128(number.into())
         }
 
         fn visit_i128<E: de::Error>(self, number: i128) -> Result<u64, E> {
-            u64::try_from(number)
-                .map_err(|_| E::custom(format!("`counter` is {number}, expected {}", &self as &dyn Expected)))
+            let counter = u64::try_from(number).ok().filter(|counter| *counter <= COUNTER_MAX);
+            counter.ok_or_else(|| E::custom(format!("`counter` is {number}, expected {}", &self as &dyn Expected)))
         }
     }
     deserializer.deserialize_u64(Counter)
-}
-
-/// What people and signatures call a release by; it names no file.
-fn is_release_name(name: &str) -> bool {
-    let edges = name.starts_with(char::is_alphanumeric) && name.ends_with(char::is_alphanumeric);
-    edges && name.len() <= 128 && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ' '))
-}
-
-/// A path component of a repository name, as the OCI distribution specification has it.
-fn is_module_name(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let edges = name.starts_with(inner) && name.ends_with(inner);
-    edges && name.len() <= 128 && name.chars().all(|c| inner(c) || matches!(c, '.' | '_' | '-'))
-}
-
-/// A tag, with room for the suffix of the plain Wasm's.
-fn is_version(version: &str) -> bool {
-    let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    version.starts_with(first)
-        && version.len() <= 100
-        && version.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 #[cfg(test)]
@@ -254,29 +243,42 @@ mod tests {
     #[test]
     fn names_default_to_the_stem() {
         let manifest = parse(&format!("{HEAD}[[module]]\npath = 'modules/resize.wasm'\n")).unwrap();
-        assert_eq!(manifest.modules[0].name(), "resize");
+        assert_eq!(manifest.modules[0].name.as_str(), "resize");
+    }
+
+    /// What is written into a release is read from it again: neither fails after modules were compiled.
+    #[test]
+    fn names_that_no_release_can_hold_are_refused() {
+        let module = "[[module]]\npath = 'a.wasm'\nname = ";
+        for (text, expected) in [
+            (format!("{HEAD}{module}'a..b'"), "isomer.toml:7: invalid module name `a..b`"),
+            (format!("{HEAD}{module}'a__b'"), "isomer.toml:7: invalid module name `a__b`"),
+            (format!("{HEAD}{module}'{}'", "a".repeat(101)), "isomer.toml:7: invalid module name `aaaa"),
+            (HEAD.replace("1.0.0", "1.0-"), "isomer.toml:3: invalid version `1.0-`"),
+            (HEAD.replace("1.0.0", "1.0+x"), "isomer.toml:3: invalid version `1.0+x`"),
+            (HEAD.replace("name = 'r'", "name = \"../\\u0007\""), "isomer.toml:2: invalid release name `../\\u{7}`"),
+        ] {
+            let found = parse(&text).unwrap_err();
+            assert!(found.starts_with(expected), "{found}\nshould start with\n{expected}");
+        }
     }
 
     #[test]
-    fn each_problem_names_its_place() {
+    fn each_problem_names_its_location() {
         let cases = [
             ("", "isomer.toml:1: missing field `release`"),
             (&format!("{HEAD}[[module]]\npath = 'a.wasm'\ntarget = ['x']\n"), "isomer.toml:7: unknown field `target`"),
-            (HEAD, "isomer.toml: there is no [[module]]"),
+            (HEAD, "isomer.toml: missing [[module]]"),
             (
                 &format!("{HEAD}[[module]]\npath='a/x.wasm'\n[[module]]\npath='b/x.wasm'\n"),
-                "two modules are called `x`",
+                "isomer.toml:8: two modules are called `x`",
             ),
-            (&format!("{HEAD}[[module]]\npath='My App.wasm'\n"), "the module name `My App`"),
-            (&HEAD.replace("1.0.0", "1.0+x"), "the version `1.0+x`"),
-            (
-                &format!("{HEAD}counter = -1"),
-                "5: `counter` is -1, expected a whole number from 0 to 18446744073709551615",
-            ),
+            (&format!("{HEAD}[[module]]\npath='My App.wasm'\n"), "isomer.toml:6: invalid module name `My App`"),
+            (&format!("{HEAD}counter = -1"), "5: `counter` is -1, expected a whole number from 0 to 9007199254740991"),
             (&format!("{HEAD}counter = 99999999999999999999"), "`counter` is 99999999999999999999, expected a whole"),
             (&format!("{HEAD}counter = '1'"), "invalid type: string \"1\", expected a whole number from 0 to"),
-            (&HEAD.replace("name = 'r'", "name = \"../\\u0007\""), "the release's name `../\\u{7}`"),
-            (&HEAD.replace("['all']", "[]"), "`targets` of [release] is empty"),
+            (&format!("{HEAD}counter = 9007199254740992"), "5: `counter` is 9007199254740992, expected a whole"),
+            (&HEAD.replace("['all']", "[]"), "isomer.toml:4: `targets` of [release] is empty"),
         ];
         for (text, expected) in cases {
             let found = parse(text).unwrap_err();

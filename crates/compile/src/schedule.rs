@@ -13,15 +13,15 @@ use std::thread;
 /// Stack for a thread that validates or generates code: deep expressions need more than the default.
 pub(crate) const STACK_SIZE_BYTES: usize = 64 << 20;
 
-/// What happened to a piece of work, by its place in the list.
+/// What happened to a piece of work, by its index.
 pub enum Event<T> {
-    /// It began.
+    /// It started.
     Started(usize),
     /// It ended.
     Finished(usize, T),
 }
 
-/// How many jobs run at once unless somebody says otherwise: one a core.
+/// How many jobs run at once by default: one for each core.
 pub fn default_parallelism() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -44,8 +44,8 @@ pub fn threads_of(sizes: &[usize], index: usize, parallelism: NonZeroUsize) -> u
     share.clamp(1, parallelism.get())
 }
 
-/// Does `work` for each of `0..count`, in that order of beginning, on `parallelism` threads. Once `stop` is set, by the
-/// work itself perhaps, nothing more begins, and what has begun is waited for.
+/// Calls `work` for each of `0..count`, started in that order, on `parallelism` threads. Once `stop` is set, also by the
+/// work itself, nothing more starts, and running work is waited for.
 pub fn run_jobs<T: Send>(
     count: usize,
     parallelism: NonZeroUsize,
@@ -70,7 +70,7 @@ pub fn run_jobs<T: Send>(
                 }
             };
             let spawned = thread::Builder::new().name(format!("isomer-job-{index}")).spawn_scoped(scope, worker);
-            // Fewer threads do the same work; without a single one there is no way on.
+            // Fewer threads do the same work; at least one is needed.
             assert!(spawned.is_ok() || index > 0, "the system gives this process no thread");
             if spawned.is_err() {
                 break;
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_get_the_threads_that_would_have_nothing_to_do() {
+    fn jobs_get_the_threads_that_would_be_idle() {
         let cores = |count| NonZeroUsize::new(count).unwrap();
         let threads = |sizes: &[usize], count| -> Vec<usize> {
             (0..sizes.len()).map(|index| threads_of(sizes, index, cores(count))).collect()
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_begins_after_a_stop() {
+    fn nothing_starts_after_a_stop() {
         let (stop, mut begun, mut ended) = (AtomicBool::new(false), 0, 0);
         let work = |index| stop.store(index == 2, Ordering::Relaxed);
         run_jobs(100, NonZeroUsize::MIN, &stop, work, |event| match event {

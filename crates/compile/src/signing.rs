@@ -1,8 +1,8 @@
 //! In: a release in a directory, a key. Out: the release with that key's signature, of all its modules at once. Never
 //! here: a clock, a setting of this machine: one key signs one release in one way.
 //!
-//! What is said of the release is what its documents say; they, and all that they name, are read and checked against
-//! their digests first.
+//! The statement repeats what the release's documents declare. They, and all that they name, are checked against their
+//! digests first.
 
 use crate::VERSION;
 use isomer_contract::{Digest, Hinted};
@@ -11,22 +11,23 @@ use isomer_trust::{Build, Builder, Bundle, Release, SUBJECTS_MAX, SigningKey, St
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What a builder is called that nobody named.
+/// The builder's URI when none is given.
 pub const DEFAULT_BUILDER: &str = "https://isomer.dev/builder/unnamed";
 
-/// Why a release was not signed. It is as it was.
+/// Why a release was not signed. It is unchanged.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignError {
-    /// There is no release, or it is damaged.
+    /// The release does not exist, or is damaged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The signature can't be written.
+    /// The signature cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// Its name and version are not known.
-    #[error("`{}` does not say which release it is", .0.display())]
+    #[error("`{}` does not declare the name and version of its release", .0.display())]
     NoIdentity(PathBuf),
-    /// It is not whole.
+    /// It is one part of a release.
     #[error("`{}` is one part of a release; expected the whole", .0.display())]
     Part(PathBuf),
     /// More modules than a statement can name, or none.
@@ -44,22 +45,21 @@ impl Hinted for SignError {
         match self {
             SignError::Layout(error) => error.hint(),
             SignError::Write(error) => error.hint(),
-            SignError::NoIdentity(_) => Some(
-                "other tools copy the modules and leave out the release's name: sign it where `isomer release` wrote it"
-                    .to_owned(),
-            ),
-            SignError::Part(_) => Some("join all parts first, with `isomer merge`".to_owned()),
+            SignError::NoIdentity(_) => {
+                Some("other tools copy the modules without the release's name: sign the original".to_owned())
+            }
+            SignError::Part(_) => Some("join all parts first".to_owned()),
             SignError::ModuleCount { .. } => None,
         }
     }
 }
 
-/// What a signer says beside what is in the release.
+/// What a signer declares beyond what is in the release.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// Instead of the release's own counter.
     pub counter: Option<u64>,
-    /// A URI that stands for who compiled it.
+    /// A URI that identifies who compiled it.
     pub builder: &'a str,
 }
 
@@ -74,7 +74,7 @@ pub struct Signed {
 /// Signs the release in `dir`.
 ///
 /// # Errors
-/// When there is none that isomer wrote, anything in it is damaged, or it is replaced meanwhile.
+/// When the directory holds no release of isomer's, anything in it is damaged, or it is replaced meanwhile.
 pub fn sign(dir: &Path, key: &SigningKey, options: Options<'_>) -> Result<Signed, SignError> {
     let statement = statement(&Layout::open(dir)?, options)?;
     let bundle = Bundle::sign(&statement, key).to_json();
@@ -83,7 +83,7 @@ pub fn sign(dir: &Path, key: &SigningKey, options: Options<'_>) -> Result<Signed
     Ok(Signed { statement, added })
 }
 
-/// What the release says of itself.
+/// What the release declares.
 fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignError> {
     let dir = || layout.dir().to_owned();
     let Identity { name, version, counter, part } = layout.identity().ok_or_else(|| SignError::NoIdentity(dir()))?;
@@ -113,13 +113,13 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
         }
         subjects.insert(module.reference, module.digest);
     }
-    // One release is compiled by one isomer on one engine: what another compiled is compiled again.
+    // A release is compiled by one isomer with one engine, unless it was merged.
     let all = |versions: BTreeSet<String>| versions.into_iter().collect::<Vec<_>>().join(", ");
     let build = Build { targets, passes: passes.into_iter().collect(), engine: all(engines), isomer: all(isomers) };
     let version_of = [("isomer".to_owned(), VERSION.to_owned())].into();
     Ok(Statement {
         subjects,
-        release: Release { name, version, counter: options.counter.unwrap_or(counter) },
+        release: Release { name: name.into(), version: version.into(), counter: options.counter.unwrap_or(counter) },
         build,
         inputs,
         builder: Builder { id: options.builder.to_owned(), version: version_of },

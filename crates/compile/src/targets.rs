@@ -1,4 +1,4 @@
-//! In: what stands behind `--target` or in a manifest's `targets`. Out: the profiles that it means.
+//! In: the targets of a command line or of a manifest. Out: their profiles.
 
 use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
 use isomer_contract::{Hinted, Profile, ProfileError, nearest};
@@ -7,18 +7,19 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The word for all shipped profiles.
+/// The name for all shipped profiles.
 pub const ALL: &str = "all";
 
-/// Why a target means nothing.
+/// Why a target has no profile.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TargetError {
     /// No such shipped profile.
     #[error("unknown target `{name}`")]
     Unknown {
         /// As typed.
         name: String,
-        /// The names that were probably meant.
+        /// The name that was probably meant.
         nearest: Option<String>,
     },
     /// The profile's file cannot be read.
@@ -29,17 +30,17 @@ pub enum TargetError {
         /// Why.
         source: io::Error,
     },
-    /// The profile is wrong.
-    #[error("{0}")]
+    /// The profile is invalid.
+    #[error(transparent)]
     Profile(#[from] ProfileError),
     /// Two different profiles of one name: their artifacts could not be told apart.
     #[error("two targets are called `{name}`: {first} and {second}")]
     SameName {
         /// The name.
         name: String,
-        /// Where the first is from.
+        /// The file of the first.
         first: String,
-        /// Where the second is from.
+        /// The file of the second.
         second: String,
     },
 }
@@ -48,9 +49,7 @@ impl Hinted for TargetError {
     fn hint(&self) -> Option<String> {
         match self {
             TargetError::Unknown { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
-            TargetError::Unknown { .. } => {
-                Some("`isomer targets` lists the shipped ones; a file is named with its `.toml`".to_owned())
-            }
+            TargetError::Unknown { .. } => Some("name a shipped profile, or a file with its `.toml`".to_owned()),
             TargetError::Profile(error) => error.hint(),
             TargetError::SameName { .. } => Some("rename one of the files".to_owned()),
             TargetError::Read { .. } => None,
@@ -63,11 +62,14 @@ pub fn shipped() -> impl Iterator<Item = Profile> {
     shipped_names().map(|name| Profile::shipped(name).expect("the list names what is shipped"))
 }
 
-/// The profiles that `words` mean, each once, in the order named. Files are relative to `base`.
-pub fn resolve(words: &[String], base: &Path) -> Result<Vec<Profile>, TargetError> {
+/// The profiles that `targets` name, each once, in that order. Files are relative to `base`.
+///
+/// # Errors
+/// When one names no profile, or an invalid one.
+pub fn resolve(targets: &[String], base: &Path) -> Result<Vec<Profile>, TargetError> {
     let mut profiles: Vec<Profile> = Vec::new();
-    for word in words {
-        let found = if word == ALL { shipped().collect() } else { vec![resolve_one(word, base)?] };
+    for target in targets {
+        let found = if target == ALL { shipped().collect() } else { vec![resolve_one(target, base)?] };
         for profile in found {
             match profiles.iter().find(|known| known.name == profile.name) {
                 None => profiles.push(profile),
@@ -82,32 +84,35 @@ pub fn resolve(words: &[String], base: &Path) -> Result<Vec<Profile>, TargetErro
     Ok(profiles)
 }
 
-fn resolve_one(word: &str, base: &Path) -> Result<Profile, TargetError> {
-    if word.ends_with(".toml") || word.contains('/') {
-        return from_file(&base.join(word));
+fn resolve_one(target: &str, base: &Path) -> Result<Profile, TargetError> {
+    if target.ends_with(".toml") || target.contains('/') {
+        return from_file(&base.join(target));
     }
-    Profile::shipped(word).ok_or_else(|| {
+    Profile::shipped(target).ok_or_else(|| {
         let aliases: Vec<_> = shipped().flat_map(|profile| profile.aliases).collect();
         let mut known: Vec<&str> = shipped_names().collect();
         known.push(ALL);
         known.extend(aliases.iter().map(String::as_str));
-        TargetError::Unknown { name: word.to_owned(), nearest: nearest(word, known).map(str::to_owned) }
+        TargetError::Unknown { name: target.to_owned(), nearest: nearest(target, known).map(str::to_owned) }
     })
 }
 
-/// The profile in the file at `path`, which may inherit from a file beside it or from a shipped profile.
+/// The profile in the file at `path`, which may inherit from a file in the same directory or from a shipped profile.
+///
+/// # Errors
+/// When a file cannot be read, or a profile is invalid.
 pub fn from_file(path: &Path) -> Result<Profile, TargetError> {
     let text = read(path).map_err(|source| TargetError::Read { path: path.to_owned(), source })?;
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let unreadable = RefCell::new(None);
-    // A file beside it comes before a shipped profile of that name; a name with a slash would leave the directory.
+    // A file in the directory comes before a shipped profile of that name; a name with a slash would leave the directory.
     let find = |name: &str| {
-        let beside = directory.join(format!("{name}.toml"));
-        match if name.contains('/') { Err(io::ErrorKind::NotFound.into()) } else { read(&beside) } {
-            Ok(file) => Some(file),
+        let file = directory.join(format!("{name}.toml"));
+        match if name.contains('/') { Err(io::ErrorKind::NotFound.into()) } else { read(&file) } {
+            Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => find_shipped(name),
             Err(source) => {
-                unreadable.replace(Some(TargetError::Read { path: beside, source }));
+                unreadable.replace(Some(TargetError::Read { path: file, source }));
                 None
             }
         }

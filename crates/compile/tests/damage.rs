@@ -69,7 +69,7 @@ fn damaged_webassembly_is_refused_or_compiled() {
 fn damaged_artifacts_are_read_or_refused() {
     let input = Input::from_bytes(Path::new("m.wat"), "m", MODULE.into()).unwrap();
     let compiler = Compiler::new(&Profile::shipped("x86-64-v3").unwrap()).unwrap();
-    let mut artifact = compiler.compile(&input).unwrap().bytes;
+    let mut artifact = compiler.compile(&input).unwrap().into_bytes();
     // The pages of padding hold nothing to be misread.
     let near = |at: usize| at.saturating_sub(8)..(at + 8).min(artifact.len());
     let interesting: Vec<_> = (0..artifact.len()).filter(|at| artifact[near(*at)].iter().any(|b| *b != 0)).collect();

@@ -4,14 +4,11 @@
 //! A few thousand each time. A million take minutes:
 //! `ISOMER_FUZZ_RUNS=1000000 cargo test --release -p isomer-compile --test fuzz -- --nocapture`.
 
-#[path = "../../contract/tests/fuzzer/mod.rs"]
-mod fuzzer;
-
-use fuzzer::Fuzzer;
 use isomer_compile::release_manifest::ReleaseManifest;
 use isomer_compile::{Compiler, Input};
 use isomer_contract::artifact::Artifact;
 use isomer_contract::{Hinted, Profile, Requirements, canonical_json};
+use isomer_testing::fuzz::Fuzzer;
 use object::{Object as _, ObjectSection as _};
 use std::path::Path;
 
@@ -42,7 +39,7 @@ const WORDS: &[&[u8]] = &[
 /// A small artifact, and where its engine section lies: all the rest are pages of code and padding.
 fn artifact(target: &str, text: &str) -> (Vec<u8>, std::ops::Range<usize>) {
     let input = Input::from_bytes(Path::new("m.wat"), "m", text.into()).unwrap();
-    let bytes = Compiler::new(&Profile::shipped(target).unwrap()).unwrap().compile(&input).unwrap().bytes;
+    let bytes = Compiler::new(&Profile::shipped(target).unwrap()).unwrap().compile(&input).unwrap().into_bytes();
     let file = object::File::parse(&bytes[..]).unwrap();
     let (start, size) = file.section_by_name(".wasmtime.engine").unwrap().file_range().unwrap();
     let range = start as usize..(start + size) as usize;
@@ -58,10 +55,10 @@ fn fuzz_requirements_of_artifacts() {
         let original = artifact[range.clone()].to_vec();
         Fuzzer::new(vec![original], WORDS).run(&format!("engine section, {target}"), 2000, |section| {
             // The file stays as long as it is: what is too long is cut, and behind what is short lie zeros.
-            let place = &mut artifact[range.clone()];
-            let length = section.len().min(place.len());
-            place[..length].copy_from_slice(&section[..length]);
-            place[length..].fill(0);
+            let target = &mut artifact[range.clone()];
+            let length = section.len().min(target.len());
+            target[..length].copy_from_slice(&section[..length]);
+            target[length..].fill(0);
             match Requirements::of_artifact(&artifact) {
                 Ok(requirements) => {
                     let again: Requirements = serde_json::from_str(&canonical_json(&requirements)).unwrap();

@@ -1,35 +1,24 @@
 //! Every WebAssembly operator for every shipped target, and for the same targets with every proposal that they accept
 //! switched on: what `express` lets through must compile. Nothing may be left for the compiler's panics to find.
 //!
-//! Operators that take nothing but values, an address or a lane are written by `operators/simple.rs` from wasmparser's
-//! own table; the others stand in `operators/cases.rs`. An operator that is in neither fails the test.
-
-#[path = "operators/cases.rs"]
-mod cases;
-#[path = "operators/simple.rs"]
-mod simple;
+//! The modules come from `isomer_testing::operators`. An operator that none of them uses fails the test.
 
 use isomer_compile::express::express;
 use isomer_compile::{Analysis, Compiler, Input, schedule};
 use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
 use isomer_contract::proposals::PROPOSALS;
 use isomer_contract::{Digest, Profile};
+use isomer_testing::operators::{Case, simple, special};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// A module that uses one operator, or a few that belong together.
-struct Case {
-    name: String,
-    text: String,
-}
-
 /// All cases as modules; the pool of threads is set up before it is used for them.
 static INPUTS: LazyLock<Vec<Input>> = LazyLock::new(|| {
     schedule::prepare(schedule::default_parallelism()).unwrap();
-    let cases: Vec<Case> = simple::cases().into_iter().chain(cases::cases()).collect();
+    let cases: Vec<Case> = simple::cases().into_iter().chain(special::cases()).collect();
     let input = |case: &Case| Input::from_bytes(Path::new("case.wat"), &case.name, case.text.clone().into());
     let malformed = |case: &Case| Some(format!("{}: {:?}", case.name, input(case).err()?.source()?.to_string()));
     let malformed: Vec<_> = cases.iter().filter_map(malformed).collect();
@@ -109,6 +98,6 @@ fn every_operator_has_a_case() {
             }
         }
     }
-    let missing: Vec<_> = simple::all().filter(|name| !used.contains(name) && !cases::is_left_out(name)).collect();
+    let missing: Vec<_> = simple::all().filter(|name| !used.contains(name) && !special::is_left_out(name)).collect();
     assert!(missing.is_empty(), "no case uses {missing:?}");
 }

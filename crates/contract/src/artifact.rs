@@ -4,12 +4,15 @@
 //! An artifact is an ELF64 file whose section `.wasmtime.engine` holds `0u8, len u8, version[len], postcard(Metadata)`
 //! (wasmtime's `engine/serialization.rs`). The layout of the metadata belongs to one major version.
 
+mod imports;
 mod machine;
+
+pub use imports::{Import, imports};
 
 use crate::Hinted;
 use crate::isa::{self, Arch};
 use crate::requirements::{Kind, Requirements};
-use crate::settings::Value;
+use crate::settings::{Collector, Inlining, Value};
 use crate::{Digest, engine_major, proposals};
 use machine::Machine;
 use object::elf::FileHeader64;
@@ -19,7 +22,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use target_lexicon::Triple;
 use wasmparser::WasmFeatures;
-use wasmtime_environ::{Collector, FlagValue, Inlining, OperatorCostStrategy, Tunables, obj};
+use wasmtime_environ::{FlagValue, OperatorCostStrategy, Tunables, obj};
 
 /// The section whose bytes say what the artifact needs. Two artifacts that differ in nothing else hold the same code.
 pub const ENGINE_SECTION: &str = obj::ELF_WASM_ENGINE;
@@ -119,6 +122,32 @@ impl Requirements {
     pub fn of_artifact(bytes: &[u8]) -> Result<Requirements, ArtifactError> {
         let (elf, engine) = sections(bytes)?;
         Ok(parse_engine_section(engine, &elf)?.requirements)
+    }
+}
+
+/// Where an artifact has its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodeSection {
+    /// From the artifact's beginning, in bytes.
+    pub offset_bytes: u64,
+    /// Whether it was compiled for pages that check the targets of branches (Arm's BTI).
+    pub branch_protection: bool,
+}
+
+impl CodeSection {
+    /// Of the artifact in `bytes`, where it has code.
+    ///
+    /// # Errors
+    /// When it is no artifact.
+    pub fn of_artifact(bytes: &[u8]) -> Result<Option<CodeSection>, ArtifactError> {
+        let (elf, _) = sections(bytes)?;
+        let section = |name: &str| elf.sections.iter().find(|(found, _)| found == name).map(|(_, data)| *data);
+        let branch_protection = section(obj::ELF_WASM_BTI).is_some_and(|data| data != [0]);
+        let code = section(".text").filter(|data| !data.is_empty());
+        Ok(code.map(|code| {
+            let offset_bytes = (code.as_ptr().addr() - bytes.as_ptr().addr()) as u64;
+            CodeSection { offset_bytes, branch_protection }
+        }))
     }
 }
 
@@ -344,28 +373,14 @@ fn tunables(tunables: &Tunables) -> (Values, Values) {
         metadata_for_internal_asserts: _,
         metadata_for_gc_heap_corruption: _,
     } = tunables;
-    let collector = match collector {
-        None => "none",
-        Some(Collector::Copying) => "copying",
-        Some(Collector::DeferredReferenceCounting) => "drc",
-        Some(Collector::Null) => "null",
-    };
-    let inlining = match inlining {
-        Inlining::No => "no",
-        Inlining::Intrinsics => "intrinsics",
-        Inlining::InterModule => "inter-module",
-        Inlining::InterModuleAndIntraGc => "inter-module-and-intra-gc",
-        Inlining::Yes => "yes",
-    };
     // wasmtime ignores the table of costs where no fuel is counted.
     let operator_cost = match operator_cost {
         OperatorCostStrategy::Table(_) if *consume_fuel => "table",
         _ => "default",
     };
-    let text = |value: &str| Value::Text(value.to_owned());
     let integer = |value: &u64| Value::Integer(*value);
     let checked = [
-        ("collector", text(collector)),
+        ("collector", Collector::value_of(*collector)),
         ("memory-reservation", integer(memory_reservation)),
         ("memory-guard-size", integer(memory_guard_size)),
         ("debug-info", Value::Bool(*debug_native)),
@@ -373,7 +388,7 @@ fn tunables(tunables: &Tunables) -> (Values, Values) {
         ("debug-symbols", Value::Bool(*debug_symbols)),
         ("backtrace-details", Value::Bool(*parse_wasm_debuginfo)),
         ("fuel", Value::Bool(*consume_fuel)),
-        ("operator-cost", text(operator_cost)),
+        ("operator-cost", Value::Text(operator_cost.to_owned())),
         ("epoch-interruption", Value::Bool(*epoch_interruption)),
         ("memory-may-move", Value::Bool(*memory_may_move)),
         ("guard-before-linear-memory", Value::Bool(*guard_before_linear_memory)),
@@ -382,7 +397,7 @@ fn tunables(tunables: &Tunables) -> (Values, Values) {
         ("winch-callable", Value::Bool(*winch_callable)),
         ("signals-based-traps", Value::Bool(*signals_based_traps)),
         ("memory-init-cow", Value::Bool(*memory_init_cow)),
-        ("inlining", text(inlining)),
+        ("inlining", Inlining::value_of(*inlining)),
         ("inlining-small-callee-size", integer(&u64::from(*inlining_small_callee_size))),
         ("inlining-sum-size-threshold", integer(&u64::from(*inlining_sum_size_threshold))),
         ("concurrency-support", Value::Bool(*concurrency_support)),

@@ -3,23 +3,10 @@
 //! change one (`WASMTIME_BACKTRACE_DETAILS`).
 
 use crate::requirements::{Requirements, fixed_tunables};
-use crate::settings::Value;
-use crate::{Arch, proposals};
+use crate::settings::{self, Value};
+use crate::{Arch, ENGINE_VERSION, proposals};
 use wasmparser::WasmFeatures;
-use wasmtime::{Collector, Config, Inlining, WasmBacktraceDetails};
-
-/// The exact version of wasmtime in this binary.
-pub const ENGINE_VERSION: &str = wasmtime_environ::VERSION;
-
-/// The part of [`ENGINE_VERSION`] that artifacts carry and loaders compare.
-pub fn engine_major() -> &'static str {
-    major(ENGINE_VERSION)
-}
-
-/// The major of a version of the engine, which is all that loaders compare.
-pub fn major(version: &str) -> &str {
-    version.split_once('.').map_or(version, |(major, _)| major)
-}
+use wasmtime::Config;
 
 /// A requirement that no configuration of this build meets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,49 +106,9 @@ fn apply(config: &mut Config, key: &str, value: &Value) -> Result<(), EngineConf
     if let Some((_, only)) = fixed_tunables().into_iter().find(|(name, _)| *name == key) {
         return if *value == only { Ok(()) } else { Err(fixed(&only.to_string())) };
     }
-    match (key, value) {
-        ("memory-reservation", Value::Integer(bytes)) => config.memory_reservation(*bytes),
-        ("memory-guard-size", Value::Integer(bytes)) => config.memory_guard_size(*bytes),
-        ("memory-reservation-for-growth", Value::Integer(bytes)) => config.memory_reservation_for_growth(*bytes),
-        ("memory-may-move", Value::Bool(on)) => config.memory_may_move(*on),
-        ("guard-before-linear-memory", Value::Bool(on)) => config.guard_before_linear_memory(*on),
-        ("memory-init-cow", Value::Bool(on)) => config.memory_init_cow(*on),
-        ("table-lazy-init", Value::Bool(on)) => config.table_lazy_init(*on),
-        ("signals-based-traps", Value::Bool(on)) => config.signals_based_traps(*on),
-        ("gc-heap-reservation", Value::Integer(bytes)) => config.gc_heap_reservation(*bytes),
-        ("gc-heap-guard-size", Value::Integer(bytes)) => config.gc_heap_guard_size(*bytes),
-        ("gc-heap-reservation-for-growth", Value::Integer(bytes)) => config.gc_heap_reservation_for_growth(*bytes),
-        ("gc-heap-may-move", Value::Bool(on)) => config.gc_heap_may_move(*on),
-        ("gc-heap-initial-size", Value::Integer(bytes)) => config.gc_heap_initial_size(*bytes),
-        ("address-map", Value::Bool(on)) => config.generate_address_map(*on),
-        ("debug-info", Value::Bool(on)) => config.debug_info(*on),
-        ("debug-symbols", Value::Bool(on)) => config.debug_symbols(*on),
-        ("backtrace-details", Value::Bool(true)) => config.wasm_backtrace_details(WasmBacktraceDetails::Enable),
-        ("backtrace-details", Value::Bool(false)) => config.wasm_backtrace_details(WasmBacktraceDetails::Disable),
-        ("fuel", Value::Bool(on)) => config.consume_fuel(*on),
-        ("epoch-interruption", Value::Bool(on)) => config.epoch_interruption(*on),
-        ("relaxed-simd-deterministic", Value::Bool(on)) => config.relaxed_simd_deterministic(*on),
-        ("concurrency-support", Value::Bool(on)) => config.concurrency_support(*on),
-        ("branch-hinting", Value::Bool(on)) => config.wasm_branch_hinting(*on),
-        ("collector", Value::Text(word)) => match word.as_str() {
-            "copying" => config.collector(Collector::Copying),
-            "drc" => config.collector(Collector::DeferredReferenceCounting),
-            "null" => config.collector(Collector::Null),
-            // Made without GC types: any collector loads it.
-            "none" => config,
-            _ => return Err(fixed("copying, drc, null or none")),
-        },
-        ("inlining", Value::Text(word)) => config.compiler_inlining(match word.as_str() {
-            "no" => Inlining::No,
-            "intrinsics" => Inlining::Intrinsics,
-            "inter-module" => Inlining::InterModule,
-            "inter-module-and-intra-gc" => Inlining::InterModuleAndIntraGc,
-            "yes" => Inlining::Yes,
-            _ => return Err(fixed("no, intrinsics, inter-module, inter-module-and-intra-gc or yes")),
-        }),
-        _ => return Err(EngineConfigError::UnknownSetting(key.to_owned())),
-    };
-    Ok(())
+    let row = settings::ROWS.iter().find(|row| row.key == key);
+    let set = row.and_then(|row| row.set).ok_or_else(|| EngineConfigError::UnknownSetting(key.to_owned()))?;
+    set(config, value).map_err(|possible| fixed(&possible))
 }
 
 #[cfg(test)]

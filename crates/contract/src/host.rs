@@ -19,9 +19,21 @@ pub struct Host {
     pub cpu: Option<String>,
     /// The ISA extensions that CPU and operating system both support, by their names in [`isa`].
     pub isa: BTreeSet<String>,
+    /// Whether the system lets code become executable. Where it does not, only Pulley runs.
+    #[serde(default = "permitted", skip_serializing_if = "is_permitted")]
+    pub native_code: bool,
     /// The version of wasmtime that would load artifacts there.
     #[serde(default = "engine_here")]
     pub engine: String,
+}
+
+/// As almost everywhere: host files only state the exception.
+fn permitted() -> bool {
+    true
+}
+
+fn is_permitted(native_code: &bool) -> bool {
+    *native_code
 }
 
 fn engine_here() -> String {
@@ -44,6 +56,14 @@ pub enum HostError {
         /// The name that was probably meant.
         nearest: Option<String>,
     },
+    /// An extension that isomer does not track, since Cranelift never uses it.
+    #[error("`isa` names `{name}`, an extension of {arch} that Cranelift does not use")]
+    UnusedExtension {
+        /// As written.
+        name: String,
+        /// The host's architecture.
+        arch: Arch,
+    },
     /// An architecture that no server has.
     #[error("`arch` is {0}, which is bytecode and no machine")]
     Interpreter(Arch),
@@ -54,6 +74,7 @@ impl Hinted for HostError {
         match self {
             HostError::Json(_) => Some("`isomer-run host --json` prints one".to_owned()),
             HostError::UnknownExtension { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            HostError::UnusedExtension { name, .. } => Some(format!("remove \"{name}\" from `isa`")),
             _ => None,
         }
     }
@@ -70,6 +91,9 @@ impl Host {
         let unknown = host.isa.iter().find(|name| isa::by_name(host.arch, name).is_none());
         match unknown {
             None => Ok(host),
+            Some(name) if isa::is_unused(host.arch, name) => {
+                Err(HostError::UnusedExtension { name: name.clone(), arch: host.arch })
+            }
             Some(name) => Err(HostError::UnknownExtension {
                 name: name.clone(),
                 arch: host.arch,

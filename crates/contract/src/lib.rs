@@ -8,13 +8,21 @@
 //! states its own (`artifact`); [`check`] holds them against a [`Host`]; [`select`] does so for every variant of an
 //! index (`manifest`); [`engine_config`] makes the engine that loads the chosen one.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 pub mod isa;
 
 mod hint;
 mod text;
 
+pub mod limits;
+pub mod name;
+
 mod size;
-mod triple;
+mod version;
 
 pub mod proposals;
 pub mod settings;
@@ -27,6 +35,8 @@ mod requirements;
 pub mod artifact;
 mod engine;
 
+pub mod wasi;
+
 mod check;
 mod host;
 
@@ -35,7 +45,7 @@ mod select;
 
 pub use check::{Mismatch, check};
 pub use digest::{Digest, DigestError, canonical_json};
-pub use engine::{ENGINE_VERSION, EngineConfigError, engine_config, engine_major, major};
+pub use engine::{EngineConfigError, engine_config};
 pub use hint::Hinted;
 pub use host::{Host, HostError};
 pub use isa::Arch;
@@ -43,4 +53,5 @@ pub use profile::{Origin, Profile, ProfileError};
 pub use requirements::{Kind, Needs, Requirements};
 pub use select::{Rejected, Selection, Variant, select};
 pub use size::Size;
-pub use text::{nearest, shorten};
+pub use text::{line_at, nearest, shorten};
+pub use version::{ENGINE_VERSION, engine_major, major};

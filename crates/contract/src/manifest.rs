@@ -1,6 +1,7 @@
 //! The documents of a release that are isomer's own: media types, annotation keys, the config of a variant, and what
 //! an index says of each variant. The OCI documents around them are `isomer-layout`'s.
 
+use crate::name::TargetName;
 use crate::{Arch, Digest, Kind, Needs, Requirements, Variant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -174,9 +175,14 @@ impl Variant {
             key: ANNOTATION_ENGINE,
             reason: format!("`{engine}` names no version of wasmtime"),
         })?;
+        let target = |key, text: &str| match text.parse::<TargetName>() {
+            Ok(name) => Ok(name.into()),
+            Err(error) => Err(ManifestError::Malformed { key, reason: error.to_string() }),
+        };
+        let serves = get(ANNOTATION_SERVES)?.split(',').map(|text| target(ANNOTATION_SERVES, text));
         Ok(Variant {
-            target: get(ANNOTATION_TARGET)?.clone(),
-            serves: get(ANNOTATION_SERVES)?.split(',').map(str::to_owned).collect(),
+            target: target(ANNOTATION_TARGET, get(ANNOTATION_TARGET)?)?,
+            serves: serves.collect::<Result<_, _>>()?,
             engine: engine.to_owned(),
             requirements,
             manifest,

@@ -15,6 +15,7 @@ use shipped::is_shipped;
 pub use shipped::{SHIPPED, find_shipped, shipped_names};
 
 use crate::isa::{self, Arch};
+use crate::name::TargetName;
 use crate::proposals;
 use crate::settings::{Section, Settings};
 use parse::Parsed;
@@ -70,6 +71,7 @@ impl Profile {
 
     /// Reads `text` and whatever it inherits from; `find` gives the text of a profile by name.
     pub fn resolve(text: &ProfileText, find: &dyn Fn(&str) -> Option<ProfileText>) -> Result<Profile, ProfileError> {
+        text.name.parse::<TargetName>().map_err(|error| text.error(None, error.into()))?;
         let chain = inheritance_chain(text, find)?;
         // The root, which states the triple, comes last in the chain and is applied first.
         let (root_text, root) = chain.last().expect("the chain holds the profile itself");

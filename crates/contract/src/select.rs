@@ -5,7 +5,7 @@ use crate::isa::{self, Arch};
 use crate::{Digest, Host, Mismatch, Requirements, check};
 use std::cmp::{Ordering, Reverse};
 
-/// One compiled form of a module, as the index of a release describes it.
+/// One compiled form of a module, as a module's index describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
     /// The profile that it was compiled for.
@@ -16,16 +16,16 @@ pub struct Variant {
     pub engine: String,
     /// What it needs.
     pub requirements: Requirements,
-    /// The manifest that holds it.
+    /// The digest of its manifest.
     pub manifest: Digest,
 }
 
 /// A variant that was not chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejected {
-    /// It does not run on the host; every reason.
+    /// It does not run on the host: every reason.
     Incompatible(Vec<Mismatch>),
-    /// It runs, and another is better; why.
+    /// It runs on the host, but the chosen one is better: why, in words.
     Outranked(String),
 }
 
@@ -39,8 +39,8 @@ pub struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// The variants for the host's own kind of machine that would have been better but do not run on it. Not empty
-    /// means that a server runs a lesser form than the release could offer.
+    /// The variants for the host's architecture, operating system and engine that rank before the chosen one but do not
+    /// run on the host. If there are any, the host runs a lesser form than the release offers.
     pub fn steps_down(&self) -> impl Iterator<Item = (&'a Variant, &[Mismatch])> {
         self.rejected.iter().filter_map(|(variant, rejected)| match (self.chosen, rejected) {
             (Some(chosen), Rejected::Incompatible(mismatches))
@@ -60,7 +60,8 @@ fn same_machine(mismatches: &[Mismatch]) -> bool {
     !mismatches.iter().any(other)
 }
 
-/// Chooses among `variants` for `host`.
+/// Chooses among `variants` for `host`: native code before Pulley, more extensions before fewer, fewer proposals before
+/// more, the newer engine before the older, then by name.
 pub fn select<'a>(variants: &'a [Variant], host: &Host) -> Selection<'a> {
     let mut ranked: Vec<&Variant> = variants.iter().collect();
     ranked.sort_by(|a, b| rank(a, b));
@@ -77,8 +78,7 @@ pub fn select<'a>(variants: &'a [Variant], host: &Host) -> Selection<'a> {
     Selection { chosen, rejected }
 }
 
-/// Better variants are less: native before Pulley, more extensions before fewer, fewer other demands, the newer
-/// engine, then by name and digest so that the order is total.
+/// The better variant is less. Architecture and digest after the name make the order total.
 fn rank(a: &Variant, b: &Variant) -> Ordering {
     key(a)
         .cmp(&key(b))
@@ -91,8 +91,8 @@ fn key(variant: &Variant) -> (bool, Reverse<usize>, usize) {
     (arch.is_pulley(), Reverse(isa_weight(*arch, isa.iter().map(String::as_str))), wasm_features.len())
 }
 
-/// How many extensions a set stands for, with all that they imply: lists that spell implications out and lists that
-/// leave them away count the same.
+/// How many extensions a set has, with all that they imply: a list that spells implications out counts the same as one
+/// that does not.
 fn isa_weight<'a>(arch: Arch, names: impl Iterator<Item = &'a str>) -> usize {
     let mut unknown = 0;
     let known = names.filter_map(|name| {
@@ -104,8 +104,8 @@ fn isa_weight<'a>(arch: Arch, names: impl Iterator<Item = &'a str>) -> usize {
     isa::closure(arch, &known).len() + unknown
 }
 
-/// What is no version is older than every version: compared as text with some and as a version with others, the order
-/// would go round in a circle.
+/// Text that is not a version is older than every version: compared as text with some and as a version with others, the
+/// order would not be transitive.
 fn newer(a: &str, b: &str) -> Ordering {
     let key = |text: &str| semver::Version::parse(text).ok();
     key(a).cmp(&key(b)).then_with(|| a.cmp(b))
@@ -115,17 +115,17 @@ fn why_outranked(better: &Variant, variant: &Variant) -> String {
     let (a, b) = (&better.requirements, &variant.requirements);
     let name = &better.target;
     if a.arch.is_pulley() != b.arch.is_pulley() {
-        return format!("runs here, but {name} is native code");
+        return format!("compatible, but {name} is native code");
     }
-    let unused: Vec<_> = a.isa.difference(&b.isa).map(String::as_str).collect();
-    if key(better).1 != key(variant).1 && !unused.is_empty() {
-        return format!("runs here, but {name} also uses {}", unused.join(", "));
+    if key(better).1 != key(variant).1 {
+        let unused: Vec<_> = a.isa.difference(&b.isa).map(String::as_str).collect();
+        return format!("compatible, but {name} also uses {}", unused.join(", "));
     }
     if a.wasm_features.len() != b.wasm_features.len() {
-        return format!("runs here, but {name} asks the engine for fewer proposals");
+        return format!("compatible, but {name} requires fewer proposals");
     }
     if better.engine != variant.engine {
-        return format!("runs here, but {name} was made by the newer wasmtime {}", better.engine);
+        return format!("compatible, but {name} was compiled by the newer wasmtime {}", better.engine);
     }
-    format!("runs here as well as {name}, which comes first by name")
+    format!("compatible, but {name} comes first by name")
 }

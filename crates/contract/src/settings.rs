@@ -3,10 +3,16 @@
 //! One table defines the TOML key, the field, wasmtime's default and the documentation together, so that a setting
 //! cannot exist in one place only. Keys are those of wasmtime's `-O`, `-C`, `-D` and `-W` options where it has one.
 
+mod value;
+mod words;
+
+pub use value::Value;
+pub use words::{Collector, Inlining, OptLevel, RegallocAlgorithm, Strategy};
+
 use crate::Size;
-use serde::{Deserialize, Serialize};
-use std::fmt;
 use toml::de::DeValue;
+use value::{EngineSetting, SettingType};
+use wasmtime::{Config, WasmBacktraceDetails};
 
 /// The table of a profile that a setting stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,28 +47,6 @@ pub enum Role {
     CodeGeneration,
 }
 
-/// A setting's value, independent of its type.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Value {
-    /// On or off.
-    Bool(bool),
-    /// A number; bytes for sizes.
-    Integer(u64),
-    /// One of a setting's words.
-    Text(String),
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Bool(value) => value.fmt(f),
-            Value::Integer(value) => value.fmt(f),
-            Value::Text(value) => value.fmt(f),
-        }
-    }
-}
-
 /// What a setting is, without its value.
 #[derive(Debug)]
 pub struct Row {
@@ -74,146 +58,39 @@ pub struct Row {
     pub role: Role,
     /// One line on its effect.
     pub doc: &'static str,
+    /// Sets it in an engine's configuration, where engines have it: not for [`Role::CodeGeneration`].
+    pub(crate) set: Option<Setter>,
 }
 
-/// A type that a setting can have.
-trait SettingType: Sized + Copy {
-    /// What a wrong value is told.
-    fn expected() -> String;
-    fn parse(value: &DeValue<'_>) -> Result<Self, String>;
-    fn value(self) -> Value;
-    /// As it would be written in a profile.
-    fn show(self) -> String;
+/// Sets one setting to a value of requirements. The error says which values an engine can have.
+type Setter = fn(&mut Config, &Value) -> Result<(), String>;
+
+fn set<T: EngineSetting>(
+    config: &mut Config,
+    value: &Value,
+    set: fn(&mut Config, T::Engine) -> &mut Config,
+) -> Result<(), String> {
+    if let (Value::Text(word), Some(absent)) = (value, T::ABSENT)
+        && word == absent
+    {
+        return Ok(());
+    }
+    set(config, T::of_value(value).ok_or_else(T::possible)?.engine());
+    Ok(())
 }
 
-impl SettingType for bool {
-    fn expected() -> String {
-        "true or false".to_owned()
-    }
-    fn parse(value: &DeValue<'_>) -> Result<bool, String> {
-        value.as_bool().ok_or_else(|| format!("a {}", value.type_str()))
-    }
-    fn value(self) -> Value {
-        Value::Bool(self)
-    }
-    fn show(self) -> String {
-        self.to_string()
-    }
+fn backtrace_details(config: &mut Config, on: bool) -> &mut Config {
+    config.wasm_backtrace_details(if on { WasmBacktraceDetails::Enable } else { WasmBacktraceDetails::Disable })
 }
 
-impl SettingType for Size {
-    fn expected() -> String {
-        format!("a size such as \"4GiB\", \"32MiB\" or 65536, in B, KiB, MiB, GiB or TiB, up to {}", Size::MAX)
-    }
-    fn parse(value: &DeValue<'_>) -> Result<Size, String> {
-        match value {
-            DeValue::String(text) => Size::parse(text),
-            DeValue::Integer(number) => match u64::from_str_radix(number.as_str(), number.radix()) {
-                Ok(bytes) => Size::parse(&bytes.to_string()),
-                Err(_) => Err(format!("`{}`", number.as_str())),
-            },
-            other => Err(format!("a {}", other.type_str())),
-        }
-    }
-    fn value(self) -> Value {
-        Value::Integer(self.0)
-    }
-    fn show(self) -> String {
-        format!("\"{self}\"")
-    }
-}
-
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$variant_meta])* $variant),+ }
-
-        impl $name {
-            /// Every word, in the order of the documentation.
-            pub const WORDS: &'static [(&'static str, $name)] = &[$(($word, $name::$variant)),+];
-
-            /// The word that profiles use.
-            pub fn word(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-        }
-
-        impl SettingType for $name {
-            fn expected() -> String {
-                let words: Vec<_> = Self::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-                words.join(" or ")
-            }
-            fn parse(value: &DeValue<'_>) -> Result<Self, String> {
-                let DeValue::String(text) = value else { return Err(format!("a {}", value.type_str())) };
-                Self::WORDS
-                    .iter()
-                    .find(|(word, _)| *word == text.as_ref())
-                    .map(|(_, variant)| *variant)
-                    .ok_or_else(|| format!("\"{text}\""))
-            }
-            fn value(self) -> Value {
-                Value::Text(self.word().to_owned())
-            }
-            fn show(self) -> String {
-                format!("\"{}\"", self.word())
-            }
-        }
+/// The setter of a row of the table: none for what only the code generator sees.
+macro_rules! setter {
+    ($type:ty) => {
+        None
     };
-}
-
-words! {
-    /// How hard Cranelift optimises.
-    OptLevel {
-        /// No optimisation.
-        None = "none",
-        /// For speed.
-        Speed = "speed",
-        /// For speed, and smaller code where it costs none.
-        SpeedAndSize = "speed-and-size",
-    }
-}
-words! {
-    /// How registers are assigned.
-    RegallocAlgorithm {
-        /// Slower to compile, faster code.
-        Backtracking = "backtracking",
-        /// Fast to compile, slower code.
-        SinglePass = "single-pass",
-    }
-}
-words! {
-    /// Which calls between Wasm functions may be inlined.
-    Inlining {
-        /// None.
-        No = "no",
-        /// wasmtime's intrinsics only.
-        Intrinsics = "intrinsics",
-        /// Calls between the modules of a component.
-        InterModule = "inter-module",
-        /// Those, and calls inside modules that use GC.
-        InterModuleAndIntraGc = "inter-module-and-intra-gc",
-        /// All calls.
-        Yes = "yes",
-    }
-}
-words! {
-    /// The code generator.
-    Strategy {
-        /// The optimising one.
-        Cranelift = "cranelift",
-    }
-}
-words! {
-    /// The garbage collector that GC objects are laid out for.
-    Collector {
-        /// Semi-space copying: wasmtime 48's default.
-        Copying = "copying",
-        /// Deferred reference counting.
-        Drc = "drc",
-        /// Never collects.
-        Null = "null",
-    }
+    ($type:ty, $set:expr) => {
+        Some(|config, value| set::<$type>(config, value, $set))
+    };
 }
 
 /// What a profile's table says of one key.
@@ -228,7 +105,7 @@ pub(crate) enum SetError {
 }
 
 macro_rules! settings {
-    ($($section:ident $key:literal $field:ident: $type:ty = $role:ident, $default:expr, $doc:literal;)+) => {
+    ($($section:ident $key:literal $field:ident: $type:ty = $role:ident $(($set:expr))?, $default:expr, $doc:literal;)+) => {
         /// The effective settings of a profile: every one has a value.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Settings { $(#[doc = $doc] pub $field: $type),+ }
@@ -239,7 +116,13 @@ macro_rules! settings {
 
         /// Every setting, in the order of the documentation.
         pub static ROWS: &[Row] =
-            &[$(Row { section: Section::$section, key: $key, role: Role::$role, doc: $doc }),+];
+            &[$(Row {
+                section: Section::$section,
+                key: $key,
+                role: Role::$role,
+                doc: $doc,
+                set: setter!($type $(, $set)?),
+            }),+];
 
         impl Settings {
             /// wasmtime's own defaults, for native code or for Pulley.
@@ -290,41 +173,41 @@ settings! {
         "how hard Cranelift optimises";
     Optimize "regalloc-algorithm" regalloc_algorithm: RegallocAlgorithm = CodeGeneration, |_| RegallocAlgorithm::Backtracking,
         "how registers are assigned";
-    Optimize "inlining" inlining: Inlining = Checked, |_| Inlining::No,
-        "which calls between Wasm functions may be inlined";
-    Optimize "signals-based-traps" signals_based_traps: bool = Checked, |pulley| !pulley,
-        "traps by hardware fault instead of explicit checks";
-    Optimize "memory-reservation" memory_reservation: Size = Checked, |_| Size::gib(4),
-        "address space reserved for a linear memory; 4GiB and more elide bounds checks";
-    Optimize "memory-guard-size" memory_guard_size: Size = Checked, NATIVE_GUARD,
-        "unmapped bytes after a linear memory; static offsets below it need no bounds check";
-    Optimize "memory-reservation-for-growth" memory_reservation_for_growth: Size = Recorded, |_| Size::gib(2),
-        "address space added when a memory moves";
-    Optimize "memory-may-move" memory_may_move: bool = Checked, |_| true,
-        "a memory may be moved when it outgrows its reservation";
-    Optimize "guard-before-linear-memory" guard_before_linear_memory: bool = Checked, |_| true,
-        "a second guard in front of a linear memory";
-    Optimize "memory-init-cow" memory_init_cow: bool = Checked, |_| true,
-        "initial memory contents are mapped copy-on-write from the artifact";
+    Optimize "inlining" inlining: Inlining = Checked(Config::compiler_inlining),
+        |_| Inlining::No, "which calls between Wasm functions may be inlined";
+    Optimize "signals-based-traps" signals_based_traps: bool = Checked(Config::signals_based_traps),
+        |pulley| !pulley, "traps by hardware fault instead of explicit checks";
+    Optimize "memory-reservation" memory_reservation: Size = Checked(Config::memory_reservation),
+        |_| Size::gib(4), "address space reserved for a linear memory; 4GiB and more elide bounds checks";
+    Optimize "memory-guard-size" memory_guard_size: Size = Checked(Config::memory_guard_size),
+        NATIVE_GUARD, "unmapped bytes after a linear memory; static offsets below it need no bounds check";
+    Optimize "memory-reservation-for-growth" memory_reservation_for_growth: Size = Recorded(Config::memory_reservation_for_growth),
+        |_| Size::gib(2), "address space added when a memory moves";
+    Optimize "memory-may-move" memory_may_move: bool = Checked(Config::memory_may_move),
+        |_| true, "a memory may be moved when it outgrows its reservation";
+    Optimize "guard-before-linear-memory" guard_before_linear_memory: bool = Checked(Config::guard_before_linear_memory),
+        |_| true, "a second guard in front of a linear memory";
+    Optimize "memory-init-cow" memory_init_cow: bool = Checked(Config::memory_init_cow),
+        |_| true, "initial memory contents are mapped copy-on-write from the artifact";
     Optimize "memory-guaranteed-dense-image-size" memory_guaranteed_dense_image_size: Size = CodeGeneration, |_| Size::mib(16),
         "data segments up to this size become one image even when sparse";
-    Optimize "table-lazy-init" table_lazy_init: bool = Checked, |_| true,
-        "table elements are initialised on first use";
-    Optimize "gc-heap-reservation" gc_heap_reservation: Size = Checked, |_| Size::gib(4),
-        "address space reserved for the GC heap";
-    Optimize "gc-heap-guard-size" gc_heap_guard_size: Size = Checked, NATIVE_GUARD,
-        "unmapped bytes after the GC heap";
-    Optimize "gc-heap-reservation-for-growth" gc_heap_reservation_for_growth: Size = Recorded, |_| Size::gib(2),
-        "address space added when the GC heap moves";
-    Optimize "gc-heap-may-move" gc_heap_may_move: bool = Checked, |_| true,
-        "the GC heap may be moved when it outgrows its reservation";
-    Optimize "gc-heap-initial-size" gc_heap_initial_size: Size = Checked, |_| Size(0),
-        "bytes that a GC heap starts with";
+    Optimize "table-lazy-init" table_lazy_init: bool = Checked(Config::table_lazy_init),
+        |_| true, "table elements are initialised on first use";
+    Optimize "gc-heap-reservation" gc_heap_reservation: Size = Checked(Config::gc_heap_reservation),
+        |_| Size::gib(4), "address space reserved for the GC heap";
+    Optimize "gc-heap-guard-size" gc_heap_guard_size: Size = Checked(Config::gc_heap_guard_size),
+        NATIVE_GUARD, "unmapped bytes after the GC heap";
+    Optimize "gc-heap-reservation-for-growth" gc_heap_reservation_for_growth: Size = Recorded(Config::gc_heap_reservation_for_growth),
+        |_| Size::gib(2), "address space added when the GC heap moves";
+    Optimize "gc-heap-may-move" gc_heap_may_move: bool = Checked(Config::gc_heap_may_move),
+        |_| true, "the GC heap may be moved when it outgrows its reservation";
+    Optimize "gc-heap-initial-size" gc_heap_initial_size: Size = Checked(Config::gc_heap_initial_size),
+        |_| Size(0), "bytes that a GC heap starts with";
 
     Codegen "strategy" strategy: Strategy = CodeGeneration, |_| Strategy::Cranelift,
         "the code generator";
-    Codegen "collector" collector: Collector = Checked, |_| Collector::Copying,
-        "the garbage collector that objects are laid out for";
+    Codegen "collector" collector: Collector = Checked(Config::collector),
+        |_| Collector::Copying, "the garbage collector that objects are laid out for";
     Codegen "nan-canonicalization" nan_canonicalization: bool = CodeGeneration, |_| false,
         "every NaN result has one bit pattern";
     Codegen "heap-access-spectre-mitigation" heap_access_spectre_mitigation: bool = CodeGeneration, |pulley| !pulley,
@@ -333,25 +216,25 @@ settings! {
         "table bounds checks also hold under speculation";
     Codegen "native-unwind-info" native_unwind_info: bool = CodeGeneration, |_| true,
         "unwind tables for native debuggers and profilers";
-    Codegen "address-map" address_map: bool = Recorded, |_| true,
-        "backtraces name offsets in the Wasm file";
-    Codegen "debug-info" debug_info: bool = Checked, |_| false,
-        "native DWARF from the module's own";
-    Codegen "debug-symbols" debug_symbols: bool = Checked, |_| true,
-        "native symbols for every function";
-    Codegen "backtrace-details" backtrace_details: bool = Checked, |_| false,
-        "the module's DWARF is kept, so that backtraces name source lines";
+    Codegen "address-map" address_map: bool = Recorded(Config::generate_address_map),
+        |_| true, "backtraces name offsets in the Wasm file";
+    Codegen "debug-info" debug_info: bool = Checked(Config::debug_info),
+        |_| false, "native DWARF from the module's own";
+    Codegen "debug-symbols" debug_symbols: bool = Checked(Config::debug_symbols),
+        |_| true, "native symbols for every function";
+    Codegen "backtrace-details" backtrace_details: bool = Checked(backtrace_details),
+        |_| false, "the module's DWARF is kept, so that backtraces name source lines";
 
-    Wasm "fuel" fuel: bool = Checked, |_| false,
-        "code counts what it executes, so that a host can bound it";
-    Wasm "epoch-interruption" epoch_interruption: bool = Checked, |_| false,
-        "code checks a host's deadline at loops and calls";
-    Wasm "relaxed-simd-deterministic" relaxed_simd_deterministic: bool = Checked, |_| false,
-        "relaxed SIMD gives the same results on every CPU";
-    Wasm "concurrency-support" concurrency_support: bool = Checked, |_| true,
-        "component tasks may run concurrently in a store";
-    Wasm "branch-hinting" branch_hinting: bool = Recorded, |_| false,
-        "the module's branch hints move cold blocks";
+    Wasm "fuel" fuel: bool = Checked(Config::consume_fuel),
+        |_| false, "code counts what it executes, so that a host can bound it";
+    Wasm "epoch-interruption" epoch_interruption: bool = Checked(Config::epoch_interruption),
+        |_| false, "code checks a host's deadline at loops and calls";
+    Wasm "relaxed-simd-deterministic" relaxed_simd_deterministic: bool = Checked(Config::relaxed_simd_deterministic),
+        |_| false, "relaxed SIMD gives the same results on every CPU";
+    Wasm "concurrency-support" concurrency_support: bool = Checked(Config::concurrency_support),
+        |_| true, "component tasks may run concurrently in a store";
+    Wasm "branch-hinting" branch_hinting: bool = Recorded(Config::wasm_branch_hinting),
+        |_| false, "the module's branch hints move cold blocks";
 }
 
 /// The keys of one table, for hints.
@@ -368,6 +251,30 @@ mod tests {
         // Requirements name a setting by its key alone.
         let keys: std::collections::BTreeSet<_> = ROWS.iter().map(|row| row.key).collect();
         assert_eq!(keys.len(), ROWS.len());
+    }
+
+    #[test]
+    fn engines_have_what_artifacts_record() {
+        for row in ROWS {
+            assert_eq!(row.set.is_some(), row.role != Role::CodeGeneration, "{}", row.key);
+        }
+        for (row, value) in Settings::defaults(false).values() {
+            let Some(set) = row.set else { continue };
+            assert_eq!(set(&mut Config::new(), &value), Ok(()), "{}", row.key);
+            let wrong = [Value::Text("none of them".to_owned()), Value::Integer(3), Value::Bool(true)];
+            let refused = wrong.iter().filter(|value| set(&mut Config::new(), value).is_err()).count();
+            assert_eq!(refused, 2 + usize::from(matches!(value, Value::Text(_))), "{}", row.key);
+        }
+    }
+
+    #[test]
+    fn an_artifact_without_a_collector_loads_with_any() {
+        let collector = ROWS.iter().find(|row| row.key == "collector").and_then(|row| row.set).expect("a setter");
+        assert_eq!(collector(&mut Config::new(), &Collector::value_of(None)), Ok(()));
+        let error = collector(&mut Config::new(), &Value::Text("mark-and-sweep".to_owned())).unwrap_err();
+        assert_eq!(error, "copying, drc, null or none");
+        let inlining = ROWS.iter().find(|row| row.key == "inlining").and_then(|row| row.set).expect("a setter");
+        assert!(inlining(&mut Config::new(), &Value::Text("none".to_owned())).is_err());
     }
 
     #[test]

@@ -23,9 +23,21 @@ pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .map(|(_, candidate)| candidate)
 }
 
+/// The line, from 1, of the byte at `offset` in `text`: a parser's span becomes a place that a person finds.
+pub fn line_at(text: &str, offset: usize) -> usize {
+    1 + text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{nearest, shorten};
+    use super::{line_at, nearest, shorten};
+
+    #[test]
+    fn lines_count_from_one() {
+        let text = "a\n\nb";
+        let lines: Vec<_> = (0..6).map(|offset| line_at(text, offset)).collect();
+        assert_eq!(lines, [1, 1, 2, 3, 3, 3]);
+    }
 
     #[test]
     fn what_others_wrote_is_printable_and_short() {

@@ -4,9 +4,6 @@
 //! A few thousand each time. A million take minutes:
 //! `ISOMER_FUZZ_RUNS=1000000 cargo test --release -p isomer-contract --test fuzz -- --nocapture`.
 
-mod fuzzer;
-
-use fuzzer::Fuzzer;
 use isomer_contract::isa::Arch;
 use isomer_contract::manifest::{Blob, SCHEMA, Served, VariantConfig};
 use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
@@ -14,6 +11,7 @@ use isomer_contract::{
     Digest, Hinted, Host, Kind, Needs, Profile, Requirements, Variant, canonical_json, check, engine_config, isa,
     select,
 };
+use isomer_testing::fuzz::Fuzzer;
 use std::collections::BTreeMap;
 
 /// What the documents of this crate are made of.

@@ -1,14 +1,14 @@
-//! What failed in a matrix of modules and targets, told briefly.
+//! In: the cells of a build that failed. Out: failures for a person, one for each module and reason.
 
 use isomer_terminal::Failure;
 use std::collections::BTreeMap;
 
-/// What failed cell by cell: a reason that many targets share is said once for a module.
+/// The cells that failed. A reason that many targets of a module share becomes one failure.
 #[derive(Default)]
 pub(crate) struct CellFailures<'a> {
     by_module_and_reason: BTreeMap<(String, String), FailedTargets<'a>>,
-    /// What became of the farm, and what would help.
-    lost: Option<(String, String)>,
+    /// How the farm was lost, and what would help.
+    lost: Option<(String, Option<String>)>,
 }
 
 #[derive(Default)]
@@ -25,9 +25,9 @@ impl<'a> CellFailures<'a> {
         failed.hint = hint;
     }
 
-    /// The farm is lost, and with it every cell that was left.
-    pub(crate) fn lose_farm(&mut self, problem: &str, hint: &str) {
-        self.lost = Some((problem.to_owned(), hint.to_owned()));
+    /// The farm is lost, and with it every remaining cell.
+    pub(crate) fn lose_farm(&mut self, problem: &str, hint: Option<String>) {
+        self.lost = Some((problem.to_owned(), hint));
     }
 
     /// One failure for each module and reason; `consequence` ends each message.

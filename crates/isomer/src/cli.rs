@@ -1,11 +1,11 @@
-//! The command line of `isomer`, as clap derives it. What was typed ends here; the commands get what was meant.
+//! The command line of `isomer`, as clap derives it. In: arguments. Out: a call of one file of `cli`.
 
 mod cache;
 mod compile;
 mod completions;
-mod farming;
 mod inspect;
 mod job;
+mod job_options;
 mod keygen;
 mod merge;
 mod plan;
@@ -13,11 +13,13 @@ mod push;
 mod release;
 mod remote;
 mod run;
+mod session;
 mod sign;
 mod targets;
+mod values;
 mod worker;
 
-pub(crate) use farming::interruption;
+pub(crate) use session::interruption;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
@@ -39,15 +41,14 @@ Examples:
   isomer release -f isomer.toml -o dist/                 all of a manifest as one OCI image layout
   isomer plan -o dist/ --why                             what that would compile, and why
   isomer keygen -o farm                                  farm.key, farm.pub
-  isomer sign dist/ --key farm.key                       what servers believe
-  isomer push dist/ registry.example/acme                where servers find it
+  isomer sign dist/ --key farm.key                       servers verify it
+  isomer push dist/ registry.example/acme                servers pull from there
   isomer inspect dist/                                   what is in it, and whom it serves
 
-Exit codes: 0 all is done, 1 something failed and stderr says what, 2 the command line is wrong,
-128 + N a signal ended it (130 for Ctrl-C). With --json, what failed before there was any result
-prints none: the exit code tells.";
+Exit codes: 0 success, 1 failure (see standard error), 2 invalid command line, 128 + N ended by signal N
+(130 for Ctrl-C). With --json, an error that precedes all results prints no JSON.";
 
-/// What `isomer-run` does, and people look for here.
+/// Commands of `isomer-run` that people look for here.
 const OF_ISOMER_RUN: [&str; 9] = ["verify", "pull", "select", "check", "host", "activate", "rollback", "list", "gc"];
 
 /// Reads the command line, or ends the process with what is wrong with it.
@@ -55,14 +56,14 @@ pub(crate) fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| with_other_program(error).exit())
 }
 
-/// Who asks for what the other program does learns that.
+/// Names the other program when the command is one of its.
 fn with_other_program(mut error: clap::Error) -> clap::Error {
     if let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand)
         && OF_ISOMER_RUN.contains(&name.as_str())
     {
-        let words = format!("`isomer-run {name}` does that, without a compiler");
+        let suggestion = format!("`isomer-run {name}` does that, without a compiler");
         error.remove(ContextKind::SuggestedSubcommand);
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![words.into()]));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![suggestion.into()]));
     }
     error
 }
@@ -75,13 +76,13 @@ enum Command {
     Compile(compile::Args),
     /// Compile everything that a manifest names, into an OCI image layout.
     Release(release::Args),
-    /// Join the parts of a release, or releases that different versions made.
+    /// Join the parts of a release, or releases of different versions of isomer.
     Merge(merge::Args),
     /// Print what a release would compile, and why.
     Plan(plan::Args),
     /// Show and trim the cache of finished work.
     Cache(cache::Args),
-    /// Make a pair of keys to sign releases with.
+    /// Generate a pair of keys to sign releases with.
     Keygen(keygen::Args),
     /// Sign a release.
     Sign(sign::Args),
@@ -94,10 +95,10 @@ enum Command {
     /// Hand over to `isomer-run run`.
     #[command(disable_help_flag = true)]
     Run(run::Args),
-    /// Do jobs for the process that called this one.
+    /// Run jobs for the process that started this one.
     #[command(hide = true)]
-    Worker(worker::Args),
-    /// Do one job, for a remote farm.
+    Worker,
+    /// Run one job, for a remote farm.
     #[command(hide = true)]
     Job(job::Args),
 }
@@ -117,7 +118,7 @@ impl Cli {
             Command::Inspect(args) => inspect::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Run(args) => run::run(&args),
-            Command::Worker(args) => worker::run(&args),
+            Command::Worker => worker::run(),
             Command::Job(args) => job::run(&args),
         }
     }

@@ -6,6 +6,8 @@ mod cli;
 mod progress;
 mod timings;
 mod transfer;
+mod warning;
+mod wording;
 
 use std::process::ExitCode;
 
@@ -14,7 +16,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {
             failures.print();
-            // What a shell says of a program that a signal ended.
+            // The status that a shell reports for a program that a signal ended.
             cli::interruption().map_or(ExitCode::FAILURE, |signal| ExitCode::from(128 + signal))
         }
     }

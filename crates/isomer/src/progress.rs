@@ -1,17 +1,17 @@
-//! What a person sees while jobs run: on a terminal a bar for all of them and a line for each that runs; elsewhere, for
-//! logs, a line now and then once it takes long.
+//! Progress while jobs run: on a terminal a bar for all of them and a line for each that runs; in a log, a line now and then
+//! once the build takes long.
 
 use crate::timings::Timings;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How often a log hears of it.
+/// How often a line is written to a log.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// More lines than this would push the bar off the screen.
 const LINES_MAX: usize = 16;
 
-/// What is shown, and written down.
+/// The progress of one round of jobs.
 pub(crate) struct Progress<'a> {
     verb: &'static str,
     bars: MultiProgress,
@@ -24,7 +24,7 @@ pub(crate) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub(crate) fn new(jobs: usize, verb: &'static str, timings: Option<&'a Timings>) -> Progress<'a> {
-        // indicatif draws on standard error, and draws nothing when that is no terminal.
+        // indicatif draws on standard error, and nothing when that is not a terminal.
         let bars = MultiProgress::new();
         let all = bars.add(ProgressBar::new(jobs as u64));
         let template = format!("{verb:>12} [{{bar:24}}] {{pos}}/{{len}} {{elapsed}}");
@@ -65,7 +65,8 @@ impl<'a> Progress<'a> {
         let running: Vec<_> = self.running.values().map(|(name, _)| name.as_str()).collect();
         let (done, all) = (self.all.position(), self.all.length().unwrap_or_default());
         let seconds = self.begun.elapsed().as_secs();
-        anstream::eprintln!("{} {done}/{all} after {seconds} s; now {}", self.verb, running.join(", "));
+        let now = if running.is_empty() { String::new() } else { format!("; now {}", running.join(", ")) };
+        anstream::eprintln!("{} {done}/{all} after {seconds} s{now}", self.verb);
     }
 }
 

@@ -1,5 +1,5 @@
-//! In: when each job began and ended, and what the machine did meanwhile. Out: one HTML page that shows it, which needs
-//! nothing else. Never here: what was compiled.
+//! In: when each job started and ended, and how busy the machine was. Out: one self-contained HTML page that shows it. Never
+//! here: what was compiled.
 
 mod page;
 mod sampler;
@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A job that began.
+/// A job that started.
 #[derive(Clone, Debug)]
 struct Ran {
     name: String,
     begin: Duration,
-    /// None while it runs, and when it was never heard of again.
+    /// `None` while it runs, and when its end was never reported.
     end: Option<Duration>,
     failed: bool,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Totals {
     pub(crate) failed: usize,
 }
 
-/// What is written down from the beginning on.
+/// The record of a build.
 pub(crate) struct Timings {
     begun: Instant,
     workers: usize,
@@ -43,12 +43,12 @@ pub(crate) struct Timings {
 #[derive(Default)]
 struct Jobs {
     ran: Vec<Ran>,
-    /// The place in `ran` of each job that runs, by its number in its round.
+    /// The index in `ran` of each job that runs, by its number in its round.
     running: BTreeMap<usize, usize>,
 }
 
 impl Timings {
-    /// Begins to write down.
+    /// Starts the record.
     pub(crate) fn begin(workers: usize) -> Timings {
         Timings { begun: Instant::now(), workers, jobs: Mutex::default(), sampler: Sampler::begin() }
     }
@@ -56,18 +56,18 @@ impl Timings {
     pub(crate) fn started(&self, job: usize, name: &str) {
         let ran = Ran { name: name.to_owned(), begin: self.begun.elapsed(), end: None, failed: false };
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = jobs.ran.len();
+        let index = jobs.ran.len();
         jobs.ran.push(ran);
-        jobs.running.insert(job, place);
+        jobs.running.insert(job, index);
     }
 
     pub(crate) fn finished(&self, job: usize, failed: bool) {
         let now = self.begun.elapsed();
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that was not tried has no beginning.
-        let Some(place) = jobs.running.remove(&job) else { return };
-        jobs.ran[place].end = Some(now);
-        jobs.ran[place].failed = failed;
+        // One that was not tried never started.
+        let Some(index) = jobs.running.remove(&job) else { return };
+        jobs.ran[index].end = Some(now);
+        jobs.ran[index].failed = failed;
     }
 
     /// The page.

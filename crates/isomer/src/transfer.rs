@@ -1,9 +1,9 @@
-//! The bar of a module on its way to a registry: on a terminal, and nothing where standard error is none.
+//! The progress bar of an upload to a registry, on a terminal; nothing where standard error is not one.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
-/// The bar of a module on its way to a registry.
+/// The progress bar of one module.
 pub(crate) struct Transfer {
     bar: ProgressBar,
 }

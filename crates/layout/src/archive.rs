@@ -7,7 +7,7 @@
 //! are passed over.
 
 use crate::LayoutError;
-use crate::blob::{Content, Regular, io_error};
+use crate::content::{Content, Regular, io_error};
 use isomer_contract::shorten;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

@@ -7,10 +7,12 @@
 
 use crate::layer::Layer;
 use crate::wasm::Wasm;
+use isomer_contract::limits::COUNTER_MAX;
 use isomer_contract::manifest::{
     ANNOTATION_MODULE, ARTIFACT_TYPE, BUNDLE_MEDIA_TYPE, Blob, CONFIG_MEDIA_TYPE, Platform, VariantConfig,
     WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE, platform, wasm_platform,
 };
+use isomer_contract::name::{ModuleName, ReleaseName, Version};
 use isomer_contract::{Digest, canonical_json};
 use oci_spec::image::{
     Arch, Descriptor, ImageIndex, ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder,
@@ -45,10 +47,10 @@ pub(crate) const EMPTY_CONFIG: &str = "{}";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The release's name.
-    pub name: String,
+    pub name: ReleaseName,
     /// Its version, which is that of every module in it.
-    pub version: String,
-    /// Larger in each release than in all before, where somebody counts; else 0.
+    pub version: Version,
+    /// Larger in each release than in all before, at most [`COUNTER_MAX`]; 0 for a release that is not counted.
     pub counter: u64,
     /// Which part of the release it is, when it is not the whole.
     pub part: Option<Part>,
@@ -115,7 +117,7 @@ pub(crate) fn wasm_config(wasm: &Wasm) -> String {
 }
 
 /// The manifest of the plain Wasm. By the layout's definition its config's media type stands for an `artifactType`.
-pub(crate) fn wasm_manifest(name: &str, config: Blob, wasm: &Wasm) -> String {
+pub(crate) fn wasm_manifest(name: &ModuleName, config: Blob, wasm: &Wasm) -> String {
     let config = descriptor(MediaType::from(WASM_CONFIG_MEDIA_TYPE), config);
     let layer = titled(descriptor(MediaType::from(WASM_LAYER_MEDIA_TYPE), wasm.blob()), format!("{name}.wasm"));
     canonical_json(&manifest_builder(config, layer).build().expect("every required field is set"))
@@ -150,7 +152,8 @@ pub(crate) fn variant_descriptor(manifest: Blob, config: &VariantConfig, triple:
 }
 
 /// The image index of a module.
-pub(crate) fn module_index(name: &str, version: &str, manifests: Vec<Descriptor>) -> String {
+pub(crate) fn module_index(name: &ModuleName, version: &Version, manifests: Vec<Descriptor>) -> String {
+    let (name, version) = (name.as_str(), version.as_str());
     let annotations = [(ANNOTATION_TITLE, name), (ANNOTATION_VERSION, version), (ANNOTATION_MODULE, name)];
     canonical_json(&index(manifests, &annotations))
 }
@@ -207,9 +210,9 @@ pub(crate) fn identity(index: &ImageIndex) -> Option<Identity> {
     };
     Some(Identity {
         part,
-        name: annotations.get(ANNOTATION_TITLE)?.clone(),
-        version: annotations.get(ANNOTATION_VERSION)?.clone(),
-        counter: annotations.get(ANNOTATION_COUNTER)?.parse().ok()?,
+        name: annotations.get(ANNOTATION_TITLE)?.parse().ok()?,
+        version: annotations.get(ANNOTATION_VERSION)?.parse().ok()?,
+        counter: annotations.get(ANNOTATION_COUNTER)?.parse().ok().filter(|counter| *counter <= COUNTER_MAX)?,
     })
 }
 

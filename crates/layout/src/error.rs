@@ -1,8 +1,8 @@
 //! What can be wrong with a release, and with writing one. Each names the file, what was found and what was expected.
 
-use crate::signature::SIGNATURES_MAX;
-use crate::staging::{CREATE_IN, STAGING};
+use isomer_contract::limits::SIGNATURES_MAX;
 use isomer_contract::manifest::{Blob, ManifestError};
+use isomer_contract::name::NameError;
 use isomer_contract::{Digest, Hinted};
 use std::io;
 use std::path::PathBuf;
@@ -221,6 +221,9 @@ impl Hinted for LayoutError {
     }
 }
 
+/// [`WriteError::Io`]'s action when a new file could not be created in a directory.
+pub(crate) const CREATE_IN: &str = "create a file in";
+
 /// Why a release, or a single file, was not written. What was there before is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -241,10 +244,12 @@ pub enum WriteError {
         found: &'static str,
     },
     /// Another process writes there now.
-    #[error("`{}` is being written by another process, which holds `{STAGING}/lock`", .dir.display())]
+    #[error("`{}` is being written by another process, which holds `{}`", .dir.display(), .lock.display())]
     Locked {
         /// The directory.
         dir: PathBuf,
+        /// The file that the other process has locked.
+        lock: PathBuf,
     },
     /// What is to be signed is not there.
     #[error("`{}` holds no module whose index is {digest}", .dir.display())]
@@ -282,19 +287,9 @@ pub enum WriteError {
         /// What it should be.
         expected: Blob,
     },
-    /// A name or version that can't stand in an OCI reference.
-    #[error(
-        "the {what} `{found}` can't stand in an OCI reference: \
-         expected letters and digits, with single `-`, `.`{also} between them"
-    )]
-    Name {
-        /// The module's name or its version.
-        what: &'static str,
-        /// What it is.
-        found: String,
-        /// The other characters allowed.
-        also: &'static str,
-    },
+    /// A name or version that is not valid.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// Two modules, or two variants of one, have the same name.
     #[error("the release holds {0} twice")]
     Duplicate(String),
@@ -336,6 +331,7 @@ impl Hinted for WriteError {
             WriteError::TooManySignatures { .. } => {
                 Some("`isomer release` into an empty directory, and sign that".to_owned())
             }
+            WriteError::Name(error) => error.hint(),
             WriteError::Duplicate(_) => Some("give each module its own name".to_owned()),
             WriteError::Layout(error) => error.hint(),
             WriteError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -1,8 +1,10 @@
 //! In: an artifact, or the layer that holds it. Out: the layer, or the artifact. Never here: more bytes than promised.
 
-use crate::blob::{CHUNK_SIZE_BYTES, Content, Regular, Root, io_error, read_whole};
-use crate::{ARTIFACT_SIZE_BYTES_MAX, LayoutError};
+use crate::LayoutError;
+use crate::blob::Root;
+use crate::content::{CHUNK_SIZE_BYTES, Content, Regular, io_error, read_whole};
 use isomer_contract::Digest;
+use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::manifest::{Blob, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

@@ -3,28 +3,23 @@
 use crate::blob::Root;
 use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, Identity, LAYOUT_VERSION, identity};
 use crate::layer::{ArtifactReader, Compression, Layer};
-use crate::signature::{Referrer, SIGNATURES_MAX, referrers};
+use crate::parse::{blob_of, media_type, only_layer, parse, parse_index, parse_manifest};
+use crate::signature::{Referrer, referrers};
 use crate::{LayoutError, Signature};
+use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX, WASM_SIZE_BYTES_MAX};
 use isomer_contract::manifest::{
     ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES,
     ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError,
     VariantConfig, WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE,
 };
+use isomer_contract::name::{ModuleName, NameError};
 use isomer_contract::{Digest, Variant, canonical_json, major, nearest, shorten};
-use oci_spec::image::{Arch, Descriptor, ImageIndex, ImageManifest, MediaType, OciLayout};
-use serde::de::DeserializeOwned;
+use oci_spec::image::{Arch, Descriptor, ImageIndex, MediaType, OciLayout};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-
-/// The largest index, manifest or config that is read or written. 4 MiB is what registries accept as a manifest.
-pub const DOCUMENT_SIZE_BYTES_MAX: u64 = 4 << 20;
-/// The largest artifact, and the largest layer, that is read or written: wasmtime's own images end at 4 GiB.
-pub const ARTIFACT_SIZE_BYTES_MAX: u64 = 4 << 30;
-/// The largest WebAssembly that is read: the limit that wasmparser sets to a module.
-pub const WASM_SIZE_BYTES_MAX: u64 = 1 << 30;
 
 /// A release in a directory or an archive, open for reading.
 ///
@@ -340,8 +335,6 @@ impl Layout {
     ///
     /// # Errors
     /// When one of them is damaged, or there are more than [`SIGNATURES_MAX`].
-    ///
-    /// [`SIGNATURES_MAX`]: crate::SIGNATURES_MAX
     pub fn signatures(&self, module: &Module) -> Result<Vec<Vec<u8>>, LayoutError> {
         Ok(self.signature_documents(module.digest)?.into_iter().map(|it| it.bundle).collect())
     }
@@ -392,17 +385,20 @@ fn module_entries(file: &Path, index: &ImageIndex) -> Result<Vec<ModuleEntry>, L
     for descriptor in index.manifests().iter().filter(|it| *it.media_type() == MediaType::ImageIndex) {
         let annotation = |key| descriptor.annotations().as_ref().and_then(|annotations| annotations.get(key));
         let Some(reference) = annotation(ANNOTATION_REF_NAME) else { continue };
-        // Other tools copy the descriptor without our annotation.
-        let name = annotation(ANNOTATION_MODULE).map(String::as_str);
-        let name = name.unwrap_or_else(|| reference.rsplit_once(':').map_or(reference.as_str(), |(name, _)| name));
-        for text in [reference, name] {
-            if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:@+/".contains(&b)) {
-                let reason = format!("`{}` is no name of a module", shorten(text));
-                return Err(LayoutError::Malformed { file: file.to_owned(), reason });
-            }
+        let malformed = |reason| LayoutError::Malformed { file: file.to_owned(), reason };
+        // The characters of a reference in the image layout's specification, and those of a registry's.
+        if reference.is_empty() || !reference.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:@+/".contains(&b)) {
+            return Err(malformed(format!("invalid reference `{}`", shorten(reference))));
         }
+        // Other tools copy the descriptor without our annotation, and under a reference of their own.
+        let name = match annotation(ANNOTATION_MODULE) {
+            Some(name) => {
+                name.parse().map_err(|error: NameError| malformed(error.to_string())).map(ModuleName::into)?
+            }
+            None => reference.rsplit_once(':').map_or(reference.as_str(), |(name, _)| name).to_owned(),
+        };
         let Blob { digest, size_bytes } = blob_of(file, descriptor)?;
-        let entry = ModuleEntry { name: name.to_owned(), reference: reference.clone(), digest, size_bytes };
+        let entry = ModuleEntry { name, reference: reference.clone(), digest, size_bytes };
         match modules.iter().find(|other| other.reference == entry.reference) {
             None => modules.push(entry),
             Some(other) if *other == entry => {}
@@ -458,58 +454,6 @@ fn differing(text: &str, other: &str) -> String {
     let start = (0..=same.saturating_sub(40)).rev().find(|start| text.is_char_boundary(*start)).unwrap_or(0);
     let dots = if start == 0 { "" } else { "…" };
     format!("`{dots}{}`", shorten(&text[start..]))
-}
-
-pub(crate) fn media_type(file: &Path, what: &'static str, found: &str, expected: &[&str]) -> Result<(), LayoutError> {
-    if expected.contains(&found) {
-        return Ok(());
-    }
-    let expected = expected.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(" or ");
-    Err(LayoutError::MediaType { file: file.to_owned(), what, found: shorten(found), expected })
-}
-
-pub(crate) fn only_layer<'a>(file: &Path, manifest: &'a ImageManifest) -> Result<&'a Descriptor, LayoutError> {
-    match &manifest.layers()[..] {
-        [layer] => Ok(layer),
-        layers => {
-            let reason = format!("it has {} layers, expected one", layers.len());
-            Err(LayoutError::Malformed { file: file.to_owned(), reason })
-        }
-    }
-}
-
-pub(crate) fn blob_of(file: &Path, descriptor: &Descriptor) -> Result<Blob, LayoutError> {
-    let text = descriptor.digest().as_ref();
-    let error = |_| LayoutError::DigestAlgorithm { file: file.to_owned(), found: shorten(text) };
-    Ok(Blob { digest: text.parse().map_err(error)?, size_bytes: descriptor.size() })
-}
-
-pub(crate) fn parse_index(file: &Path, bytes: &[u8]) -> Result<ImageIndex, LayoutError> {
-    let index: ImageIndex = parse(file, bytes)?;
-    let media = index.media_type().as_ref();
-    check_kind(file, index.schema_version(), media, &MediaType::ImageIndex)?;
-    Ok(index)
-}
-
-pub(crate) fn parse_manifest(file: &Path, bytes: &[u8]) -> Result<ImageManifest, LayoutError> {
-    let manifest: ImageManifest = parse(file, bytes)?;
-    let media = manifest.media_type().as_ref();
-    check_kind(file, manifest.schema_version(), media, &MediaType::ImageManifest)?;
-    Ok(manifest)
-}
-
-/// That a document is of the kind that its descriptor said; one without a `mediaType` is taken for it.
-fn check_kind(file: &Path, schema: u32, found: Option<&MediaType>, expected: &MediaType) -> Result<(), LayoutError> {
-    if schema != 2 {
-        let reason = format!("its schemaVersion is {schema}, expected 2");
-        return Err(LayoutError::Malformed { file: file.to_owned(), reason });
-    }
-    media_type(file, "mediaType", found.unwrap_or(expected).as_ref(), &[expected.as_ref()])
-}
-
-fn parse<T: DeserializeOwned>(file: &Path, bytes: &[u8]) -> Result<T, LayoutError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| LayoutError::Malformed { file: file.to_owned(), reason: shorten(&error.to_string()) })
 }
 
 fn shorten_error(error: ManifestError) -> ManifestError {

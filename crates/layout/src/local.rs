@@ -1,9 +1,10 @@
 //! In: a layout and the name of a module in it. Out: that module as a [`Source`]. Never here: the network; a byte that
 //! was not checked against the digest that named it.
 
-use crate::blob::CHUNK_SIZE_BYTES;
-use crate::layout::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, Layout, ModuleEntry};
+use crate::content::CHUNK_SIZE_BYTES;
+use crate::layout::{Layout, ModuleEntry};
 use crate::{LayoutError, Signature, Source, SourceError};
+use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Hinted};
 use sha2::{Digest as _, Sha256};

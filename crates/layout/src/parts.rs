@@ -1,10 +1,11 @@
 //! In: a module of a layout. Out: all that belongs to it, as whoever carries it elsewhere needs it. Never here: where to,
 //! a byte that does not have the digest it is named by.
 
-use crate::blob::{CHUNK_SIZE_BYTES, Content, Regular, io_error};
-use crate::layout::{blob_of, media_type, parse_index, parse_manifest};
-use crate::{DOCUMENT_SIZE_BYTES_MAX, Layout, LayoutError, Module, Signature};
+use crate::content::{CHUNK_SIZE_BYTES, Content, Regular, io_error};
+use crate::parse::{blob_of, media_type, parse_index, parse_manifest};
+use crate::{Layout, LayoutError, Module, Signature};
 use isomer_contract::Digest;
+use isomer_contract::limits::DOCUMENT_SIZE_BYTES_MAX;
 use isomer_contract::manifest::Blob;
 use oci_spec::image::MediaType;
 use sha2::{Digest as _, Sha256};

@@ -8,15 +8,12 @@
 use crate::LayoutError;
 use crate::blob::Root;
 use crate::document::ANNOTATION_REF_NAME;
-use crate::layout::{blob_of, media_type, only_layer, parse_manifest};
+use crate::parse::{blob_of, media_type, only_layer, parse_manifest};
 use isomer_contract::Digest;
 use isomer_contract::manifest::{BUNDLE_MEDIA_TYPE, Blob};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use std::collections::BTreeSet;
 use std::path::Path;
-
-/// The most signatures of one module that are read or written.
-pub const SIGNATURES_MAX: usize = 64;
 
 /// The largest manifest of a signature; isomer's have less than 1 KiB.
 const MANIFEST_SIZE_BYTES_MAX: u64 = 64 << 10;

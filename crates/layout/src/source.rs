@@ -50,7 +50,7 @@ pub trait Source: fmt::Display + Send + Sync {
 
     /// The module's image index, at most [`DOCUMENT_SIZE_BYTES_MAX`] of it.
     ///
-    /// [`DOCUMENT_SIZE_BYTES_MAX`]: crate::DOCUMENT_SIZE_BYTES_MAX
+    /// [`DOCUMENT_SIZE_BYTES_MAX`]: isomer_contract::limits::DOCUMENT_SIZE_BYTES_MAX
     fn index(&self) -> Result<Vec<u8>, SourceError>;
 
     /// A manifest that the index names.
@@ -66,6 +66,6 @@ pub trait Source: fmt::Display + Send + Sync {
 
     /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`].
     ///
-    /// [`SIGNATURES_MAX`]: crate::SIGNATURES_MAX
+    /// [`SIGNATURES_MAX`]: isomer_contract::limits::SIGNATURES_MAX
     fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError>;
 }

@@ -1,11 +1,12 @@
 //! In: a module's index and its signatures. Out: the files of a layout that holds them and nothing else yet: what a
 //! server keeps of a release. Never here: a file written, a name believed that could leave a directory.
 
-use crate::consistency::is_name;
 use crate::document::{self, ANNOTATION_TITLE, ANNOTATION_VERSION, LAYOUT_FILE};
-use crate::layout::{blob_of, parse_index, parse_manifest};
+use crate::parse::{blob_of, parse_index, parse_manifest};
 use crate::{LayoutError, Signature};
 use isomer_contract::manifest::{ANNOTATION_MODULE, Blob};
+use isomer_contract::name::{ModuleName, NameError, Version};
+use isomer_contract::shorten;
 use oci_spec::image::{ImageIndexBuilder, MediaType, SCHEMA_VERSION};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ impl SparseLayout {
         let (name, version) = name_and_version(index, at)?;
         let blob = Blob::of(index);
         let files = [(blob_name(blob), index.to_vec()), (PathBuf::from("oci-layout"), LAYOUT_FILE.into())].into();
-        let sparse = SparseLayout { reference: format!("{name}:{version}"), name, index: blob, files };
+        let sparse = SparseLayout { reference: format!("{name}:{version}"), name: name.into(), index: blob, files };
         Ok(sparse.with_signatures(&[]))
     }
 
@@ -73,42 +74,31 @@ pub fn config_of(manifest: &[u8], at: &Path) -> Result<Blob, LayoutError> {
 }
 
 /// What an index says of itself, whatever tag it was found under.
-fn name_and_version(index: &[u8], at: &Path) -> Result<(String, String), LayoutError> {
+fn name_and_version(index: &[u8], at: &Path) -> Result<(ModuleName, Version), LayoutError> {
     let index = parse_index(at, index)?;
     let malformed = |reason: String| LayoutError::Malformed { file: at.to_owned(), reason };
-    let annotation = |key: &str| index.annotations().as_ref().and_then(|annotations| annotations.get(key));
-    let get = |key: &str, separators: &str| {
-        let text = annotation(key).ok_or_else(|| malformed(format!("it has no annotation `{key}`")))?;
-        if is_name(text, separators) {
-            return Ok(text.clone());
-        }
-        let shown: String = text.chars().take(100).flat_map(char::escape_debug).collect();
-        Err(malformed(format!("its annotation `{key}` is `{shown}`, which can't stand in a reference")))
+    let get = |key: &str| {
+        let text = index.annotations().as_ref().and_then(|annotations| annotations.get(key));
+        text.ok_or_else(|| malformed(format!("it has no annotation `{key}`")))
     };
-    let name = get(ANNOTATION_MODULE, MODULE_SEPARATORS)?;
-    let title = get(ANNOTATION_TITLE, MODULE_SEPARATORS)?;
-    if title != name {
-        return Err(malformed(format!("it calls the module `{name}` and `{title}`")));
+    let name: ModuleName = get(ANNOTATION_MODULE)?.parse().map_err(|error: NameError| malformed(error.to_string()))?;
+    let title = get(ANNOTATION_TITLE)?;
+    if title != name.as_str() {
+        return Err(malformed(format!("it calls the module `{name}` and `{}`", shorten(title))));
     }
-    Ok((name, get(ANNOTATION_VERSION, VERSION_SEPARATORS)?))
-}
-
-/// What may stand between the letters and digits of a module's name.
-pub(crate) const MODULE_SEPARATORS: &str = "-._";
-/// What may stand between those of a version.
-pub(crate) const VERSION_SEPARATORS: &str = "-._+";
-
-/// Whether `text` can be the name of a module: letters and digits with single separators between them, never a path.
-pub fn is_module_name(text: &str) -> bool {
-    is_name(text, MODULE_SEPARATORS)
+    let version = get(ANNOTATION_VERSION)?.parse().map_err(|error: NameError| malformed(error.to_string()))?;
+    Ok((name, version))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// An index of our shape with names that no [`ModuleName`] or [`Version`] is.
     fn index(name: &str, version: &str) -> String {
-        document::module_index(name, version, Vec::new())
+        let index =
+            document::module_index(&"sort".parse().expect("a name"), &"1.0.0".parse().expect("a version"), vec![]);
+        index.replace("\"sort\"", &format!("{name:?}")).replace("\"1.0.0\"", &format!("{version:?}"))
     }
 
     #[test]
@@ -135,6 +125,5 @@ mod tests {
             let error = SparseLayout::of(index(name, version).as_bytes(), Path::new("x")).expect_err("no name");
             assert!(matches!(error, LayoutError::Malformed { .. }), "{error}");
         }
-        assert!(is_module_name("tfjs-backend_wasm.2") && !is_module_name("a:1") && !is_module_name(".."));
     }
 }

@@ -2,6 +2,7 @@
 //! and the private directory, with its lock, in which a release's files wait for theirs.
 
 use crate::WriteError;
+use crate::error::CREATE_IN;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -12,9 +13,6 @@ use tempfile::NamedTempFile;
 /// The directory in a release that holds the lock and what is not finished. It is there only while a release is
 /// written, or after that was killed.
 pub(crate) const STAGING: &str = ".isomer-staging";
-
-/// What is tried when a file is to have a place.
-pub(crate) const CREATE_IN: &str = "create a file in";
 
 /// The right to write into a directory, and a place for what has no name yet. Both end with it.
 #[derive(Debug)]
@@ -43,7 +41,9 @@ impl Staging {
             };
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(WriteError::Locked { dir: release.to_owned() }),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(WriteError::Locked { dir: release.to_owned(), lock: path });
+                }
                 Err(TryLockError::Error(error)) => return Err(io_error("lock", &path, error)),
             }
             // The one who had it removed the file that is locked now: the lock is another file.

@@ -15,15 +15,16 @@ mod signatures;
 pub use signatures::Signatures;
 
 use crate::blob::{Root, blob_path};
-use crate::consistency::check_modules;
 use crate::document::{self, Identity};
 use crate::layer::{Compression, Layer, copy_hashing, write_layer};
-use crate::layout::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, parse_index};
+use crate::parse::parse_index;
+use crate::released::{ReleasedModule, check_modules};
 use crate::signature::Referrer;
 use crate::staging::{STAGING, Staging, io_error, persist, sync_dir};
 use crate::{LayoutError, Wasm, WriteError};
 use isomer_contract::Digest;
-use isomer_contract::manifest::{Blob, VariantConfig};
+use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX};
+use isomer_contract::manifest::Blob;
 use oci_spec::image::{Descriptor, ImageIndex};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,19 +76,6 @@ impl Count {
         self.blobs += 1;
         self.size_bytes += size_bytes;
     }
-}
-
-/// A module for [`Writer::finish`].
-#[derive(Clone, Debug)]
-pub struct ReleasedModule {
-    /// Its name in the release.
-    pub name: String,
-    /// Its version; with the name, its reference.
-    pub version: String,
-    /// What it was compiled from.
-    pub wasm: Wasm,
-    /// Its compiled forms, in any order.
-    pub variants: Vec<(VariantConfig, Layer)>,
 }
 
 /// What [`Writer::finish`] did.
@@ -246,7 +234,7 @@ impl Writer {
             let [index, wasm] = self.add_module(module, &mut referenced)?;
             let digest = |descriptor: &Descriptor| descriptor.digest().as_ref().parse().expect("made from a digest");
             summaries.push(SummaryModule { reference: reference.clone(), digest: digest(&index), wasm: digest(&wasm) });
-            listed.push(document::tagged(index, &reference, Some(&module.name)));
+            listed.push(document::tagged(index, &reference, Some(module.name.as_str())));
             listed.push(document::tagged(wasm, &format!("{reference}-wasm"), None));
         }
         let (kept, signatures) = self.keep_signatures(&summaries);
@@ -290,7 +278,7 @@ impl Writer {
         sorted.sort_by(|(a, _), (b, _)| (&a.target, &a.engine).cmp(&(&b.target, &b.engine)));
         for (config, layer) in sorted {
             let triple: Triple = config.triple.parse().map_err(|error| WriteError::Inconsistent {
-                module: name.clone(),
+                module: name.to_string(),
                 problem: format!("the variant `{}` has the triple `{}`: {error}", config.target, config.triple),
             })?;
             let blob = add(isomer_contract::canonical_json(config))?;

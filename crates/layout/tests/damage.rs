@@ -279,8 +279,10 @@ fn names_that_are_none_or_twice() {
         }
     };
     forged(|f| f.release(name("sort:0.1.0"))).check("`index.json` lists `sort:0.1.0` twice");
-    forged(|f| f.release(name("\u{1b}[2J"))).check(r"`\u{1b}[2J` is no name of a module");
-    forged(|f| f.release(name(""))).check("`` is no name");
+    forged(|f| f.release(name("\u{1b}[2J"))).check(r"invalid reference `\u{1b}[2J`");
+    forged(|f| f.release(name(""))).check("invalid reference ``");
+    forged(|f| f.release(|index| index["manifests"][2]["annotations"]["dev.isomer.module"] = json!("a..b")))
+        .check("invalid module name `a..b`");
     forged(|f| f.release(|index| index["manifests"][2]["annotations"]["dev.isomer.module"] = json!("clock")))
         .check("the module is `sort`, expected `clock`");
     forged(|f| f.module(|module| module["manifests"][2] = module["manifests"][1].clone()))

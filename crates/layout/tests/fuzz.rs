@@ -4,13 +4,11 @@
 //! A few hundred each time. A million take minutes:
 //! `ISOMER_FUZZ_RUNS=1000000 cargo test --release -p isomer-layout --test fuzz -- --nocapture`.
 
-#[path = "../../contract/tests/fuzzer/mod.rs"]
-mod fuzzer;
 mod sample;
 
-use fuzzer::Fuzzer;
 use isomer_contract::Digest;
 use isomer_layout::{Layout, LayoutError};
+use isomer_testing::fuzz::Fuzzer;
 use sample::{sort, write_release};
 use serde_json::Value;
 use std::fs;

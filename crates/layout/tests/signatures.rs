@@ -4,8 +4,9 @@
 mod sample;
 
 use isomer_contract::Digest;
+use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::BUNDLE_MEDIA_TYPE;
-use isomer_layout::{Compression, Layout, LayoutError, SIGNATURES_MAX, Signatures, WriteError, Writer};
+use isomer_layout::{Compression, Layout, LayoutError, Signatures, WriteError, Writer};
 use sample::{files, released, write_release};
 use serde_json::{Value, json};
 use std::fs;
@@ -216,7 +217,7 @@ fn what_is_signed_must_be_there() {
     let before = files(dir.path());
     let sign = |bundle: &[u8], subject| Writer::open(dir.path()).unwrap().sign(bundle, &[subject]);
     assert!(matches!(sign(b"bundle", Digest::of(b"other")), Err(WriteError::Replaced { .. })));
-    let large = vec![0; isomer_layout::DOCUMENT_SIZE_BYTES_MAX as usize + 1];
+    let large = vec![0; DOCUMENT_SIZE_BYTES_MAX as usize + 1];
     let subject = digests(dir.path())[0];
     assert!(matches!(sign(&large, subject), Err(WriteError::Layout(LayoutError::TooLarge { .. }))));
     assert_eq!(files(dir.path()), before);

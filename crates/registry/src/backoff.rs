@@ -2,21 +2,21 @@
 //! clock, a request.
 
 use crate::Retry;
-use std::hash::{BuildHasher, RandomState};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::time::Duration;
 
 /// The pauses between the attempts at one thing.
 pub(crate) struct Backoff {
     retry: Retry,
-    /// Attempts since it last got further.
-    tries: u32,
+    /// Those that are left since it last got further.
+    pauses: ExponentialBackoff,
     attempts: u32,
     paused: Duration,
 }
 
 impl Backoff {
     pub(crate) fn new(retry: Retry) -> Backoff {
-        Backoff { retry, tries: 0, attempts: 0, paused: Duration::ZERO }
+        Backoff { pauses: pauses(&retry), retry, attempts: 0, paused: Duration::ZERO }
     }
 
     /// How often it was tried.
@@ -27,22 +27,24 @@ impl Backoff {
     /// An attempt failed, and the registry may have said when to come again: how long to wait, or none to give up.
     pub(crate) fn failed(&mut self, got_further: bool, retry_after: Option<Duration>) -> Option<Duration> {
         self.attempts = self.attempts.saturating_add(1);
-        self.tries = if got_further { 1 } else { self.tries + 1 };
-        if self.tries >= self.retry.tries_max {
-            return None;
+        if got_further {
+            self.pauses = pauses(&self.retry);
         }
-        let doubled = self.retry.pause_first.saturating_mul(1 << (self.tries - 1).min(20));
-        let pause = jittered(doubled.min(self.retry.pause_max)).max(retry_after.unwrap_or_default());
+        let pause = self.pauses.next()?.max(retry_after.unwrap_or_default());
         self.paused += pause;
         (self.paused <= self.retry.pauses_max).then_some(pause)
     }
 }
 
-/// Between half of `pause` and all of it: many servers that failed at once do not come again at once.
-fn jittered(pause: Duration) -> Duration {
-    // The standard library's hasher is seeded by the operating system, each time anew.
-    let share = RandomState::new().hash_one(()) as f64 / u64::MAX as f64;
-    pause.mul_f64(0.5 + 0.5 * share)
+/// Each twice the last, between half of it and all of it by chance: many servers that failed at once do not come again at
+/// once. backon adds up to as much again to each.
+fn pauses(retry: &Retry) -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(retry.pause_first.min(retry.pause_max) / 2)
+        .with_max_delay(retry.pause_max / 2)
+        .with_max_times(retry.tries_max.saturating_sub(1) as usize)
+        .with_jitter()
+        .build()
 }
 
 #[cfg(test)]

@@ -20,6 +20,10 @@ pub(crate) enum Credential {
 }
 
 /// The credential for `host` in docker's configuration; anonymous when there is none.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "docker's clients read its configuration's directory from the environment"
+)]
 pub(crate) fn credential(host: &str, options: &Options) -> Result<Credential, RegistryError> {
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".docker"));
     let set = |value: &OsString| !value.is_empty();

@@ -4,8 +4,8 @@
 use crate::transport::{Pace, Request, header};
 use crate::{Problem, RegistryError, Remote};
 use isomer_contract::Digest;
+use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::manifest::Blob;
-use isomer_layout::ARTIFACT_SIZE_BYTES_MAX;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, StatusCode};
 use sha2::{Digest as _, Sha256};

@@ -1,8 +1,9 @@
 //! Why a registry did not do what was asked of it. Each says what was asked, what was found and what was expected.
 
 use crate::ReferenceError;
+use isomer_contract::limits::SIGNATURES_MAX;
 use isomer_contract::{Digest, Hinted};
-use isomer_layout::{LayoutError, SIGNATURES_MAX, SourceError};
+use isomer_layout::{LayoutError, SourceError};
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -14,6 +14,11 @@
 //! themselves what `Retry-After`, `Content-Range` and `OCI-Subject` say. A server that installs native code wants all
 //! of that otherwise; what is left of the protocol are five kinds of request.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 mod credentials;
 mod options;
 mod reference;

@@ -1,22 +1,18 @@
 //! In: what a person types for a module in a registry. Out: its host, repository, tag and digest. Never here: a default
 //! host or tag: what is meant is said.
 
+use isomer_contract::name::{NameError, NameKind, RepositoryName, Tag};
 use isomer_contract::{Digest, Hinted, shorten};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The longest name of a repository, its host included: what registries and the Docker clients accept.
-const NAME_LENGTH_MAX: usize = 255;
-/// The longest tag, by the OCI distribution specification.
-const TAG_LENGTH_MAX: usize = 128;
-
 /// A module in a registry: `HOST[:PORT]/REPOSITORY[:TAG][@sha256:…]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
     host: String,
-    repository: String,
-    tag: Option<String>,
+    repository: RepositoryName,
+    tag: Option<Tag>,
     digest: Option<Digest>,
 }
 
@@ -43,12 +39,12 @@ impl Reference {
 
     /// The repository in that registry.
     pub fn repository(&self) -> &str {
-        &self.repository
+        self.repository.as_str()
     }
 
     /// The tag.
     pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+        self.tag.as_ref().map(Tag::as_str)
     }
 
     /// The digest that what is there must have.
@@ -61,8 +57,11 @@ impl Reference {
     /// # Errors
     /// When `tag` is none.
     pub fn with_tag(&self, tag: &str) -> Result<Reference, ReferenceError> {
-        check_tag(tag).map_err(|problem| ReferenceError { text: shorten(&format!("{self}:{tag}")), problem })?;
-        Ok(Reference { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+        let error = |problem: NameError| ReferenceError {
+            text: shorten(&format!("{self}:{tag}")),
+            problem: problem.to_string(),
+        };
+        Ok(Reference { tag: Some(tag.parse().map_err(error)?), digest: None, ..self.clone() })
     }
 
     /// The same with a digest.
@@ -76,7 +75,7 @@ impl Reference {
     /// When `name` can't stand in the name of a repository.
     pub fn below(&self, name: &str) -> Result<Reference, ReferenceError> {
         let repository = format!("{}/{name}", self.repository);
-        check_repository(&self.host, &repository)
+        let repository = parse_repository(&self.host, &repository)
             .map_err(|problem| ReferenceError { text: shorten(&format!("{}/{repository}", self.host)), problem })?;
         Ok(Reference { host: self.host.clone(), repository, tag: None, digest: None })
     }
@@ -137,9 +136,9 @@ fn parse(text: &str) -> Result<Reference, String> {
         Some((repository, tag)) => (repository, Some(tag)),
         None => (path, None),
     };
-    check_repository(host, repository)?;
-    tag.map_or(Ok(()), check_tag)?;
-    Ok(Reference { host: host.to_owned(), repository: repository.to_owned(), tag: tag.map(str::to_owned), digest })
+    let repository = parse_repository(host, repository)?;
+    let tag = tag.map(str::parse).transpose().map_err(|error: NameError| error.to_string())?;
+    Ok(Reference { host: host.to_owned(), repository, tag, digest })
 }
 
 fn check_host(host: &str) -> Result<(), String> {
@@ -166,33 +165,13 @@ fn check_host(host: &str) -> Result<(), String> {
     Err(format!("`{}` is no host", shorten(host)))
 }
 
-fn check_repository(host: &str, repository: &str) -> Result<(), String> {
-    // The specification's: [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*
-    let word = |part: &str| {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let separators: Vec<&str> = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).collect();
-        let single = |it: &str| it.is_empty() || matches!(it, "." | "_" | "__") || it.bytes().all(|b| b == b'-');
-        part.bytes().next().is_some_and(allowed)
-            && part.bytes().last().is_some_and(allowed)
-            && separators.into_iter().all(single)
-    };
-    if let Some(part) = repository.split('/').find(|part| !word(part)) {
-        let expected = "expected lower-case letters and digits, with `.`, `_`, `__` or `-` between them";
-        return Err(format!("`{}` can't stand in the name of a repository: {expected}", shorten(part)));
+/// A repository's name, whose length counts with that of the host.
+fn parse_repository(host: &str, repository: &str) -> Result<RepositoryName, String> {
+    let length_max = NameKind::Repository.length_max();
+    if host.len() + 1 + repository.len() > length_max {
+        return Err(format!("host and repository have more than {length_max} characters"));
     }
-    if host.len() + 1 + repository.len() > NAME_LENGTH_MAX {
-        return Err(format!("its name has more than {NAME_LENGTH_MAX} characters"));
-    }
-    Ok(())
-}
-
-fn check_tag(tag: &str) -> Result<(), String> {
-    let inner = tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-    if inner && !tag.is_empty() && !tag.starts_with(['.', '-']) && tag.len() <= TAG_LENGTH_MAX {
-        return Ok(());
-    }
-    let expected = "expected at most 128 letters, digits, `_`, `.` and `-`, the last two not first";
-    Err(format!("`{}` is no tag: {expected}", shorten(tag)))
+    repository.parse().map_err(|error: NameError| error.to_string())
 }
 
 #[cfg(test)]
@@ -225,13 +204,13 @@ mod tests {
             ("resize:1.4.0", "no `/`"),
             ("acme/resize", "`acme` is no host"),
             ("https://registry.example/a", "no scheme"),
-            ("registry.example/Acme", "`Acme` can't stand"),
-            ("registry.example/a//b", "`` can't stand"),
-            ("registry.example/../b", "`..` can't stand"),
-            ("registry.example/a._b", "`a._b` can't stand"),
-            ("registry.example/a:", "`` is no tag"),
-            ("registry.example/a:b:c", "`b:c` is no tag"),
-            ("registry.example/a:1+2", "`1+2` is no tag"),
+            ("registry.example/Acme", "invalid repository name `Acme`"),
+            ("registry.example/a//b", "invalid repository name `a//b`"),
+            ("registry.example/../b", "invalid repository name `../b`"),
+            ("registry.example/a._b", "invalid repository name `a._b`"),
+            ("registry.example/a:", "invalid tag ``"),
+            ("registry.example/a:b:c", "invalid tag `b:c`"),
+            ("registry.example/a:1+2", "invalid tag `1+2`"),
             ("registry.example:99999/a", "no port"),
             ("reg_istry.example/a", "is no host"),
             ("user:secret@registry.example/a", "is not a digest"),

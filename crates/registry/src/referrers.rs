@@ -6,9 +6,10 @@
 use crate::remote::{Kind, Remote};
 use crate::transport::{Request, header};
 use crate::{Problem, RegistryError};
+use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::{BUNDLE_MEDIA_TYPE, Blob};
 use isomer_contract::{Digest, shorten};
-use isomer_layout::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX, Signature};
+use isomer_layout::Signature;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, LINK};

@@ -45,7 +45,7 @@ pub enum ActionError {
     #[error("the action has no arguments, expected a program")]
     NoProgram,
     /// Absolute, or with empty, `.` or `..` parts.
-    #[error("`{path}` is no path of an action, expected names with `/` between them")]
+    #[error("invalid path `{path}`, expected names with `/` between them")]
     Path {
         /// As it was given.
         path: String,
@@ -62,7 +62,9 @@ impl ActionError {
     /// What the reader can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            ActionError::Path { .. } => Some("paths begin at the action's root, without `/`, `.` or `..`".to_owned()),
+            ActionError::Path { .. } => {
+                Some("write paths from the action's root, without a leading `/`, `.` or `..`".to_owned())
+            }
             ActionError::NoProgram | ActionError::FileAndDirectory { .. } => None,
         }
     }
@@ -232,14 +234,14 @@ mod tests {
     /// The digest is what farms share: a change here makes every cached result unreachable. The value was computed
     /// with Google's own implementation of protocol buffers.
     #[test]
-    fn the_digest_stays() {
+    fn the_action_digest_is_stable() {
         let digest = sample().build().unwrap().digest();
         assert_eq!(digest.to_string(), "5f1248712cfcf8198c6a0d0bbbea515aa9f96a129be3b799d36b703815eaeb44/172");
     }
 
     #[test]
     #[expect(deprecated, reason = "remotes of API 2.0 read nothing else")]
-    fn the_messages_say_everything_in_order() {
+    fn action_messages_are_complete_and_sorted() {
         let action = sample().build().unwrap();
         let message = reapi::Action::decode(action.messages[&action.digest].bytes()).unwrap();
         let read = |digest: Option<reapi::Digest>| {

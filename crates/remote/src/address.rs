@@ -1,5 +1,5 @@
 //! In: an address as a user wrote it. Out: what of it makes a connection, or what is wrong with it and how it would be
-//! right. Never here: a look at the network; a name that nobody knows passes.
+//! right. Never here: the network: a host name that does not resolve is valid.
 
 use crate::error::RemoteError;
 use std::net::IpAddr;
@@ -51,18 +51,18 @@ impl Address {
         if !rest.starts_with('[') && port.is_some_and(|port| port.contains(':')) {
             return Err(bad(
                 "more than one `:`",
-                format!("an IPv6 address stands in brackets: `{scheme}://[::1]:PORT`"),
+                format!("write an IPv6 address in brackets: `{scheme}://[::1]:PORT`"),
             ));
         }
         if let Some(port) = port
             && !(port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0))
         {
-            return Err(bad(&format!("`{port}` is no port, expected a number from 1 to 65535"), form()));
+            return Err(bad(&format!("`{port}` is not a valid port, expected a number from 1 to 65535"), form()));
         }
         Ok(Address { tls, authority: rest.to_owned(), host: host.to_owned() })
     }
 
-    /// Whether it is this machine: what is sent there passes nobody.
+    /// Whether it is this machine: what is sent there does not leave it.
     pub(crate) fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_an_address() {
+    fn valid_addresses_are_parsed() {
         for (url, tls, authority, loopback) in [
             ("grpc://farm:8980", false, "farm:8980", false),
             ("GRPCS://farm.example", true, "farm.example", false),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told_how_to_be_one() {
+    fn invalid_addresses_get_a_hint() {
         for (url, reason, hint) in [
             ("127.0.0.1:1", "it has no scheme", "write `grpc://127.0.0.1:1`, or `grpcs://127.0.0.1:1` for TLS"),
             ("ftp://farm", "`ftp://` is neither grpc:// nor grpcs://", "write `grpc://farm`"),
@@ -98,14 +98,18 @@ mod tests {
             ("grpc://", "it has no host", "write `grpc://HOST:PORT`"),
             ("grpc://:", "it has no host", "write `grpc://HOST:PORT`"),
             ("grpcs://:443", "it has no host", "write `grpcs://HOST:PORT`"),
-            ("grpc://h:", "`` is no port", "write `grpc://HOST:PORT`"),
-            ("grpc://h:99999", "`99999` is no port, expected a number from 1 to 65535", "write `grpc://HOST:PORT`"),
-            ("grpc://h:-1", "`-1` is no port", "write `grpc://HOST:PORT`"),
-            ("grpc://h:+1", "`+1` is no port", "write `grpc://HOST:PORT`"),
-            ("grpc://h:0", "`0` is no port", "write `grpc://HOST:PORT`"),
+            ("grpc://h:", "`` is not a valid port", "write `grpc://HOST:PORT`"),
+            (
+                "grpc://h:99999",
+                "`99999` is not a valid port, expected a number from 1 to 65535",
+                "write `grpc://HOST:PORT`",
+            ),
+            ("grpc://h:-1", "`-1` is not a valid port", "write `grpc://HOST:PORT`"),
+            ("grpc://h:+1", "`+1` is not a valid port", "write `grpc://HOST:PORT`"),
+            ("grpc://h:0", "`0` is not a valid port", "write `grpc://HOST:PORT`"),
             ("grpc://[::1]8980", "expected a port after `]`", "write `grpc://HOST:PORT`"),
             ("grpc://::1", "it has no host", "write `grpc://HOST:PORT`"),
-            ("grpc://fe80::1", "more than one `:`", "an IPv6 address stands in brackets: `grpc://[::1]:PORT`"),
+            ("grpc://fe80::1", "more than one `:`", "write an IPv6 address in brackets: `grpc://[::1]:PORT`"),
             ("grpc://h/main", "an instance name is an option of its own", "write `grpc://HOST:PORT`"),
         ] {
             let error = Address::parse(url).unwrap_err();

@@ -1,4 +1,4 @@
-//! In: somebody who wants everything to stop (Ctrl-C, the first failure). Out: every call under way ends with
+//! In: a request that everything stop (Ctrl-C, the first failure). Out: every call under way ends with
 //! [`RemoteError::Cancelled`](crate::RemoteError::Cancelled). Never here: a signal handler.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 pub struct Cancel(Arc<watch::Sender<bool>>);
 
 impl Cancel {
-    /// A token that nobody has pulled yet.
+    /// A token that is not cancelled.
     pub fn new() -> Cancel {
         Cancel(Arc::new(watch::Sender::new(false)))
     }
@@ -17,11 +17,6 @@ impl Cancel {
     /// Ends calls under way, and those that are made later. Not for signal handlers themselves: it takes a lock.
     pub fn cancel(&self) {
         self.0.send_replace(true);
-    }
-
-    /// Whether [`Cancel::cancel`] was called.
-    pub fn is_cancelled(&self) -> bool {
-        *self.0.borrow()
     }
 
     pub(crate) async fn cancelled(&self) {

@@ -68,7 +68,7 @@ async fn ask(endpoint: &Endpoint, instance: &str) -> Result<reapi::ServerCapabil
                 RemoteError::Unreachable { url, reason: words(&status) }
             }
             RemoteError::TooManyRetries { .. } if is_unanswered(&status) => {
-                RemoteError::HangsUp { url, reason: words(&status) }
+                RemoteError::Disconnected { url, tls: endpoint.tls, reason: words(&status) }
             }
             other => other,
         })?;
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused() {
+    fn unusable_capabilities_are_refused() {
         type Change = fn(&mut reapi::ServerCapabilities);
         let text = |change: Change| {
             let mut answer = answer();
@@ -217,13 +217,10 @@ mod tests {
                 |answer| answer.low_api_version = None,
                 "grpc://farm: speaks Remote Execution API unstated to 2.3, expected a range with a version in 2.0 to 2.12",
             ),
-            (
-                |answer| answer.cache_capabilities = None,
-                "grpc://farm: offers no SHA-256, but no digest function at all",
-            ),
+            (|answer| answer.cache_capabilities = None, "grpc://farm: expected the digest function SHA256, found none"),
             (
                 |answer| answer.execution_capabilities.as_mut().unwrap().digest_function = 3,
-                "grpc://farm: offers no SHA-256, but MD5",
+                "grpc://farm: expected the digest function SHA256, found MD5",
             ),
             (
                 |answer| answer.execution_capabilities.as_mut().unwrap().exec_enabled = false,

@@ -57,8 +57,9 @@ impl Cas {
                 .await?;
             for digest in &answer.missing_blob_digests {
                 let digest = BlobDigest::from_message(digest).filter(|digest| digests.binary_search(digest).is_ok());
-                missing
-                    .insert(digest.ok_or_else(|| self.endpoint.nonsense(CALL, "a digest that was not asked about"))?);
+                missing.insert(
+                    digest.ok_or_else(|| self.endpoint.invalid_response(CALL, "a digest that was not requested"))?,
+                );
             }
         }
         Ok(missing)
@@ -176,7 +177,7 @@ impl Cas {
         parts
             .map(|(digest, status)| {
                 let digest = digest.as_ref().and_then(BlobDigest::from_message);
-                let digest = digest.ok_or_else(|| self.endpoint.nonsense(call, "a part without a digest"))?;
+                let digest = digest.ok_or_else(|| self.endpoint.invalid_response(call, "a part without a digest"))?;
                 let status = status.unwrap_or_default();
                 Ok((digest, Status::new(Code::from_i32(status.code), status.message)))
             })
@@ -235,9 +236,9 @@ impl Cas {
                 .as_ref()
                 .and_then(BlobDigest::from_message)
                 .filter(|digest| digests.binary_search(digest).is_ok());
-            let digest = digest.ok_or_else(|| self.endpoint.nonsense(CALL, "a blob that was not asked for"))?;
+            let digest = digest.ok_or_else(|| self.endpoint.invalid_response(CALL, "a blob that was not requested"))?;
             if part.compressor != reapi::compressor::Value::Identity as i32 {
-                return Err(self.endpoint.nonsense(CALL, "a compressed blob that was not asked for"));
+                return Err(self.endpoint.invalid_response(CALL, "a compressed blob that was not requested"));
             }
             let status = part.status.unwrap_or_default();
             match Code::from_i32(status.code) {

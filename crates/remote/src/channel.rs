@@ -3,7 +3,7 @@
 
 use crate::address::Address;
 use crate::digest::BlobDigest;
-use crate::error::RemoteError;
+use crate::error::{Deadline, RemoteError};
 use crate::options::{Deadlines, Options, Retry, Tls};
 use crate::retry::Budget;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
@@ -40,6 +40,7 @@ const REQUEST_METADATA: &str = "build.bazel.remote.execution.v2.requestmetadata-
 pub(crate) struct Endpoint {
     /// As the user wrote it.
     pub(crate) url: String,
+    pub(crate) tls: bool,
     pub(crate) channel: Channel,
     pub(crate) deadlines: Deadlines,
     pub(crate) retry: Retry,
@@ -71,6 +72,7 @@ impl Endpoint {
         }
         Ok(Endpoint {
             url: url.to_owned(),
+            tls,
             channel: endpoint.connect_lazy(),
             deadlines: options.deadlines.clone(),
             retry: options.retry.clone(),
@@ -121,8 +123,12 @@ impl Endpoint {
         }
     }
 
-    pub(crate) fn nonsense(&self, call: &'static str, reason: impl Into<String>) -> RemoteError {
-        RemoteError::Nonsense { url: self.url.clone(), call, reason: reason.into() }
+    pub(crate) fn too_late(&self, deadline: Deadline, limit: Duration) -> RemoteError {
+        RemoteError::Deadline { url: self.url.clone(), deadline, limit }
+    }
+
+    pub(crate) fn invalid_response(&self, call: &'static str, reason: impl Into<String>) -> RemoteError {
+        RemoteError::InvalidResponse { url: self.url.clone(), call, reason: reason.into() }
     }
 }
 
@@ -152,12 +158,12 @@ fn headers(options: &Options) -> Result<MetadataMap, RemoteError> {
             hint: None,
         };
         let name = AsciiMetadataKey::from_bytes(header.name.to_ascii_lowercase().as_bytes())
-            .map_err(|_| bad("this is no name of a header with text"))?;
+            .map_err(|_| bad("invalid name of a header"))?;
         if name.as_str().starts_with("grpc-") || PROTOCOL_HEADERS.contains(&name.as_str()) {
-            return Err(bad("it belongs to the protocol, which sets it itself"));
+            return Err(bad("it is reserved by the protocol"));
         }
         let value = AsciiMetadataValue::try_from(&header.value)
-            .map_err(|_| bad("the value has characters that a header can't have"))?;
+            .map_err(|_| bad("the value has characters that a header cannot have"))?;
         headers.append(name, value);
     }
     Ok(headers)
@@ -185,7 +191,7 @@ fn tls_config(tls: &Tls) -> Result<ClientTlsConfig, RemoteError> {
     Ok(config)
 }
 
-/// The TLS library takes files without a certificate in silence, and then trusts nobody.
+/// The TLS library silently accepts files without a certificate, and then trusts no peer.
 fn read_pem(path: &Path, label: &str) -> Result<Vec<u8>, RemoteError> {
     let bad = |reason: String| RemoteError::Options { what: path.display().to_string(), reason, hint: None };
     let bytes = fs::read(path).map_err(|error| bad(error.to_string()))?;

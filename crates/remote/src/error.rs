@@ -2,7 +2,6 @@
 //! Never here: a secret (headers, tokens, keys).
 
 use crate::action::ActionError;
-use crate::address::Address;
 use crate::digest::BlobDigest;
 use std::fmt;
 use std::time::Duration;
@@ -33,7 +32,7 @@ pub enum RemoteError {
         reason: String,
     },
     /// A connection, but one side doesn't believe the other's certificate.
-    #[error("{url}: no agreement on TLS: {reason}")]
+    #[error("{url}: TLS handshake failed: {reason}")]
     Tls {
         /// The address.
         url: String,
@@ -41,10 +40,12 @@ pub enum RemoteError {
         reason: String,
     },
     /// A connection that ends without an answer, each time.
-    #[error("{url}: hangs up before it answers: {reason}")]
-    HangsUp {
+    #[error("{url}: closes the connection before it answers: {reason}")]
+    Disconnected {
         /// The address.
         url: String,
+        /// Whether it is one with TLS.
+        tls: bool,
         /// The words of the layers below.
         reason: String,
     },
@@ -59,7 +60,7 @@ pub enum RemoteError {
         expected: String,
     },
     /// A service that the address doesn't have.
-    #[error("{url}: has no {call}: {message}")]
+    #[error("{url}: does not implement {call}: {message}")]
     NoService {
         /// The address.
         url: String,
@@ -69,7 +70,7 @@ pub enum RemoteError {
         message: String,
     },
     /// It hashes with something else.
-    #[error("{url}: offers no SHA-256, but {found}")]
+    #[error("{url}: expected the digest function SHA256, found {found}")]
     DigestFunction {
         /// The address.
         url: String,
@@ -77,7 +78,7 @@ pub enum RemoteError {
         found: String,
     },
     /// It doesn't know who we are.
-    #[error("{url}: asks who is there: {message}")]
+    #[error("{url}: requires authentication: {message}")]
     Unauthenticated {
         /// The address.
         url: String,
@@ -85,7 +86,7 @@ pub enum RemoteError {
         message: String,
     },
     /// It knows and doesn't let us.
-    #[error("{url}: does not permit {call}: {message}")]
+    #[error("{url}: permission denied for {call}: {message}")]
     Permission {
         /// The address.
         url: String,
@@ -95,7 +96,7 @@ pub enum RemoteError {
         message: String,
     },
     /// No such instance.
-    #[error("{url}: has no instance `{instance}`: {message}")]
+    #[error("{url}: unknown instance `{instance}`: {message}")]
     Instance {
         /// The address.
         url: String,
@@ -111,13 +112,13 @@ pub enum RemoteError {
         url: String,
     },
     /// The cache can only be read.
-    #[error("{url}: takes no results of ours")]
+    #[error("{url}: does not accept results")]
     ReadOnly {
         /// The address.
         url: String,
     },
     /// Other bytes than those of the digest that we asked for.
-    #[error("{url}: sent other bytes than asked for: found {found}, expected {expected}")]
+    #[error("{url}: digest mismatch: expected {expected}, found {found}")]
     HashMismatch {
         /// The address.
         url: String,
@@ -145,7 +146,7 @@ pub enum RemoteError {
         size_bytes_max: u64,
     },
     /// The action succeeded without making what it was to make.
-    #[error("{url}: the action exited with 0 but left no `{path}`{}", quoted(.stderr))]
+    #[error("{url}: the action exited with 0 but did not write `{path}`{}", quoted(.stderr))]
     MissingOutput {
         /// The address.
         url: String,
@@ -191,7 +192,7 @@ pub enum RemoteError {
         unavailable: bool,
     },
     /// Any other answer that says no.
-    #[error("{url}: refuses {call}: {reason}")]
+    #[error("{url}: rejected {call}: {reason}")]
     Refused {
         /// The address.
         url: String,
@@ -201,8 +202,8 @@ pub enum RemoteError {
         reason: String,
     },
     /// An answer that makes no sense.
-    #[error("{url}: answers {call} with nonsense: {reason}")]
-    Nonsense {
+    #[error("{url}: invalid response to {call}: {reason}")]
+    InvalidResponse {
         /// The address.
         url: String,
         /// The method that was called.
@@ -251,7 +252,7 @@ impl RemoteError {
     /// Whether the remote, or the way to it, is not there; it may be another time.
     pub fn is_outage(&self) -> bool {
         match self {
-            RemoteError::Unreachable { .. } | RemoteError::HangsUp { .. } => true,
+            RemoteError::Unreachable { .. } | RemoteError::Disconnected { .. } => true,
             RemoteError::TooManyRetries { unavailable, .. } => *unavailable,
             _ => false,
         }
@@ -279,52 +280,52 @@ impl RemoteError {
             RemoteError::Options { hint, .. } => return hint.clone(),
             RemoteError::Action(error) => return error.hint(),
             RemoteError::Unreachable { .. } => {
-                "is the address right, and does the remote run? `grpcs://` is for TLS, `grpc://` for none"
+                "check the address and that the remote runs; `grpcs://` is with TLS, `grpc://` without"
             }
             RemoteError::Tls { .. } => {
-                "give the authority of the remote's certificate as a CA file, and a client certificate with its key \
-                 if the remote asks for one; `grpc://` is for a remote without TLS"
+                "pass the CA that signed the remote's certificate, and a client certificate with its key \
+                 if the remote requires one; use `grpc://` for a remote without TLS"
             }
-            RemoteError::HangsUp { url, .. } if Address::parse(url).is_ok_and(|address| address.tls) => {
-                "does it want a client certificate, or one of another authority, or does it speak another protocol?"
+            RemoteError::Disconnected { tls: true, .. } => {
+                "check whether the remote requires a client certificate of another CA, and that it speaks gRPC"
             }
-            RemoteError::HangsUp { .. } => "does it want TLS (`grpcs://`), or does it speak another protocol?",
+            RemoteError::Disconnected { .. } => {
+                "use `grpcs://` if the remote requires TLS, and check that it speaks gRPC"
+            }
             RemoteError::Version { .. } => "update the remote, or use one that speaks version 2",
             RemoteError::NoService { .. } => {
-                "is this the address of that service? CAS, action cache and execution may have one each"
+                "check the address: blobs, action cache and execution may each have their own"
             }
             RemoteError::DigestFunction { .. } => "enable SHA-256 on the remote",
-            RemoteError::Unauthenticated { .. } => "give a bearer token, a header or a client certificate",
-            RemoteError::Permission { .. } => {
-                "ask for the right to do so; reading a cache and writing to it may differ"
-            }
-            RemoteError::Instance { .. } => "give the instance name that the remote was set up with",
-            RemoteError::NoExecution { .. } => "use it as a cache only, or give another address for execution",
+            RemoteError::Unauthenticated { .. } => "pass a bearer token, a header or a client certificate",
+            RemoteError::Permission { .. } => "request the permission; reading a cache and writing to it may differ",
+            RemoteError::Instance { .. } => "pass the instance name that the remote was set up with",
+            RemoteError::NoExecution { .. } => "use it as a cache only, or pass another address for execution",
             RemoteError::ReadOnly { .. } => "use this cache for reading only",
             RemoteError::HashMismatch { .. } => {
-                "nothing of it was used; the remote or something on the way to it damages data"
+                "none of it was used: check the remote, and what is between, for damaged data"
             }
-            RemoteError::Missing { .. } => "the remote deletes blobs that are still in use: give it more space",
-            RemoteError::TooLarge { .. } => "raise the limit, or leave this one to the local machine",
+            RemoteError::Missing { .. } => "give the remote more space: it deletes blobs that are still in use",
+            RemoteError::TooLarge { .. } => "raise the limit, or compile this one locally",
             RemoteError::MissingOutput { .. } => {
-                "was the tool told to write there? Remotes of API 2.0 ignore outputs that are no files"
+                "check that the tool writes there; remotes of API 2.0 ignore outputs that are not files"
             }
             RemoteError::Failed { .. } => "run the same command on this machine to see more",
-            RemoteError::Deadline { deadline: Deadline::Action, .. } => "give the action a longer timeout",
+            RemoteError::Deadline { deadline: Deadline::Action, .. } => "allow the action a longer timeout",
             RemoteError::Deadline { deadline: Deadline::Queue, .. } => {
-                "are there workers with the action's platform properties? A remote may queue for ever without one"
+                "check that there are workers with the action's platform properties: without one, a remote may queue forever"
             }
             RemoteError::Deadline { deadline: Deadline::QueueAndAction, .. } => {
-                "does the remote still run? If so, give queue and action more time"
+                "check that the remote still runs; if so, allow more time for queue and action"
             }
-            RemoteError::Deadline { deadline: Deadline::Total, .. } => "give the execution more time in all",
+            RemoteError::Deadline { deadline: Deadline::Total, .. } => "allow more time for the whole execution",
             RemoteError::Deadline { deadline: Deadline::TotalInQueue, .. } => {
-                "are there workers with the action's platform properties, and enough of them? If so, give the execution \
-                 more time in all"
+                "check that there are enough workers with the action's platform properties; if so, allow more time for \
+                 the whole execution"
             }
-            RemoteError::TooManyRetries { .. } => "the remote or the way to it is not well: look at its log",
-            RemoteError::Refused { .. } => "the words after the code are the remote's own: look at its log",
-            RemoteError::Nonsense { .. } => "is this a Remote Execution API server?",
+            RemoteError::TooManyRetries { .. } => "look at the remote's log, and at what is between",
+            RemoteError::Refused { .. } => "look at the remote's log: the text after the code is its own",
+            RemoteError::InvalidResponse { .. } => "check that the address is one of a Remote Execution API server",
             RemoteError::Cancelled => return None,
         };
         Some(hint.to_owned())

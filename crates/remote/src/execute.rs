@@ -1,6 +1,6 @@
 //! In: an action. Out: its outcome, made by a worker. The path: upload what is missing, follow the operation
 //! (`operation`), read its answer layer by layer, fetch the outputs. Never here: an end without a deadline, a cached
-//! failure that is believed.
+//! failure that is trusted.
 
 use crate::action::Action;
 use crate::cancel::Cancel;
@@ -11,6 +11,7 @@ use crate::operation::{Answer, Operation};
 use crate::options::Deadlines;
 use crate::results::{Outcome, outcome, stderr};
 use crate::retry::{Budget, describe};
+use crate::stage::Stage;
 use crate::workers::Workers;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::longrunning::CancelOperationRequest;
@@ -22,37 +23,6 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 /// How long we stay to say that an operation is no longer wanted.
 const GOODBYE: Duration = Duration::from_secs(3);
-
-/// Where an execution is. Remotes report as much of it as they like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stage {
-    /// The remote now has all inputs, of which it lacked that many bytes.
-    Uploaded {
-        /// Bytes sent.
-        size_bytes: u64,
-    },
-    /// The remote looks into its cache.
-    CacheCheck,
-    /// It waits for a worker.
-    Queued,
-    /// A worker has it.
-    Executing,
-    /// The worker lost it; it waits for another.
-    Requeued,
-    /// The connection broke or the remote failed; it is tried again.
-    Retrying {
-        /// Why.
-        reason: String,
-    },
-    /// The remote lacks inputs although it said that it has them: all are uploaded again.
-    UploadingAgain {
-        /// The remote's words.
-        reason: String,
-    },
-    /// What the cache has can't be used (a failure, or outputs that are gone): it is executed although it is cached.
-    PassingCache,
-}
 
 /// Executes actions.
 pub(crate) struct Execution {
@@ -85,7 +55,7 @@ impl Execution {
             biased;
             () = cancel.cancelled() => Err(RemoteError::Cancelled),
             () = tokio::time::sleep(total) => {
-                Err(self.too_late(if in_queue.get() { Deadline::TotalInQueue } else { Deadline::Total }, total))
+                Err(self.endpoint.too_late(if in_queue.get() { Deadline::TotalInQueue } else { Deadline::Total }, total))
             }
             result = self.run(cas, action, &running, on_stage) => result,
         };
@@ -97,10 +67,6 @@ impl Execution {
 
     fn deadlines(&self) -> &Deadlines {
         &self.endpoint.deadlines
-    }
-
-    pub(crate) fn too_late(&self, deadline: Deadline, limit: Duration) -> RemoteError {
-        RemoteError::Deadline { url: self.endpoint.url.clone(), deadline, limit }
     }
 
     async fn run(
@@ -116,7 +82,15 @@ impl Execution {
         let mut uploads = 0;
         let mut budget = Budget::new(&self.endpoint.retry);
         loop {
-            let mut operation = Operation { execution: self, action, skip_cache_lookup, running, budget: &mut budget };
+            let mut operation = Operation {
+                endpoint: &self.endpoint,
+                instance: &self.instance,
+                workers: &self.workers,
+                action,
+                skip_cache_lookup,
+                running,
+                budget: &mut budget,
+            };
             let answer = operation.follow(on_stage).await?;
             // The operation is over: there is nothing left to cancel.
             running.take();
@@ -155,7 +129,7 @@ impl Execution {
         response: &reapi::ExecuteResponse,
     ) -> Result<Outcome, RemoteError> {
         let Some(result) = &response.result else {
-            return Err(self.endpoint.nonsense("Execute", "neither an error nor a result"));
+            return Err(self.endpoint.invalid_response("Execute", "neither an error nor a result"));
         };
         if result.exit_code == 0 {
             return outcome(cas, action, result, response.cached_result).await;

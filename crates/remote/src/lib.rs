@@ -23,6 +23,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 mod options;
 
 mod address;
@@ -40,6 +45,7 @@ mod results;
 
 mod execute;
 mod operation;
+mod stage;
 mod workers;
 
 mod cancel;
@@ -51,7 +57,7 @@ pub use action::{Action, ActionBuilder, ActionError, Input};
 pub use cancel::Cancel;
 pub use digest::{Blob, BlobDigest};
 pub use error::{Deadline, RemoteError};
-pub use execute::Stage;
 pub use options::{ClientCertificate, Deadlines, Header, Options, Retry, Tls, Tool};
 pub use remote::Remote;
 pub use results::{Outcome, Output};
+pub use stage::Stage;

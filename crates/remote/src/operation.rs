@@ -2,10 +2,10 @@
 //! here: a judgement of the result.
 
 use crate::action::Action;
-use crate::channel::{MESSAGE_SIZE_BYTES_MAX, inner};
+use crate::channel::{Endpoint, MESSAGE_SIZE_BYTES_MAX, inner};
 use crate::error::{Deadline, RemoteError};
-use crate::execute::{Execution, Stage};
 use crate::retry::{Budget, describe, may_pass};
+use crate::stage::Stage;
 use crate::workers::{Busy, Workers};
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::{longrunning, protobuf, rpc};
@@ -32,10 +32,12 @@ pub(crate) enum Answer {
 
 /// One action on its way.
 pub(crate) struct Operation<'a, 'b> {
-    pub(crate) execution: &'a Execution,
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) instance: &'a str,
+    pub(crate) workers: &'a Workers,
     pub(crate) action: &'a Action,
     pub(crate) skip_cache_lookup: bool,
-    /// The name of the operation, for whoever wants to cancel it.
+    /// The name of the operation, for its cancellation.
     pub(crate) running: &'a RefCell<Option<String>>,
     pub(crate) budget: &'a mut Budget<'b>,
 }
@@ -71,13 +73,13 @@ impl Operation<'_, '_> {
             if begun.elapsed() >= LONG_LIVED {
                 self.budget.progress();
             }
-            let url = &self.execution.endpoint.url;
+            let url = &self.endpoint.url;
             match status.code() {
                 // The remote has lost the operation, or can't wait for one: Execute finds it if it is there.
                 Code::NotFound | Code::Unimplemented if name.is_some() => {
                     self.running.take();
                     watch = Watch::begin();
-                    let lost = Status::unavailable(format!("the operation is lost: {}", describe(&status)));
+                    let lost = Status::unavailable(format!("the operation was lost: {}", describe(&status)));
                     self.budget.after(url, call, &lost).await?;
                 }
                 // Inputs may be missing; that is not ours to judge.
@@ -98,7 +100,7 @@ impl Operation<'_, '_> {
         watch: &mut Watch,
         on_stage: &mut dyn FnMut(Stage),
     ) -> Result<longrunning::Operation, Broken> {
-        let endpoint = &self.execution.endpoint;
+        let endpoint = self.endpoint;
         let mut client =
             ExecutionClient::new(endpoint.channel.clone()).max_decoding_message_size(MESSAGE_SIZE_BYTES_MAX);
         let digest = Some(self.action.digest);
@@ -119,7 +121,7 @@ impl Operation<'_, '_> {
                 return Ok(operation);
             }
             if let Some(stage) = operation.metadata.as_ref().and_then(reported) {
-                watch.report(stage, &self.execution.workers, on_stage);
+                watch.report(stage, self.workers, on_stage);
             }
         }
         Err(Broken::Stream(Status::unavailable("the stream ended before the operation")))
@@ -127,7 +129,7 @@ impl Operation<'_, '_> {
 
     fn request(&self) -> reapi::ExecuteRequest {
         reapi::ExecuteRequest {
-            instance_name: self.execution.instance.clone(),
+            instance_name: self.instance.to_owned(),
             skip_cache_lookup: self.skip_cache_lookup,
             action_digest: Some(self.action.digest.to_message()),
             digest_function: reapi::digest_function::Value::Sha256 as i32,
@@ -146,9 +148,9 @@ impl Operation<'_, '_> {
                 return next.map_err(Broken::Stream);
             }
             // A queue that others of ours are leaving moves.
-            let idle = self.execution.workers.idle_since(watch.since).elapsed();
+            let idle = self.workers.idle_since(watch.since).elapsed();
             if deadline != Deadline::Queue || idle >= limit {
-                return Err(Broken::For(self.execution.too_late(deadline, limit)));
+                return Err(Broken::For(self.endpoint.too_late(deadline, limit)));
             }
             left = limit - idle;
         }
@@ -156,7 +158,7 @@ impl Operation<'_, '_> {
 
     /// A remote that reports no stages can't be told whether it queues or executes.
     fn limit(&self, stage: Option<Reported>) -> (Deadline, Duration) {
-        let deadlines = &self.execution.endpoint.deadlines;
+        let deadlines = &self.endpoint.deadlines;
         let action = self.action.timeout.saturating_add(deadlines.transfer);
         match stage {
             Some(Reported::Executing | Reported::Completed) => (Deadline::Action, action),
@@ -167,20 +169,20 @@ impl Operation<'_, '_> {
 
     /// Three layers of errors lie over an exit code: that of the call, the operation's, the response's.
     fn ended(&self, operation: longrunning::Operation) -> Result<Answer, RemoteError> {
-        let nonsense = |reason: &str| self.execution.endpoint.nonsense("Execute", reason);
+        let invalid = |reason: &str| self.endpoint.invalid_response("Execute", reason);
         let response = match operation.result {
-            None => return Err(nonsense("an operation that is done without a result")),
+            None => return Err(invalid("an operation that is done without a result")),
             Some(Ended::Error(status)) => return Ok(Answer::Refusal(to_status(&status))),
             Some(Ended::Response(response)) => response,
         };
         if !is_a(&response, "ExecuteResponse") {
-            return Err(nonsense("an operation whose result is no ExecuteResponse"));
+            return Err(invalid("an operation whose result is not an ExecuteResponse"));
         }
         let response = reapi::ExecuteResponse::decode(response.value.as_slice())
-            .map_err(|error| nonsense(&format!("an ExecuteResponse that can't be decoded: {error}")))?;
+            .map_err(|error| invalid(&format!("an ExecuteResponse that cannot be decoded: {error}")))?;
         match response.status.as_ref().map(to_status) {
             Some(status) if status.code() == Code::DeadlineExceeded => {
-                Err(self.execution.too_late(Deadline::Action, self.action.timeout))
+                Err(self.endpoint.too_late(Deadline::Action, self.action.timeout))
             }
             Some(status) if status.code() != Code::Ok => Ok(Answer::Refusal(status)),
             _ => Ok(Answer::Response(Box::new(response))),
@@ -227,7 +229,7 @@ fn to_status(status: &rpc::Status) -> Status {
     Status::with_details(Code::from_i32(status.code), status.message.clone(), status.encode_to_vec().into())
 }
 
-/// Whether the remote said this, rather than the connection's end.
+/// Whether this is from the remote, rather than the connection's end.
 fn is_answer(status: &Status) -> bool {
     std::error::Error::source(status).is_none() && may_pass(status.code())
 }

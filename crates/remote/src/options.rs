@@ -1,4 +1,4 @@
-//! In: what a user said about a remote. Out: the same as one value, with the defaults. Never here: a connection.
+//! In: a user's settings of a remote. Out: the same as one value, with the defaults. Never here: a connection.
 
 use crate::address::Address;
 use crate::error::RemoteError;
@@ -69,7 +69,7 @@ impl Options {
         self.urls().find(clear).filter(|_| !self.headers.is_empty()).map(String::as_str)
     }
 
-    /// Refuses certificates that nobody would ask for or look at: who gives them counts on TLS.
+    /// Refuses certificates that no address uses: a caller who passes them relies on TLS.
     pub(crate) fn check_tls_is_used(&self) -> Result<(), RemoteError> {
         let what = self.tls.files();
         if what.is_empty() && self.tls.server_name.is_none() {
@@ -82,7 +82,7 @@ impl Options {
         }
         let (scheme, rest) = self.cas.split_once("://").expect("it was parsed");
         let hint = format!("write `{}s://{rest}` for TLS, or leave them out", scheme.to_ascii_lowercase());
-        let reason = format!("of no use without TLS, and `{}` has none", self.cas);
+        let reason = format!("unused without TLS, and `{}` is not one with TLS", self.cas);
         Err(RemoteError::Options { what, reason, hint: Some(hint) })
     }
 }
@@ -152,7 +152,7 @@ pub struct Tool {
 /// How long to wait. A queue's time is never counted as an action's: a busy farm is not a slow action.
 #[derive(Clone, Debug)]
 pub struct Deadlines {
-    /// Until a connection is made and the remote has said what it can do.
+    /// Until a connection is made and the remote has reported its capabilities.
     pub connect: Duration,
     /// Until a call is answered, or until the next bytes of a blob arrive. Then it is tried again.
     pub call: Duration,

@@ -8,10 +8,11 @@ use crate::cas::Cas;
 use crate::channel::Endpoint;
 use crate::digest::{Blob, BlobDigest};
 use crate::error::RemoteError;
-use crate::execute::{Execution, Stage};
+use crate::execute::Execution;
 use crate::options::Options;
 use crate::results::{Outcome, Results};
 use crate::retry::printable;
+use crate::stage::Stage;
 use crate::workers::Workers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -89,7 +90,7 @@ impl Remote {
     }
 }
 
-/// Waits for nobody: looking up a host name can't be interrupted.
+/// Does not wait for threads: looking up a host name cannot be interrupted.
 impl Drop for Remote {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
@@ -116,7 +117,7 @@ async fn open(options: &Options) -> Result<(Cas, Results, Option<Execution>), Re
     for (url, uses, endpoint) in endpoints {
         let silence = |_| RemoteError::Unreachable {
             url: url.to_owned(),
-            reason: format!("it has not said what it can do within {} s", options.deadlines.total.as_secs_f32()),
+            reason: format!("no answer about its capabilities within {} s", options.deadlines.total.as_secs_f32()),
         };
         // Where it can't be reached at all, the retries end it earlier.
         let answer = timeout_at(until, check(&endpoint, instance, &uses)).await;
@@ -164,7 +165,7 @@ fn run<T>(runtime: &Runtime, url: &str, work: impl Future<Output = Result<T, Rem
     catch_unwind(AssertUnwindSafe(|| runtime.block_on(work))).unwrap_or_else(|panic| {
         match panic.downcast_ref::<String>().filter(|text| text.starts_with("Invalid status header")) {
             Some(text) => {
-                Err(RemoteError::Nonsense { url: url.to_owned(), call: "a call", reason: printable(text, 200) })
+                Err(RemoteError::InvalidResponse { url: url.to_owned(), call: "a call", reason: printable(text, 200) })
             }
             None => resume_unwind(panic),
         }

@@ -59,7 +59,7 @@ impl Results {
     pub(crate) async fn get(&self, cas: &Cas, action: &Action) -> Result<Option<Outcome>, RemoteError> {
         let Some(result) = self.lookup(action).await? else { return Ok(None) };
         if result.exit_code != 0 {
-            tracing::info!(action = %action.digest, exit_code = result.exit_code, "a cached failure is not believed");
+            tracing::info!(action = %action.digest, exit_code = result.exit_code, "a cached failure is ignored");
             return Ok(None);
         }
         match outcome(cas, action, &result, true).await {
@@ -158,7 +158,8 @@ pub(crate) async fn outcome(
             return Err(RemoteError::MissingOutput { url, path: path.clone(), stderr });
         };
         let digest = file.digest.as_ref().and_then(BlobDigest::from_message);
-        let digest = digest.ok_or_else(|| cas.endpoint.nonsense(CALL, format!("no SHA-256 of `{path}`")))?;
+        let digest = digest
+            .ok_or_else(|| cas.endpoint.invalid_response(CALL, format!("the digest of `{path}` is not a SHA-256")))?;
         if file.contents.is_empty() {
             wanted.push((path, digest, file.is_executable));
         } else {
@@ -189,13 +190,13 @@ pub(crate) async fn stderr(cas: &Cas, result: &reapi::ActionResult) -> String {
             let end: String = text.chars().skip(skipped).collect();
             printable(&end, PRINTED_CHARACTERS_MAX)
         }
-        Err(reason) => format!("(its standard error can't be shown: {reason})"),
+        Err(reason) => format!("(its standard error cannot be shown: {reason})"),
     }
 }
 
 async fn fetched(cas: &Cas, digest: Option<&reapi::Digest>) -> Result<Vec<u8>, String> {
     let Some(message) = digest else { return Ok(Vec::new()) };
-    let digest = BlobDigest::from_message(message).ok_or("the remote gives no SHA-256 of it")?;
+    let digest = BlobDigest::from_message(message).ok_or("its digest is not a SHA-256")?;
     if digest.size_bytes() > PRINTED_BYTES_MAX {
         return Err(format!("it has {} bytes, expected at most {PRINTED_BYTES_MAX}", digest.size_bytes()));
     }

@@ -3,9 +3,8 @@
 
 use crate::error::RemoteError;
 use crate::options::Retry;
-use std::collections::hash_map::RandomState;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use std::error::Error;
-use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -21,17 +20,19 @@ pub(crate) struct Budget<'a> {
     fruitless: u32,
     since: Instant,
     failures: u32,
+    pauses: ExponentialBackoff,
 }
 
 impl Budget<'_> {
     pub(crate) fn new(limits: &Retry) -> Budget<'_> {
-        Budget { limits, fruitless: 0, since: Instant::now(), failures: 0 }
+        Budget { limits, fruitless: 0, since: Instant::now(), failures: 0, pauses: pauses(limits) }
     }
 
     /// The last attempt got somewhere: what fails next is another failure.
     pub(crate) fn progress(&mut self) {
         self.fruitless = 0;
         self.since = Instant::now();
+        self.pauses = pauses(self.limits);
     }
 
     /// Waits before the next attempt, or says why there is none.
@@ -42,7 +43,7 @@ impl Budget<'_> {
         self.fruitless += 1;
         self.failures += 1;
         let elapsed = self.since.elapsed();
-        let pause = self.pause().max(asked_for(status));
+        let pause = self.pauses.next().unwrap_or(self.limits.pause_max).max(asked_for(status));
         let enough = self.fruitless >= self.limits.attempts_max
             || self.failures >= ATTEMPTS_MAX
             || elapsed + pause > self.limits.time_max;
@@ -61,15 +62,17 @@ impl Budget<'_> {
         tokio::time::sleep(pause).await;
         Ok(())
     }
+}
 
-    /// Between a half and the whole of twice the last: many clients must not come back at the same moment.
-    fn pause(&self) -> Duration {
-        let doubled = self.limits.pause_first.saturating_mul(1 << (self.fruitless - 1).min(20));
-        let longest = doubled.min(self.limits.pause_max);
-        // The hasher's keys are random: that is all the randomness that this needs.
-        let random = RandomState::new().build_hasher().finish();
-        longest.mul_f64(0.5 + (random >> 11) as f64 / (1u64 << 54) as f64)
-    }
+/// Each twice the last, between half of it and all of it by chance: many clients must not come back at the same moment.
+/// backon adds up to as much again to each.
+fn pauses(limits: &Retry) -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(limits.pause_first.min(limits.pause_max) / 2)
+        .with_max_delay(limits.pause_max / 2)
+        .without_max_times()
+        .with_jitter()
+        .build()
 }
 
 /// Failures that may be gone at the next attempt.
@@ -116,7 +119,7 @@ pub(crate) fn words(status: &Status) -> String {
     }
     parts.retain(|part| !part.is_empty());
     if parts.is_empty() {
-        return "it gives no reason".to_owned();
+        return "no reason given".to_owned();
     }
     printable(&parts.join(": "), 1000)
 }
@@ -145,22 +148,21 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_limit_and_differ() {
         let limits = Retry::default();
-        let mut budget = Budget::new(&limits);
         let mut longest = Duration::ZERO;
-        for fruitless in 1..=40 {
-            budget.fruitless = fruitless;
-            let pauses: Vec<_> = (0..20).map(|_| budget.pause()).collect();
-            assert!(pauses.iter().all(|pause| *pause <= limits.pause_max), "{pauses:?}");
-            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "no jitter in {pauses:?}");
-            longest = longest.max(pauses[0]);
+        let rows: Vec<Vec<Duration>> = (0..20).map(|_| pauses(&limits).take(40).collect()).collect();
+        for index in 0..40 {
+            let column: Vec<_> = rows.iter().map(|row| row[index]).collect();
+            assert!(column.iter().all(|pause| *pause <= limits.pause_max), "{column:?}");
+            assert!(column.iter().any(|pause| *pause != column[0]), "no jitter in {column:?}");
+            longest = longest.max(column[0]);
         }
         assert!(longest >= limits.pause_max / 2);
     }
 
     #[test]
-    fn hostile_words_stay_on_their_line() {
+    fn control_characters_of_a_remote_are_replaced() {
         assert_eq!(words(&Status::internal("\u{1b}[2Jgone\r")), "\u{fffd}[2Jgone\u{fffd}");
-        assert_eq!(words(&Status::internal("")), "it gives no reason");
+        assert_eq!(words(&Status::internal("")), "no reason given");
         assert_eq!(words(&Status::internal("x".repeat(5000))).chars().count(), 1001);
     }
 }

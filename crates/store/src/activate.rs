@@ -5,7 +5,7 @@ use crate::error::unless_damaged;
 use crate::files::{Judged, is_directory, json};
 use crate::{Installed, Locked, Staging, Store, StoreError, active_name};
 use isomer_contract::Digest;
-use isomer_layout::is_module_name;
+use isomer_contract::name::ModuleName;
 
 impl Store {
     /// Makes the module called `name` the one that its name alone means. A name without a version is that of the only
@@ -34,7 +34,8 @@ impl Store {
         locked.sweep()?;
         let staging = locked.stage()?;
         // The active one may be damaged, or removed for that: then it is time to go back.
-        let (name, active) = match is_module_name(module).then(|| self.trusted_active(module)).transpose()?.flatten() {
+        let is_name = module.parse::<ModuleName>().is_ok();
+        let (name, active) = match is_name.then(|| self.trusted_active(module)).transpose()?.flatten() {
             Some(active) => (module.to_owned(), Some(active)),
             None => {
                 let name = self.find(module)?.module().name.clone();

@@ -9,8 +9,9 @@ use crate::pull::{RECORD, layout_in};
 use crate::weakness::Weakness;
 use crate::{Store, StoreError, active_name};
 use isomer_contract::manifest::Blob;
+use isomer_contract::name::ModuleName;
 use isomer_contract::{Digest, Variant};
-use isomer_layout::{Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, is_module_name, nearest_module};
+use isomer_layout::{Layout, LayoutError, Manifest, Module, ModuleEntry, SparseLayout, nearest_module};
 use isomer_runtime::{Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
 use rustix::fs::FileType;
@@ -56,7 +57,7 @@ impl Store {
     /// # Errors
     /// When it is not there, several are called so, or it is damaged.
     pub fn find(&self, name: &str) -> Result<Installed, StoreError> {
-        if is_module_name(name) {
+        if name.parse::<ModuleName>().is_ok() {
             // A damaged one that was removed is none.
             let active = self.active(name)?;
             if let Some(active) = &active

@@ -8,12 +8,10 @@ use crate::files::{Judged, is_directory, json};
 use crate::hashed::Witness;
 use crate::transfer::{Fetched, Progress};
 use crate::{Locked, Staging, Store, StoreError, artifact_name};
+use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Host};
-use isomer_layout::{
-    DOCUMENT_SIZE_BYTES_MAX, Layout, LayoutError, Manifest, SIGNATURES_MAX, Signature, Source, SparseLayout, blob_name,
-    config_of,
-};
+use isomer_layout::{Layout, LayoutError, Manifest, Signature, Source, SparseLayout, blob_name, config_of};
 use isomer_runtime::{Chosen, Signers, Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
 use std::path::{Path, PathBuf};

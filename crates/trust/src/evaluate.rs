@@ -16,12 +16,10 @@ use crate::policy::{Policy, TrustedKey};
 use crate::statement::{Release, Statement};
 use crate::strict_json::shorten;
 use isomer_contract::Digest;
+use isomer_contract::limits::SIGNATURES_MAX;
 use jiff::Timestamp;
 use semver::Version;
 use std::collections::BTreeMap;
-
-/// The most bundles that are looked at: each costs a verification with every key.
-pub const BUNDLES_MAX: usize = 64;
 
 /// What the signatures should vouch for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +106,7 @@ pub fn evaluate<B: AsRef<[u8]>>(
 ) -> Result<Trusted, Untrusted> {
     let digests: Vec<_> = [subject.index].into_iter().chain(facts.digests.iter().copied()).collect();
     let mut refusals = policy.refusals(&digests, facts.engines);
-    if bundles.len() > BUNDLES_MAX {
+    if bundles.len() > SIGNATURES_MAX {
         refusals.push(Refusal::TooManySignatures { found: bundles.len() });
         return Err(Untrusted { refusals, rejected: Vec::new() });
     }

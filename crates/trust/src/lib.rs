@@ -7,6 +7,11 @@
 //! (`dsse`), which travels as a [`Bundle`] (`bundle`). Both are read by [`strict_json`]. A [`Policy`] (`policy`) says
 //! whom a server believes, and [`evaluate`] (`evaluate`) whether that is enough.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
+)]
+
 pub mod strict_json;
 
 mod key;
@@ -24,7 +29,7 @@ mod evaluate;
 
 pub use bundle::{BUNDLE_MEDIA_TYPE, Bundle, BundleError};
 pub use dsse::{ENVELOPE_SIZE_BYTES_MAX, Envelope, EnvelopeError, EnvelopeSignature, PAYLOAD_TYPE, SIGNATURES_MAX};
-pub use evaluate::{BUNDLES_MAX, Facts, Reason, Refusal, Rejected, Subject, Trusted, Untrusted, evaluate};
+pub use evaluate::{Facts, Reason, Refusal, Rejected, Subject, Trusted, Untrusted, evaluate};
 pub use jiff::Timestamp;
 pub use key::{Algorithm, KeyError, KeyId, PublicKey, SigningKey};
 pub use keys::{

@@ -3,6 +3,7 @@
 //! Two readers that disagree on which of two equal keys counts can be told different things by one signed document;
 //! so a document that has such keys at any depth is refused, as are deep nesting and bytes after its end.
 
+pub(crate) use isomer_contract::shorten;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::RefCell;
@@ -63,17 +64,6 @@ fn value(bytes: &[u8], size_bytes_max: usize) -> Result<Value, JsonError> {
         let problem = problem.take();
         problem.unwrap_or_else(|| JsonError::Malformed(shorten(&error.to_string())))
     })
-}
-
-/// Text from a document for a message: printable, and of a bearable length.
-pub(crate) fn shorten(text: &str) -> String {
-    const LENGTH_MAX: usize = 200;
-    let mut short: String = text.chars().take(LENGTH_MAX).collect();
-    short = short.replace(|c: char| c.is_control(), "\u{fffd}");
-    if text.chars().nth(LENGTH_MAX).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 /// Reads one value at some depth; a problem that serde's error has no place for is left in `problem`.

@@ -3,11 +3,8 @@
 //! A few thousand each time. A million take minutes:
 //! `ISOMER_FUZZ_RUNS=1000000 cargo test --release -p isomer-trust --test fuzz -- --nocapture`.
 
-#[path = "../../contract/tests/fuzzer/mod.rs"]
-mod fuzzer;
-
-use fuzzer::Fuzzer;
 use isomer_contract::Digest;
+use isomer_testing::fuzz::Fuzzer;
 use isomer_trust::{
     Algorithm, Build, Builder, Bundle, Envelope, Facts, Policy, PublicKey, Release, SigningKey, Statement, Subject,
     Timestamp, TrustedKey, evaluate, strict_json,

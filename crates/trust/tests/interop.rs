@@ -2,26 +2,17 @@
 //! OpenSSL for envelopes and key files, sigstore's JavaScript verifier for bundles.
 
 use isomer_contract::Digest;
+use isomer_testing::{python, skip};
 use isomer_trust::{
     Algorithm, Build, Builder, Bundle, Envelope, Facts, KeyError, Policy, PublicKey, Release, SigningKey, Statement,
     Subject, Timestamp, TrustedKey, evaluate,
 };
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const PASSPHRASE: &str = "correct horse";
-
-/// Says that a test cannot run here, where `cargo xtask test` counts it.
-fn skip(reason: &str) {
-    println!("skipped: {reason}");
-    let Some(log) = std::env::var_os("ISOMER_SKIP_LOG") else { return };
-    let file = fs::OpenOptions::new().append(true).create(true).open(log);
-    let line = format!("trust interop: {reason}\n");
-    file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the log can be written");
-}
 
 /// A directory into which `command`, with that directory as its last argument, has installed packages, once.
 fn packages(name: &str, command: &mut Command) -> Result<PathBuf, String> {
@@ -78,7 +69,7 @@ fn bundles_are_read_by_sigstore() {
     npm.args(["install", "--no-audit", "--no-fund", "@sigstore/bundle@4.0.0", "@sigstore/verify@3.1.1", "--prefix"]);
     let packages = match packages("sigstore-verify-3.1.1", &mut npm) {
         Ok(packages) => packages,
-        Err(reason) => return skip(&reason),
+        Err(reason) => return skip("bundles_are_read_by_sigstore", &reason),
     };
     let directory = scratch();
     for key in keys() {
@@ -97,12 +88,11 @@ fn bundles_are_read_by_sigstore() {
 
 #[test]
 fn envelopes_and_keys_are_read_by_securesystemslib_and_the_reverse() {
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "securesystemslib[crypto]==1.6.0"]);
-    let packages = match packages("securesystemslib-1.6.0", pip.env("PIP_BREAK_SYSTEM_PACKAGES", "1").arg("--target")) {
-        Ok(packages) => packages,
-        Err(reason) => return skip(&reason),
-    };
+    let test = "envelopes_and_keys_are_read_by_securesystemslib_and_the_reverse";
+    let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("securesystemslib-1.6.0");
+    if let Err(reason) = python::install(&["securesystemslib[crypto]==1.6.0"], &packages) {
+        return skip(test, &reason);
+    }
     let directory = scratch();
     let file = |name: &str| directory.path().join(name);
     let write = |name: &str, bytes: &str| fs::write(file(name), bytes).expect("the directory is ours");
@@ -117,7 +107,7 @@ fn envelopes_and_keys_are_read_by_securesystemslib_and_the_reverse() {
         write(&format!("ours-{name}.enc"), &key.to_pem(Some(PASSPHRASE)).expect("it is not empty"));
         write(&format!("ours-{name}.json"), &Bundle::sign(&statement(), key).envelope.to_json());
     }
-    let mut python = Command::new("python3");
+    let mut python = Command::new(python::interpreter().expect("it has just installed the packages"));
     python.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1");
     let arguments = [directory.path().to_str().expect("it is text"), PASSPHRASE];
     let text = output("interop.py", &mut python, &arguments);

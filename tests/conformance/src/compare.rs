@@ -2,9 +2,9 @@
 
 use crate::artifacts::{self, Made};
 use crate::profiles::Profile;
-use crate::protocol::{Outcome, Step};
 use crate::{place, random};
 use anyhow::{Context, Result, bail};
+use isomer_testing::protocol::{Outcome, Step};
 use isomer_tests::foreign::Machine;
 
 /// Two profiles under which a module did different things.

@@ -21,7 +21,3 @@ pub mod compare;
 pub mod profiles;
 pub mod random;
 pub mod shrink;
-
-/// What the loader is told and answers: its own file.
-#[path = "../../loader/src/protocol.rs"]
-pub mod protocol;

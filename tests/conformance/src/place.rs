@@ -1,7 +1,7 @@
 //! Where artifacts run: on this machine, or in an emulator. Always in a process of their own.
 
-use crate::protocol::{Outcome, Script};
 use anyhow::{Result, ensure};
+use isomer_testing::protocol::{Outcome, Script};
 use isomer_tests::foreign::{Machine, Program};
 
 /// Does there what the script says.

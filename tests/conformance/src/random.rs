@@ -1,9 +1,9 @@
 //! In: a seed. Out: bytes, a module that they mean, and what to call in it. The same seed gives the same module for as
 //! long as wasm-smith's version stays; cases are therefore kept as modules, not as seeds.
 
-use crate::protocol::{Script, Step, Value};
 use anyhow::Result;
 use arbitrary::Unstructured;
+use isomer_testing::protocol::{Script, Step, Value};
 use std::path::Path;
 use wasm_smith::{Config, Module};
 use wasmparser::{ExternalKind, Parser, Payload, RefType, ValType, Validator, WasmFeatures};

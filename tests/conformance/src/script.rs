@@ -4,9 +4,9 @@
 use crate::artifacts::{self, Artifacts, Made};
 use crate::place;
 use crate::profiles::Profile;
-use crate::protocol::{self, Outcome, Step, Value};
 use crate::suite::Script;
 use anyhow::{Result, bail, ensure};
+use isomer_testing::protocol::{self, Outcome, Step, Value};
 use isomer_tests::foreign::Machine;
 use json_from_wast::{
     Action, AnyRef, Command, Const, CoreConst, ExternRef, FloatConst, FuncRef, V128, WasmFile, WasmFileType, Wast,

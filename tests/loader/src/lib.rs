@@ -2,11 +2,10 @@
 //! at the CPU. In: a [`Script`], which names artifacts and what to call in them. Out: an [`Outcome`] a step, in words
 //! that are equal on every machine when the bits are. Never here: a compiler, a judgement of what came out.
 
-mod protocol;
 mod spectest;
 mod value;
 
-pub use protocol::{Outcome, Script, Step, Value};
+pub use isomer_testing::protocol::{Outcome, Script, Step, Value};
 
 use isomer_contract::{Requirements, artifact::Artifact, engine_config};
 use sha2::{Digest, Sha256};

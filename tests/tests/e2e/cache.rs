@@ -1,4 +1,4 @@
-//! The cache of finished work: shared, damaged, full, read-only, somebody else's.
+//! The cache of finished work: shared, damaged, full, read-only, another user's.
 
 use insta::assert_snapshot;
 use isomer_tests::farm::{FOUR, Farm, compiled, settings};
@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 #[test]
-fn every_damage_to_the_cache_is_mended_and_said() {
+fn damaged_cache_entries_are_rebuilt_and_reported() {
     let farm = Farm::with_modules();
     farm.manifest(FOUR, &["numbers"]);
     farm.isomer("release -o first").ok();
@@ -80,7 +80,7 @@ impl Drop for Mounted {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_stops_nobody() {
+fn an_unwritable_cache_does_not_fail_the_build() {
     let _settings = settings();
     let farm = Farm::with_modules();
     farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
@@ -99,7 +99,7 @@ fn a_cache_that_cannot_be_written_stops_nobody() {
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     release("of_everybody", &open);
     let Some(small) = Mounted::new(farm.path().join("small")) else {
-        return skip("a_cache_that_cannot_be_written_stops_nobody", "only root may mount a full file system");
+        return skip("an_unwritable_cache_does_not_fail_the_build", "only root may mount a full file system");
     };
     release("full", &small.0);
     small.remount_read_only();
@@ -107,17 +107,17 @@ fn a_cache_that_cannot_be_written_stops_nobody() {
 }
 
 /// Calls as a user who may do nothing, where this one may become anybody.
-struct Nobody {
+struct OtherUser {
     isomer: PathBuf,
 }
 
-impl Nobody {
-    fn new(farm: &Farm) -> Option<Nobody> {
-        let nobody = Nobody { isomer: farm.path().join("isomer") };
-        fs::copy(isomer_tests::binaries().join("isomer"), &nobody.isomer).unwrap();
+impl OtherUser {
+    fn new(farm: &Farm) -> Option<OtherUser> {
+        let other = OtherUser { isomer: farm.path().join("isomer") };
+        fs::copy(isomer_tests::binaries().join("isomer"), &other.isomer).unwrap();
         fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let works = has_program("setpriv") && nobody.call("--version", farm).run().code() == 0;
-        works.then_some(nobody)
+        let works = has_program("setpriv") && other.call("--version", farm).run().code() == 0;
+        works.then_some(other)
     }
 
     fn call(&self, line: &str, farm: &Farm) -> Call {
@@ -132,12 +132,12 @@ fn give(path: &Path, owner: &str) {
 }
 
 #[test]
-fn a_cache_of_somebody_else_is_believed_from_root_alone() {
-    let test = "a_cache_of_somebody_else_is_believed_from_root_alone";
+fn a_cache_of_another_user_is_used_only_if_that_is_root() {
+    let test = "a_cache_of_another_user_is_used_only_if_that_is_root";
     let _settings = settings();
     let farm = Farm::with_modules();
     farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
-    let Some(nobody) = Nobody::new(&farm) else {
+    let Some(other) = OtherUser::new(&farm) else {
         return skip(test, "it takes root, and setpriv, to become somebody else");
     };
     farm.isomer("release -o right").ok();
@@ -145,25 +145,25 @@ fn a_cache_of_somebody_else_is_believed_from_root_alone() {
     let releases = farm.path().join("releases");
     fs::create_dir(&releases).unwrap();
     give(&releases, "65534");
-    let said = |ran: &Ran| ran.stderr().replace(&farm.path().display().to_string(), "[DIR]");
+    let printed = |ran: &Ran| ran.stderr().replace(&farm.path().display().to_string(), "[DIR]");
 
     // Root's can be read by those whom root lets.
-    let ran = nobody.call("release --json -o releases/none", &farm).ok();
+    let ran = other.call("release --json -o releases/none", &farm).ok();
     assert_eq!(compiled(&ran.json()), 4, "{ran}");
-    assert_snapshot!("cache_private", said(&ran));
+    assert_snapshot!("cache_private", printed(&ran));
     program("chmod").line("-R a+rX").arg(farm.path().join("cache")).ok();
-    let ran = nobody.call("release --json -o releases/a", &farm).ok();
-    assert_eq!((compiled(&ran.json()), said(&ran).as_str()), (0, ""), "{ran}");
+    let ran = other.call("release --json -o releases/a", &farm).ok();
+    assert_eq!((compiled(&ran.json()), printed(&ran).as_str()), (0, ""), "{ran}");
     // And not be written.
     farm.manifest("['x86-64-v3', 'z17']", &["numbers", "matmul"]);
-    let ran = nobody.call("release --json -o releases/b", &farm).ok();
+    let ran = other.call("release --json -o releases/b", &farm).ok();
     assert_eq!(compiled(&ran.json()), 2, "{ran}");
-    assert_snapshot!("cache_of_root", said(&ran));
+    assert_snapshot!("cache_of_root", printed(&ran));
     // Or not even be read.
     fs::set_permissions(farm.path().join("cache"), fs::Permissions::from_mode(0o700)).unwrap();
-    let ran = nobody.call("release --json -o releases/c", &farm).ok();
+    let ran = other.call("release --json -o releases/c", &farm).ok();
     assert_eq!(compiled(&ran.json()), 4, "{ran}");
-    assert_snapshot!("cache_unreadable", said(&ran));
+    assert_snapshot!("cache_unreadable", printed(&ran));
     assert_eq!(contents(&releases.join("b")), contents(&releases.join("c")));
 
     // Another user could have put anything there.
@@ -171,14 +171,14 @@ fn a_cache_of_somebody_else_is_believed_from_root_alone() {
     give(&farm.path().join("cache"), "65534");
     let ran = farm.isomer("release --json").ok();
     assert_eq!(compiled(&ran.json()), 4, "{ran}");
-    assert_snapshot!("cache_of_another_user", said(&ran));
+    assert_snapshot!("cache_of_another_user", printed(&ran));
     assert_eq!(contents(&farm.path().join("dist")), right);
     assert_snapshot!("cache_of_another_user_gc", farm.shown(&farm.isomer("cache gc --max-size 0").fails()));
 }
 
 /// The seal of an entry is no secret: where others can write, theirs look as ours.
 #[test]
-fn what_others_could_have_written_is_not_believed() {
+fn caches_that_others_could_write_are_not_used() {
     let _settings = settings();
     let farm = Farm::with_modules();
     farm.manifest("['x86-64-v3', 'z15']", &["numbers"]);
@@ -207,7 +207,7 @@ fn what_others_could_have_written_is_not_believed() {
         assert!(ran.stdout().contains("2 to compile") && ran.stderr().contains("can be written by"), "{ran}");
         chmod("0700", "cache/v1/actions");
     }
-    // With its directories closed again, the files in them still are as somebody may have left them.
+    // With its directories closed again, the files in them still are as another user may have left them.
     for path in ["cache", "cache/v1", "cache/v1/artifacts", "cache/v1/functions", "cache/v1/profiles"] {
         chmod("0700", path);
     }
@@ -221,7 +221,7 @@ fn what_others_could_have_written_is_not_believed() {
 }
 
 #[test]
-fn whatever_a_cache_file_has_become_it_is_made_again() {
+fn any_damage_to_a_cache_file_is_rebuilt() {
     let farm = Farm::with_modules();
     farm.manifest(FOUR, &["numbers"]);
     farm.isomer("release -o right").ok();
@@ -248,7 +248,7 @@ fn whatever_a_cache_file_has_become_it_is_made_again() {
     }
 }
 
-/// The mark of a cache makes backups pass over a directory, and whoever makes room removes it.
+/// The mark of a cache makes backups pass over a directory, and tools that free space remove it.
 #[test]
 fn no_directory_becomes_a_cache_that_holds_something_else() {
     let _settings = settings();

@@ -1,6 +1,6 @@
 //! `isomer compile`: what is written where, for many inputs and many targets in one call.
 
-use isomer_tests::{guest, isomer, scratch};
+use isomer_tests::{binaries, guest, has_program, isomer, program, scratch, skip};
 use std::fs;
 
 #[test]
@@ -14,7 +14,7 @@ fn names_are_the_stem_and_the_target() {
 
 /// Targets whose settings are the same cost one compilation and have each their file.
 #[test]
-fn equal_jobs_are_done_once() {
+fn equal_jobs_are_compiled_once() {
     let directory = scratch();
     let cells = isomer()
         .arg("compile")
@@ -32,7 +32,7 @@ fn equal_jobs_are_done_once() {
 
 /// One bad input, and one target that cannot express another, leave the rest as it would be.
 #[test]
-fn what_fails_keeps_nothing_else_back() {
+fn one_failed_cell_does_not_stop_the_others() {
     let directory = scratch();
     let ran = isomer()
         .arg("compile")
@@ -51,9 +51,32 @@ fn what_fails_keeps_nothing_else_back() {
 
 /// Standard error is no terminal here: no bar, no colour, nothing at all when all is well.
 #[test]
-fn nothing_is_drawn_where_nobody_looks() {
+fn no_progress_is_drawn_without_a_terminal() {
     let directory = scratch();
     let ran = isomer().arg("compile").arg(guest("numbers")).line("-t x86-64-v3").dir(directory.path()).ok();
     assert_eq!(ran.stderr(), "");
     assert!(!ran.stdout().contains('\u{1b}'));
+}
+
+/// Containers and chroots may come without it.
+#[test]
+fn compile_works_where_proc_is_not_mounted() {
+    let directory = scratch();
+    fs::copy(guest("numbers"), directory.path().join("numbers.wasm")).unwrap();
+    // By a relative path: what leads to the workers is resolved against the directory of the start.
+    let call = |line: &str| {
+        let script = format!("mount -t tmpfs none /proc && cd \"$0\" && exec ./isomer {line}");
+        let call = program("unshare").args(["--mount", "--map-root-user", "sh", "-c", &script]);
+        call.arg(binaries()).dir(directory.path())
+    };
+    if !has_program("unshare") || call("--version").run().code() != 0 {
+        return skip("compile_works_where_proc_is_not_mounted", "this machine allows no mount namespaces");
+    }
+    let compile = format!("compile {0}/numbers.wasm -t x86-64-v3 --no-cache -o {0}", directory.path().display());
+    call(&format!("{compile}/without.cwasm")).ok();
+    isomer().line(&format!("{compile}/with.cwasm")).ok();
+    let read = |name: &str| fs::read(directory.path().join(name)).unwrap();
+    assert_eq!(read("without.cwasm"), read("with.cwasm"));
+    let ran = call(&format!("{compile}/limited.cwasm --job-memory 1GiB")).fails();
+    assert!(ran.stderr().contains("a limit on a job's memory needs /proc/self/status"), "{ran}");
 }

@@ -42,7 +42,7 @@ fn a_job_that_takes_too_much_is_one_failed_cell() {
 
 /// What one job may take is no matter of how its worker begins the next.
 #[test]
-fn a_limit_that_is_enough_is_enough_each_time() {
+fn a_sufficient_memory_limit_always_suffices() {
     let farm = Farm::with_modules();
     for _ in 0..4 {
         let compile = "compile numbers.wasm matmul.wasm traps.wasm -t all --no-cache --out-dir out --job-memory 64MiB";
@@ -236,7 +236,7 @@ fn a_plan_says_what_changed() {
     assert_eq!(of("matmul", "x86-64-v3")["why"][0]["reason"], "module");
     assert_eq!(of("traps", "z15")["why"][0]["reason"], "new-module");
     assert_eq!(of("numbers", "z15")["why"][0]["reason"], "new-target");
-    // Without the cache nobody knows the keys.
+    // Without the cache the keys are not known.
     let blind = farm.isomer("plan --json --no-cache").ok().json();
     let own = blind["cells"].as_array().unwrap().iter().find(|cell| cell["target"] == "own").unwrap().clone();
     assert_eq!(own["why"][0], json!({"reason": "profile", "changes": null}));
@@ -403,7 +403,7 @@ fn releases_of_two_engines_join_and_each_server_finds_its_own() {
 }
 
 #[test]
-fn what_is_built_twice_is_the_same() {
+fn check_reproducible_finds_equal_bytes() {
     let farm = Farm::with_modules();
     farm.manifest(FOUR, &["numbers", "matmul"]);
     farm.isomer("release --no-cache -o once").ok();
@@ -441,7 +441,7 @@ fn timings_are_one_page_that_a_browser_reads() {
 }
 
 const TIMINGS_FAILED: &str = "\
-error: the page of timings is not written; all else is done
+error: cannot write the page of timings; all else is done
   caused by: can't write `/dev/full`: No space left on device (os error 28)
   hint: name another file with --timings
 ";

@@ -167,7 +167,7 @@ fn fleet() -> BTreeMap<String, Server> {
 }
 
 #[test]
-fn the_kernels_words_mean_the_extensions_that_the_files_say() {
+fn kernel_flags_map_to_the_recorded_extensions() {
     let fleet = fleet();
     assert!(fleet.len() >= 28, "only {} servers", fleet.len());
     for (name, server) in &fleet {
@@ -242,7 +242,7 @@ fn release() -> BTreeMap<String, BTreeMap<String, Variant>> {
 }
 
 #[test]
-fn every_server_gets_the_best_form_that_it_runs() {
+fn every_server_gets_the_best_variant_that_it_runs() {
     let (targets, release, directory) = (targets(), release(), scratch());
     for (name, server) in fleet() {
         let file = directory.path().join("host.json");
@@ -282,14 +282,14 @@ fn expected_is_best(
     }
 }
 
-/// What `isomer-run select --json` said, against the expectation and the release.
-fn check_selection(at: &str, server: &Server, expected: &str, said: &Value, variants: &BTreeMap<String, Variant>) {
+/// What `isomer-run select --json` printed, against the expectation and the release.
+fn check_selection(at: &str, server: &Server, expected: &str, printed: &Value, variants: &BTreeMap<String, Variant>) {
     let of = |entry: &Value| &variants[text(&entry["manifest"])];
     if expected == "none" {
-        assert!(said["chosen"].is_null(), "{at}: {said:#}");
+        assert!(printed["chosen"].is_null(), "{at}: {printed:#}");
     } else {
-        assert!(!said["chosen"].is_null(), "{at}: nothing chosen");
-        let chosen = of(&said["chosen"]);
+        assert!(!printed["chosen"].is_null(), "{at}: nothing chosen");
+        let chosen = of(&printed["chosen"]);
         assert!(server.runs(&chosen.arch, &chosen.needs), "{at}: {} asks for more than is there", chosen.target);
         let serving = variants.values().find(|variant| variant.serves.contains(expected)).expect("was looked for");
         // Another than the one that serves the target: code came out such that one which uses more of the server does
@@ -298,7 +298,7 @@ fn check_selection(at: &str, server: &Server, expected: &str, said: &Value, vari
         let target = &chosen.target;
         assert!(chosen.serves.contains(expected) || as_good, "{at}: {target} instead of {expected}");
     }
-    let rejected = said["rejected"].as_array().unwrap();
+    let rejected = printed["rejected"].as_array().unwrap();
     assert_eq!(rejected.len() + usize::from(expected != "none"), variants.len(), "{at}");
     for entry in rejected {
         let variant = of(entry);

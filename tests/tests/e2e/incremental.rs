@@ -42,7 +42,7 @@ fn an_edited_module_costs_what_was_edited() {
     assert!(found < all && found * 10 > all * 9, "{found} of {all}");
     assert_eq!(ran.stderr().lines().count(), 1 + ran.stderr().matches("compiling ").count(), "{ran}");
 
-    // What is damaged is said, and compiled again.
+    // Damaged functions are reported and compiled again.
     for path in farm.cached("functions") {
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;

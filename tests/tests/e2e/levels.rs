@@ -147,7 +147,10 @@ fn expect(target: &str, found: &BTreeSet<String>, used: &[&str], unused: &[&str]
 fn aarch64_uses_lse_and_dot_products_where_the_profile_has_them() {
     const OBJDUMP: &str = "aarch64-linux-gnu-objdump";
     if !has_program(OBJDUMP) {
-        return skip("aarch64_uses_lse_and_dot_products_where_the_profile_has_them", "no aarch64 objdump");
+        return skip(
+            "aarch64_uses_lse_and_dot_products_where_the_profile_has_them",
+            "aarch64-linux-gnu-objdump is not installed",
+        );
     }
     let (lse, exclusive, dot) = (["ldaddal", "casal", "ldclral"], ["ldaxr", "stlxr"], ["sdot"]);
     let base = mnemonics(OBJDUMP, "aarch64", "aarch64");
@@ -160,7 +163,10 @@ fn aarch64_uses_lse_and_dot_products_where_the_profile_has_them() {
 fn s390x_uses_z15_and_z17_instructions_where_the_profile_has_them() {
     const OBJDUMP: &str = "s390x-linux-gnu-objdump";
     if !has_program(OBJDUMP) {
-        return skip("s390x_uses_z15_and_z17_instructions_where_the_profile_has_them", "no s390x objdump");
+        return skip(
+            "s390x_uses_z15_and_z17_instructions_where_the_profile_has_them",
+            "s390x-linux-gnu-objdump is not installed",
+        );
     }
     // Byte-reversing vector loads and select are z15's.
     let z15_only = ["vlbrq", "vlbrg", "vlbrf", "selgr", "selr", "ncrk", "nngrk", "nogrk", "ocrk"];

@@ -2,8 +2,8 @@
 //! person is told (`INSTA_UPDATE=always cargo xtask test --no-lints pull` rewrites that).
 
 use insta::assert_snapshot;
-use isomer_tests::proxy::{Fault, Proxy, Seen};
-use isomer_tests::registry::Registry;
+use isomer_testing::http_proxy::{Fault, Proxy, Seen};
+use isomer_testing::registry::Registry;
 use isomer_tests::{Call, Ran, guest, has_program, isomer, isomer_run, program, scratch, skip, snapshot_settings};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -172,9 +172,9 @@ fn an_interrupted_layer_goes_on_where_it_ended() {
 }
 
 #[test]
-fn what_a_registry_does_wrong_is_said() {
+fn registry_failures_are_reported() {
     let Some(fleet) = Fleet::new("pull_refusals") else { return };
-    // Somebody who may write there puts another module into the place of one that servers ask for.
+    // A user who may write there replaces the module that servers pull by another.
     let image = |name: &str| format!("docker://{}/acme/{name}:1.4.0", fleet.proxy.host());
     let skopeo = ["copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false"];
     let swapped = has_program("skopeo");
@@ -183,11 +183,11 @@ fn what_a_registry_does_wrong_is_said() {
     } else {
         skip("pull_refusals (another module)", "skopeo is not installed");
     }
-    let mut said = String::new();
+    let mut printed = String::new();
     let mut case = |title: &str, line: &str, fault: fn(&Seen) -> Fault| {
         fleet.proxy.fail(fault);
         let ran = fleet.server(line).fails();
-        said += &format!("# {title}\n{}\n", fleet.shown(&ran));
+        printed += &format!("# {title}\n{}\n", fleet.shown(&ran));
     };
     let pull = "pull HOST/acme/matmul:1.4.0 --plain-http --key farm.pub";
     case("no such repository", "pull HOST/acme/sort:1.4.0 --plain-http --key farm.pub", |_| Fault::None);
@@ -203,7 +203,7 @@ fn what_a_registry_does_wrong_is_said() {
     case("TLS where there is none", "pull HOST/acme/matmul:1.4.0 --key farm.pub", |_| Fault::None);
     case("nothing is trusted", "pull HOST/acme/matmul:1.4.0 --plain-http", |_| Fault::None);
     case("a directory", "pull dist --key farm.pub", |_| Fault::None);
-    settings().bind(|| assert_snapshot!("pull_refusals", said));
+    settings().bind(|| assert_snapshot!("pull_refusals", printed));
     let installed = fs::read_dir(fleet.path().join("store/installed")).into_iter().flatten().count();
     assert_eq!(installed, 0);
 }

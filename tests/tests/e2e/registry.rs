@@ -2,9 +2,9 @@
 //! is told when it fails (`INSTA_UPDATE=always cargo xtask test --no-lints registry` rewrites that).
 
 use insta::assert_snapshot;
+use isomer_testing::http_proxy::{Fault, Proxy};
+use isomer_testing::registry::{PASSWORD, Registry, Setup, USER};
 use isomer_tests::farm::Farm;
-use isomer_tests::proxy::{Fault, Proxy};
-use isomer_tests::registry::{PASSWORD, Registry, Setup, USER};
 use isomer_tests::{Call, Ran, guest, has_program, isomer, program, skip, snapshot_settings};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -32,7 +32,7 @@ impl Pushing {
         self.farm.path()
     }
 
-    /// `isomer push`, as somebody of whom no registry knows.
+    /// `isomer push`, without credentials.
     fn push(&self, line: &str) -> Call {
         let line = line.replace("HOST", self.registry.host());
         isomer().arg("push").line(&line).dir(self.path()).env("DOCKER_CONFIG", self.path())
@@ -95,8 +95,8 @@ fn skopeo_copies_it_on_and_keeps_every_digest() {
         program("skopeo").args(flags).args([image(from), image(to)]).ok();
         let index = raw(&image(to));
         assert_eq!(index, raw(&image(from)));
-        let said = pushed.as_array().unwrap().iter().find(|it| it["module"] == module).unwrap();
-        assert!(said["reference"].as_str().unwrap().ends_with(&digest(&index)), "{said}");
+        let printed = pushed.as_array().unwrap().iter().find(|it| it["module"] == module).unwrap();
+        assert!(printed["reference"].as_str().unwrap().ends_with(&digest(&index)), "{printed}");
         let json: Value = serde_json::from_slice(&index).unwrap();
         for manifest in json["manifests"].as_array().unwrap() {
             let wanted = manifest["digest"].as_str().unwrap();
@@ -130,8 +130,8 @@ fn a_plain_wasm_puller_gets_the_plain_wasm() {
 }
 
 #[test]
-fn a_release_that_nobody_signed_is_pushed_with_a_warning() {
-    let Some(farm) = Pushing::new("a_release_that_nobody_signed_is_pushed_with_a_warning", &Setup::default()) else {
+fn pushing_an_unsigned_release_warns() {
+    let Some(farm) = Pushing::new("pushing_an_unsigned_release_warns", &Setup::default()) else {
         return;
     };
     let ran = farm.push("unsigned HOST/acme --plain-http --module numbers").ok();
@@ -158,8 +158,8 @@ fn refusals_name_the_cause_before_anything_is_sent() {
 }
 
 #[test]
-fn a_damaged_release_stays_here() {
-    let Some(farm) = Pushing::new("a_damaged_release_stays_here", &Setup::default()) else { return };
+fn a_damaged_release_is_not_pushed() {
+    let Some(farm) = Pushing::new("a_damaged_release_is_not_pushed", &Setup::default()) else { return };
     let proxy = Proxy::start(farm.registry.host());
     let blobs = fs::read_dir(farm.path().join("dist/blobs/sha256")).unwrap().map(|it| it.unwrap().path());
     let largest = blobs.max_by_key(|it| fs::metadata(it).unwrap().len()).unwrap();
@@ -225,7 +225,7 @@ fn a_certificate_of_a_private_ca() {
     farm.push("dist HOST/acme --module numbers --ca-cert").arg(farm.registry.ca()).ok();
 }
 
-/// The registry's own token authentication: whoever gives out tokens signs them, and the registry checks them.
+/// The registry's own token authentication: the token server signs them, and the registry checks them.
 #[test]
 fn access_tokens_are_fetched_and_shown() {
     let realm = Proxy::start("127.0.0.1:1");

@@ -97,13 +97,13 @@ fn only_what_changed_is_compiled_and_the_result_is_as_if_made_anew() {
     let fifth = release(&manifest, &output, &["--json", "--compression", "none"]).json();
     assert_eq!(compiled(&fifth), 0, "{fifth}");
     assert_eq!(
-        isomer_run().arg("run").arg(&output).line("numbers --allow-unsigned --invoke clz32 -- 1").ok().stdout(),
+        isomer_run().line("run --allow-unsigned --invoke clz32").arg(&output).line("numbers 1").ok().stdout(),
         "31\n"
     );
 }
 
 #[test]
-fn what_is_predicted_is_what_the_compiler_makes() {
+fn predictions_match_the_compiler() {
     let all = scratch();
     let ran = release(&root().join("isomer.toml"), all.path(), &["--verify-collapse", "--json"]);
     assert_eq!(ran.code(), 0, "{ran}");
@@ -114,12 +114,12 @@ fn what_is_predicted_is_what_the_compiler_makes() {
     assert!(right > 50, "predictions spare hardly anything: {right}");
     assert_eq!(json["predictions"]["right"], right);
     assert_eq!(json["predictions"]["wrong"], Value::Array(Vec::new()));
-    assert_eq!(files(all.path()), files(examples()), "the same release whether predictions are believed or not");
+    assert_eq!(files(all.path()), files(examples()), "the same release whether predictions are used or not");
 }
 
 /// A prediction in an earlier release is no measurement: what it was made for is compiled when it has to stand alone.
 #[test]
-fn what_was_predicted_is_never_taken_for_measured() {
+fn predictions_are_never_reported_as_measured() {
     let directory = scratch();
     let output = directory.path().join("dist");
     let manifest = small(directory.path(), "['x86-64-v3', 'x86-64-v4', 'sapphire-rapids']");
@@ -135,7 +135,7 @@ fn what_was_predicted_is_never_taken_for_measured() {
 }
 
 #[test]
-fn a_damaged_blob_is_made_again() {
+fn a_damaged_blob_is_rebuilt() {
     let directory = scratch();
     let manifest = small(directory.path(), "['x86-64-v3', 'pulley64']");
     let output = directory.path().join("dist");
@@ -166,7 +166,7 @@ fn a_failed_cell_leaves_the_old_release_as_it_was() {
 }
 
 #[test]
-fn equal_code_is_stored_once_and_the_weakest_stands_for_the_others() {
+fn equal_code_is_stored_once_under_the_narrowest_requirements() {
     let json = isomer().arg("inspect").arg(examples()).arg("--json").ok().json();
     let module = json.as_array().unwrap().iter().find(|module| module["reference"] == "numbers:0.1.0").unwrap();
     let variants = module["variants"].as_array().unwrap();
@@ -191,7 +191,7 @@ fn equal_code_is_stored_once_and_the_weakest_stands_for_the_others() {
 }
 
 #[test]
-fn cells_that_cannot_be_expressed_are_left_out_and_said() {
+fn inexpressible_cells_are_reported_and_left_out() {
     let again = release_examples(examples()).stdout();
     assert!(
         again.contains("uses SIMD; Cranelift generates it for riscv64 only with the vector extension `v`"),
@@ -234,6 +234,6 @@ fn skopeo_reads_and_copies_it() {
         assert_eq!(manifest["layers"][0]["mediaType"], "application/wasm", "{reference}");
     }
     // The copy is a release like any other.
-    let ran = isomer_run().arg("run").arg(copy.path()).line("sha256 --allow-unsigned").stdin("abc").ok();
+    let ran = isomer_run().line("run --allow-unsigned").arg(copy.path()).arg("sha256").stdin("abc").ok();
     assert!(ran.stdout().starts_with("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"), "{ran}");
 }

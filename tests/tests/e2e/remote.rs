@@ -2,7 +2,7 @@
 //! are away, or lie.
 
 use insta::assert_snapshot;
-use isomer_tests::casd::Casd;
+use isomer_testing::casd::Casd;
 use isomer_tests::{Call, Ran, contents, guest, isomer, scratch, snapshot_settings, wait_until};
 use std::fs;
 use std::path::Path;
@@ -76,8 +76,8 @@ fn the_same_bytes_here_in_shards_through_a_cache_and_on_a_farm() {
 }
 
 #[test]
-fn a_cache_that_lies_is_found() {
-    let Some(casd) = Casd::start("a_cache_that_lies_is_found") else { return };
+fn wrong_results_of_a_remote_cache_are_detected() {
+    let Some(casd) = Casd::start("wrong_results_of_a_remote_cache_are_detected") else { return };
     let _settings = settings();
     let project = project();
     let compile = |module: &str, target: &str, more: &str| {
@@ -122,8 +122,8 @@ fn a_cache_that_goes_away_costs_only_time() {
     drop(casd);
     let ran = running.wait();
     assert_eq!(ran.code(), 0, "{ran}");
-    let said = ["from here on without the remote cache", "the remote cache keeps nothing more this time"];
-    let times: Vec<_> = said.iter().map(|words| ran.stderr().matches(words).count()).collect();
+    let warnings = ["goes on without the remote cache", "nothing more is stored in the remote cache this time"];
+    let times: Vec<_> = warnings.iter().map(|warning| ran.stderr().matches(warning).count()).collect();
     assert!(times.iter().sum::<usize>() > 0 && times.iter().all(|times| *times <= 1), "{ran}");
     assert_eq!(contents(&project.path().join("dist")), contents(&project.path().join("here")));
 }
@@ -192,10 +192,10 @@ fn with_a_fallback_a_farm_that_goes_away_costs_only_time() {
 }
 
 #[test]
-fn a_remote_that_cannot_be_used_is_said_before_anything_is_done() {
+fn an_unusable_remote_is_reported_before_any_work() {
     let _settings = settings();
     let project = project();
-    // Nobody listens there any more.
+    // That port is closed now.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let release = |more: &str| call(project.path(), &format!("release {more}")).fails().shown(project.path());
     assert_snapshot!("remote_unreachable", release(&format!("--remote-exec grpc://{gone}")));
@@ -241,12 +241,12 @@ fn only_a_program_is_sent_as_the_tool() {
         call(project.path(), &line).fails().shown(project.path())
     });
     assert_snapshot!("remote_tool_refused", refusals.join("\n"));
-    assert!(listener.accept().is_err(), "somebody connected");
+    assert!(listener.accept().is_err(), "a connection was made");
 }
 
 /// It takes connections, as the system does for every listener, and never says a word.
 #[test]
-fn a_silent_remote_is_waited_for_as_long_as_was_said() {
+fn a_silent_remote_is_waited_for_until_the_deadline() {
     let _settings = settings();
     let project = project();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -257,7 +257,7 @@ fn a_silent_remote_is_waited_for_as_long_as_was_said() {
     assert_snapshot!("remote_silent", ran.shown(project.path()));
     let ran =
         call(project.path(), &format!("release --remote-timeout 500ms --remote-fallback --remote-exec {url}")).ok();
-    assert!(ran.stderr().contains("everything is done on this machine"), "{ran}");
+    assert!(ran.stderr().contains("all jobs run on this machine"), "{ran}");
 }
 
 /// Bazel sends them too; what others can read on the way should not surprise.
@@ -268,7 +268,7 @@ fn headers_without_tls_are_warned_of() {
         let line = format!("release --remote-timeout 100ms --remote-cache {url} --remote-header x-api-key=s3cret");
         call(project.path(), &line).fails()
     };
-    // An address that is for documentation: nobody has it.
+    // An address reserved for documentation: no host has it.
     let ran = release("grpc://192.0.2.1:1");
     let warning = "warning: headers are sent to grpc://192.0.2.1:1 without TLS\n";
     assert!(ran.stderr().starts_with(warning) && !ran.stderr().contains("s3cret"), "{ran}");

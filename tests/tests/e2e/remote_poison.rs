@@ -1,8 +1,8 @@
-//! Results that somebody wrote who should not have, in the cache of a real `buildbox-casd`: none ends in a release.
+//! Results that an attacker wrote, in the cache of a real `buildbox-casd`: none ends in a release.
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use insta::assert_snapshot;
-use isomer_tests::casd::Casd;
+use isomer_testing::casd::Casd;
 use isomer_tests::{Call, contents, guest, isomer, scratch, snapshot_settings};
 use prost::Message;
 use reapi::ActionResult;
@@ -119,8 +119,8 @@ impl Poisoned {
 }
 
 #[test]
-fn what_is_not_the_artifact_is_refused() {
-    let Some(farm) = Poisoned::new("what_is_not_the_artifact_is_refused") else { return };
+fn remote_outputs_that_are_not_the_artifact_are_refused() {
+    let Some(farm) = Poisoned::new("remote_outputs_that_are_not_the_artifact_are_refused") else { return };
     farm.release("--remote-exec").ok();
     farm.is_right("nothing is wrong yet");
     let artifact = &farm.artifact;
@@ -141,16 +141,16 @@ fn what_is_not_the_artifact_is_refused() {
     let blob = farm.casd.blob(&hash);
     fs::write(&blob, &damaged).unwrap();
     let ran = farm.release("--remote-exec").fails();
-    assert!(ran.stderr().contains("sent other bytes than asked for"), "{ran}");
+    assert!(ran.stderr().contains("digest mismatch"), "{ran}");
     assert!(!farm.path().join("dist").exists(), "{ran}");
     let ran = farm.release("--remote-cache").ok();
-    assert!(ran.stderr().contains("sent other bytes than asked for"), "{ran}");
+    assert!(ran.stderr().contains("digest mismatch"), "{ran}");
     farm.is_right("damaged blob");
 }
 
 #[test]
-fn what_is_no_result_is_none() {
-    let Some(farm) = Poisoned::new("what_is_no_result_is_none") else { return };
+fn invalid_cached_results_count_as_missing() {
+    let Some(farm) = Poisoned::new("invalid_cached_results_count_as_missing") else { return };
     let failed = ActionResult { exit_code: 1, ..farm.result("x86-64-v3") };
     farm.is_ignored("a cached failure", || farm.say(&failed));
     let killed = ActionResult { exit_code: 137, output_files: Vec::new(), ..ActionResult::default() };
@@ -167,8 +167,8 @@ fn what_is_no_result_is_none() {
 }
 
 #[test]
-fn other_code_under_the_right_head_is_found_by_distrust() {
-    let Some(farm) = Poisoned::new("other_code_under_the_right_head_is_found_by_distrust") else { return };
+fn distrust_detects_wrong_code_with_right_metadata() {
+    let Some(farm) = Poisoned::new("distrust_detects_wrong_code_with_right_metadata") else { return };
     let line = "compile other.wat -t x86-64-v3 -o other";
     fs::write(farm.path().join("other.wat"), "(module (func (export \"_start\")))").unwrap();
     isomer().line(line).dir(farm.path()).ok();

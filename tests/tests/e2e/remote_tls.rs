@@ -1,15 +1,9 @@
 //! Who is there: certificates, tokens, headers and instances, through the command line, before a real `buildbox-casd`.
 
-#[path = "../../../crates/remote/tests/casd/certificates.rs"]
-mod certificates;
-#[path = "../../../crates/remote/tests/casd/grpc_proxy.rs"]
-#[expect(dead_code, reason = "the client's own tests need more of it")]
-mod grpc_proxy;
-
-use certificates::Certificates;
-use grpc_proxy::{Call, GrpcProxy, Verdict};
 use insta::assert_snapshot;
-use isomer_tests::casd::Casd;
+use isomer_testing::casd::Casd;
+use isomer_testing::certificates::Certificates;
+use isomer_testing::grpc_proxy::{Call, GrpcProxy, Verdict};
 use isomer_tests::{guest, isomer, scratch, snapshot_settings};
 use std::fs;
 use std::path::Path;
@@ -53,7 +47,10 @@ impl Client {
         settings.add_filter(r"127\.0\.0\.1:\d+", "[ADDRESS]");
         settings.add_filter(r"/[\w./-]*isomer-certificates-\w+", "[CERTIFICATES]");
         // Whether the answer in another protocol or the end of the connection is seen first is chance.
-        settings.add_filter(r"hangs up before it answers: .*", "hangs up before it answers: [REASON]");
+        settings.add_filter(
+            r"closes the connection before it answers: .*",
+            "closes the connection before it answers: [REASON]",
+        );
         let ran = self.call(more).fails();
         settings.bind(|| assert_snapshot!(name, ran.shown(self.path())));
         assert!(!self.path().join("out").exists(), "{ran}");

@@ -26,7 +26,7 @@ const V3: [&str; 6] = ["avx", "avx2", "bmi1", "bmi2", "fma", "lzcnt"];
 const V4: [&str; 3] = ["avx512f", "avx512dq", "avx512vl"];
 
 #[test]
-fn each_level_gets_its_own_form() {
+fn each_x86_level_selects_its_own_variant() {
     let x86 = |isa: &[&[&str]]| choice("x86_64", &X86, &isa.concat(), "matmul");
     assert_eq!(x86(&[]), "x86-64-v1");
     assert_eq!(x86(&[&["sse3", "popcnt"]]), "x86-64-v1");
@@ -44,7 +44,7 @@ fn each_level_gets_its_own_form() {
 }
 
 #[test]
-fn a_machine_that_no_native_form_fits_gets_the_interpreter() {
+fn a_host_without_a_native_variant_gets_pulley() {
     // z13: the architecture without z14's baseline.
     assert_eq!(choice("s390x", &["vector"], &[], "sha256"), "pulley64be");
     let riscv = ["m", "a", "f", "d", "zicsr", "zifencei"];
@@ -71,7 +71,7 @@ fn explain_names_every_variant_and_every_reason() {
 }
 
 #[test]
-fn no_form_at_all_is_an_error_with_all_reasons() {
+fn no_variant_at_all_is_an_error_with_every_reason() {
     let directory = scratch();
     let host = json!({"arch": "s390x", "os": "linux", "isa": ["vector"]});
     let file = host_file(directory.path(), &host);
@@ -120,11 +120,11 @@ fn check_names_every_mismatch_at_once() {
     let host = json!({"arch": "x86_64", "os": "linux", "isa": ([&X86[..], &V2].concat()), "engine": "49.0.0"});
     let file = host_file(directory.path(), &host);
     let ran = isomer_run().arg("check").arg(&artifact).args(["--host", &file]).fails();
-    let said = ran.stdout() + &ran.stderr();
+    let printed = ran.stdout() + &ran.stderr();
     for name in V3.iter().chain(&V4).chain(&["wasmtime 48"]) {
-        assert!(said.contains(name), "no {name}: {ran}");
+        assert!(printed.contains(name), "no {name}: {ran}");
     }
-    assert!(said.contains("hint"), "{ran}");
+    assert!(printed.contains("hint"), "{ran}");
 }
 
 #[test]

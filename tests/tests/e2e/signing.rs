@@ -1,4 +1,4 @@
-//! Signed releases: who is believed, who is not and why, and what an attacker without a key can do to a release.
+//! Signed releases: which signatures are trusted, which are not and why, and what an attacker without a key can do to a release.
 //! Snapshots show what a person sees (`INSTA_UPDATE=always cargo xtask test --no-lints signing` rewrites them).
 
 use insta::assert_snapshot;
@@ -28,7 +28,7 @@ fn settings() -> insta::internals::SettingsBindDropGuard {
 }
 
 #[test]
-fn what_a_believed_key_signed_runs() {
+fn a_release_signed_by_a_trusted_key_runs() {
     let _settings = settings();
     let farm = Farm::unsigned();
     let unsigned = contents(&farm.dist());
@@ -37,7 +37,7 @@ fn what_a_believed_key_signed_runs() {
         assert_snapshot!(format!("sign_{name}"), shown.shown(farm.path()));
         farm.trusted(&format!("--key {key}.pub"));
     }
-    assert_snapshot!("verify_two_keys", farm.call("verify dist --key one.pub --key two.pub").ok().shown(farm.path()));
+    assert_snapshot!("verify_two_keys", farm.call("verify dist/ --key one.pub --key two.pub").ok().shown(farm.path()));
     assert_snapshot!("verify_one_of_two", farm.call("verify dist sort --key one.pub").ok().shown(farm.path()));
     assert_snapshot!("verify_json", farm.call("verify dist sort --key two.pub --json").ok().shown(farm.path()));
     farm.policy("minimum-engine = '48.0.0'", "modules = ['sha*', 'sort']", "[minimum-counter]\nacme = 7");
@@ -49,7 +49,7 @@ fn what_a_believed_key_signed_runs() {
 }
 
 #[test]
-fn who_is_not_believed() {
+fn untrusted_signatures_are_refused() {
     let _settings = settings();
     let refused =
         |name: &str, farm: &Farm, options: &str| assert_snapshot!(format!("verify_{name}"), farm.untrusted(options));
@@ -102,7 +102,7 @@ fn engines_before_the_minimum_are_refused() {
     let farm = Farm::signed();
     farm.policy("minimum-engine = '48.99.0'", "", "");
     farm.untrusted("--trust trust.toml");
-    assert_snapshot!("run_minimum_engine", farm.call("run dist sha256 --trust trust.toml").run().shown(farm.path()));
+    assert_snapshot!("run_minimum_engine", farm.call("run --trust trust.toml dist/ sha256").run().shown(farm.path()));
     let explained = farm.call("select dist sha256 --trust trust.toml --explain").run();
     assert_eq!(explained.code(), 1, "{explained}");
     assert_eq!(explained.stdout().matches("excluded  ").count(), 6, "{explained}");
@@ -122,10 +122,10 @@ fn a_revoked_part_is_not_used() {
     revoke(&[&native["digest"]]);
     let chosen = farm.call("select dist sha256 --trust trust.toml").ok();
     assert!(chosen.stdout().starts_with("pulley64"), "{chosen}");
-    let run = farm.call("run dist sha256 --trust trust.toml").ok();
+    let run = farm.call("run --trust trust.toml dist/ sha256").ok();
     assert!(run.stdout().starts_with(ABC), "{run}");
     let required = native["annotations"]["dev.isomer.target"].as_str().unwrap();
-    let run = farm.call(&format!("run dist sha256 --trust trust.toml --require {required}")).fails();
+    let run = farm.call(&format!("run --trust trust.toml --require {required} dist/ sha256")).fails();
     assert!(run.stderr().contains("is revoked"), "{run}");
     let verify = farm.call("verify dist sha256 --trust trust.toml").fails();
     assert!(verify.stderr().contains(&format!("the variant for {required}: sha256:")), "{verify}");
@@ -133,15 +133,15 @@ fn a_revoked_part_is_not_used() {
     farm.untrusted("--trust trust.toml");
     for digest in [&config["artifact"]["digest"], &config["wasm"]["digest"]] {
         revoke(&[digest]);
-        for line in ["run dist sha256", "verify dist sha256"] {
-            let ran = farm.call(&format!("{line} --trust trust.toml")).fails();
+        for line in ["run --trust trust.toml dist/ sha256", "verify dist sha256 --trust trust.toml"] {
+            let ran = farm.call(line).fails();
             assert!(ran.stderr().contains(&format!("{} is revoked", digest.as_str().unwrap())), "{ran}");
         }
     }
 }
 
 #[test]
-fn altered_signatures_count_for_nothing() {
+fn altered_signatures_are_ignored() {
     let _settings = settings();
     type Change = fn(&mut Value, &mut Value);
     let changes: [(&str, Change); 5] = [
@@ -156,7 +156,7 @@ fn altered_signatures_count_for_nothing() {
         farm.change_signatures(change);
         assert_snapshot!(format!("verify_altered_{name}"), farm.untrusted("--key one.pub"));
     }
-    // What only names the key is not signed, and nothing is believed for it.
+    // Hints that name the key are not signed, and not trusted.
     let farm = Farm::signed();
     farm.change_signatures(|_, bundle| {
         bundle["verificationMaterial"]["publicKey"]["hint"] = "another".into();
@@ -190,7 +190,7 @@ fn a_signature_of_another_release_is_about_that_one() {
 }
 
 #[test]
-fn what_changed_after_signing_is_refused() {
+fn changes_after_signing_are_refused() {
     let farm = Farm::signed();
     let [(_, config), _] = farm.variants();
     let path = farm.blob(&config["layer"]);
@@ -198,8 +198,8 @@ fn what_changed_after_signing_is_refused() {
     let mut altered = original.clone();
     altered[original.len() / 2] ^= 1;
     fs::write(&path, altered).unwrap();
-    assert!(farm.call("verify dist --key one.pub").fails().stderr().contains("was altered"));
-    assert!(farm.call("run dist sha256 --key one.pub").fails().stderr().contains("was altered"));
+    assert!(farm.call("verify dist/ --key one.pub").fails().stderr().contains("was altered"));
+    assert!(farm.call("run --key one.pub dist/ sha256").fails().stderr().contains("was altered"));
     fs::write(&path, original).unwrap();
     farm.trusted("--key one.pub");
 
@@ -221,7 +221,7 @@ fn what_changed_after_signing_is_refused() {
 }
 
 #[test]
-fn modules_do_not_pass_for_each_other() {
+fn a_signed_module_does_not_pass_for_another() {
     let farm = Farm::signed();
     let (sha256, sort) = (farm.module("sha256:1.4.0"), farm.module("sort:1.4.0"));
     // Both are signed, by one signature. Under the other's name neither is what was signed.
@@ -236,7 +236,7 @@ fn modules_do_not_pass_for_each_other() {
         }
     }
     farm.put_index(&index);
-    for line in ["run dist sha256 --key one.pub", "verify dist sha256 --key one.pub"] {
+    for line in ["run --key one.pub dist/ sha256", "verify dist sha256 --key one.pub"] {
         let ran = farm.call(line).fails();
         assert!(ran.stderr().contains("the module is `sort`"), "{ran}");
     }
@@ -275,13 +275,13 @@ fn a_release_made_again_keeps_the_signatures_that_are_still_right() {
     let again = farm.isomer("release").ok();
     assert!(again.stdout().contains("signatures: 2 kept\n"), "{again}");
     assert_eq!(contents(&farm.dist()), before);
-    // A damaged file takes the signatures with it that need it: nobody else has changed anything.
+    // A damaged file takes the signatures with it that need it: no other user has changed anything.
     let (bundle, _) = before.iter().find(|(_, bytes)| String::from_utf8_lossy(bytes).contains("dsseEnvelope")).unwrap();
     fs::remove_file(farm.dist().join(bundle)).unwrap();
     let again = farm.isomer("release").ok();
     assert!(again.stdout().contains("signatures: 0 kept, 2 damaged and dropped\n"), "{again}");
-    let said = format!("warning: `dist/{}` is missing", bundle.display());
-    assert!(again.stderr().starts_with(&said) && again.stderr().contains("sign the release again"), "{again}");
+    let printed = format!("warning: `dist/{}` is missing", bundle.display());
+    assert!(again.stderr().starts_with(&printed) && again.stderr().contains("sign the release again"), "{again}");
     assert_eq!(again.stderr().matches("warning: ").count(), 1, "{again}");
     farm.isomer("sign dist --key one.key").ok();
     assert_eq!(contents(&farm.dist()), before);
@@ -302,7 +302,7 @@ fn a_release_made_again_keeps_the_signatures_that_are_still_right() {
 }
 
 #[test]
-fn a_release_that_does_not_count_is_signed_with_a_warning() {
+fn signing_a_release_with_counter_0_warns() {
     let _settings = settings();
     let farm = Farm::unsigned();
     fs::write(farm.path().join("isomer.toml"), manifest_of_signed("1.4.0", "")).unwrap();
@@ -358,7 +358,7 @@ fn keys_are_made_once_and_kept_from_others() {
 }
 
 #[test]
-fn what_cannot_be_signed_or_verified_says_why() {
+fn sign_and_verify_errors_name_the_cause() {
     let _settings = settings();
     let farm = Farm::signed();
     let before = contents(&farm.dist());
@@ -383,19 +383,19 @@ fn what_cannot_be_signed_or_verified_says_why() {
     assert_eq!(fs::read_dir(farm.path().join("empty")).unwrap().count(), 0);
     farm.policy("", "module = ['sha256']", "");
     for (name, line) in [
-        ("verify_no_key", "verify dist"),
-        ("verify_private_key", "verify dist --key one.key"),
+        ("verify_no_key", "verify dist/"),
+        ("verify_private_key", "verify dist/ --key one.key"),
         ("verify_unknown_module", "verify dist sha25 --key one.pub"),
-        ("verify_bad_policy", "verify dist --trust trust.toml"),
-        ("run_nothing_trusted", "run dist sha256"),
-        ("run_file_with_key", "run one.cwasm --key one.pub"),
+        ("verify_bad_policy", "verify dist/ --trust trust.toml"),
+        ("run_nothing_trusted", "run dist/ sha256"),
+        ("run_file_with_key", "run --key one.pub one.cwasm"),
     ] {
         assert_snapshot!(name, farm.call(line).fails().shown(farm.path()));
     }
     for line in
         ["--key one.pub --digest sha256:00", "--key one.pub --allow-unsigned", "--key one.pub --trust trust.toml"]
     {
-        let ran = farm.call(&format!("run dist sha256 {line}")).run();
+        let ran = farm.call(&format!("run {line} dist/ sha256")).run();
         assert_eq!(ran.code(), 2, "{ran}");
     }
 }
@@ -410,7 +410,7 @@ fn skopeo_leaves_signatures_behind() {
     let farm = Farm::signed();
     let copy_tag = "copy --quiet --all --preserve-digests oci:dist:sha256:1.4.0 oci:copied:sha256:1.4.0";
     program("skopeo").line(copy_tag).dir(farm.path()).ok();
-    let ran = farm.call("run copied sha256 --key one.pub").fails();
+    let ran = farm.call("run --key one.pub copied/ sha256").fails();
     assert!(ran.stderr().contains("it is not signed"), "{ran}");
     // The index is the same: the signature is right for the copy, once it is there.
     let from = farm.index();
@@ -419,14 +419,14 @@ fn skopeo_leaves_signatures_behind() {
     let signatures = from["manifests"].as_array().unwrap().iter().filter(|it| it["artifactType"] == BUNDLE);
     index["manifests"].as_array_mut().unwrap().extend(signatures.cloned());
     fs::write(farm.path().join("copied/index.json"), index.to_string()).unwrap();
-    farm.call("run copied sha256 --key one.pub").ok();
+    farm.call("run --key one.pub copied/ sha256").ok();
     // skopeo writes `index.json` again for the next tag, and may leave out what it does not know of the signatures.
     program("skopeo").line("copy --quiet --all oci:dist:sort:1.4.0 oci:copied:sort:1.4.0").dir(farm.path()).ok();
-    farm.call("verify copied --key one.pub").ok();
+    farm.call("verify copied/ --key one.pub").ok();
 }
 
 #[test]
-fn whoever_vouches_for_a_release_looks_at_all_of_it() {
+fn verify_sign_merge_and_inspect_read_every_blob() {
     let farm = Farm::signed();
     let blobs: Vec<_> = fs::read_dir(farm.dist().join("blobs/sha256")).unwrap().map(|it| it.unwrap().path()).collect();
     let names = |kind: &str| {
@@ -442,7 +442,7 @@ fn whoever_vouches_for_a_release_looks_at_all_of_it() {
             _ => fs::write(path, [&bytes[..bytes.len() - 1], b"\n"].concat()).unwrap(),
         }
         for ran in [
-            farm.call("verify dist --key one.pub").fails(),
+            farm.call("verify dist/ --key one.pub").fails(),
             farm.isomer("sign dist --key two.key").fails(),
             farm.isomer("merge dist -o merged").fails(),
             farm.isomer("inspect dist").fails(),
@@ -452,5 +452,5 @@ fn whoever_vouches_for_a_release_looks_at_all_of_it() {
         }
         fs::write(path, bytes).unwrap();
     }
-    farm.call("verify dist --key one.pub").ok();
+    farm.call("verify dist/ --key one.pub").ok();
 }

@@ -88,12 +88,9 @@ pub(super) fn install() -> Result<Sandbox> {
     let python = python.to_string_lossy().trim_start_matches("python").to_owned();
     let buildgrid = directory().join(format!("buildgrid-{python}"));
     if !buildgrid.exists() {
-        let partial = directory().join("buildgrid.partial");
-        let _ = fs::remove_dir_all(&partial);
         // This machine's Python need not be one that BuildGrid runs on.
         let options = ["--ignore-requires-python", "--no-warn-conflicts", "--only-binary=:all:"];
-        setup::pip_install(&[&options[..], &["--python-version", &python, BUILDGRID]].concat(), &partial)?;
-        fs::rename(&partial, &buildgrid)?;
+        setup::pip_install(&[&options[..], &["--python-version", &python, BUILDGRID]].concat(), &buildgrid)?;
     }
     Sandbox::new(Installation { system, buildgrid })
 }
@@ -110,7 +107,7 @@ fn unpack_system(suite: &str, whole: &Path) -> Result<()> {
     let unpacked = Apt::with(&lists, &[(suite, &["amd64"])]).and_then(|apt| apt.unpack_system(&PACKAGES, &partial));
     let _ = fs::remove_dir_all(&lists);
     unpacked.with_context(|| format!("Debian {suite} is not to be had"))?;
-    // Nobody ran the packages' scripts, which would have made users.
+    // The packages' scripts, which would have created users, were not run.
     fs::write(partial.join("etc/passwd"), "root:x:0:0::/tmp:/bin/sh\nfarm:x:1000:1000::/tmp:/bin/sh\n")?;
     fs::write(partial.join("etc/group"), "root:x:0:\nfarm:x:1000:\n")?;
     // Nor the directories that a sandbox lays something over.

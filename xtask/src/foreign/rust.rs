@@ -51,7 +51,7 @@ fn install(directory: &Path) -> Result<()> {
     fs::write(&start, START)?;
     fs::set_permissions(&start, fs::Permissions::from_mode(0o755))?;
     fs::rename(&partial, &whole).with_context(|| format!("could not put {} in place", whole.display()))?;
-    // 80 MB that nobody needs again.
+    // 80 MB that are not needed again.
     fs::remove_dir_all(directory.join("apt-rust"))?;
     run(Command::new(whole.join("rustc")).arg("--version").stdout(std::process::Stdio::null()))
 }

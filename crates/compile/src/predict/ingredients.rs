@@ -29,8 +29,8 @@ wasmparser::for_each_operator!(ingredients);
 const OTHERS: [&str; 7] =
     ["type i32", "type i64", "type f32", "type f64", "type v128", "type reference", "constant of 16 bits"];
 
-const fn other(place: u16) -> Ingredient {
-    Ingredient(Number::Count as u16 + place)
+const fn other(index: u16) -> Ingredient {
+    Ingredient(Number::Count as u16 + index)
 }
 
 pub(super) const I32: Ingredient = other(0);
@@ -43,7 +43,7 @@ pub(super) const REFERENCE: Ingredient = other(5);
 /// A floating-point or vector constant whose bits, as one number, fit in 16: subnormal, and not zero.
 pub(super) const NARROW_CONSTANT: Ingredient = other(6);
 
-/// An operator that nobody measured.
+/// An operator that was never measured.
 pub(super) const UNKNOWN: Ingredient = other(OTHERS.len() as u16);
 
 const COUNT: usize = UNKNOWN.0 as usize + 1;
@@ -63,9 +63,9 @@ impl Ingredient {
 
     /// wasmparser's name of the operator, `I32Add`.
     pub(super) fn name(self) -> &'static str {
-        let place = usize::from(self.0);
-        let others = || OTHERS.get(place - OPERATORS.len()).copied().unwrap_or("an unknown operator");
-        OPERATORS.get(place).map_or_else(others, |(name, _)| name)
+        let index = usize::from(self.0);
+        let others = || OTHERS.get(index - OPERATORS.len()).copied().unwrap_or("an unknown operator");
+        OPERATORS.get(index).map_or_else(others, |(name, _)| name)
     }
 
     /// The proposal that brought the operator, as wasmparser spells it; none for a type.
@@ -124,7 +124,7 @@ impl FromIterator<Ingredient> for Ingredients {
     }
 }
 
-/// What stands in the table for the empty set, which is part of every function.
+/// The table's name for the empty set, which is part of every function.
 pub(super) const EVERY_FUNCTION: &str = "every function";
 
 impl fmt::Display for Ingredients {

@@ -4,20 +4,14 @@
 //! An extension is switched on top of three kinds of sets: the least that it implies; everything that does not imply
 //! it; and each set on the way from one shipped profile to the next, one extension at a time. So the step between two
 //! shipped profiles is a chain of steps that were all measured. Vector registers of 256 bits and more, which no shipped
-//! profile asks for, have no rows.
+//! profile requires, have no rows.
 
-#[allow(dead_code, reason = "the sweep in `tests/operators.rs` uses the rest")]
-#[path = "../../tests/operators/cases.rs"]
-mod cases;
 mod code;
 mod fused;
 mod moves;
 mod pairs;
 mod real;
 mod samples;
-#[allow(dead_code, reason = "the sweep in `tests/operators.rs` uses the rest")]
-#[path = "../../tests/operators/simple.rs"]
-mod simple;
 
 use super::ingredients::{Ingredient, Ingredients};
 use super::table::{self, Row};
@@ -27,7 +21,7 @@ use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
 use isomer_contract::proposals::PROPOSALS;
 use isomer_contract::{Arch, Digest, Profile, isa};
 use rayon::prelude::*;
-use samples::{Case, Function, Sample};
+use samples::{Function, Sample};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -50,7 +44,7 @@ struct Point {
     settings: &'static str,
 }
 
-/// What profiles may say that changes what code is made of.
+/// The settings that change what code is made of.
 const PLAIN: &str = "";
 const EXPLICIT: &str = "
 [optimize]
@@ -135,7 +129,7 @@ fn shipped_steps(settings: &'static str) -> BTreeSet<Step> {
     steps
 }
 
-/// Each extension alone, and on top of all that do not imply it: many rules ask for two at once.
+/// Each extension alone, and on top of all that do not imply it: many rules require two at once.
 fn single_steps() -> BTreeSet<Step> {
     let mut steps = BTreeSet::new();
     for (arch, extension) in Arch::ALL.into_iter().flat_map(|arch| extensions(arch).map(move |name| (arch, name))) {
@@ -167,7 +161,7 @@ fn compile(points: &BTreeSet<&Point>, samples: &[Sample]) -> BTreeMap<Point, Vec
             }
             let compiled =
                 compiler.compile(&sample.input).unwrap_or_else(|error| panic!("{}: {error}", sample.input.name));
-            Some(code::functions(point.arch, &compiled.bytes))
+            Some(code::functions(point.arch, compiled.bytes()))
         };
         ((*point).clone(), samples.iter().map(outcome).collect())
     };
@@ -177,7 +171,7 @@ fn compile(points: &BTreeSet<&Point>, samples: &[Sample]) -> BTreeMap<Point, Vec
 /// What is not told of a function: operators that only order others.
 const ORDER: [&str; 8] = ["End", "LocalGet", "LocalSet", "LocalTee", "Drop", "Nop", "Return", "Unreachable"];
 
-/// Whether the operator's name says what it works on: not so for calls, globals, choices.
+/// Whether the operator's name tells what it works on: not so for calls, globals, choices.
 fn has_own_type(operator: Ingredient) -> bool {
     ["I32", "I64", "F32", "F64", "V128", "I8x16", "I16x8"].iter().any(|of| operator.name().starts_with(of))
 }

@@ -1,5 +1,5 @@
 //! In: a module or a component. Out: what each of its functions is made of. One pass over the bytes; nothing is
-//! validated. Bytes that do not parse count as an operator that nobody knows.
+//! validated. Bytes that do not parse count as an unknown operator.
 
 use super::ingredients::{F32, F64, I32, I64, Ingredient, Ingredients, NARROW_CONSTANT, REFERENCE, UNKNOWN, V128};
 use rayon::prelude::*;
@@ -154,7 +154,7 @@ pub(super) fn ingredients(body: &FunctionBody<'_>) -> wasmparser::Result<Ingredi
     Ok(found)
 }
 
-/// The bits of a constant that is no integer; `before` is the integer constant that comes just before it.
+/// The bits of a constant that is not an integer; `before` is the integer constant that comes just before it.
 fn constant(operator: &Operator<'_>, before: Option<u64>) -> Option<u128> {
     match operator {
         Operator::F32Const { value } => Some(value.bits().into()),

@@ -1,5 +1,5 @@
-//! What each extension can affect, as `measured.toml` beside this file says. Rows and look-ups; the test in
-//! `measured.rs` makes the file and holds it to what the code generator does.
+//! What each extension can affect, from `measured.toml`. Rows and look-ups; the test in `measured.rs` writes the file and
+//! compares it with what the code generator does.
 
 use super::ingredients::Ingredients;
 use isomer_contract::Arch;

@@ -1,11 +1,12 @@
 //! In: directories with releases, or with parts of one. Out: one release of all their variants. Never here: a compiler,
 //! a module or an artifact that was not in one of them.
 //!
-//! Parts of one release join to the bytes that one machine would have made: what is equal is found again, from the
-//! digests of code that each variant records. Releases that different versions of isomer or wasmtime made keep all
-//! their forms, so that each server finds the one for its engine.
+//! Parts of one release join to the bytes that one machine would have written: equal code is found by the digests that each
+//! variant records. Releases of different versions of isomer or wasmtime keep all their forms, so that each server finds
+//! the one for its engine.
 
 use crate::collapse::{Form, collapse};
+use isomer_contract::name::Version;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{Identity, Layout, LayoutError, Manifest, Part, ReleasedModule, Summary, WriteError, Writer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Why releases were not joined. Nothing is written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MergeError {
     /// One cannot be read.
     #[error(transparent)]
@@ -20,11 +22,11 @@ pub enum MergeError {
     /// The result cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// There is nothing to join.
+    /// No release was named.
     #[error("no release to join was named")]
     Nothing,
-    /// Another tool made it.
-    #[error("`{}` does not say which release it is", .0.display())]
+    /// Another tool wrote it.
+    #[error("`{}` does not declare the name and version of its release", .0.display())]
     NoIdentity(PathBuf),
     /// They are not of one release.
     #[error("`{}` is {found}, expected {expected} as in `{}`", .dir.display(), .first.display())]
@@ -38,26 +40,26 @@ pub enum MergeError {
         /// Its name and version.
         expected: String,
     },
-    /// What is joined would be overwritten by what it is joined to.
+    /// The output would overwrite an input.
     #[error("the output `{}` is `{}`, which is to be joined", .output.display(), .input.display())]
     OutputIsInput {
-        /// The output as it was named.
+        /// The output, as it was named.
         output: PathBuf,
         /// The release or part that it is.
         input: PathBuf,
     },
-    /// Some parts are not there.
+    /// Some parts are missing.
     #[error("{} of {count} {} missing", parts(.missing), if .missing.len() == 1 { "is" } else { "are" })]
     MissingParts {
         /// How many there should be.
         count: u32,
-        /// The numbers of those that are not there.
+        /// The numbers of the missing ones.
         missing: Vec<u32>,
     },
     /// The parts do not fit together.
     #[error("`{}` and `{}` are parts of different builds", .0.display(), .1.display())]
     OtherPlan(PathBuf, PathBuf),
-    /// Two say different things of the same.
+    /// Two releases differ where they should not.
     #[error("`{}` and `{}` hold different {what}", .first.display(), .second.display())]
     Conflict {
         /// The one.
@@ -67,7 +69,7 @@ pub enum MergeError {
         /// Of what.
         what: String,
     },
-    /// The WebAssembly is not there.
+    /// The WebAssembly is missing.
     #[error("`{}` has no WebAssembly of `{module}`", .dir.display())]
     NoWasm {
         /// The release.
@@ -87,23 +89,20 @@ impl Hinted for MergeError {
         match self {
             MergeError::Layout(error) => error.hint(),
             MergeError::Write(error) => error.hint(),
-            MergeError::NoIdentity(_) => Some("merge what `isomer release` wrote, not a copy of it".to_owned()),
+            MergeError::NoIdentity(_) => Some("join the original releases, not copies by other tools".to_owned()),
             MergeError::OtherRelease { .. } => Some("only releases of one name and version are joined".to_owned()),
             MergeError::MissingParts { missing, count } => {
                 let first = missing.first()?;
-                let others = if missing.len() > 1 { ", and the others likewise" } else { "" };
-                Some(format!(
-                    "`isomer release --shard {first}/{count}` makes part {first}{others}; name all parts here"
-                ))
+                Some(format!("build part {first} of {count}, and name all parts here"))
             }
             MergeError::OtherPlan(..) => {
-                let same = "manifest, counter, modules, profiles, --compression and version of isomer";
-                Some(format!("every shard needs the same {same}"))
+                let same = "manifest, counter, modules, profiles, compression and version of isomer";
+                Some(format!("build every part with the same {same}"))
             }
             MergeError::Conflict { .. } => {
                 Some("compile both from the same sources, with one isomer for each engine".to_owned())
             }
-            MergeError::OutputIsInput { .. } => Some("name a new directory with -o".to_owned()),
+            MergeError::OutputIsInput { .. } => Some("write into a new directory".to_owned()),
             MergeError::NoWasm { .. } | MergeError::Nothing => None,
         }
     }
@@ -115,13 +114,16 @@ struct Source {
     identity: Identity,
 }
 
-/// A variant, and where it is.
+/// A variant, and the release that holds it.
 struct Found<'a> {
     source: &'a Source,
     manifest: Manifest,
 }
 
 /// Joins the releases in `directories` to one in `output`.
+///
+/// # Errors
+/// When they do not fit together, one cannot be read, or `output` cannot be written.
 pub fn merge(directories: &[PathBuf], output: &Path) -> Result<Summary, MergeError> {
     // Called again, it would join its own result with the other parts.
     let is_output =
@@ -148,7 +150,7 @@ fn open(dir: &Path) -> Result<Source, MergeError> {
     Ok(Source { layout, identity })
 }
 
-/// The name and version that all have, and the largest counter.
+/// The name and version that all share, and the largest counter.
 fn identity_of(sources: &[Source]) -> Result<Identity, MergeError> {
     let show = |identity: &Identity| format!("{} {}", identity.name, identity.version);
     let first = sources.first().ok_or(MergeError::Nothing)?;
@@ -166,7 +168,7 @@ fn identity_of(sources: &[Source]) -> Result<Identity, MergeError> {
     Ok(Identity { counter, part: None, ..first.identity.clone() })
 }
 
-/// That the parts among them are all parts of what they belong to.
+/// Checks that the parts among them are all parts of one build.
 fn check_parts(sources: &[Source]) -> Result<(), MergeError> {
     let parts: Vec<(&Source, Part)> =
         sources.iter().filter_map(|source| Some((source, source.identity.part?))).collect();
@@ -174,12 +176,17 @@ fn check_parts(sources: &[Source]) -> Result<(), MergeError> {
     if let Some((other, _)) = parts.iter().find(|(_, part)| part.plan != plan || part.count != count) {
         return Err(MergeError::OtherPlan(first.layout.dir().to_owned(), other.layout.dir().to_owned()));
     }
-    let there: BTreeSet<_> = parts.iter().map(|(_, part)| part.number).collect();
-    let missing: Vec<_> = (1..=count).filter(|number| !there.contains(number)).collect();
+    let present: BTreeSet<_> = parts.iter().map(|(_, part)| part.number).collect();
+    let missing: Vec<_> = (1..=count).filter(|number| !present.contains(number)).collect();
     if missing.is_empty() { Ok(()) } else { Err(MergeError::MissingParts { count, missing }) }
 }
 
-fn module(sources: &[Source], reference: &str, version: &str, writer: &Writer) -> Result<ReleasedModule, MergeError> {
+fn module(
+    sources: &[Source],
+    reference: &str,
+    version: &Version,
+    writer: &Writer,
+) -> Result<ReleasedModule, MergeError> {
     let mut wasm: Option<(Vec<u8>, &Path)> = None;
     let mut found: Vec<Found<'_>> = Vec::new();
     let mut name = String::new();
@@ -211,7 +218,8 @@ fn module(sources: &[Source], reference: &str, version: &str, writer: &Writer) -
         Ok((config, layer))
     });
     let variants = variants.collect::<Result<_, MergeError>>()?;
-    Ok(ReleasedModule { name, version: version.to_owned(), wasm: writer.add_wasm(&wasm)?, variants })
+    let name = name.parse().map_err(WriteError::from)?;
+    Ok(ReleasedModule { name, version: version.clone(), wasm: writer.add_wasm(&wasm)?, variants })
 }
 
 /// Adds a variant, unless another release has the same.
@@ -221,15 +229,15 @@ fn add<'a>(found: &mut Vec<Found<'a>>, new: Found<'a>) -> Result<(), MergeError>
         let other = &other.manifest.config;
         (&other.target, &other.engine) == (&config.target, &config.engine)
     };
-    let Some(there) = found.iter_mut().find(same) else {
+    let Some(known) = found.iter_mut().find(same) else {
         found.push(new);
         return Ok(());
     };
-    if (there.manifest.config.artifact, &there.manifest.config.isomer) != (config.artifact, &config.isomer) {
+    if (known.manifest.config.artifact, &known.manifest.config.isomer) != (config.artifact, &config.isomer) {
         let what = format!("artifacts of `{}` for {} and wasmtime {}", config.module, config.target, config.engine);
-        return Err(conflict(there.source.layout.dir(), new.source.layout.dir(), what));
+        return Err(conflict(known.source.layout.dir(), new.source.layout.dir(), what));
     }
-    there.manifest.config.serves.extend(new.manifest.config.serves);
+    known.manifest.config.serves.extend(new.manifest.config.serves);
     Ok(())
 }
 
@@ -255,18 +263,18 @@ fn joined<'a, 'b>(
                 Form { target: &config.target, requirements: &config.requirements, code: config.code }
             })
             .collect();
-        let stands_for = collapse(&forms);
+        let representatives = collapse(&forms);
         let mut served: BTreeMap<&str, (Digest, &Found<'a>)> = BTreeMap::new();
-        for (index, variant) in variants.iter().enumerate().filter(|(index, _)| stands_for[*index] == *index) {
+        for (index, variant) in variants.iter().enumerate().filter(|(index, _)| representatives[*index] == *index) {
             let mut config = variant.manifest.config.clone();
-            let others = variants.iter().enumerate().filter(|(other, _)| stands_for[*other] == index);
+            let others = variants.iter().enumerate().filter(|(other, _)| representatives[*other] == index);
             config.serves = others.flat_map(|(_, other)| other.manifest.config.serves.clone()).collect();
-            // What one release predicted and another measured was measured.
+            // What one release predicted and another compiled was compiled.
             config.serves.sort_by(|a, b| (&a.target, a.job, a.predicted).cmp(&(&b.target, b.job, b.predicted)));
             config.serves.dedup_by(|next, first| (&next.target, next.job) == (&first.target, first.job));
             joined.push((*variant, config));
         }
-        // What two variants serve, or one serves twice, must have been the same job.
+        // A target that two variants serve, or one serves twice, must have had the same job.
         for variant in &variants {
             for it in &variant.manifest.config.serves {
                 let (job, first) = served.entry(&it.target).or_insert((it.job, variant));

@@ -4,7 +4,7 @@
 use super::Step;
 use crate::cache::Cache;
 use crate::job::Key;
-use crate::plan::{Earlier, Why};
+use crate::why::{Earlier, Why};
 use isomer_contract::profile::Effective;
 use isomer_contract::{Digest, ENGINE_VERSION, Variant, manifest::VariantConfig};
 use isomer_layout::{Layout, LayoutError, Manifest};
@@ -76,7 +76,8 @@ impl Previous {
     }
 
     fn add(&mut self, manifest: Manifest) {
-        let VariantConfig { module, serves, target, code, wasm, passes, engine, isomer, .. } = &manifest.config;
+        let VariantConfig { module, serves, target, code, wasm, passes, engine, isomer, requirements, .. } =
+            &manifest.config;
         for served in serves {
             // A guess is no measurement: whoever needs the job's own code makes it.
             if !served.predicted {
@@ -89,6 +90,8 @@ impl Previous {
                 passes: passes.clone(),
                 engine: engine.clone(),
                 isomer: isomer.clone(),
+                kind: requirements.kind,
+                job: served.job,
             };
             let place = (module.clone(), served.target.clone());
             // A merged release has a form for each engine: this one's says most.
@@ -117,7 +120,7 @@ impl Previous {
         &self,
         module: &str,
         target: &str,
-        key: &Key,
+        key: &Key<'_>,
         effective: &Effective,
         cache: Option<&Cache>,
     ) -> Vec<Why> {

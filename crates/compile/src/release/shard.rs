@@ -1,19 +1,21 @@
 //! One part of a release's jobs, for one of several machines that share the work. In: all jobs, each with its size.
-//! Out: those of one shard. Never here: what any machine has in its cache, so that all agree without a word.
+//! Out: those of one shard. Never here: what a machine has in its cache, so that all agree without talking to each other.
 
+use crate::matrix::{Cell, Matrix, State};
 use isomer_contract::Digest;
+use isomer_layout::{Compression, Part};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-/// More parts than anybody has machines.
+/// More parts than a build farm has machines.
 const COUNT_MAX: u32 = 10_000;
 
 /// Which of how many, `2/3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which one, from 1.
+    /// Its number, from 1.
     pub number: u32,
     /// How many.
     pub count: u32,
@@ -40,8 +42,26 @@ impl fmt::Display for Shard {
 }
 
 impl Shard {
-    /// The jobs of this shard. All shards together have every job once, and about the same sizes each: the largest job
-    /// goes first, to whoever has least.
+    /// Removes the cells of other shards from `matrix`, and returns which part of the whole is left. The cells without a job
+    /// belong to the first shard.
+    pub(super) fn keep_share(self, matrix: &mut Matrix<'_>, counter: u64, compression: Compression) -> Part {
+        let modules = matrix.modules;
+        let is_job = |cell: &Cell<'_>| matches!(cell.state(), State::Pending(_));
+        let jobs = || matrix.cells.iter().filter(|cell| is_job(cell));
+        let sizes = jobs().map(|cell| (cell.predicted_job, modules[cell.module].input.wasm.len())).collect();
+        let whole: BTreeSet<_> =
+            jobs().map(|cell| (modules[cell.module].name.as_str(), cell.profile.name.as_str(), cell.job)).collect();
+        // All that makes parts fit together beyond the release's name and version.
+        let plan = Digest::of_json(&(whole, counter, compression == Compression::Zstd));
+        let share = self.share(&sizes);
+        // A cell stays with those that are predicted to equal it.
+        let keeps = |cell: &Cell<'_>| if is_job(cell) { share.contains(&cell.predicted_job) } else { self.number == 1 };
+        matrix.cells.retain(keeps);
+        Part { number: self.number, count: self.count, plan }
+    }
+
+    /// The jobs of this shard. All shards together have every job once, and are of about the same size: each job, the
+    /// largest first, goes to the shard that has least.
     pub fn share(self, sizes: &BTreeMap<Digest, usize>) -> BTreeSet<Digest> {
         let mut jobs: Vec<_> = sizes.iter().collect();
         jobs.sort_by_key(|(job, size)| (Reverse(**size), **job));
@@ -64,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_job_is_in_one_shard_and_the_sizes_are_even() {
+    fn every_job_is_in_one_shard_and_sizes_are_balanced() {
         let sizes: BTreeMap<_, _> = (0..100_usize).map(|n| (Digest::of(&n.to_le_bytes()), (n * 7919) % 1000)).collect();
         let shares: Vec<_> = (1..=3).map(|number| Shard { number, count: 3 }.share(&sizes)).collect();
         assert_eq!(shares.iter().map(BTreeSet::len).sum::<usize>(), 100);
@@ -74,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_is_one_of_some() {
+    fn a_shard_has_a_number_and_a_count() {
         assert_eq!("2/3".parse(), Ok(Shard { number: 2, count: 3 }));
         for text in ["", "1", "0/3", "4/3", "1/0", "a/b", "1/3/5", "-1/3", "1/99999"] {
             assert!(text.parse::<Shard>().is_err(), "{text}");

@@ -2,6 +2,7 @@
 
 use crate::Hinted;
 use crate::isa::Arch;
+use crate::name::NameError;
 use std::fmt;
 
 /// A problem with its place.
@@ -18,6 +19,9 @@ pub struct ProfileError {
 /// What is wrong with a profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
+    /// The file's stem is not a valid target name.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The text is no TOML.
     #[error("{0}")]
     Toml(String),
@@ -100,6 +104,14 @@ pub enum Problem {
         /// The name that was probably meant.
         nearest: Option<String>,
     },
+    /// An extension that CPUs have and Cranelift never uses.
+    #[error("`{name}` is an extension of {arch} that Cranelift does not use")]
+    UnusedExtension {
+        /// As typed.
+        name: String,
+        /// The profile's architecture.
+        arch: Arch,
+    },
     /// An extension of another architecture.
     #[error("`{name}` is an extension of {of}; this profile is for {arch}")]
     OtherArchitecture {
@@ -143,6 +155,7 @@ fn in_table(table: &str) -> String {
 impl Hinted for ProfileError {
     fn hint(&self) -> Option<String> {
         match &self.problem {
+            Problem::Name(error) => error.hint(),
             Problem::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
             Problem::UnknownKey { .. } => Some("`isomer targets show NAME` prints every key there is".to_owned()),
             Problem::UnknownParent { nearest: Some(nearest), .. }
@@ -153,6 +166,9 @@ impl Hinted for ProfileError {
             }
             Problem::TripleNotCanonical { canonical, .. } => Some(format!("write `triple = \"{canonical}\"`")),
             Problem::NotClosed { implied, .. } => Some(format!("add \"{implied}\" to `isa`")),
+            Problem::UnusedExtension { name, .. } => {
+                Some(format!("remove \"{name}\" from `isa`: the code would be the same"))
+            }
             Problem::NoTriple => Some(
                 "start from a shipped profile, `inherits = \"x86-64-v3\"`, or state a platform, \
                  `triple = \"x86_64-unknown-linux-gnu\"`"

@@ -2,9 +2,9 @@
 
 use super::error::{Problem, ProfileError};
 use crate::isa::{self, Arch, Extension};
-use crate::nearest;
 use crate::proposals::{self, Proposal};
 use crate::settings::{self, PartialSettings, Section, SetError};
+use crate::{line_at, nearest};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use target_lexicon::Triple;
@@ -28,7 +28,7 @@ impl ProfileText {
     }
 
     fn line_at(&self, span: Range<usize>) -> usize {
-        1 + self.text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count()
+        line_at(&self.text, span.start)
     }
 }
 
@@ -209,6 +209,9 @@ pub(super) fn extension(arch: Arch, name: &str) -> Result<&'static Extension, Pr
     }
     // An alias is another tool's spelling of the very extension.
     let alias = isa::by_alias(arch, name).first().map(|row| row.name);
+    if isa::is_unused(arch, name) {
+        return Err(Problem::UnusedExtension { name: name.to_owned(), arch });
+    }
     if alias.is_none()
         && let Some(row) = isa::in_other_arch(arch, name).first()
     {

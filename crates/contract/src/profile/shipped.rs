@@ -6,7 +6,7 @@ macro_rules! shipped {
     ($($name:literal),+ $(,)?) => {
         /// Name and text of each shipped profile, weakest first within an architecture.
         pub const SHIPPED: &[(&str, &str)] =
-            &[$(($name, include_str!(concat!("../../../../targets/", $name, ".toml")))),+];
+            &[$(($name, include_str!(concat!("../../targets/", $name, ".toml")))),+];
     };
 }
 

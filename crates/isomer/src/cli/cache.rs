@@ -1,6 +1,7 @@
-//! `isomer cache dir|info|gc`, and where the cache is.
+//! `isomer cache dir|info|gc`, and the option that names the cache's directory.
 
-use super::farming::{size, warn};
+use super::values::size_or_zero;
+use crate::warning::warn;
 use etcetera::BaseStrategy as _;
 use isomer_compile::cache::{Cache, CacheError, Collected, SIZE_MAX_DEFAULT, Usage, VARIABLE};
 use isomer_contract::{Hinted as _, Size};
@@ -9,7 +10,7 @@ use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Where the cache is.
+/// The cache's directory.
 #[derive(clap::Args)]
 pub(super) struct CacheDir {
     /// Where finished work is kept [default: ISOMER_CACHE, or isomer in the user's cache directory]
@@ -26,26 +27,26 @@ impl CacheDir {
             return Ok(path.into());
         }
         let base = etcetera::choose_base_strategy().map_err(|error| {
-            Failure::because("no place for a cache is known", &error)
+            Failure::because("the default directory of the cache is unknown", &error)
                 .hint(format!("name one with --cache or {VARIABLE}"))
         })?;
         Ok(base.cache_dir().join("isomer"))
     }
 
-    /// The cache, if anything is there: whoever asks what it holds makes none.
+    /// The cache, if it exists; none is created.
     fn open_if_there(&self) -> Result<Option<Cache>, Failure> {
         Ok(Cache::open_if_there(&self.path()?)?)
     }
 
-    /// The cache, or a word why it is not used: that stops nobody.
+    /// The cache, or a warning that it is not used.
     pub(super) fn open_or_warn(&self) -> Option<Cache> {
-        const CONSEQUENCE: &str = "this time without the cache";
+        const CONSEQUENCE: &str = "the cache is not used this time";
         let path = self.path().map_err(|failure| warn(&failure, CONSEQUENCE)).ok()?;
-        let said = |error: CacheError| {
+        let warning = |error: CacheError| {
             let hint = error.hint().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
             warn(&error, &format!("{CONSEQUENCE}{hint}"));
         };
-        Cache::open(&path).map_err(said).ok()
+        Cache::open(&path).map_err(warning).ok()
     }
 }
 
@@ -59,7 +60,7 @@ pub(super) struct Args {
 enum Command {
     /// Print the cache's directory.
     Dir(CacheDir),
-    /// Print what it holds.
+    /// Print how much it holds.
     Info {
         #[command(flatten)]
         dir: CacheDir,
@@ -67,12 +68,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Remove what was not used for the longest time. `compile` and `release` do so above 10GiB.
+    /// Remove the least recently used entries. `compile` and `release` do so above 10GiB.
     Gc {
         #[command(flatten)]
         dir: CacheDir,
-        /// What may be left; 0 empties the cache
-        #[arg(long, value_name = "SIZE", value_parser = size_or_nothing, default_value_t = SIZE_MAX_DEFAULT)]
+        /// The size to keep; 0 empties the cache
+        #[arg(long, value_name = "SIZE", value_parser = size_or_zero, default_value_t = SIZE_MAX_DEFAULT)]
         max_size: Size,
     },
 }
@@ -105,8 +106,4 @@ fn gc(dir: &CacheDir, max_size: Size) -> Result<(), Failures> {
 
 fn count(jobs: u64) -> String {
     if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") }
-}
-
-fn size_or_nothing(text: &str) -> Result<Size, String> {
-    if text == "0" { Ok(Size(0)) } else { size(text) }
 }

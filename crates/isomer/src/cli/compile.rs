@@ -1,12 +1,12 @@
 //! `isomer compile INPUT… --target NAME`.
 
-mod work;
-
-use super::farming::Farming;
+use super::job_options::JobOptions;
 use crate::cell_failures::CellFailures;
-use isomer_compile::farm::JobFailure;
+use crate::wording::{self, Remedy as _};
+use isomer_compile::executor::JobFailure;
 use isomer_compile::input::InputError;
-use isomer_compile::{Input, targets};
+use isomer_compile::matrix::{CellReport, Finished, Location, Module, Origin, State};
+use isomer_compile::{Input, compile_to_files, targets};
 use isomer_contract::{Hinted, Profile};
 use isomer_layout::check_writable;
 use isomer_terminal::{Failure, Failures, print, print_json};
@@ -16,8 +16,6 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use work::{Cell, Failed, Outcome, Time, Written, compile_cells};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -25,7 +23,7 @@ Examples:
   isomer compile app.wasm --target neoverse-n1                 app.neoverse-n1.cwasm
   isomer compile app.wat -t x86-64-v3 -o app.cwasm
   isomer compile a.wasm b.wasm -t x86-64-v2 -t z15 --out-dir out/
-  isomer compile app.wasm -t profiles/edge-box.toml            a profile of one's own")]
+  isomer compile app.wasm -t profiles/edge-box.toml            your own profile")]
 pub(super) struct Args {
     /// Core modules, components or WebAssembly text
     #[arg(required = true, value_name = "INPUT")]
@@ -43,52 +41,68 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    farming: Farming,
+    jobs: JobOptions,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    // Elsewhere that is a pipe; here it would quietly be a file.
+    // In other programs that is a pipe; here it would silently be a file.
     if args.inputs.iter().chain(&args.output).any(|path| path.as_os_str() == "-") {
-        let failure = Failure::new("`-` is no file: `isomer compile` reads and writes no pipes");
-        return Err(failure.hint("name a file; `./-` is one of that name".to_owned()).into());
+        let failure =
+            Failure::new("`-` is not a file: `isomer compile` neither reads standard input nor writes standard output");
+        return Err(failure.hint("name a file; `./-` is a file of that name".to_owned()).into());
     }
-    let profiles = targets::resolve(&args.targets, Path::new(""))?;
-    let (inputs, unread) = read_inputs(&args.inputs);
-    let mut cells = Vec::new();
-    for input in &inputs {
-        for profile in &profiles {
-            cells.push(Cell { input, profile, output: output_path(args, input, profile) });
-        }
-    }
+    let profiles = targets::resolve(&args.targets, Path::new("")).map_err(wording::failure)?;
+    let (modules, unread) = read_inputs(&args.inputs, &profiles);
+    let cells = cells_of(args, &modules);
     check_outputs(args, &cells)?;
-    let (results, timings) = compile_cells(&args.farming, &cells, &inputs)?;
+    let outputs: Vec<_> = cells.iter().map(|cell| cell.output.clone()).collect();
+    let session = args.jobs.prepare()?;
+    let reports = session.watch("compiling", |on_step| {
+        compile_to_files(&modules, &outputs, &session.runner(), session.cache(), on_step)
+    })?;
+    let timings = session.write_timings("isomer compile", &reports);
+    session.finish()?;
     if args.json {
         let unread = unread.iter().map(|(path, error)| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             let (input, reason) = (path.display().to_string(), format!("{error}{cause}"));
             json!({"input": input, "status": "unreadable", "reason": reason, "hint": error.hint()})
         });
-        let cells = cells.iter().zip(&results).map(|(cell, result)| json_of(cell, result));
+        let cells = cells.iter().zip(&reports).map(|(cell, report)| json_of(cell, report, &reports));
         print_json(&unread.chain(cells).collect::<Vec<_>>())?;
     } else if !cells.is_empty() {
-        print(&aligned(rows(&cells, &results)))?;
+        print(&aligned(rows(&cells, &reports)))?;
     }
     let mut failures: Vec<_> = unread.into_iter().map(|(_, error)| Failure::from(error)).collect();
-    failures.extend(failures_of(&cells, &results));
+    failures.extend(failures_of(&cells, &reports));
     failures.extend(timings.err());
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }
 
-/// What can be read, and why the rest cannot: one bad file does not stop the others.
-fn read_inputs(paths: &[PathBuf]) -> (Vec<Input>, Vec<(&Path, InputError)>) {
-    let (mut inputs, mut unread) = (Vec::new(), Vec::new());
+/// An input for a profile, and the file to write.
+struct Cell<'a> {
+    input: &'a Input,
+    profile: &'a Profile,
+    output: PathBuf,
+}
+
+/// All of them, in the order of the modules and their profiles.
+fn cells_of<'a>(args: &Args, modules: &'a [Module]) -> Vec<Cell<'a>> {
+    let cell =
+        |input: &'a Input, profile: &'a Profile| Cell { input, profile, output: output_path(args, input, profile) };
+    modules.iter().flat_map(|module| module.profiles.iter().map(move |profile| cell(&module.input, profile))).collect()
+}
+
+/// The inputs that can be read, and why the others cannot: one bad file does not stop the others.
+fn read_inputs<'a>(paths: &'a [PathBuf], profiles: &[Profile]) -> (Vec<Module>, Vec<(&'a Path, InputError)>) {
+    let (mut modules, mut unread) = (Vec::new(), Vec::new());
     for path in paths {
         match Input::read(path) {
-            Ok(input) => inputs.push(input),
+            Ok(input) => modules.push(Module { name: input.name.clone(), input, profiles: profiles.to_vec() }),
             Err(error) => unread.push((path.as_path(), error)),
         }
     }
-    (inputs, unread)
+    (modules, unread)
 }
 
 fn output_path(args: &Args, input: &Input, profile: &Profile) -> PathBuf {
@@ -138,77 +152,95 @@ fn check_outputs(args: &Args, cells: &[Cell<'_>]) -> Result<(), Failures> {
     Ok(check_writable(cells.iter().map(|cell| cell.output.as_path()))?)
 }
 
-fn rows(cells: &[Cell<'_>], results: &[Outcome]) -> Vec<Vec<String>> {
-    let row = |(cell, result): (&Cell<'_>, &Outcome)| {
-        let mut row = vec![cell.input.name.clone(), cell.profile.name.clone()];
-        match result {
-            Ok(written) => {
-                let time = match &written.time {
-                    Time::Took(took) => format!("{:.2} s", took.as_secs_f64()),
-                    Time::SameAs(target) => format!("= {target}"),
-                    Time::Cached => "cached".to_owned(),
+fn rows(cells: &[Cell<'_>], reports: &[CellReport]) -> Vec<Vec<String>> {
+    let row = |(cell, report): (&Cell<'_>, &CellReport)| {
+        let mut row = vec![report.module.clone(), report.target.clone()];
+        match &report.state {
+            State::Finished(finished) => {
+                let time = match finished.origin {
+                    Origin::Compiled(took) => format!("{:.2} s", took.as_secs_f64()),
+                    Origin::SameJob(other) => format!("= {}", reports[other].target),
+                    Origin::CacheHit | Origin::Kept | Origin::Predicted { .. } => "cached".to_owned(),
                 };
-                row.extend([bytes(written.size_bytes), time]);
-                row.push(cell.output.display().to_string());
+                row.extend([bytes(size_bytes(finished)), time, cell.output.display().to_string()]);
             }
-            Err(failed) => row.push(match &**failed {
-                Failed::Inexpressible(reason) => format!("not expressible: uses {}", reason.uses),
-                Failed::Refused(_) => "refused".to_owned(),
-                Failed::Job(JobFailure::NotTried) => "not tried".to_owned(),
-                Failed::Job(_) | Failed::Write(_) => "failed".to_owned(),
-            }),
+            State::NotExpressible(reason) => row.push(format!("not expressible: uses {}", reason.uses)),
+            State::Refused(_) => row.push("refused".to_owned()),
+            State::Failed(JobFailure::NotTried) => row.push("not tried".to_owned()),
+            State::Failed(_) | State::Unwritten(_) => row.push("failed".to_owned()),
+            State::Pending(_) | State::SameJob(_) | State::Predicted(_) => row.push(UNFINISHED.to_owned()),
         }
         row
     };
     let head = ["module", "target", "size", "time", "file"].map(str::to_owned).to_vec();
-    std::iter::once(head).chain(cells.iter().zip(results).map(row)).collect()
+    std::iter::once(head).chain(cells.iter().zip(reports).map(row)).collect()
 }
 
-fn json_of(cell: &Cell<'_>, result: &Outcome) -> serde_json::Value {
+/// No build ends with such a cell.
+const UNFINISHED: &str = "unfinished";
+
+fn size_bytes(Finished { location, .. }: &Finished) -> u64 {
+    match location {
+        Location::Sink(stored) => stored.artifact.size_bytes,
+        Location::Cache(entry) => entry.artifact.size_bytes,
+        Location::Nowhere => 0,
+    }
+}
+
+fn json_of(cell: &Cell<'_>, report: &CellReport, reports: &[CellReport]) -> serde_json::Value {
     let mut json = json!({
-        "module": cell.input.name,
+        "module": report.module,
         "input": cell.input.path.display().to_string(),
         "kind": cell.input.kind,
-        "target": cell.profile.name,
+        "target": report.target,
     });
-    match result {
-        Ok(Written { size_bytes, digest, time }) => {
+    let mut failed = |status: &str, reason: String, hint: Option<String>| {
+        json["status"] = json!(status);
+        json["reason"] = json!(reason);
+        json["hint"] = json!(hint);
+    };
+    match &report.state {
+        State::NotExpressible(reason) => failed("not-expressible", reason.to_string(), reason.fix.clone()),
+        State::Refused(reason) => failed("refused", reason.to_string(), reason.hint()),
+        State::Failed(failure) => failed("failed", failure.to_string(), failure.remedy()),
+        State::Unwritten(error) => failed("failed", error.to_string(), error.hint()),
+        State::Pending(_) | State::SameJob(_) | State::Predicted(_) => failed("failed", UNFINISHED.to_owned(), None),
+        State::Finished(finished) => {
             json["status"] = json!("compiled");
             json["output"] = json!(cell.output.display().to_string());
-            json["size-bytes"] = json!(size_bytes);
-            json["digest"] = json!(digest);
-            match time {
-                Time::Took(took) => json["milliseconds"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-                Time::SameAs(target) => json["same-as"] = json!(target),
-                Time::Cached => json["cached"] = json!(true),
+            json["size-bytes"] = json!(size_bytes(finished));
+            if let Location::Sink(stored) = finished.location {
+                json["digest"] = json!(stored.artifact.digest);
             }
-        }
-        Err(failed) => {
-            json["status"] = json!(match **failed {
-                Failed::Inexpressible(_) => "not-expressible",
-                Failed::Refused(_) => "refused",
-                Failed::Job(_) | Failed::Write(_) => "failed",
-            });
-            json["reason"] = json!(failed.to_string());
-            json["hint"] = json!(failed.hint());
+            match finished.origin {
+                Origin::Compiled(took) => {
+                    json["milliseconds"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+                }
+                Origin::SameJob(other) => json["same-as"] = json!(reports[other].target),
+                Origin::CacheHit | Origin::Kept | Origin::Predicted { .. } => json["cached"] = json!(true),
+            }
         }
     }
     json
 }
 
-fn failures_of(cells: &[Cell<'_>], results: &[Outcome]) -> Vec<Failure> {
+fn failures_of(cells: &[Cell<'_>], reports: &[CellReport]) -> Vec<Failure> {
     let mut failures = Vec::new();
     let mut of_cells = CellFailures::default();
-    for (cell, result) in cells.iter().zip(results) {
-        match result.as_ref().map_err(Arc::as_ref) {
-            Ok(_) => {}
-            Err(Failed::Job(JobFailure::NotTried)) => {}
-            Err(Failed::Job(JobFailure::RemoteLost { problem, hint })) => of_cells.lose_farm(problem, hint),
-            Err(Failed::Write(error)) => failures.push(Failure::of(error).hint(error.hint())),
-            Err(failed) => {
-                let path = cell.input.path.display().to_string();
-                of_cells.add(path, &cell.profile.name, failed.to_string(), failed.hint());
+    for (cell, report) in cells.iter().zip(reports) {
+        let mut add = |reason: String, hint: Option<String>| {
+            of_cells.add(cell.input.path.display().to_string(), &cell.profile.name, reason, hint);
+        };
+        match &report.state {
+            State::NotExpressible(reason) => add(reason.to_string(), reason.fix.clone()),
+            State::Refused(reason) => add(reason.to_string(), reason.hint()),
+            State::Failed(JobFailure::NotTried) => {}
+            State::Failed(failure @ JobFailure::RemoteLost { problem, .. }) => {
+                of_cells.lose_farm(problem, failure.remedy());
             }
+            State::Failed(failure) => add(failure.to_string(), failure.remedy()),
+            State::Unwritten(error) => failures.push(Failure::of(&**error).hint(error.hint())),
+            State::Pending(_) | State::SameJob(_) | State::Predicted(_) | State::Finished(_) => {}
         }
     }
     failures.extend(of_cells.into_failures(""));

@@ -1,6 +1,6 @@
-//! `isomer job`: what a worker of a remote farm calls. In: a module and a profile, each a file. Out: the artifact's file.
+//! `isomer job`: called by a worker of a remote farm. In: the files of a module and a profile. Out: the artifact's file.
 
-use isomer_compile::farm::do_one;
+use isomer_compile::executor::do_one;
 use isomer_layout::write_atomically;
 use isomer_terminal::{Failure, Failures};
 use std::fs;
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 pub(super) struct Args {
     /// The binary WebAssembly
     module: PathBuf,
-    /// A profile that inherits from none
+    /// A profile that inherits from no other
     profile: PathBuf,
-    /// Where the artifact goes
+    /// The artifact to write
     artifact: PathBuf,
 }
 

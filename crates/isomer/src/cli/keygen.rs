@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 Examples:
   isomer keygen -o farm-2026                                  farm-2026.key, farm-2026.pub
   isomer keygen -o farm-2026 --passphrase-file passphrase     the private key encrypted
-  isomer keygen --algorithm ecdsa-p256                        where Ed25519 is not allowed
+  isomer keygen --algorithm ecdsa-p256                        where Ed25519 is not approved
 
-The private key (PKCS#8) can be read by its owner alone and is never written over another file. The
-public key is what servers get: `isomer-run run --key`, or a policy's [[key]].")]
+The private key (PKCS#8) is readable by its owner alone and never overwrites a file. Give the public key
+to servers: `isomer-run run --key`, or a policy's [[key]].")]
 pub(super) struct Args {
     /// ed25519 or ecdsa-p256
     #[arg(long, value_name = "ALGORITHM", default_value = "ed25519")]
@@ -28,19 +28,19 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let passphrase = args.passphrase.read()?;
-    // What was to hold it did not: the key must not be written without.
+    // An empty file or variable must not mean an unencrypted key.
     if passphrase.as_ref().is_some_and(|passphrase| passphrase.is_empty()) {
         return Err(KeyError::EmptyPassphrase.into());
     }
     let (private, public) = (with_extension(&args.output, ".key"), with_extension(&args.output, ".pub"));
     let key = SigningKey::generate(args.algorithm)?;
     write_pair(&private, &public, &key, passphrase.as_deref().map(String::as_str))?;
-    let whoever = match passphrase {
-        Some(_) => "encrypted: whoever has it and its passphrase can sign",
-        None => "not encrypted: whoever has it can sign",
+    let access = match passphrase {
+        Some(_) => "encrypted: signing needs the file and its passphrase",
+        None => "not encrypted: signing needs only the file",
     };
     let text = format!(
-        "{}  the private key, {whoever}\n{}  the public key, for servers\nkey id: {}\n",
+        "{}  the private key, {access}\n{}  the public key, for servers\nkey id: {}\n",
         private.display(),
         public.display(),
         key.public_key().id(),
@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     Ok(print(&text)?)
 }
 
-/// A name such as `farm.2026` keeps what looks like an extension.
+/// Appends, so that a name such as `farm.2026` is kept whole.
 fn with_extension(name: &Path, extension: &str) -> PathBuf {
     let mut name = OsString::from(name);
     name.push(extension);

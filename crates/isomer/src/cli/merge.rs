@@ -1,6 +1,7 @@
 //! `isomer merge DIR… -o OUT`.
 
 use super::release::{signatures_text, warn_of_signatures};
+use crate::wording;
 use isomer_compile::release::merge;
 use isomer_layout::Summary;
 use isomer_terminal::{Failures, print, print_json};
@@ -12,13 +13,13 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   isomer release --shard 1/3 -o part-1/         on one machine, 2/3 and 3/3 on others
-  isomer merge part-*/ -o dist/                 the release that one machine would have made
-  isomer merge dist-47/ dist-48/ -o dist/       of two versions: each server finds its own")]
+  isomer merge part-*/ -o dist/                 the same release as from one machine
+  isomer merge dist-47/ dist-48/ -o dist/       of two versions of wasmtime")]
 pub(super) struct Args {
     /// Directories that `isomer release` wrote
     #[arg(required = true, value_name = "DIR")]
     releases: Vec<PathBuf>,
-    /// The directory to write the one release into
+    /// The directory to write the joined release into
     #[arg(long, short, value_name = "OUT")]
     output: PathBuf,
     /// Print the digests as JSON
@@ -27,7 +28,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    let Summary { modules, written, reused, signatures, .. } = merge(&args.releases, &args.output)?;
+    let Summary { modules, written, reused, signatures, .. } =
+        merge(&args.releases, &args.output).map_err(wording::failure)?;
     warn_of_signatures(&signatures);
     if args.json {
         let modules = modules

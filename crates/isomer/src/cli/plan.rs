@@ -1,10 +1,13 @@
 //! `isomer plan [-f isomer.toml] [-o DIR]`: what `isomer release` would do, without doing it.
 
-use super::farming::{CacheOptions, warn};
-use isomer_compile::Release;
-use isomer_compile::plan::{Decision, Why};
-use isomer_compile::release::{Obstacle, PlannedCell, ReleasePlan, Step};
+use super::job_options::CacheOptions;
+use crate::warning::warn;
+use crate::wording;
+use isomer_compile::matrix::{CellReport, Finished, Location, State};
+use isomer_compile::release::ReleasePlan;
 use isomer_compile::release_manifest::DEFAULT_NAME;
+use isomer_compile::why::Why;
+use isomer_compile::{Release, Step};
 use isomer_contract::Hinted;
 use isomer_terminal::aligned;
 use isomer_terminal::{Failures, print, print_json};
@@ -14,8 +17,8 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  isomer plan -o dist/                      which jobs a release into dist/ would do
-  isomer plan -o dist/ --why                and for each, what changed since dist/ was made
+  isomer plan -o dist/                      which jobs a release into dist/ would run
+  isomer plan -o dist/ --why                and for each, what changed since the last one
   isomer plan --json | jq '.jobs | length'")]
 pub(super) struct Args {
     /// The manifest
@@ -24,7 +27,7 @@ pub(super) struct Args {
     /// The directory that the release would be written into
     #[arg(long, short, value_name = "DIR", default_value = "dist")]
     output: PathBuf,
-    /// Say for each job why it is to be done
+    /// Print for each job why it would run
     #[arg(long)]
     why: bool,
     /// Print the plan as JSON, with all reasons
@@ -35,13 +38,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    let release = Release::read(&args.file)?;
+    let release = Release::read(&args.file).map_err(wording::failure)?;
     let cache = args.cache.open();
     let plan = release.plan(&args.output, cache.as_ref(), &mut |step| {
         if let Step::Damaged(what) = step {
-            warn(&what, "it would be made again");
+            warn(&what, "it would be compiled again");
         }
-    })?;
+    });
+    let plan = plan.map_err(wording::failure)?;
     if args.json {
         return Ok(print_json(&json_of(&plan))?);
     }
@@ -52,26 +56,28 @@ fn text_of(plan: &ReleasePlan, why: bool) -> String {
     let mut rows = vec![["module", "target", "plan"].map(str::to_owned).to_vec()];
     let mut counts = [("to compile", 0), ("cached", 0), ("kept", 0), ("equal to another", 0), ("left out", 0)];
     for cell in &plan.cells {
-        let (place, words) = match &cell.decision {
-            Decision::Compile(reasons) if why => {
+        let (kind, text) = match &cell.state {
+            State::Pending(reasons) if why => {
                 let reasons: Vec<_> = reasons.iter().map(Why::to_string).collect();
                 (0, format!("compile: {}", reasons.join("; ")))
             }
-            Decision::Compile(reasons) => (0, brief(reasons).to_owned()),
-            Decision::Cached => (1, "cached".to_owned()),
-            Decision::Kept => (2, "kept".to_owned()),
-            Decision::SameJob(other) => (3, format!("= {}, the same job", name(plan, *other, cell))),
-            Decision::Predicted(other) => (3, format!("= {}, as predicted", name(plan, *other, cell))),
-            Decision::NotExpressible | Decision::Refused | Decision::Failed => (4, obstacle(cell)),
+            State::Pending(reasons) => (0, brief(reasons).to_owned()),
+            State::Finished(Finished { location: Location::Cache(_), .. }) => (1, "cached".to_owned()),
+            State::Finished(_) => (2, "kept".to_owned()),
+            State::SameJob(other) => (3, format!("= {}, the same job", name(plan, *other, cell))),
+            State::Predicted(other) => (3, format!("= {}, as predicted", name(plan, *other, cell))),
+            State::NotExpressible(reason) => (4, format!("not expressible: uses {}", reason.uses)),
+            State::Refused(reason) => (4, format!("refused: {reason}")),
+            State::Failed(_) | State::Unwritten(_) => (4, FAILED.to_owned()),
         };
-        counts[place].1 += 1;
-        rows.push(vec![cell.module.clone(), cell.target.clone(), words]);
+        counts[kind].1 += 1;
+        rows.push(vec![cell.module.clone(), cell.target.clone(), text]);
     }
-    let counts = counts.iter().filter(|(_, count)| *count > 0).map(|(words, count)| format!("{count} {words}"));
+    let counts = counts.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| format!("{count} {kind}"));
     format!("{}\n{} cells: {}\n", aligned(rows), plan.cells.len(), counts.collect::<Vec<_>>().join(", "))
 }
 
-/// Whether it was never there, or is there no more as it was.
+/// Whether it is new, changed or damaged.
 fn brief(reasons: &[Why]) -> &'static str {
     match reasons {
         [Why::NothingEarlier | Why::NewModule | Why::NewTarget] => "compile: new",
@@ -80,53 +86,45 @@ fn brief(reasons: &[Why]) -> &'static str {
     }
 }
 
-/// A cell as another one of its module, or of another module, calls it.
-fn name(plan: &ReleasePlan, other: usize, cell: &PlannedCell) -> String {
+/// The name of another cell, as seen from `cell`.
+fn name(plan: &ReleasePlan, other: usize, cell: &CellReport) -> String {
     let other = &plan.cells[other];
     if other.module == cell.module { other.target.clone() } else { format!("{} {}", other.module, other.target) }
 }
 
-fn obstacle(cell: &PlannedCell) -> String {
-    match &cell.obstacle {
-        Some(Obstacle::NotExpressible(reason)) => format!("not expressible: uses {}", reason.uses),
-        Some(Obstacle::Refused(reason)) => format!("refused: {reason}"),
-        None => "left out".to_owned(),
-    }
-}
+/// No job of a plan has run.
+const FAILED: &str = "failed";
 
 fn json_of(plan: &ReleasePlan) -> Value {
-    let cell = |cell: &PlannedCell| {
+    let cell = |cell: &CellReport| {
         let mut json = json!({"module": cell.module, "target": cell.target, "job": cell.job});
         let equal = |other: &usize| json!({"module": plan.cells[*other].module, "target": plan.cells[*other].target});
-        match &cell.decision {
-            Decision::Compile(why) => {
+        match &cell.state {
+            State::Pending(why) => {
                 json["plan"] = json!("compile");
                 json["why"] = json!(why);
             }
-            Decision::Cached => json["plan"] = json!("cached"),
-            Decision::Kept => json["plan"] = json!("kept"),
-            Decision::SameJob(other) => {
+            State::Finished(Finished { location: Location::Cache(_), .. }) => json["plan"] = json!("cached"),
+            State::Finished(_) => json["plan"] = json!("kept"),
+            State::SameJob(other) => {
                 json["plan"] = json!("same-job");
                 json["as"] = equal(other);
             }
-            Decision::Predicted(other) => {
+            State::Predicted(other) => {
                 json["plan"] = json!("predicted");
                 json["as"] = equal(other);
             }
-            Decision::NotExpressible => json["plan"] = json!("not-expressible"),
-            Decision::Refused => json["plan"] = json!("refused"),
-            Decision::Failed => json["plan"] = json!("failed"),
-        }
-        match &cell.obstacle {
-            Some(Obstacle::NotExpressible(reason)) => {
+            State::NotExpressible(reason) => {
+                json["plan"] = json!("not-expressible");
                 json["reason"] = json!(reason.to_string());
                 json["hint"] = json!(reason.fix);
             }
-            Some(Obstacle::Refused(reason)) => {
+            State::Refused(reason) => {
+                json["plan"] = json!("refused");
                 json["reason"] = json!(reason.to_string());
                 json["hint"] = json!(reason.hint());
             }
-            None => {}
+            State::Failed(_) | State::Unwritten(_) => json["plan"] = json!(FAILED),
         }
         json
     };

@@ -1,7 +1,7 @@
 //! `isomer push DIR REGISTRY/REPOSITORY[:TAG]`.
 
-use super::farming::warn;
 use crate::transfer::Transfer;
+use crate::warning::warn;
 use isomer_layout::{Count, Layout, ModuleEntry, Part};
 use isomer_registry::{Options, Pushed, Reference, RegistryError, Remote, Step, push};
 use isomer_terminal::bytes;
@@ -17,14 +17,14 @@ Examples:
   isomer push dist/ registry.example/acme:edge --module resize
   isomer push dist/ 127.0.0.1:5000/acme --plain-http         a registry on this machine
 
-Each module has a repository of its own below the one that is named. Its tag comes last, so that who sees
-it finds all of it; TAG-wasm is its plain WebAssembly alone, for clients that read no indexes. Signatures go
-along. What is there already is not sent again, so a push that broke off is simply repeated.
+Each module has its own repository below the one that is named. Its tag is written last, when everything that
+it names is there; TAG-wasm is the plain WebAssembly alone, for clients that read no indexes. Signatures are
+pushed too. Blobs that the registry has are not sent again, so repeat a push that broke off.
 
 Credentials are docker's: `config.json` in $DOCKER_CONFIG or ~/.docker, as `docker login` writes it, with
 its credential helpers.")]
 pub(super) struct Args {
-    /// The release: a directory that `isomer release` made
+    /// The release: a directory that `isomer release` wrote
     #[arg(value_name = "DIR")]
     release: PathBuf,
     /// The repository above those of the modules, and their tag [default tag: the release's version]
@@ -43,10 +43,10 @@ pub(super) struct Args {
 /// How a registry is reached.
 #[derive(clap::Args)]
 struct Connection {
-    /// Without TLS: only for a registry on this machine
+    /// Connect without TLS: only to a registry on this machine
     #[arg(long)]
     plain_http: bool,
-    /// A PEM file with CA certificates that are believed beside the system's; may be repeated
+    /// A PEM file with CA certificates to trust in addition to the system's; may be repeated
     #[arg(long = "ca-cert", value_name = "FILE")]
     ca_certificates: Vec<PathBuf>,
 }
@@ -61,8 +61,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     }
     let base: Reference = args.repository.parse().map_err(RegistryError::from)?;
     if base.digest().is_some() {
-        let failure = Failure::new(format!("`{base}` has a digest, and what is pushed has its own"));
-        return Err(failure.hint("leave it out".to_owned()).into());
+        let failure = Failure::new(format!("`{base}` has a digest; expected a reference without one"));
+        return Err(failure.hint("leave out the digest: a push computes it".to_owned()).into());
     }
     let layout = Layout::open(&args.release)?;
     if let Some(Part { number, count, .. }) = layout.identity().and_then(|identity| identity.part) {
@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
         });
         drop(progress);
         let result = result?;
-        // At once: another module may fail, and this one is there.
+        // At once: another module may fail, and this one is pushed.
         if !args.json {
             print(&text_of(&result))?;
         }
@@ -115,7 +115,7 @@ fn choose<'a>(layout: &'a Layout, args: &Args) -> Result<Vec<&'a ModuleEntry>, F
     Ok(chosen)
 }
 
-/// Where each module goes. All are known before anything is sent.
+/// The reference of each module. All are known before anything is sent.
 fn targets(base: &Reference, modules: &[&ModuleEntry]) -> Result<Vec<Reference>, Failures> {
     let mut targets = Vec::new();
     for module in modules {
@@ -142,8 +142,8 @@ fn warn_of_unsigned(layout: &Layout, modules: &[&ModuleEntry]) -> Result<(), Fai
         }
     }
     if !unsigned.is_empty() {
-        let what = format!("nobody signed {}", unsigned.join(", "));
-        warn(&what, "servers refuse that without --allow-unsigned; `isomer sign` before the push mends it");
+        let what = format!("no signature of {}", unsigned.join(", "));
+        warn(&what, "servers refuse unsigned modules without --allow-unsigned; `isomer sign` signs before a push");
     }
     Ok(())
 }
@@ -158,8 +158,8 @@ fn text_of(pushed: &Pushed) -> String {
     };
     let present = match present.blobs {
         0 => String::new(),
-        1 => format!(", 1 blob of {} was there", size(present)),
-        several => format!(", {several} blobs of {} were there", size(present)),
+        1 => format!(", 1 blob of {} already present", size(present)),
+        several => format!(", {several} blobs of {} already present", size(present)),
     };
     let signatures = match signatures {
         0 => "no signature".to_owned(),

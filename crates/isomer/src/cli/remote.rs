@@ -1,9 +1,13 @@
-//! The options that say which remote does jobs or keeps what came of them. Out: an executor that is connected.
+//! The options of a remote farm or cache. In: their values. Out: a connected executor.
 
-use super::farming::{duration, warn};
+use super::values::{duration, pair, percent, property};
+use crate::warning::warn;
+use crate::wording;
 use isomer_compile::VERSION;
 use isomer_compile::cache::Functions;
-use isomer_compile::farm::{Bounded, Executor, Limits, Pool, RemoteFarm, RemoteSetup};
+use isomer_compile::executor::{
+    Bounded, Executor, Limits, Pool, RemoteExecutor, RemoteSetup, RemoteWarning, WorkerProgram,
+};
 use isomer_remote::{Blob, ClientCertificate, Header, Options, Tls, Tool};
 use isomer_terminal::Failure;
 use std::fs;
@@ -14,69 +18,70 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-/// For how long a remote may be silent before it is said.
+/// For how long a remote may be silent before that is reported.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Which remote, and how far it is believed.
+/// Which remote, and how far it is trusted.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Remote")]
-// Without an address none of the others would be of any effect, which nobody means.
+// Without an address none of the others has any effect.
 #[command(group(clap::ArgGroup::new("remote").args(["remote_cache", "remote_exec"]).multiple(true)))]
 pub(super) struct RemoteOptions {
     /// Share results with others through the cache at this address: grpc://HOST:PORT, or grpcs:// for TLS
     #[arg(long, value_name = "URL")]
     remote_cache: Option<String>,
-    /// Have jobs done by the farm at this address, which speaks the Remote Execution API; -j says how many at once
+    /// Run jobs on the farm at this address, by the Remote Execution API; -j sets how many at once
     #[arg(long, value_name = "URL")]
     remote_exec: Option<String>,
-    /// The name of our instance there [default: none]
+    /// The instance name there [default: none]
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, requires = "remote")]
     remote_instance: String,
-    /// Send this header with every call; others on this machine can see it: not for secrets
+    /// Send this header with every call; other users of this machine can see it: not for secrets
     // Not parsed by clap, which would show a malformed one: it may be a secret.
     #[arg(long, value_name = "NAME=VALUE", requires = "remote")]
     remote_header: Vec<String>,
     /// Send the headers in this file, NAME=VALUE in each line: for `authorization=Bearer TOKEN`
     #[arg(long, value_name = "FILE", requires = "remote")]
     remote_header_file: Option<PathBuf>,
-    /// The authorities that the remote's certificate may come from, as PEM [default: the system's]
+    /// The certificate authorities to trust for the remote, as PEM [default: the system's]
     #[arg(long, value_name = "FILE", requires = "remote")]
     remote_ca: Option<PathBuf>,
-    /// The certificate that says who we are, as PEM, for remotes that ask for one
+    /// The client certificate, as PEM, for remotes that require one
     #[arg(long, value_name = "FILE", requires = "remote", requires = "remote_client_key")]
     remote_client_cert: Option<PathBuf>,
     /// The private key of that certificate, as PEM
     #[arg(long, value_name = "FILE", requires = "remote", requires = "remote_client_cert")]
     remote_client_key: Option<PathBuf>,
-    /// How long one job may take there, from upload to download, and the remote to answer at all: 90s, 5m, 1h
+    /// The time limit of one job there, from upload to download, and of the first answer: 90s, 5m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h", requires = "remote")]
     remote_timeout: Duration,
     /// A platform property that workers must have, as OSFamily=linux; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = property, requires = "remote")]
     remote_property: Vec<(String, String)>,
-    /// The program that workers run: an `isomer` that needs nothing of theirs, from `cargo xtask dist` [default: this one]
+    /// The program that workers run: a statically linked `isomer`, from `cargo xtask dist` [default: this one]
     #[arg(long, value_name = "FILE", requires = "remote")]
     remote_tool: Option<PathBuf>,
-    /// When the farm cannot be reached, or no longer, do on this machine what is left [default: end with an error]
+    /// Run the remaining jobs on this machine when the farm is unreachable or lost [default: end with an error]
     #[arg(long, requires = "remote_exec")]
     remote_fallback: bool,
-    /// Have every job done anew, and what the farm's own cache has of it replaced
+    /// Run every job again, and replace its results in the farm's own cache
     #[arg(long, requires = "remote_exec")]
     remote_skip_cache: bool,
-    /// Make this share of a remote's artifacts here too, and fail when one differs
+    /// Compile this share of a remote's artifacts on this machine too, and fail when one differs
     #[arg(long, value_name = "N%", value_parser = percent, default_value = "0%", requires = "remote")]
     distrust: u8,
 }
 
 impl RemoteOptions {
-    /// Workers of this machine within `limits`, behind the remote if one is wanted.
+    /// Workers of this machine, with the remote before them if one is wanted.
     pub(super) fn connect(
         &self,
+        program: &WorkerProgram,
         limits: Limits,
         stop: &Arc<AtomicBool>,
         functions: Option<&Arc<Functions>>,
     ) -> Result<Box<dyn Executor>, Failure> {
-        let local = || Pool::new(limits, stop.clone()).with_functions(functions.cloned());
+        let local = || Pool::new(program.clone(), limits, stop.clone()).with_functions(functions.cloned());
         let Some(url) = self.remote_cache.as_ref().or(self.remote_exec.as_ref()) else { return Ok(Box::new(local())) };
         let mut options = Options::new(url);
         options.execution = self.remote_exec.clone();
@@ -93,7 +98,7 @@ impl RemoteOptions {
         };
         let setup = RemoteSetup {
             options,
-            tool: self.tool()?,
+            tool: self.tool(program)?,
             platform: self.remote_property.iter().cloned().collect(),
             distrust_percent: self.distrust,
             fallback: self.remote_fallback,
@@ -101,15 +106,15 @@ impl RemoteOptions {
         if let Some(url) = setup.options.headers_in_the_clear() {
             warn(
                 &format!("headers are sent to {url} without TLS"),
-                "everybody on the way can read them; grpcs:// has TLS",
+                "anyone on the network path can read them; grpcs:// uses TLS",
             );
         }
-        let on_trouble = Box::new(|what: &str, consequence: &'static str| warn(&what, consequence));
-        match patiently(url, || RemoteFarm::connect(setup, local(), stop.clone(), on_trouble)) {
+        let on_warning = Box::new(|warning: &RemoteWarning| warn(warning, wording::consequence(warning)));
+        match patiently(url, || RemoteExecutor::connect(setup, local(), stop.clone(), on_warning)) {
             Ok(remote) => Ok(Box::new(remote)),
-            // Not for what only another setting would mend: that should not stay unnoticed.
+            // Not for an error that only another setting would fix.
             Err(error) if self.remote_fallback && error.is_outage() => {
-                warn(&error, "everything is done on this machine");
+                warn(&error, "all jobs run on this machine");
                 Ok(Box::new(Bounded::by_cores(local())))
             }
             Err(error) => {
@@ -118,9 +123,8 @@ impl RemoteOptions {
         }
     }
 
-    fn tool(&self) -> Result<Blob, Failure> {
-        // Not this program's path: the file may have been replaced since this process began.
-        program(self.remote_tool.as_deref().unwrap_or(Path::new("/proc/self/exe")))
+    fn tool(&self, local: &WorkerProgram) -> Result<Blob, Failure> {
+        program(self.remote_tool.as_deref().unwrap_or(local.path()))
     }
 
     fn headers(&self) -> Result<Vec<Header>, Failure> {
@@ -145,34 +149,34 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::because(format!("cannot read `{}`", path.display()), error)
 }
 
-/// What `work` comes to. Nobody should have to guess what is waited for.
+/// Calls `work`, and reports the wait when it takes long.
 fn patiently<T>(url: &str, work: impl FnOnce() -> T) -> T {
     let (done, waiting) = mpsc::channel::<()>();
-    let say = move || {
+    let report = move || {
         if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            anstream::eprintln!("waiting for {url} to say what it can do");
+            anstream::eprintln!("waiting for the capabilities of {url}");
         }
     };
     thread::scope(|scope| {
-        scope.spawn(say);
+        scope.spawn(report);
         let result = work();
         drop(done);
         result
     })
 }
 
-/// A program to be run elsewhere. Anything else would be sent to strangers, whatever it is, and fail there.
+/// A program to run on remote workers. Any other file must not be sent to them.
 fn program(path: &Path) -> Result<Blob, Failure> {
-    let hint = || "`cargo xtask dist` makes an `isomer` that any worker can run".to_owned();
+    let hint = || "`cargo xtask dist` builds an `isomer` that any worker can run".to_owned();
     let refused = |found: &str| {
         let found = format!("`{}` {found}; expected a program, a 64-bit ELF executable", path.display());
         Err(Failure::new(found).hint(hint()))
     };
     let unreadable = |error: std::io::Error| unreadable(path, &error).hint(hint());
-    // Nothing is opened that would wait for a writer.
-    let there = fs::metadata(path).map_err(unreadable)?;
-    if !there.is_file() {
-        return refused(if there.is_dir() { "is a directory" } else { "is no regular file" });
+    // A FIFO would wait for a writer when it is opened.
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return refused(if metadata.is_dir() { "is a directory" } else { "is not a regular file" });
     }
     let bytes = fs::read(path).map_err(unreadable)?;
     match bytes.get(..18) {
@@ -183,22 +187,6 @@ fn program(path: &Path) -> Result<Blob, Failure> {
             Ok(Blob::new(bytes))
         }
         Some([0x7f, b'E', b'L', b'F', ..]) => refused("is an ELF file of another kind"),
-        _ => refused("is no program"),
+        _ => refused("is not a program"),
     }
-}
-
-/// A name and what it is set to.
-fn pair(text: &str) -> Option<(String, String)> {
-    let (name, value) = text.split_once('=')?;
-    let (name, value) = (name.trim(), value.trim());
-    (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
-}
-
-fn property(text: &str) -> Result<(String, String), String> {
-    pair(text).ok_or_else(|| "expected NAME=VALUE, such as `OSFamily=linux`".to_owned())
-}
-
-fn percent(text: &str) -> Result<u8, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>().ok().filter(|number| *number <= 100);
-    number.ok_or_else(|| "expected a share such as `5%`, up to `100%`".to_owned())
 }

@@ -1,4 +1,5 @@
-//! `isomer run …`: becomes the `isomer-run` beside this binary, or the one on PATH, as cargo does for its commands.
+//! `isomer run …`: executes the `isomer-run` in the directory of this program, or the one on PATH, as cargo does for its
+//! commands.
 
 use isomer_terminal::{Failure, Failures};
 use std::env;
@@ -15,9 +16,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("isomer-run")));
-    let program = beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("isomer-run"));
+    let sibling = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("isomer-run")));
+    let program = sibling.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("isomer-run"));
     let error = Command::new(&program).arg("run").args(&args.args).exec();
     let failure = Failure::new(format!("cannot start {}", program.display())).caused_by(error.to_string());
-    Err(failure.hint("install isomer-run beside isomer or on PATH".to_owned()).into())
+    Err(failure.hint("install isomer-run in the directory of isomer or on PATH".to_owned()).into())
 }

@@ -1,6 +1,7 @@
 //! `isomer sign DIR --key FILE`, and what `isomer release --sign` and `isomer keygen` share with it.
 
-use super::farming::warn;
+use crate::warning::warn;
+use crate::wording;
 use isomer_compile::signing::{self, DEFAULT_BUILDER, Options, Signed};
 use isomer_terminal::{Failure, Failures, print};
 use isomer_trust::{Release, SigningKey, read_private};
@@ -8,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Where a passphrase is when no file is named.
+/// The variable with the passphrase when no file is named.
 const PASSPHRASE: &str = "ISOMER_PASSPHRASE";
 /// The longest passphrase that is read from a file.
 const PASSPHRASE_SIZE_BYTES_MAX: u64 = 4096;
@@ -20,33 +21,33 @@ Examples:
   isomer sign dist/ --key farm-2026.key --counter 7
   isomer-run verify dist/ --key farm-2026.pub
 
-One signature is of all modules of the release. Several keys sign one after the other; the same key
-signs the same release in the same bytes.")]
+A signature covers all modules of the release. Several keys sign one after the other; the same key signs
+the same release with the same bytes.")]
 pub(super) struct Args {
-    /// The release: a directory that `isomer release` made
+    /// The release: a directory that `isomer release` wrote
     #[arg(value_name = "DIR")]
     release: PathBuf,
     /// The private key, as `isomer keygen` writes it
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The release's place among those of its name [default: the manifest's `counter`]
+    /// The release's counter, larger in each release [default: the manifest's `counter`]
     #[arg(long, value_name = "N")]
     counter: Option<u64>,
     #[command(flatten)]
     signer: Signer,
 }
 
-/// What a signer says, and how the key is opened.
+/// What a signer declares, and how the key is decrypted.
 #[derive(clap::Args)]
 pub(super) struct Signer {
-    /// A URI that stands for who compiled the release, for the record
+    /// A URI that identifies who compiled the release, for the record
     #[arg(long, value_name = "URI", default_value = DEFAULT_BUILDER, value_parser = builder, hide_default_value = true)]
     builder: String,
     #[command(flatten)]
     passphrase: Passphrase,
 }
 
-/// Where a private key's passphrase is.
+/// The source of a private key's passphrase.
 #[derive(clap::Args)]
 pub(super) struct Passphrase {
     /// The first line of this file is the private key's passphrase [default: ISOMER_PASSPHRASE, if it is set]
@@ -72,7 +73,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     Ok(print(&text_of(&signed, &key))?)
 }
 
-/// The largest counter that every JSON reader keeps as it is; whoever counts releases does not come near.
+/// The largest counter that every JSON reader keeps exactly, far beyond any number of releases.
 const COUNTER_EXACT_MAX: u64 = 1 << 53;
 
 impl Signer {
@@ -82,10 +83,10 @@ impl Signer {
     }
 
     pub(super) fn sign(&self, release: &Path, key: &SigningKey, counter: Option<u64>) -> Result<Signed, Failure> {
-        let signed = signing::sign(release, key, Options { counter, builder: &self.builder })?;
+        let signed =
+            signing::sign(release, key, Options { counter, builder: &self.builder }).map_err(wording::failure)?;
         if signed.statement.release.counter == 0 {
-            let what =
-                "the release's counter is 0: servers cannot tell it from an older one that somebody offers again";
+            let what = "the release's counter is 0: servers cannot reject older releases";
             warn(&what, "raise `counter` in the manifest's [release] with each release, or pass `--counter N`");
         }
         let counter = signed.statement.release.counter;
@@ -122,7 +123,7 @@ impl Passphrase {
 /// What was signed, for a person.
 pub(super) fn text_of(signed: &Signed, key: &SigningKey) -> String {
     let Release { name, version, counter } = &signed.statement.release;
-    let already = if signed.added == 0 { ", as it was already" } else { "" };
+    let already = if signed.added == 0 { ", unchanged" } else { "" };
     let modules = match signed.statement.subjects.len() {
         1 => "1 module".to_owned(),
         several => format!("{several} modules"),

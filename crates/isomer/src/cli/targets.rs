@@ -1,5 +1,6 @@
 //! `isomer targets list | show NAME | check`.
 
+use crate::wording;
 use anstyle::{AnsiColor, Style};
 use clap::Subcommand;
 use isomer_compile::targets;
@@ -82,9 +83,11 @@ fn origin(profile: &Profile, key: &str) -> String {
 }
 
 fn show(name: &str, json: bool) -> Result<(), Failures> {
-    let profile = targets::resolve(&[name.to_owned()], Path::new(""))?;
+    let profile = targets::resolve(&[name.to_owned()], Path::new("")).map_err(wording::failure)?;
     let [profile] = profile.as_slice() else {
-        return Err(Failure::new("`all` is no single profile").hint("name one of `isomer targets`".to_owned()).into());
+        return Err(Failure::new("`all` is not a single profile")
+            .hint("name one of `isomer targets`".to_owned())
+            .into());
     };
     if json {
         print_json(&show_json(profile))?;
@@ -159,13 +162,13 @@ fn check(paths: &[PathBuf], json: bool) -> Result<(), Failures> {
     for path in files(paths)? {
         match targets::from_file(&path) {
             Ok(profile) => own.push(profile),
-            Err(error) => failures.push(Failure::from(error)),
+            Err(error) => failures.push(wording::failure(error)),
         }
     }
-    // The shipped ones are there to be compared with. What they say to each other is for who asks about them.
+    // Own profiles are compared with the shipped ones too. Remarks about the shipped ones are for those who check them.
     let asked = if paths.is_empty() { targets::shipped().collect() } else { own.clone() };
     let names: Vec<_> = asked.iter().map(|profile| profile.name.as_str()).collect();
-    // A copy of a shipped one stands for it, and is not its double.
+    // A copy of a shipped one replaces it, and is not a duplicate.
     let copied = |shipped: &Profile| paths.iter().len() > 0 && names.contains(&shipped.name.as_str());
     let all: Vec<_> = targets::shipped().filter(|shipped| !copied(shipped)).chain(own.clone()).collect();
     let remarks: Vec<_> = profile::lint(&all).into_iter().filter(|remark| names.contains(&remark.profile())).collect();
@@ -178,8 +181,8 @@ fn check(paths: &[PathBuf], json: bool) -> Result<(), Failures> {
         let settings = settings::ROWS.len() + PROPOSALS.len();
         let right = match asked.len() {
             0 => String::new(),
-            1 => format!("1 profile is right: {settings} settings\n"),
-            count => format!("{count} profiles are right: {settings} settings each\n"),
+            1 => format!("1 valid profile: {settings} settings\n"),
+            count => format!("{count} valid profiles: {settings} settings each\n"),
         };
         print(&format!("{lines}{right}"))?;
     }
@@ -203,7 +206,7 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failures> {
         }
         inside.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
         if inside.is_empty() {
-            let failure = Failure::new(format!("there is no profile in {}", path.display()));
+            let failure = Failure::new(format!("{} holds no profile", path.display()));
             return Err(failure
                 .hint("a profile is a file NAME.toml; `isomer targets` lists the shipped ones".to_owned())
                 .into());

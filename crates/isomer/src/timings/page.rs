@@ -30,8 +30,8 @@ svg text{font:9px system-ui,sans-serif;fill:var(--faint)}svg .name{fill:var(--on
 svg .job{fill:var(--job)}svg .failed{fill:var(--failed)}svg line{stroke:var(--rule)}\
 svg polyline{fill:none;stroke-width:1.4}svg .load{stroke:var(--load)}svg .memory{stroke:var(--memory)}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.15rem 1.2rem .15rem 0;text-align:left}\
-th{color:var(--faint);font-weight:normal}td.n{text-align:right}.load-word{color:var(--load)}\
-.memory-word{color:var(--memory)}";
+th{color:var(--faint);font-weight:normal}td.n{text-align:right}.load-name{color:var(--load)}\
+.memory-name{color:var(--memory)}";
 
 pub(super) fn page(
     title: &str,
@@ -50,8 +50,8 @@ pub(super) fn page(
     page += &summary(workers, total, ran, samples, totals);
     page += "<h2>Jobs, by worker</h2>\n";
     page += &lanes_picture(ran, total);
-    page += "<h2>The machine: <span class=\"load-word\">all cores</span>, \
-             <span class=\"memory-word\">memory of isomer and its workers</span></h2>\n";
+    page += "<h2>The machine: <span class=\"load-name\">all cores</span>, \
+             <span class=\"memory-name\">memory of isomer and its workers</span></h2>\n";
     page += &load_picture(samples, total);
     page += "<h2>The slowest jobs</h2>\n";
     page += &slowest(ran, total);
@@ -104,7 +104,7 @@ fn lanes_picture(ran: &[Ran], total: Duration) -> String {
     let mut svg = open_svg(height + 14.0, "when each job ran");
     svg += &time_scale(total, height);
     for (job, lane) in ran.iter().zip(&lanes) {
-        let (begin, end) = (place(job.begin, total), place(job.end.unwrap_or(total), total));
+        let (begin, end) = (position(job.begin, total), position(job.end.unwrap_or(total), total));
         let (top, width) = (*lane as f64 * LANE + 1.0, (end - begin).max(0.6));
         let class = if job.failed { "failed" } else { "job" };
         let name = escape(&job.name);
@@ -128,7 +128,7 @@ fn load_picture(samples: &[Sample], total: Duration) -> String {
     let peak = samples.iter().map(|sample| sample.memory_bytes).max().unwrap_or_default().max(1);
     let line = |class: &str, height: &dyn Fn(&Sample) -> f64| {
         let points = samples.iter().map(|sample| {
-            format!("{:.1},{:.1}", place(sample.at, total), 2.0 + (GRAPH - 2.0) * (1.0 - height(sample)))
+            format!("{:.1},{:.1}", position(sample.at, total), 2.0 + (GRAPH - 2.0) * (1.0 - height(sample)))
         });
         format!("<polyline class=\"{class}\" points=\"{}\"/>\n", points.collect::<Vec<_>>().join(" "))
     };
@@ -153,7 +153,7 @@ fn time_scale(total: Duration, height: f64) -> String {
     let mut svg = String::new();
     for mark in 0..=(total.as_secs_f64() / step) as u32 {
         let time = Duration::from_secs_f64(f64::from(mark) * step);
-        let x = place(time, total);
+        let x = position(time, total);
         let _ = writeln!(svg, "<line x1=\"{x:.1}\" y1=\"0\" x2=\"{x:.1}\" y2=\"{height:.0}\"/>");
         if x < WIDTH - 24.0 {
             let digits = usize::from(step < 1.0) + usize::from(step < 0.1) + usize::from(step < 0.01);
@@ -181,7 +181,7 @@ fn slowest(ran: &[Ran], total: Duration) -> String {
     format!("<table>\n<tr><th>job</th><th>took</th><th>began at</th><th></th></tr>\n{rows}</table>\n")
 }
 
-fn place(time: Duration, total: Duration) -> f64 {
+fn position(time: Duration, total: Duration) -> f64 {
     WIDTH * time.as_secs_f64() / total.as_secs_f64().max(1e-6)
 }
 

@@ -3,11 +3,12 @@
 
 use super::{SummaryModule, Writer, check_document_size, index_in, sums};
 use crate::document;
-use crate::layout::{DOCUMENT_SIZE_BYTES_MAX, blob_of, parse_index, parse_manifest};
-use crate::signature::{Referrer, SIGNATURES_MAX, referrers};
+use crate::parse::{blob_of, parse_index, parse_manifest};
+use crate::signature::{Referrer, referrers};
 use crate::staging::sync_dir;
 use crate::{LayoutError, WriteError};
 use isomer_contract::Digest;
+use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use std::collections::BTreeSet;
 

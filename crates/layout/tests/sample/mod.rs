@@ -7,7 +7,6 @@ use isomer_contract::{Digest, Kind, Needs, Profile, Requirements};
 use isomer_layout::{Compression, Identity, ReleasedModule, Summary, WriteError, Writer};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 /// An empty module.
@@ -110,7 +109,7 @@ impl Source {
             let layer = writer.add_layer(&artifact[..], compression, config.artifact)?;
             variants.push((config, layer));
         }
-        Ok(ReleasedModule { name: self.name.to_owned(), version: self.version.to_owned(), wasm, variants })
+        Ok(ReleasedModule { name: self.name.parse()?, version: self.version.parse()?, wasm, variants })
     }
 }
 
@@ -121,7 +120,7 @@ pub(crate) fn released(writer: &Writer, compression: Compression) -> Vec<Release
 
 /// Which release it is.
 pub(crate) fn identity() -> Identity {
-    Identity { name: "acme".to_owned(), version: "0.1.0".to_owned(), counter: 7, part: None }
+    Identity { name: "acme".parse().unwrap(), version: "0.1.0".parse().unwrap(), counter: 7, part: None }
 }
 
 /// Writes the release to `dir`.
@@ -147,13 +146,4 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         }
     }
     found
-}
-
-/// Says that a test could not run here, where people and CI see it.
-pub(crate) fn skip(why: &str) {
-    println!("skipped: {why}");
-    if let Some(log) = std::env::var_os("ISOMER_SKIP_LOG") {
-        let mut log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        writeln!(log, "skipped: {why}").unwrap();
-    }
 }

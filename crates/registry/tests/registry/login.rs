@@ -1,11 +1,11 @@
 //! Who we are, and who the registry is: passwords, tokens, certificates.
 
-use crate::proxy::{Fault, Proxy};
-use crate::registry::{Registry, Setup, make_certificates};
-use crate::skip::skip;
 use crate::stage::{Stage, assert_shown, connect, quick, release, shown, stage_pushed};
 use isomer_layout::{Layout, Source as _};
 use isomer_registry::{Options, Remote, push};
+use isomer_testing::http_proxy::{Fault, Proxy};
+use isomer_testing::registry::{Registry, Setup, make_certificates};
+use isomer_testing::skip;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;

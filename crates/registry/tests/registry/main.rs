@@ -5,14 +5,3 @@ mod login;
 mod pull;
 mod push;
 mod stage;
-
-// One copy of each serves these tests and the end-to-end ones.
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../../../tests/src/proxy.rs"]
-mod proxy;
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../../../tests/src/registry.rs"]
-mod registry;
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../../../tests/src/skip.rs"]
-mod skip;

@@ -1,11 +1,11 @@
 //! Reading: what comes is what was asked for, however it comes, or nothing does.
 
-use crate::proxy::{Fault, Proxy, Seen};
 use crate::stage::{NOISE_SIZE_BYTES, Stage, assert_shown, connect, quick, stage_pushed};
 use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
 use isomer_layout::{Source as _, SourceError};
 use isomer_registry::{Options, Remote};
+use isomer_testing::http_proxy::{Fault, Proxy, Seen};
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::sync::atomic::{AtomicU64, Ordering};

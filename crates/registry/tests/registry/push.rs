@@ -1,9 +1,9 @@
 //! Writing: what is there is not sent again, a tag never names half a module, and what is damaged stays here.
 
-use crate::proxy::{Fault, Seen};
 use crate::stage::{NOISE_SIZE_BYTES, Stage, assert_shown, connect, quick, stage, stage_pushed};
 use isomer_layout::{Layout, Source as _, Writer};
 use isomer_registry::{Pushed, RegistryError, Step, push};
+use isomer_testing::http_proxy::{Fault, Seen};
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,12 +1,13 @@
 //! What every test needs: a release of one module with one signature, a registry, and a proxy between.
 
-use crate::proxy::Proxy;
-use crate::registry::Registry;
-use crate::skip::skip;
 use isomer_contract::Hinted;
 use isomer_contract::manifest::Blob;
+use isomer_contract::name::Version;
 use isomer_layout::{Identity, Layout, ReleasedModule, Writer};
 use isomer_registry::{Options, Reference, Remote, Retry, push};
+use isomer_testing::http_proxy::Proxy;
+use isomer_testing::registry::Registry;
+use isomer_testing::skip;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -104,8 +105,10 @@ pub(crate) fn release(directory: &Path) {
     }
     let writer = Writer::open(directory).unwrap();
     let wasm = writer.add_wasm(&noise).unwrap();
-    let module = ReleasedModule { name: "noise".to_owned(), version: "1.0.0".to_owned(), wasm, variants: Vec::new() };
-    let identity = Identity { name: "r".to_owned(), version: "1.0.0".to_owned(), counter: 0, part: None };
+    let version: Version = "1.0.0".parse().unwrap();
+    let module =
+        ReleasedModule { name: "noise".parse().unwrap(), version: version.clone(), wasm, variants: Vec::new() };
+    let identity = Identity { name: "r".parse().unwrap(), version, counter: 0, part: None };
     let summary = writer.finish(&identity, vec![module]).unwrap();
     Writer::open(directory).unwrap().sign(br#"{"a":"bundle"}"#, &[summary.modules[0].digest]).unwrap();
 }

@@ -1,9 +1,9 @@
 //! Actions that a worker really executes, and what the action cache makes of them.
 
-use crate::grpc_proxy::{GrpcProxy, Verdict};
-use crate::server::{Casd, blob, connect, options};
+use crate::client::{blob, casd, casd_instance, connect, options};
 use crate::tool::{action, file};
 use isomer_remote::{Cancel, Deadline, Input, Remote, RemoteError, Stage};
+use isomer_testing::grpc_proxy::{GrpcProxy, Verdict};
 use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn an_action_is_executed_and_then_cached() {
-    let Some(casd) = Casd::start() else { return };
-    let remote = connect(&casd.options());
+    let Some(casd) = casd() else { return };
+    let remote = connect(&options(casd.address()));
     let mut action = action("upper in/some/file result", &["result"]);
     action.inputs.insert("in/some/file".to_owned(), file("isomer"));
     let action = action.build().unwrap();
@@ -37,8 +37,8 @@ fn an_action_is_executed_and_then_cached() {
 /// Names of streams begin with the instance's.
 #[test]
 fn an_instance_with_a_name() {
-    let Some(casd) = Casd::start_instance("main/farm") else { return };
-    let mut options = casd.options();
+    let Some(casd) = casd_instance("main/farm") else { return };
+    let mut options = options(casd.address());
     options.instance_name = "main/farm".to_owned();
     let remote = connect(&options);
     let action = action("zeros 5000000 result", &["result"]).build().unwrap();
@@ -52,10 +52,10 @@ fn an_instance_with_a_name() {
 
 #[test]
 fn the_environment_is_what_was_given() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let mut action = action("environment result", &["result"]);
     action.environment = BTreeMap::from([("B".to_owned(), "2".to_owned()), ("A".to_owned(), "1".to_owned())]);
-    let outcome = connect(&casd.options()).execute(&action.build().unwrap(), |_| ()).unwrap();
+    let outcome = connect(&options(casd.address())).execute(&action.build().unwrap(), |_| ()).unwrap();
     let text = String::from_utf8(outcome.outputs["result"].bytes.clone()).unwrap();
     assert!(text.contains("A=1") && text.contains("B=2"), "{text}");
     assert!(!text.contains("CARGO"), "{text}");
@@ -63,17 +63,17 @@ fn the_environment_is_what_was_given() {
 
 #[test]
 fn a_large_output_comes_back() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let action = action("zeros 20000000 result", &["result"]).build().unwrap();
-    let outcome = connect(&casd.options()).execute(&action, |_| ()).unwrap();
+    let outcome = connect(&options(casd.address())).execute(&action, |_| ()).unwrap();
     assert_eq!(outcome.outputs["result"].bytes, vec![0; 20_000_000]);
 }
 
 /// The action gives other bytes at each execution: equal bytes come from the cache.
 #[test]
-fn the_cache_is_passed_on_demand() {
-    let Some(casd) = Casd::start() else { return };
-    let remote = connect(&casd.options());
+fn the_cache_lookup_is_skipped_on_request() {
+    let Some(casd) = casd() else { return };
+    let remote = connect(&options(casd.address()));
     let run = |remote: &Remote, change: fn(&mut isomer_remote::ActionBuilder)| {
         let mut action = action("time result", &["result"]);
         change(&mut action);
@@ -84,16 +84,16 @@ fn the_cache_is_passed_on_demand() {
     assert_ne!(run(&remote, |action| action.salt = b"other".to_vec()), first);
     let uncached = run(&remote, |action| action.do_not_cache = true);
     assert_ne!(run(&remote, |action| action.do_not_cache = true), uncached);
-    let mut skipping = casd.options();
+    let mut skipping = options(casd.address());
     skipping.skip_cache_lookup = true;
     assert_ne!(run(&connect(&skipping), |_| ()), first);
 }
 
 /// casd caches failures. They must be executed again: the next worker may have the memory that this one lacked.
 #[test]
-fn a_cached_failure_is_not_believed() {
-    let Some(casd) = Casd::start() else { return };
-    let remote = connect(&casd.options());
+fn a_cached_failure_is_executed_again() {
+    let Some(casd) = casd() else { return };
+    let remote = connect(&options(casd.address()));
     let action = action("fail 3", &[]).build().unwrap();
     let fail = |stages: &mut Vec<Stage>| match remote.execute(&action, |stage| stages.push(stage)) {
         Err(RemoteError::Failed { exit_code: 3, stderr, .. }) => stderr,
@@ -110,55 +110,56 @@ fn a_cached_failure_is_not_believed() {
 
 #[test]
 fn a_failure_shows_code_and_words() {
-    let Some(casd) = Casd::start() else { return };
-    let error = connect(&casd.options()).execute(&action("fail 7", &["x"]).build().unwrap(), |_| ()).unwrap_err();
+    let Some(casd) = casd() else { return };
+    let error =
+        connect(&options(casd.address())).execute(&action("fail 7", &["x"]).build().unwrap(), |_| ()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("the action exited with 7, and printed:\nbroken at "), "{text}");
     assert!(error.hint().is_some());
 }
 
 #[test]
-fn a_success_without_its_output_is_none() {
-    let Some(casd) = Casd::start() else { return };
-    let remote = connect(&casd.options());
+fn a_success_without_its_output_is_an_error() {
+    let Some(casd) = casd() else { return };
+    let remote = connect(&options(casd.address()));
     let action = action("forget", &["result"]).build().unwrap();
     let error = remote.execute(&action, |_| ()).unwrap_err();
-    let expected = "the action exited with 0 but left no `result`, and printed:\nnothing was written";
+    let expected = "the action exited with 0 but did not write `result`, and printed:\nnothing was written";
     assert!(error.to_string().ends_with(expected), "{error}");
     assert!(remote.get_result(&action).unwrap().is_none());
 }
 
 #[test]
 fn an_action_has_a_timeout() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let mut action = action("sleep 20000 result", &["result"]);
     action.timeout = Duration::from_secs(1);
     let begun = Instant::now();
-    let error = connect(&casd.options()).execute(&action.build().unwrap(), |_| ()).unwrap_err();
+    let error = connect(&options(casd.address())).execute(&action.build().unwrap(), |_| ()).unwrap_err();
     assert!(matches!(error, RemoteError::Deadline { deadline: Deadline::Action, .. }), "{error}");
     assert!(error.to_string().ends_with("the action ran too long, expected at most 1 s"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(15));
 }
 
 #[test]
-fn a_result_made_here_is_found_by_others() {
-    let Some(casd) = Casd::start() else { return };
+fn a_local_result_is_a_cache_hit_for_others() {
+    let Some(casd) = casd() else { return };
     let action = action("upper in result", &["result"]).build().unwrap();
     let output = Input { blob: blob(5 << 20), executable: true };
     let made = BTreeMap::from([("result".to_owned(), output.clone())]);
-    connect(&casd.options()).update_result(&action, &made).unwrap();
-    let found = connect(&casd.options()).get_result(&action).unwrap().unwrap();
+    connect(&options(casd.address())).update_result(&action, &made).unwrap();
+    let found = connect(&options(casd.address())).get_result(&action).unwrap().unwrap();
     assert_eq!(found.outputs["result"].bytes, output.blob.bytes());
     assert!(found.outputs["result"].executable);
 
-    let error = connect(&casd.options()).update_result(&action, &BTreeMap::new()).unwrap_err();
+    let error = connect(&options(casd.address())).update_result(&action, &BTreeMap::new()).unwrap_err();
     assert!(matches!(error, RemoteError::MissingOutput { .. }), "{error}");
 }
 
 #[test]
 fn many_at_once() {
-    let Some(casd) = Casd::start() else { return };
-    let remote = connect(&casd.options());
+    let Some(casd) = casd() else { return };
+    let remote = connect(&options(casd.address()));
     thread::scope(|scope| {
         let run = |number: usize| {
             let mut action = action("upper in result", &["result"]);
@@ -175,8 +176,8 @@ fn many_at_once() {
 /// Ctrl-C: the caller gets its thread back, and the worker its CPU.
 #[test]
 fn cancelling_stops_the_worker_too() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |_| Verdict::Forward);
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |_| Verdict::Forward);
     let cancel = Cancel::new();
     let remote = Remote::connect(&options(proxy.address), &cancel).unwrap();
     let action = action("sleep 20571 result", &["result"]).build().unwrap();
@@ -214,8 +215,8 @@ fn wait_until(condition: impl Fn() -> bool) {
 
 #[test]
 fn an_execution_has_a_limit_in_all() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |_| Verdict::Forward);
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |_| Verdict::Forward);
     let mut options = options(proxy.address);
     options.deadlines.total = Duration::from_secs(2);
     let action = action("sleep 20000 result", &["result"]).build().unwrap();

@@ -1,13 +1,14 @@
 //! Blobs of every size, up and down.
 
-use crate::grpc_proxy::{GrpcProxy, Verdict};
-use crate::server::{Casd, blob, connect, options};
+use crate::client::{blob, casd, connect, options};
 use isomer_remote::{Blob, BlobDigest, RemoteError};
+use isomer_testing::casd::Casd;
+use isomer_testing::grpc_proxy::{GrpcProxy, Verdict};
 use std::collections::BTreeSet;
 use std::thread;
 
 fn round_trip(casd: &Casd, blobs: &[Blob]) {
-    let remote = connect(&casd.options());
+    let remote = connect(&options(casd.address()));
     let digests: BTreeSet<_> = blobs.iter().map(Blob::digest).collect();
     let size_bytes: u64 = digests.iter().map(BlobDigest::size_bytes).sum();
     assert_eq!(remote.upload(blobs).unwrap(), size_bytes);
@@ -21,7 +22,7 @@ fn round_trip(casd: &Casd, blobs: &[Blob]) {
 
 #[test]
 fn small_ones_go_in_batches() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let mut blobs: Vec<_> = (0..3000).map(|_| blob(3000)).collect();
     blobs.push(Blob::new(&b""[..]));
     blobs.push(blobs[0].clone());
@@ -31,7 +32,7 @@ fn small_ones_go_in_batches() {
 /// A batch is limited as a message, not as the sum of its blobs: at 4 MiB the frame decides.
 #[test]
 fn sizes_around_the_limits_of_a_batch() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let (limit, message) = (3_500 << 10, 4 << 20);
     for size in [limit - 129, limit - 128, limit - 127, limit, message - 200, message - 1, message, message + 1] {
         round_trip(&casd, &[blob(size)]);
@@ -42,15 +43,15 @@ fn sizes_around_the_limits_of_a_batch() {
 
 #[test]
 fn large_ones_are_streamed() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     round_trip(&casd, &[blob(5 << 20), blob(10)]);
     round_trip(&casd, &[blob(40 << 20)]);
 }
 
 #[test]
 fn a_blob_that_is_not_there() {
-    let Some(casd) = Casd::start() else { return };
-    let remote = connect(&casd.options());
+    let Some(casd) = casd() else { return };
+    let remote = connect(&options(casd.address()));
     for size in [10, 5 << 20] {
         let digest = blob(size).digest();
         assert_eq!(remote.find_missing(&BTreeSet::from([digest])).unwrap(), BTreeSet::from([digest]));
@@ -61,8 +62,8 @@ fn a_blob_that_is_not_there() {
 
 #[test]
 fn a_blob_that_is_too_large_for_us() {
-    let Some(casd) = Casd::start() else { return };
-    let mut options = casd.options();
+    let Some(casd) = casd() else { return };
+    let mut options = options(casd.address());
     options.blob_size_bytes_max = 1000;
     let remote = connect(&options);
     let large = blob(1001);
@@ -73,8 +74,8 @@ fn a_blob_that_is_too_large_for_us() {
 
 #[test]
 fn many_threads_send_what_they_share_once() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |_| Verdict::Forward);
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |_| Verdict::Forward);
     let remote = connect(&options(proxy.address));
     let shared = blob(6 << 20);
     thread::scope(|scope| {

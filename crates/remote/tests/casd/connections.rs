@@ -1,10 +1,10 @@
 //! Lines that break, hang, crawl or lead nowhere.
 
-use crate::grpc_proxy::{GrpcProxy, Verdict};
-use crate::server::{Casd, blob, connect, options};
-use crate::tcp_proxy::{Line, TcpProxy};
+use crate::client::{blob, casd, connect, options};
 use crate::tool::action;
 use isomer_remote::{Cancel, Deadlines, Options, Remote, RemoteError, Stage};
+use isomer_testing::grpc_proxy::{GrpcProxy, Verdict};
+use isomer_testing::tcp_proxy::{Line, TcpProxy};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpListener;
@@ -21,24 +21,24 @@ fn refusal(options: &Options) -> RemoteError {
 
 #[test]
 fn an_upload_survives_a_line_that_is_cut() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = TcpProxy::start(casd.address, &[Line::CutUp(1 << 20), Line::CutUp(6 << 20), Line::CutUp(100)]);
+    let Some(casd) = casd() else { return };
+    let proxy = TcpProxy::start(casd.address(), &[Line::CutUp(1 << 20), Line::CutUp(6 << 20), Line::CutUp(100)]);
     let remote = connect(&options(proxy.address));
     let large = blob(8 << 20);
     remote.upload(std::slice::from_ref(&large)).unwrap();
     assert!(proxy.connections.load(Ordering::SeqCst) >= 4);
-    let direct = connect(&casd.options());
+    let direct = connect(&options(casd.address()));
     assert_eq!(direct.download(&BTreeSet::from([large.digest()])).unwrap()[&large.digest()], large.bytes());
 }
 
 /// Each cut costs what was under way, not what had arrived.
 #[test]
 fn a_download_goes_on_where_it_was_cut() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let large = blob(12 << 20);
-    connect(&casd.options()).upload(std::slice::from_ref(&large)).unwrap();
+    connect(&options(casd.address())).upload(std::slice::from_ref(&large)).unwrap();
     let proxy =
-        TcpProxy::start(casd.address, &[Line::CutDown(4 << 20), Line::CutDown(4 << 20), Line::CutDown(3 << 20)]);
+        TcpProxy::start(casd.address(), &[Line::CutDown(4 << 20), Line::CutDown(4 << 20), Line::CutDown(3 << 20)]);
     let remote = connect(&options(proxy.address));
     assert_eq!(remote.download(&BTreeSet::from([large.digest()])).unwrap()[&large.digest()], large.bytes());
     assert!(proxy.connections.load(Ordering::SeqCst) >= 4);
@@ -48,8 +48,8 @@ fn a_download_goes_on_where_it_was_cut() {
 
 #[test]
 fn an_execution_is_taken_up_by_its_name() {
-    let Some(casd) = Casd::start() else { return };
-    let watcher = GrpcProxy::start(casd.address, |_| Verdict::Forward);
+    let Some(casd) = casd() else { return };
+    let watcher = GrpcProxy::start(casd.address(), |_| Verdict::Forward);
     let line = TcpProxy::start(watcher.address, &[]);
     let remote = connect(&options(line.address));
     let action = action("sleep 3000 result", &["result"]).build().unwrap();
@@ -75,8 +75,8 @@ fn an_execution_is_taken_up_by_its_name() {
 /// casd hangs up on clients that ask too often whether it is alive.
 #[test]
 fn an_impatient_keepalive_does_no_harm() {
-    let Some(casd) = Casd::start() else { return };
-    let mut options = casd.options();
+    let Some(casd) = casd() else { return };
+    let mut options = options(casd.address());
     options.keepalive = Some(Duration::from_millis(300));
     let action = action("sleep 4000 result", &["result"]).build().unwrap();
     let mut stages = Vec::new();
@@ -86,11 +86,11 @@ fn an_impatient_keepalive_does_no_harm() {
     assert!(stages.iter().any(complained), "{stages:?}");
 }
 
-/// The peer is gone without a word, in the middle of an action: without keepalive nobody would ever notice.
+/// The peer is gone without a word, in the middle of an action: without keepalive it would never be noticed.
 #[test]
 fn a_dead_line_is_noticed_by_keepalive() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = TcpProxy::start(casd.address, &[]);
+    let Some(casd) = casd() else { return };
+    let proxy = TcpProxy::start(casd.address(), &[]);
     let mut options = options(proxy.address);
     options.keepalive = Some(Duration::from_millis(500));
     options.deadlines.connect = Duration::from_secs(1);
@@ -109,15 +109,15 @@ fn a_dead_line_is_noticed_by_keepalive() {
 
 #[test]
 fn a_slow_line_is_only_slow() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = TcpProxy::start(casd.address, &[Line::Delay(Duration::from_millis(2)); 8]);
+    let Some(casd) = casd() else { return };
+    let proxy = TcpProxy::start(casd.address(), &[Line::Delay(Duration::from_millis(2)); 8]);
     let remote = connect(&options(proxy.address));
     let action = action("sleep 10 result", &["result"]).build().unwrap();
     assert_eq!(remote.execute(&action, |_| ()).unwrap().outputs["result"].bytes, b"awake");
 }
 
 #[test]
-fn nobody_is_there() {
+fn an_unreachable_remote_is_an_error() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = refusal(&options(free));
     assert!(matches!(error, RemoteError::Unreachable { .. }), "{error}");
@@ -136,8 +136,8 @@ fn a_name_that_does_not_exist() {
 
 #[test]
 fn somebody_is_there_and_says_nothing() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = TcpProxy::start(nobody, &[Line::BlackHole; 20]);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = TcpProxy::start(closed, &[Line::BlackHole; 20]);
     let mut options = options(proxy.address);
     options.deadlines.connect = Duration::from_millis(300);
     options.retry.attempts_max = 3;
@@ -146,12 +146,12 @@ fn somebody_is_there_and_says_nothing() {
     assert!(matches!(error, RemoteError::TooManyRetries { attempts: 3, .. }), "{error}");
     assert!(error.to_string().contains("no answer within 0.3 s"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
-    // Whoever gives it less time in all waits no longer than that.
+    // A shorter total deadline ends it earlier.
     options.deadlines = Deadlines { total: Duration::from_millis(500), ..Deadlines::default() };
     let begun = Instant::now();
     let error = refusal(&options);
     assert!(matches!(error, RemoteError::Unreachable { .. }) && error.is_outage(), "{error}");
-    assert!(error.to_string().ends_with("it has not said what it can do within 0.5 s"), "{error}");
+    assert!(error.to_string().ends_with("no answer about its capabilities within 0.5 s"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(3));
 }
 
@@ -167,17 +167,17 @@ fn somebody_else_is_there() {
     let mut options = options(address);
     options.retry.attempts_max = 3;
     let error = refusal(&options);
-    assert!(matches!(error, RemoteError::HangsUp { .. }), "{error}");
+    assert!(matches!(error, RemoteError::Disconnected { .. }), "{error}");
 }
 
 #[test]
-fn addresses_that_are_none() {
+fn invalid_addresses_are_refused() {
     for (url, reason) in [
         ("farm:8980", "it has no scheme"),
         ("ftp://farm", "`ftp://` is neither grpc:// nor grpcs://"),
         ("grpc://farm:8980/main", "expected host and port alone; an instance name is an option of its own"),
         ("grpc://", "it has no host"),
-        ("grpc://farm:99999", "`99999` is no port, expected a number from 1 to 65535"),
+        ("grpc://farm:99999", "`99999` is not a valid port, expected a number from 1 to 65535"),
         ("grpc://a b", ""),
         ("grpc://user:secret@farm", "expected host and port alone; an instance name is an option of its own"),
     ] {
@@ -189,8 +189,8 @@ fn addresses_that_are_none() {
 
 #[test]
 fn services_may_have_an_address_each() {
-    let Some(casd) = Casd::start() else { return };
-    let [blobs, results, execution] = [(); 3].map(|()| GrpcProxy::start(casd.address, |_| Verdict::Forward));
+    let Some(casd) = casd() else { return };
+    let [blobs, results, execution] = [(); 3].map(|()| GrpcProxy::start(casd.address(), |_| Verdict::Forward));
     let mut options = options(blobs.address);
     options.action_cache = format!("grpc://{}", results.address);
     options.execution = Some(format!("grpc://{}/", execution.address));
@@ -206,8 +206,8 @@ fn services_may_have_an_address_each() {
 
 #[test]
 fn a_cache_alone_executes_nothing() {
-    let Some(casd) = Casd::start() else { return };
-    let mut options = casd.options();
+    let Some(casd) = casd() else { return };
+    let mut options = options(casd.address());
     options.execution = None;
     let error = connect(&options).execute(&action("forget", &[]).build().unwrap(), |_| ()).unwrap_err();
     assert!(matches!(error, RemoteError::NoExecution { .. }), "{error}");

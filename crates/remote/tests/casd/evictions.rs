@@ -1,24 +1,24 @@
 //! Blobs that the remote had a moment ago.
 
-use crate::grpc_proxy::{GrpcProxy, Verdict, say};
-use crate::server::{Casd, connect, options};
+use crate::client::{casd, connect, options};
 use crate::tool::{action, file, tool};
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use isomer_remote::{Blob, BlobDigest, RemoteError, Stage};
+use isomer_testing::grpc_proxy::{GrpcProxy, Verdict, say};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Between the upload and the execution.
 #[test]
 fn an_input_is_gone_before_the_execution() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let casd = Arc::new(casd);
     let server = Arc::clone(&casd);
     let input = file("a line that is gone");
     let digests = [input.blob.digest(), tool().digest()];
-    let proxy = GrpcProxy::start(casd.address, move |call| {
+    let proxy = GrpcProxy::start(casd.address(), move |call| {
         if call.method == "Execute" && call.before < digests.len() {
-            server.evict(digests[call.before]);
+            server.evict(&digests[call.before].hash());
         }
         Verdict::Forward
     });
@@ -35,13 +35,13 @@ fn an_input_is_gone_before_the_execution() {
 /// A remote that loses everything at once is given up.
 #[test]
 fn an_input_is_always_gone() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let casd = Arc::new(casd);
     let server = Arc::clone(&casd);
     let digest = tool().digest();
-    let proxy = GrpcProxy::start(casd.address, move |call| {
+    let proxy = GrpcProxy::start(casd.address(), move |call| {
         if call.method == "Execute" {
-            server.evict(digest);
+            server.evict(&digest.hash());
         }
         Verdict::Forward
     });
@@ -55,8 +55,8 @@ fn an_input_is_always_gone() {
 /// A remote that says it has what it hasn't.
 #[test]
 fn nothing_is_said_to_be_missing() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "FindMissingBlobs" => Verdict::Say(vec![say(&reapi::FindMissingBlobsResponse::default())]),
         _ => Verdict::Forward,
     });
@@ -69,11 +69,11 @@ fn nothing_is_said_to_be_missing() {
 
 #[test]
 fn a_cached_output_is_gone() {
-    let Some(casd) = Casd::start() else { return };
-    let remote = connect(&casd.options());
+    let Some(casd) = casd() else { return };
+    let remote = connect(&options(casd.address()));
     let action = action("time result", &["result"]).build().unwrap();
     let first = remote.execute(&action, |_| ()).unwrap();
-    casd.evict(first.outputs["result"].digest);
+    casd.evict(&first.outputs["result"].digest.hash());
     assert!(remote.get_result(&action).unwrap().is_none());
 
     // casd itself notices when it is asked for the result; this one doesn't.
@@ -85,7 +85,7 @@ fn a_cached_output_is_gone() {
         }],
         ..reapi::ActionResult::default()
     };
-    let proxy = GrpcProxy::start(casd.address, move |call| match (call.method.as_str(), call.before) {
+    let proxy = GrpcProxy::start(casd.address(), move |call| match (call.method.as_str(), call.before) {
         ("GetActionResult", _) => Verdict::Say(vec![say(&result)]),
         ("Execute", 0) => Verdict::Say(vec![say(&crate::stages::done(&result, true))]),
         _ => Verdict::Forward,
@@ -100,16 +100,16 @@ fn a_cached_output_is_gone() {
 
 #[test]
 fn an_output_is_gone_before_its_download() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let casd = Arc::new(casd);
     let server = Arc::clone(&casd);
     let output = Blob::new(&b"EVICTED"[..]).digest();
     let mut action = action("upper in result", &["result"]);
     action.inputs.insert("in".to_owned(), file("evicted"));
     let action = action.build().unwrap();
-    let proxy = GrpcProxy::start(casd.address, move |call| {
+    let proxy = GrpcProxy::start(casd.address(), move |call| {
         if call.method == "BatchReadBlobs" && call.before == 0 {
-            server.evict(output);
+            server.evict(&output.hash());
         }
         Verdict::Forward
     });

@@ -1,12 +1,13 @@
 //! Remotes that lie, that are something else, or that don't want us.
 
-use crate::grpc_proxy::{Call, GrpcProxy, Verdict, say};
-use crate::server::{Casd, blob, connect, options};
+use crate::client::{blob, casd, connect, options};
 use crate::tool::action;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::build::bazel::semver::SemVer;
 use bazel_remote_apis::google::bytestream;
 use isomer_remote::{Cancel, Remote, RemoteError};
+use isomer_testing::casd::Casd;
+use isomer_testing::grpc_proxy::{Call, GrpcProxy, Verdict, say};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tonic::Status;
@@ -22,21 +23,21 @@ fn refusal(address: SocketAddr, instance: &str) -> RemoteError {
 
 #[test]
 fn an_instance_that_is_not_there() {
-    let Some(casd) = Casd::start() else { return };
-    let error = refusal(casd.address, "wrong");
+    let Some(casd) = casd() else { return };
+    let error = refusal(casd.address(), "wrong");
     assert!(matches!(&error, RemoteError::Instance { instance, .. } if instance == "wrong"), "{error}");
-    assert!(error.to_string().ends_with("has no instance `wrong`: Invalid instance name \"wrong\""), "{error}");
+    assert!(error.to_string().ends_with("unknown instance `wrong`: Invalid instance name \"wrong\""), "{error}");
     assert!(error.hint().is_some());
 }
 
 #[test]
-fn other_bytes_than_asked_for() {
-    let Some(casd) = Casd::start() else { return };
+fn a_digest_mismatch_is_refused() {
+    let Some(casd) = casd() else { return };
     let lying = |call: &Call| match call.method.as_str() {
         "BatchReadBlobs" | "Read" => Verdict::Lie,
         _ => Verdict::Forward,
     };
-    let proxy = GrpcProxy::start(casd.address, lying);
+    let proxy = GrpcProxy::start(casd.address(), lying);
     let remote = connect(&options(proxy.address));
     let large = blob(5 << 20);
     remote.upload(std::slice::from_ref(&large)).unwrap();
@@ -53,20 +54,20 @@ fn other_bytes_than_asked_for() {
         }],
     };
     let answer = say(&answer);
-    let proxy = GrpcProxy::start(casd.address, move |call| match call.method.as_str() {
+    let proxy = GrpcProxy::start(casd.address(), move |call| match call.method.as_str() {
         "BatchReadBlobs" => Verdict::Say(vec![answer.clone()]),
         _ => Verdict::Forward,
     });
     let error = connect(&options(proxy.address)).download(&BTreeSet::from([asked.digest()])).unwrap_err();
-    assert!(error.to_string().contains("sent other bytes than asked for"), "{error}");
+    assert!(error.to_string().contains("digest mismatch"), "{error}");
     assert!(error.to_string().contains(&other.digest().to_string()), "{error}");
 }
 
 #[test]
 fn more_bytes_than_asked_for() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let piece = say(&bytestream::ReadResponse { data: vec![1; 1 << 20] });
-    let proxy = GrpcProxy::start(casd.address, move |call| match call.method.as_str() {
+    let proxy = GrpcProxy::start(casd.address(), move |call| match call.method.as_str() {
         "Read" => Verdict::Say(vec![piece.clone(); 40]),
         _ => Verdict::Forward,
     });
@@ -78,7 +79,7 @@ fn more_bytes_than_asked_for() {
 /// A cached result whose output is inlined is hashed like any other.
 #[test]
 fn an_inlined_output_that_is_another() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let result = |digest: &isomer_remote::Blob| reapi::ActionResult {
         output_files: vec![reapi::OutputFile {
             path: "result".to_owned(),
@@ -90,7 +91,7 @@ fn an_inlined_output_that_is_another() {
     };
     for (answer, passes) in [(result(&blob(5)), false), (result(&isomer_remote::Blob::new(&b"other"[..])), true)] {
         let answer = say(&answer);
-        let proxy = GrpcProxy::start(casd.address, move |call| match call.method.as_str() {
+        let proxy = GrpcProxy::start(casd.address(), move |call| match call.method.as_str() {
             "GetActionResult" => Verdict::Say(vec![answer.clone()]),
             _ => Verdict::Forward,
         });
@@ -102,8 +103,8 @@ fn an_inlined_output_that_is_another() {
 }
 
 #[test]
-fn blobs_that_nobody_asked_about() {
-    let Some(casd) = Casd::start() else { return };
+fn unrequested_blobs_are_refused() {
+    let Some(casd) = casd() else { return };
     let digest = |hash: String| reapi::Digest { hash, size_bytes: 1 };
     let found = say(&reapi::FindMissingBlobsResponse { missing_blob_digests: vec![digest("0".repeat(64))] });
     let read = say(&reapi::BatchReadBlobsResponse {
@@ -112,16 +113,16 @@ fn blobs_that_nobody_asked_about() {
             ..Default::default()
         }],
     });
-    let proxy = GrpcProxy::start(casd.address, move |call| match call.method.as_str() {
+    let proxy = GrpcProxy::start(casd.address(), move |call| match call.method.as_str() {
         "FindMissingBlobs" => Verdict::Say(vec![found.clone()]),
         "BatchReadBlobs" => Verdict::Say(vec![read.clone()]),
         _ => Verdict::Forward,
     });
     let remote = connect(&options(proxy.address));
     let error = remote.upload(&[blob(10)]).unwrap_err();
-    assert!(matches!(error, RemoteError::Nonsense { call: "FindMissingBlobs", .. }), "{error}");
+    assert!(matches!(error, RemoteError::InvalidResponse { call: "FindMissingBlobs", .. }), "{error}");
     let error = remote.download(&BTreeSet::from([blob(10).digest()])).unwrap_err();
-    assert!(matches!(error, RemoteError::Nonsense { call: "BatchReadBlobs", .. }), "{error}");
+    assert!(matches!(error, RemoteError::InvalidResponse { call: "BatchReadBlobs", .. }), "{error}");
 }
 
 /// What connecting says to this answer about the remote's capabilities.
@@ -140,7 +141,7 @@ fn capable(casd: &Casd, change: fn(&mut reapi::ServerCapabilities)) -> RemoteErr
     };
     change(&mut answer);
     let answer = say(&answer);
-    let proxy = GrpcProxy::start(casd.address, move |call| match call.method.as_str() {
+    let proxy = GrpcProxy::start(casd.address(), move |call| match call.method.as_str() {
         "GetCapabilities" => Verdict::Say(vec![answer.clone()]),
         _ => Verdict::Forward,
     });
@@ -148,8 +149,8 @@ fn capable(casd: &Casd, change: fn(&mut reapi::ServerCapabilities)) -> RemoteErr
 }
 
 #[test]
-fn remotes_that_can_not_serve_us() {
-    let Some(casd) = Casd::start() else { return };
+fn remotes_without_a_required_capability_are_refused() {
+    let Some(casd) = casd() else { return };
     let error = capable(&casd, |answer| answer.low_api_version.as_mut().unwrap().major = 3);
     assert!(matches!(error, RemoteError::Version { .. }), "{error}");
     let error = capable(&casd, |answer| answer.cache_capabilities.as_mut().unwrap().digest_functions = vec![3]);
@@ -160,7 +161,7 @@ fn remotes_that_can_not_serve_us() {
 
 #[test]
 fn a_cache_that_can_only_be_read() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let answer = reapi::ServerCapabilities {
         cache_capabilities: Some(reapi::CacheCapabilities { digest_functions: vec![1], ..Default::default() }),
         low_api_version: Some(SemVer { major: 2, ..Default::default() }),
@@ -168,7 +169,7 @@ fn a_cache_that_can_only_be_read() {
         ..Default::default()
     };
     let answer = say(&answer);
-    let proxy = GrpcProxy::start(casd.address, move |call| match call.method.as_str() {
+    let proxy = GrpcProxy::start(casd.address(), move |call| match call.method.as_str() {
         "GetCapabilities" => Verdict::Say(vec![answer.clone()]),
         _ => Verdict::Forward,
     });
@@ -181,10 +182,10 @@ fn a_cache_that_can_only_be_read() {
 }
 
 #[test]
-fn remotes_that_do_not_want_us() {
-    let Some(casd) = Casd::start() else { return };
+fn remotes_that_deny_access_are_reported() {
+    let Some(casd) = casd() else { return };
     let refusing = |status: fn() -> Status| {
-        let proxy = GrpcProxy::start(casd.address, move |_| Verdict::Refuse(status()));
+        let proxy = GrpcProxy::start(casd.address(), move |_| Verdict::Refuse(status()));
         let error = refusal(proxy.address, "");
         assert_eq!(proxy.calls("GetCapabilities"), 1, "this does not change by asking again: {error}");
         error
@@ -199,20 +200,20 @@ fn remotes_that_do_not_want_us() {
 
 /// The gRPC library panics on details that are no base64.
 #[test]
-fn an_answer_that_the_library_does_not_survive() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |_| {
+fn a_response_that_panics_tonic_is_an_error() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |_| {
         Verdict::Headers(vec![("grpc-status", "3"), ("grpc-status-details-bin", "!!!")])
     });
     let error = refusal(proxy.address, "");
-    assert!(matches!(error, RemoteError::Nonsense { .. }), "{error}");
+    assert!(matches!(error, RemoteError::InvalidResponse { .. }), "{error}");
 }
 
 /// What a remote says may end in a terminal.
 #[test]
-fn words_that_move_the_cursor() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |_| Verdict::Refuse(Status::permission_denied("\u{1b}[2J\u{7}gone")));
+fn control_characters_in_remote_messages_are_replaced() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |_| Verdict::Refuse(Status::permission_denied("\u{1b}[2J\u{7}gone")));
     let error = refusal(proxy.address, "");
     assert!(!error.to_string().contains(['\u{1b}', '\u{7}']), "{error:?}");
 }

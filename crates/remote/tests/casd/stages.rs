@@ -1,12 +1,12 @@
 //! Engines that say more, less or other things about an operation than casd does.
 
-use crate::grpc_proxy::{GrpcProxy, Verdict, say};
-use crate::server::{Casd, connect, options};
+use crate::client::{casd, connect, options};
 use crate::tool::action;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::longrunning::{Operation, operation};
 use bazel_remote_apis::google::{protobuf, rpc};
 use isomer_remote::{Deadline, Options, RemoteError, Stage};
+use isomer_testing::grpc_proxy::{GrpcProxy, Verdict, say};
 use prost::Message;
 use reapi::execution_stage::Value;
 use std::thread;
@@ -52,8 +52,8 @@ fn with_first(
     verdict: impl Fn() -> Verdict + Send + Sync + 'static,
     change: impl Fn(&mut Options),
 ) -> Option<(Result<isomer_remote::Outcome, RemoteError>, Vec<Stage>, GrpcProxy)> {
-    let casd = Casd::start()?;
-    let proxy = GrpcProxy::start(casd.address, move |call| {
+    let casd = casd()?;
+    let proxy = GrpcProxy::start(casd.address(), move |call| {
         if call.method == "Execute" && call.before == 0 { verdict() } else { Verdict::Forward }
     });
     let mut options = options(proxy.address);
@@ -106,11 +106,11 @@ fn the_queue_has_a_deadline_of_its_own() {
     assert_eq!(proxy.calls("CancelOperation"), 1);
 }
 
-/// A connection may break meanwhile: what is said in the end is still that no worker came.
+/// A connection may break meanwhile: the error is still that no worker took it.
 #[test]
-fn a_limit_in_all_says_that_it_was_spent_in_the_queue() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+fn a_total_deadline_spent_in_the_queue_says_so() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "Execute" => Verdict::Say(vec![at(Value::Queued)]),
         "WaitExecution" => Verdict::SayAndHang(vec![at(Value::Queued)]),
         _ => Verdict::Forward,
@@ -126,8 +126,8 @@ fn a_limit_in_all_says_that_it_was_spent_in_the_queue() {
 /// With more actions than a farm has workers, the last waits until the others are done.
 #[test]
 fn a_queue_that_moves_is_waited_for() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match (call.method.as_str(), call.before) {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match (call.method.as_str(), call.before) {
         ("Execute", 0) => Verdict::SayAndHang(vec![at(Value::Executing)]),
         ("Execute", _) => Verdict::SayAndHang(vec![at(Value::Queued)]),
         _ => Verdict::Forward,
@@ -154,8 +154,8 @@ fn a_queue_that_moves_is_waited_for() {
 /// Some engines ignore an action's timeout.
 #[test]
 fn an_action_that_the_worker_does_not_stop() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, move |call| {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), move |call| {
         if call.method == "Execute" { Verdict::SayAndHang(vec![at(Value::Executing)]) } else { Verdict::Forward }
     });
     let mut options = options(proxy.address);
@@ -168,9 +168,9 @@ fn an_action_that_the_worker_does_not_stop() {
 }
 
 #[test]
-fn a_remote_that_hangs_without_a_word() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+fn a_remote_that_accepts_and_never_answers() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "Execute" => Verdict::Hang,
         _ => Verdict::Forward,
     });
@@ -185,9 +185,9 @@ fn a_remote_that_hangs_without_a_word() {
 
 /// The remote was restarted: it no longer knows the operation.
 #[test]
-fn a_lost_operation_is_begun_again() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match (call.method.as_str(), call.before) {
+fn a_lost_operation_is_restarted() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match (call.method.as_str(), call.before) {
         // A stream that ends although the operation goes on, of a name that casd doesn't know.
         ("Execute", 0) => Verdict::Say(vec![at(Value::Executing)]),
         _ => Verdict::Forward,
@@ -203,8 +203,8 @@ fn a_lost_operation_is_begun_again() {
 /// One that loses every operation isn't asked for ever.
 #[test]
 fn operations_that_are_always_lost() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "Execute" => Verdict::Say(vec![at(Value::Queued)]),
         _ => Verdict::Forward,
     });
@@ -217,7 +217,7 @@ fn operations_that_are_always_lost() {
 
 /// Each layer of errors, when it may pass: tried again.
 #[test]
-fn what_may_pass_is_tried_again() {
+fn transient_codes_are_retried() {
     fn busy() -> rpc::Status {
         failed(tonic::Code::Unavailable, "the worker is gone")
     }
@@ -233,9 +233,9 @@ fn what_may_pass_is_tried_again() {
     }
 }
 
-/// Each layer of errors, when it won't pass: said.
+/// Each layer of errors, when it is permanent: reported.
 #[test]
-fn what_will_not_pass_is_said() {
+fn permanent_codes_are_reported() {
     fn bad() -> rpc::Status {
         failed(tonic::Code::InvalidArgument, "no platform property `cores`")
     }
@@ -279,7 +279,7 @@ fn details_say_whether_blobs_are_missing() {
 }
 
 #[test]
-fn answers_that_make_no_sense() {
+fn invalid_responses_are_refused() {
     let nothing = || Verdict::Say(vec![say(&Operation { done: true, ..Operation::default() })]);
     let another = || {
         let timestamp = any("Timestamp", &protobuf::Timestamp::default());
@@ -297,14 +297,14 @@ fn answers_that_make_no_sense() {
     type Case = (fn() -> Verdict, &'static str);
     let verdicts: [Case; 4] = [
         (nothing, "an operation that is done without a result"),
-        (another, "an operation whose result is no ExecuteResponse"),
+        (another, "an operation whose result is not an ExecuteResponse"),
         (empty, "neither an error nor a result"),
         (broken, "an ExecuteResponse that can't be decoded"),
     ];
     for (verdict, reason) in verdicts {
         let Some((result, _, _)) = with_first(verdict, |_| ()) else { return };
         let error = result.unwrap_err();
-        assert!(matches!(error, RemoteError::Nonsense { .. }), "{error}");
+        assert!(matches!(error, RemoteError::InvalidResponse { .. }), "{error}");
         assert!(error.to_string().contains(reason), "{error}");
     }
 }

@@ -1,12 +1,12 @@
 //! Failures that pass, failures that don't, and how long each is borne.
 
-use crate::grpc_proxy::{GrpcProxy, Verdict, messages, say};
-use crate::server::{Casd, blob, connect, options};
+use crate::client::{blob, casd, connect, options};
 use crate::tool::action;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::google::bytestream;
 use bazel_remote_apis::google::rpc;
 use isomer_remote::{Cancel, Input, Remote, RemoteError};
+use isomer_testing::grpc_proxy::{GrpcProxy, Verdict, messages, say};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 /// Every method fails three times, each time with another code.
 #[test]
-fn a_storm_that_passes() {
-    let Some(casd) = Casd::start() else { return };
+fn failures_that_pass_are_retried() {
+    let Some(casd) = casd() else { return };
     const CODES: [Code; 6] =
         [Code::Unavailable, Code::Aborted, Code::Internal, Code::Unknown, Code::Cancelled, Code::ResourceExhausted];
-    let proxy = GrpcProxy::start(casd.address, |call| match call.before {
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.before {
         before @ 0..3 => Verdict::Refuse(Status::new(CODES[(call.method.len() + before) % 6], "a storm")),
         _ => Verdict::Forward,
     });
@@ -38,9 +38,9 @@ fn a_storm_that_passes() {
 }
 
 #[test]
-fn a_storm_that_does_not() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+fn failures_that_do_not_pass_end_in_an_error() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "GetCapabilities" => Verdict::Forward,
         _ => Verdict::Refuse(Status::unavailable("the load balancer has no backend")),
     });
@@ -57,9 +57,9 @@ fn a_storm_that_does_not() {
 
 /// The cap in time holds where the cap in number would not.
 #[test]
-fn a_storm_is_not_borne_for_long() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+fn retries_end_at_the_time_limit() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "GetCapabilities" => Verdict::Forward,
         _ => Verdict::Refuse(Status::unavailable("")),
     });
@@ -74,8 +74,8 @@ fn a_storm_is_not_borne_for_long() {
 
 #[test]
 fn a_remote_may_ask_for_a_pause() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match (call.method.as_str(), call.before) {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match (call.method.as_str(), call.before) {
         ("FindMissingBlobs", 0) => {
             let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1500)));
             Verdict::Refuse(Status::with_error_details(Code::Unavailable, "later", details))
@@ -92,8 +92,8 @@ fn a_remote_may_ask_for_a_pause() {
 /// A pause of a year is none that we make.
 #[test]
 fn a_remote_may_not_ask_for_a_year() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "FindMissingBlobs" => {
             let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(31_557_600)));
             Verdict::Refuse(Status::with_error_details(Code::Unavailable, "next year", details))
@@ -106,11 +106,11 @@ fn a_remote_may_not_ask_for_a_year() {
 
 #[test]
 fn a_method_that_hangs() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     for method in ["FindMissingBlobs", "BatchUpdateBlobs", "Write", "BatchReadBlobs", "Read", "GetActionResult"] {
         let proxy =
             GrpcProxy::start(
-                casd.address,
+                casd.address(),
                 move |call| {
                     if call.method == method { Verdict::Hang } else { Verdict::Forward }
                 },
@@ -135,8 +135,8 @@ fn a_method_that_hangs() {
 
 #[test]
 fn cancelling_ends_any_call() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "FindMissingBlobs" => Verdict::Hang,
         _ => Verdict::Forward,
     });
@@ -154,11 +154,11 @@ fn cancelling_ends_any_call() {
     });
 }
 
-/// A limit that nobody stated: the blobs go as streams.
+/// A limit that the remote did not state: the blobs go as streams.
 #[test]
 fn a_batch_that_is_too_large_after_all() {
-    let Some(casd) = Casd::start() else { return };
-    let proxy = GrpcProxy::start(casd.address, |call| match call.method.as_str() {
+    let Some(casd) = casd() else { return };
+    let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "BatchUpdateBlobs" => Verdict::Refuse(Status::resource_exhausted("message larger than max")),
         _ => Verdict::Forward,
     });
@@ -172,7 +172,7 @@ fn a_batch_that_is_too_large_after_all() {
 /// One blob of a batch may fail while the rest is taken.
 #[test]
 fn a_part_of_a_batch_fails() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let part = |blob: &isomer_remote::Blob, code: Code| reapi::batch_update_blobs_response::Response {
         digest: Some(reapi::Digest { hash: blob.digest().hash(), size_bytes: blob.bytes().len() as i64 }),
         status: Some(rpc::Status { code: code as i32, message: "the disk is busy".to_owned(), details: Vec::new() }),
@@ -181,7 +181,7 @@ fn a_part_of_a_batch_fails() {
         let [failing, other] = [blob(1000), blob(2000)];
         let responses = vec![part(&failing, code), part(&other, Code::Ok)];
         let answer = say(&reapi::BatchUpdateBlobsResponse { responses });
-        let proxy = GrpcProxy::start(casd.address, move |call| match (call.method.as_str(), call.before) {
+        let proxy = GrpcProxy::start(casd.address(), move |call| match (call.method.as_str(), call.before) {
             ("BatchUpdateBlobs", 0) => Verdict::Say(vec![answer.clone()]),
             _ => Verdict::Forward,
         });
@@ -190,7 +190,8 @@ fn a_part_of_a_batch_fails() {
         if let Err(error) = result {
             assert!(error.to_string().contains("InvalidArgument: the disk is busy"), "{error}");
         } else {
-            let missing = connect(&casd.options()).find_missing(&BTreeSet::from([failing.digest(), other.digest()]));
+            let missing =
+                connect(&options(casd.address())).find_missing(&BTreeSet::from([failing.digest(), other.digest()]));
             assert_eq!(missing.unwrap(), BTreeSet::from([other.digest()]), "only the failed one is sent again");
         }
     }
@@ -199,10 +200,10 @@ fn a_part_of_a_batch_fails() {
 /// `committed_size` −1 is what a server says that has the blob already, and less than all is a failure.
 #[test]
 fn what_a_stream_says_that_it_kept() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     for (committed_size, taken) in [(-1, true), (5 << 20, true), (7, false), (-2, false), (6 << 20, false)] {
         let answer = say(&bytestream::WriteResponse { committed_size });
-        let proxy = GrpcProxy::start(casd.address, move |call| match call.method.as_str() {
+        let proxy = GrpcProxy::start(casd.address(), move |call| match call.method.as_str() {
             "Write" => Verdict::Say(vec![answer.clone()]),
             _ => Verdict::Forward,
         });
@@ -214,13 +215,13 @@ fn what_a_stream_says_that_it_kept() {
 /// casd can't tell how much of an upload has arrived; this one can.
 #[test]
 fn an_upload_goes_on_where_it_broke() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let large = blob(5 << 20);
     let kept = say(&bytestream::QueryWriteStatusResponse { committed_size: 4 << 20, complete: false });
     let whole = say(&bytestream::WriteResponse { committed_size: 5 << 20 });
     let written = Arc::new(Mutex::new(Vec::new()));
     let writing = Arc::clone(&written);
-    let proxy = GrpcProxy::start(casd.address, move |call| match (call.method.as_str(), call.before) {
+    let proxy = GrpcProxy::start(casd.address(), move |call| match (call.method.as_str(), call.before) {
         ("Write", 0) => Verdict::Refuse(Status::unavailable("restarting")),
         ("Write", 1) => Verdict::Keep(Arc::clone(&writing), whole.clone()),
         ("QueryWriteStatus", _) => Verdict::Say(vec![kept.clone()]),

@@ -1,11 +1,11 @@
 //! Certificates in both directions, tokens, and what every call carries.
 
-use crate::certificates::Certificates;
-use crate::grpc_proxy::{Call, GrpcProxy, Verdict};
-use crate::server::{Casd, connect, options};
+use crate::client::{casd, connect, options};
 use crate::tool::action;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use isomer_remote::{Cancel, ClientCertificate, Header, Options, Remote, RemoteError, Tls};
+use isomer_testing::certificates::Certificates;
+use isomer_testing::grpc_proxy::{Call, GrpcProxy, Verdict};
 use prost::Message;
 use std::fs;
 use std::path::Path;
@@ -31,9 +31,9 @@ fn refusal(options: &Options) -> RemoteError {
 
 #[test]
 fn a_certificate_is_checked() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let (ours, theirs) = (Certificates::new(), Certificates::new());
-    let proxy = GrpcProxy::with_tls(casd.address, Some(ours.server()), |_| Verdict::Forward);
+    let proxy = GrpcProxy::with_tls(casd.address(), Some(ours.server()), |_| Verdict::Forward);
     let good = secure(&proxy, &ours.path("ca.pem"));
     connect(&good).execute(&action("time result", &["result"]).build().unwrap(), |_| ()).unwrap();
 
@@ -56,15 +56,15 @@ fn a_certificate_is_checked() {
 
 #[test]
 fn plain_and_tls_do_not_mix() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let certificates = Certificates::new();
-    let proxy = GrpcProxy::with_tls(casd.address, Some(certificates.server()), |_| Verdict::Forward);
+    let proxy = GrpcProxy::with_tls(casd.address(), Some(certificates.server()), |_| Verdict::Forward);
     let mut plain = options(proxy.address);
     plain.retry.attempts_max = 2;
     let error = refusal(&plain);
-    assert!(matches!(error, RemoteError::HangsUp { .. }), "{error}");
+    assert!(matches!(error, RemoteError::Disconnected { .. }), "{error}");
     let mut secured = secure(&proxy, &certificates.path("ca.pem"));
-    let url = format!("grpcs://{}", casd.address);
+    let url = format!("grpcs://{}", casd.address());
     (secured.cas, secured.action_cache, secured.execution) = (url.clone(), url.clone(), Some(url));
     let error = refusal(&secured);
     assert!(matches!(error, RemoteError::Tls { .. } | RemoteError::Unreachable { .. }), "{error}");
@@ -72,12 +72,12 @@ fn plain_and_tls_do_not_mix() {
 
 #[test]
 fn a_remote_may_ask_for_our_certificate() {
-    let Some(casd) = Casd::start() else { return };
+    let Some(casd) = casd() else { return };
     let (ours, theirs) = (Certificates::new(), Certificates::new());
-    let proxy = GrpcProxy::with_tls(casd.address, Some(ours.asking_clients()), |_| Verdict::Forward);
+    let proxy = GrpcProxy::with_tls(casd.address(), Some(ours.asking_clients()), |_| Verdict::Forward);
     let mut options = secure(&proxy, &ours.path("ca.pem"));
     let error = refusal(&options);
-    assert!(matches!(error, RemoteError::Tls { .. } | RemoteError::HangsUp { .. }), "{error}");
+    assert!(matches!(error, RemoteError::Tls { .. } | RemoteError::Disconnected { .. }), "{error}");
     assert!(error.hint().unwrap().contains("client certificate"), "{error}");
 
     let client = |certificates: &Certificates| {
@@ -89,12 +89,12 @@ fn a_remote_may_ask_for_our_certificate() {
 
     options.tls.client = client(&theirs);
     let error = refusal(&options);
-    assert!(matches!(error, RemoteError::Tls { .. } | RemoteError::HangsUp { .. }), "{error}");
+    assert!(matches!(error, RemoteError::Tls { .. } | RemoteError::Disconnected { .. }), "{error}");
     assert!(error.hint().unwrap().contains("client certificate"), "{error}");
 }
 
 #[test]
-fn files_that_are_no_certificates() {
+fn files_that_are_not_certificates_are_refused() {
     let certificates = Certificates::new();
     let nowhere = options("127.0.0.1:1".parse().unwrap());
     let with = |name: &str, text: Option<&str>| {
@@ -124,10 +124,10 @@ fn with_token(call: &Call) -> Verdict {
 }
 
 #[test]
-fn a_token_lets_us_in() {
-    let Some(casd) = Casd::start() else { return };
+fn a_bearer_token_authenticates() {
+    let Some(casd) = casd() else { return };
     let certificates = Certificates::new();
-    let proxy = GrpcProxy::with_tls(casd.address, Some(certificates.server()), with_token);
+    let proxy = GrpcProxy::with_tls(casd.address(), Some(certificates.server()), with_token);
     let mut options = secure(&proxy, &certificates.path("ca.pem"));
     let error = refusal(&options);
     assert!(matches!(error, RemoteError::Unauthenticated { .. }), "{error}");
@@ -142,21 +142,21 @@ fn a_token_lets_us_in() {
 
     options.headers = vec![Header::bearer("s3cret\n")];
     let error = refusal(&options);
-    let expected = "the header `authorization`: the value has characters that a header can't have";
+    let expected = "the header `authorization`: the value has characters that a header cannot have";
     assert_eq!(error.to_string(), expected);
     for name in ["grpc-timeout", "Content-Type", "te", "host", "user-agent"] {
         options.headers = vec![Header { name: name.to_owned(), value: "x".to_owned() }];
         let error = refusal(&options).to_string();
-        assert_eq!(error, format!("the header `{name}`: it belongs to the protocol, which sets it itself"));
+        assert_eq!(error, format!("the header `{name}`: it is reserved by the protocol"));
     }
 }
 
 #[test]
-fn every_call_says_who_we_are() {
-    let Some(casd) = Casd::start() else { return };
+fn every_call_carries_the_request_metadata() {
+    let Some(casd) = casd() else { return };
     let seen = Arc::new(Mutex::new(Vec::new()));
     let seeing = Arc::clone(&seen);
-    let proxy = GrpcProxy::start(casd.address, move |call| {
+    let proxy = GrpcProxy::start(casd.address(), move |call| {
         let headers = MetadataMap::from_headers(call.headers.clone());
         let metadata = headers.get_bin("build.bazel.remote.execution.v2.requestmetadata-bin").unwrap();
         let metadata = reapi::RequestMetadata::decode(metadata.to_bytes().unwrap()).unwrap();
@@ -183,7 +183,7 @@ fn every_call_says_who_we_are() {
     assert!(seen.iter().any(|(method, ..)| method == "Execute"));
 }
 
-/// Whoever gives a certificate counts on TLS. No address is asked: nobody listens there.
+/// A certificate implies TLS. No connection is made: no server listens there.
 #[test]
 fn certificates_are_of_no_use_without_tls() {
     let certificates = Certificates::new();
@@ -196,7 +196,7 @@ fn certificates_are_of_no_use_without_tls() {
     ] {
         options.tls = tls;
         let error = refusal(&options);
-        let expected = "of no use without TLS, and `grpc://127.0.0.1:1` has none";
+        let expected = "unused without TLS, and `grpc://127.0.0.1:1` has none";
         assert!(matches!(error, RemoteError::Options { .. }) && error.to_string().ends_with(expected), "{error}");
         assert!(error.hint().unwrap().starts_with("write `grpcs://127.0.0.1:1` for TLS"), "{error}");
     }
@@ -212,7 +212,7 @@ fn certificates_are_of_no_use_without_tls() {
 }
 
 #[test]
-fn headers_that_everybody_can_read_are_known() {
+fn headers_sent_without_tls_are_known() {
     let mut options = Options::new("grpc://farm:8980");
     assert_eq!(options.headers_in_the_clear(), None);
     options.headers = vec![Header::bearer("s3cret")];

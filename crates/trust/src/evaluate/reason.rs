@@ -1,10 +1,10 @@
 //! Why a signature does not count, and why those that do are not enough. Each says what was found and expected.
 
-use super::BUNDLES_MAX;
 use crate::bundle::BundleError;
 use crate::dsse::PAYLOAD_TYPE;
 use crate::key::KeyId;
 use crate::statement::StatementError;
+use isomer_contract::limits::SIGNATURES_MAX;
 use isomer_contract::{Digest, Hinted};
 use jiff::Timestamp;
 use semver::Version;
@@ -186,7 +186,7 @@ pub enum Refusal {
     #[error("it is not signed")]
     NoSignature,
     /// More bundles than anybody needs.
-    #[error("it has {found} signatures, expected at most {BUNDLES_MAX}")]
+    #[error("it has {found} signatures, expected at most {SIGNATURES_MAX}")]
     TooManySignatures {
         /// How many there are.
         found: usize,

@@ -113,7 +113,7 @@ fn no_signature() {
 
 #[test]
 fn too_many_signatures() {
-    let bundles = vec![signed(0, 7); BUNDLES_MAX + 1];
+    let bundles = vec![signed(0, 7); SIGNATURES_MAX + 1];
     let (refusal, _) = Case::default().refused(&policy(1), &bundles);
     assert_eq!(refusal, "it has 65 signatures, expected at most 64");
     let trusted = Case::default().evaluate(&policy(1), &bundles[1..]).expect("64 may be");

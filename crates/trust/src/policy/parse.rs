@@ -5,7 +5,7 @@ use super::{KEYS_MAX, Pattern, Policy, TrustedKey};
 use crate::key::PublicKey;
 use crate::keys::KeyFileError;
 use crate::strict_json::shorten;
-use isomer_contract::nearest;
+use isomer_contract::{line_at, nearest};
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
@@ -180,7 +180,7 @@ impl Source<'_> {
     }
 
     fn line(&self, span: Range<usize>) -> usize {
-        1 + self.text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count()
+        line_at(self.text, span.start)
     }
 }
 

@@ -161,11 +161,11 @@ fn a_full_disk_leaves_the_store_as_it_was() {
         whole(&store);
         if ran.code() != 0 {
             refused += 1;
-            let said = ran.stderr();
-            assert!(ran.code() == 1 && said.starts_with("error:"), "{kib} KiB: {ran}");
-            assert!(said.contains("are missing") || said.contains("No space left on device"), "{kib} KiB: {ran}");
-            assert!(said.contains("what is installed is as it was"), "{kib} KiB: {ran}");
-            said_how_much += usize::from(said.contains("are missing"));
+            let printed = ran.stderr();
+            assert!(ran.code() == 1 && printed.starts_with("error:"), "{kib} KiB: {ran}");
+            assert!(printed.contains("are missing") || printed.contains("No space left on device"), "{kib} KiB: {ran}");
+            assert!(printed.contains("what is installed is as it was"), "{kib} KiB: {ran}");
+            said_how_much += usize::from(printed.contains("are missing"));
             if !ran.stdout().contains("installed") {
                 tidy(&store, 0);
                 let installed = fs::read_dir(store.join("installed")).map_or(0, Iterator::count);

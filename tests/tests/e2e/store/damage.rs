@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 #[test]
-fn what_is_damaged_is_in_nobodys_way() {
+fn a_damaged_version_does_not_block_other_commands() {
     let _settings = settings();
     let farm = Farm::with_store();
     farm.call("pull oci-dir:old:sort --key one.pub").ok();
@@ -36,7 +36,7 @@ fn what_is_damaged_is_in_nobodys_way() {
 }
 
 #[test]
-fn a_damaged_active_version_can_be_left() {
+fn a_damaged_active_version_can_be_rolled_back() {
     let _settings = settings();
     for name in ["index.json", "install.json", "blobs"] {
         let farm = Farm::with_store();
@@ -71,7 +71,7 @@ fn a_damaged_active_version_can_be_left() {
         farm.runs("run sha256");
         farm.call("gc --keep 0").ok();
     }
-    // Removed while it was active: nothing is, until somebody says so.
+    // Removed while it was active: nothing is, until one is activated.
     let farm = Farm::with_store();
     let installed = fs::read_dir(farm.store().join("installed")).unwrap().next().unwrap().unwrap().path();
     farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
@@ -84,7 +84,7 @@ fn a_damaged_active_version_can_be_left() {
 }
 
 #[test]
-fn what_is_active_may_be_unknown_and_nothing_is_removed_for_that() {
+fn an_unreadable_active_record_removes_nothing() {
     let _settings = settings();
     let farm = Farm::with_store();
     fs::write(farm.store().join("active/sha256.json"), "x").unwrap();
@@ -103,8 +103,11 @@ fn what_is_active_may_be_unknown_and_nothing_is_removed_for_that() {
     for line in ["activate sha256", "pull oci-dir:old:sha256 --key one.pub --activate"] {
         remove(&farm.store().join("active/sha256.json"));
         fs::create_dir_all(farm.store().join("active/sha256.json/deep")).unwrap();
-        let said = farm.call(line).ok();
-        assert!(said.stderr().contains("it is a directory, expected a file; there is nothing to go back to"), "{said}");
+        let printed = farm.call(line).ok();
+        assert!(
+            printed.stderr().contains("it is a directory, expected a file; there is nothing to go back to"),
+            "{printed}"
+        );
         farm.runs("run sha256");
     }
 }
@@ -125,7 +128,7 @@ fn a_damaged_installation_is_replaced_by_the_next_pull() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_damaged() {
+fn running_out_of_descriptors_is_not_damage() {
     let farm = Farm::with_store();
     farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
     let before = farm.files();
@@ -156,18 +159,18 @@ fn what_cannot_be_read_is_not_damaged() {
 }
 
 #[test]
-fn what_may_not_be_read_is_not_damaged() {
-    let test = "what_may_not_be_read_is_not_damaged";
+fn unreadable_files_are_not_damage() {
+    let test = "unreadable_files_are_not_damage";
     let farm = Farm::with_store();
     farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
     let artifact = artifact_from(&farm, "new");
     fs::copy(isomer_run_path(), farm.path().join("isomer-run")).unwrap();
     fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let nobody = |line: &str| {
+    let as_other = |line: &str| {
         let call = program("setpriv").line("--reuid 65534 --regid 65534 --clear-groups ./isomer-run");
         call.line(line).dir(farm.path()).env("ISOMER_STORE", farm.store()).run()
     };
-    if !is_root() || !has_program("setpriv") || nobody("list").code() != 0 {
+    if !is_root() || !has_program("setpriv") || as_other("list").code() != 0 {
         return skip(test, "it takes root, and setpriv, to become somebody else");
     }
     let chown = Command::new("chown").args(["-R", "65534:65534"]).arg(farm.store()).status().unwrap();
@@ -178,7 +181,7 @@ fn what_may_not_be_read_is_not_damaged() {
         let mode = fs::metadata(&path).unwrap().permissions();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         for line in ["gc --damaged", "gc --keep 0 --damaged", "rollback sha256", "list"] {
-            let ran = nobody(line);
+            let ran = as_other(line);
             assert!(ran.code() == 1 && ran.stderr().contains("Permission denied"), "{line}: {ran}");
             assert!(!ran.stderr().contains("pull") && !ran.stderr().contains("gc --damaged"), "{line}: {ran}");
         }
@@ -186,12 +189,12 @@ fn what_may_not_be_read_is_not_damaged() {
         assert_eq!(farm.files(), before);
     }
     fs::set_permissions(&artifact, fs::Permissions::from_mode(0o000)).unwrap();
-    let ran = nobody("run sha256");
+    let ran = as_other("run sha256");
     assert!(ran.stderr().contains("must be able to read") && !ran.stderr().contains("pull it again"), "{ran}");
 }
 
 #[test]
-fn a_version_is_whole_with_all_that_it_runs_from() {
+fn a_version_is_complete_only_with_every_file_it_runs_from() {
     type Breaks = fn(&Farm);
     let cases: [(&str, Breaks); 7] = [
         ("no artifact", |farm| remove(&artifact_from(farm, "old"))),
@@ -268,7 +271,7 @@ fn a_version_is_whole_with_all_that_it_runs_from() {
 }
 
 #[test]
-fn a_damaged_version_that_is_named_is_the_one_that_is_meant() {
+fn naming_a_damaged_version_does_not_select_another() {
     let farm = Farm::with_store();
     farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
     let installed = installed_from(&farm, "new");

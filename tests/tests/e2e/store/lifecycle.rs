@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn a_release_is_pulled_activated_replaced_and_taken_back() {
+fn pull_activate_replace_and_roll_back() {
     let _settings = settings();
     let farm = Farm::two_releases();
     let mut session = String::new();
@@ -69,7 +69,7 @@ fn a_second_pull_fetches_the_index_alone() {
 }
 
 #[test]
-fn an_archive_is_a_layout() {
+fn an_archive_installs_like_a_layout() {
     let farm = Farm::with_store();
     for (archive, options) in [("gnu.tar", "--format=gnu"), ("pax.tar", "--format=pax")] {
         let tar =
@@ -93,7 +93,7 @@ fn an_archive_is_a_layout() {
 }
 
 #[test]
-fn what_is_done_is_told_to_machines_too() {
+fn every_store_command_prints_json() {
     let _settings = settings();
     let farm = Farm::two_releases();
     let mut session = String::new();
@@ -114,7 +114,7 @@ fn what_is_done_is_told_to_machines_too() {
 }
 
 #[test]
-fn machines_are_told_what_was_installed_before_a_failure() {
+fn json_lists_what_was_installed_before_a_failure() {
     for (line, installed) in [
         ("oci-dir:missing --key one.pub", 0),
         ("oci-dir:new:nothing --key one.pub", 0),
@@ -156,7 +156,7 @@ fn another_host_is_told_to_pull_again() {
 }
 
 #[test]
-fn a_store_that_was_not_made_to_its_end_is_none_yet() {
+fn an_incomplete_store_counts_as_missing() {
     let farm = Farm::two_releases();
     fs::create_dir_all(farm.store().join("tmp")).unwrap();
     fs::write(farm.store().join("lock"), "").unwrap();
@@ -170,7 +170,7 @@ fn a_store_that_was_not_made_to_its_end_is_none_yet() {
 }
 
 #[test]
-fn the_umask_decides_nothing() {
+fn file_modes_do_not_depend_on_the_umask() {
     let farm = Farm::two_releases();
     let pull = |umask: &str, store: &str| {
         let line =

@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 #[test]
-fn every_step_of_a_link_to_a_store_is_judged() {
+fn every_directory_on_the_way_to_a_store_is_checked() {
     let farm = Farm::with_store();
     let open = farm.path().join("open");
     fs::create_dir(&open).unwrap();
@@ -22,13 +22,13 @@ fn every_step_of_a_link_to_a_store_is_judged() {
     assert!(refused.stderr().contains(&format!("everybody can write `{}`", open.display())), "{refused}");
     let refused = farm.call("pull --store link oci-dir:new:sha256 --key one.pub").fails();
     assert!(refused.stderr().contains("nothing is written to"), "{refused}");
-    farm.runs("run --store link sha256 --key one.pub");
+    farm.runs("run --store link --key one.pub sha256");
     symlink("turn", farm.path().join("turn")).unwrap();
     assert_eq!(farm.call("run --store turn sha256").run().code(), 1);
 }
 
 #[test]
-fn a_link_inside_a_store_is_refused_before_anything_is_touched() {
+fn symbolic_links_inside_a_store_are_refused() {
     let _settings = settings();
     for name in ["tmp", "partial", "installed", "artifacts", "active"] {
         let farm = Farm::with_store();
@@ -61,7 +61,7 @@ fn a_link_inside_a_store_is_refused_before_anything_is_touched() {
     symlink(farm.path().join("theirs"), farm.store().join("tmp/link")).unwrap();
     symlink(farm.path().join("theirs"), farm.store().join("tmp/left/link")).unwrap();
     symlink(farm.path().join("theirs"), farm.store().join("partial/link")).unwrap();
-    // Nor does it wait for whoever would write into this one.
+    // Nor does it wait for a writer of this one.
     assert!(Command::new("mkfifo").arg(farm.store().join("partial/fifo")).status().unwrap().success());
     farm.call("gc --keep 0").ok();
     assert_eq!(fs::read_dir(farm.store().join("tmp")).unwrap().count(), 0);

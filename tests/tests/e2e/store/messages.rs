@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 #[test]
-fn words_that_name_nothing_say_what_was_expected() {
+fn unknown_operands_say_what_was_expected() {
     let _settings = settings();
     let farm = Farm::with_store();
     fs::write(farm.path().join("file"), "a file").unwrap();
@@ -24,11 +24,11 @@ fn words_that_name_nothing_say_what_was_expected() {
         "pull oci-dir:old:sha256 --key one.pub --store file",
         "pull oci-dir:old:sha256 --key one.pub --store file/store",
         "list --store file",
-        "run sha256 --key two.pub",
-        "run sha256:1.1.0 --key two.pub",
-        "run sha256 --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        "run old sha256 --key two.pub",
-        "run old sha256 --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "run --key two.pub sha256",
+        "run --key two.pub sha256:1.1.0",
+        "run --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 sha256",
+        "run --key two.pub old/ sha256",
+        "run --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 old/ sha256",
         "verify sha256:1.1.0 --key two.pub",
     ] {
         let shown = farm.session(line);
@@ -39,7 +39,7 @@ fn words_that_name_nothing_say_what_was_expected() {
 }
 
 #[test]
-fn what_was_typed_wrong_is_named_with_what_was_meant() {
+fn mistyped_operands_get_a_hint() {
     let _settings = settings();
     let farm = Farm::two_releases();
     fs::write(farm.path().join("a.tar"), "").unwrap();
@@ -48,12 +48,12 @@ fn what_was_typed_wrong_is_named_with_what_was_meant() {
         "pull oci-archive:old:sha256 --key one.pub",
         "pull oci-dir:a.tar:sha256 --key one.pub",
         "pull oci-dir:old:sha256:9.9 --key one.pub",
-        "run old sha256:9.9 --allow-unsigned",
-        "run a.tar sha256 --key one.pub",
-        "run ./nope sha256 --key one.pub",
-        "run ./nope --key one.pub",
-        "run old sha256 --env =x",
-        "verify old --key isomer.toml",
+        "run --allow-unsigned old/ sha256:9.9",
+        "run --key one.pub ./a.tar sha256",
+        "run --key one.pub ./nope sha256",
+        "run --key one.pub ./nope",
+        "run --env =x old/ sha256",
+        "verify old/ --key isomer.toml",
         "gc",
         "compile a.wasm",
         "complete bash",
@@ -64,7 +64,7 @@ fn what_was_typed_wrong_is_named_with_what_was_meant() {
 }
 
 #[test]
-fn what_is_no_store_is_left_alone() {
+fn directories_that_are_not_stores_are_left_alone() {
     let _settings = settings();
     let farm = Farm::with_store();
     let pull = "pull oci-dir:new:sha256 --key one.pub";
@@ -92,7 +92,7 @@ fn what_is_no_store_is_left_alone() {
 }
 
 #[test]
-fn refusals_say_the_way_out() {
+fn refusals_hint_at_the_remedy() {
     let farm = Farm::with_store();
     farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
     fs::remove_file(farm.store().join("active/sha256.json")).unwrap();
@@ -123,7 +123,7 @@ fn refusals_say_the_way_out() {
 }
 
 #[test]
-fn whoever_waits_for_the_lock_says_so() {
+fn waiting_for_the_store_lock_is_reported() {
     let farm = Farm::with_store();
     let path = farm.store().join("lock");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -135,20 +135,20 @@ fn whoever_waits_for_the_lock_says_so() {
         lock.unlock().unwrap();
         waiting.join().unwrap()
     });
-    let said = format!("waiting for another isomer-run on `{}`", path.display());
-    assert!(waiting.stderr().contains(&said), "{waiting}");
+    let printed = format!("waiting for another isomer-run on `{}`", path.display());
+    assert!(waiting.stderr().contains(&printed), "{waiting}");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
-fn whoever_waits_for_a_pipe_says_so() {
+fn waiting_for_a_pipe_is_reported() {
     let farm = Farm::two_releases();
     let pipe = farm.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let running = farm.call("run pipe --allow-unsigned").start();
+    let running = farm.call("run --allow-unsigned ./pipe").start();
     thread::sleep(Duration::from_secs(4));
     fs::write(&pipe, "no artifact").unwrap();
     let ran = running.wait();
-    assert!(ran.stderr().starts_with("warning: waiting for somebody to write into the pipe `pipe`"), "{ran}");
-    assert!(ran.code() == 1 && ran.stderr().contains("error: cannot run `pipe`"), "{ran}");
+    assert!(ran.stderr().starts_with("warning: waiting for another process to write into the pipe `./pipe`"), "{ran}");
+    assert!(ran.code() == 1 && ran.stderr().contains("error: cannot run `./pipe`"), "{ran}");
 }

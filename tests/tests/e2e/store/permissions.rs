@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 #[test]
-fn what_somebody_could_have_changed_is_hashed() {
+fn files_that_others_could_change_are_hashed() {
     let _settings = settings();
     let farm = Farm::with_store();
     if is_root() {
         assert_snapshot!("store_explain_protected", farm.runs("run --explain sha256").shown(farm.path()));
     } else {
-        skip("what_somebody_could_have_changed_is_hashed (protected)", "only root can protect files from itself");
+        skip("files_that_others_could_change_are_hashed (protected)", "only root can protect files from itself");
     }
     let artifact = farm.artifact();
     fs::set_permissions(farm.store().join("artifacts"), fs::Permissions::from_mode(0o775)).unwrap();
@@ -39,7 +39,7 @@ fn what_somebody_could_have_changed_is_hashed() {
     assert!(farm.call("verify sha256 --key one.pub").fails().stderr().contains("the artifact has the digest"));
     replace(&artifact, &original[..100]);
     assert_eq!(farm.call("run sha256").run().code(), 1);
-    // A pull mends it, where nobody else can write.
+    // A pull repairs it, where no other user can write.
     fs::set_permissions(farm.store().join("artifacts"), fs::Permissions::from_mode(0o755)).unwrap();
     farm.call("pull oci-dir:old:sha256 --key one.pub").ok();
     assert_eq!(fs::read(&artifact).unwrap(), original);
@@ -51,7 +51,7 @@ fn what_somebody_could_have_changed_is_hashed() {
 }
 
 #[test]
-fn a_file_replaced_while_it_is_read_is_the_one_or_the_other() {
+fn a_file_replaced_during_a_run_never_mixes_old_and_new() {
     let farm = Farm::with_store();
     fs::set_permissions(farm.store().join("artifacts"), fs::Permissions::from_mode(0o775)).unwrap();
     let artifact = farm.artifact();
@@ -78,19 +78,19 @@ fn a_file_replaced_while_it_is_read_is_the_one_or_the_other() {
 }
 
 #[test]
-fn a_store_that_everybody_can_write_is_no_word() {
+fn a_world_writable_store_is_not_a_trust_basis() {
     let _settings = settings();
     let farm = Farm::with_store();
     fs::set_permissions(farm.store(), fs::Permissions::from_mode(0o777)).unwrap();
     assert_snapshot!("store_open_to_all", farm.session("run sha256"));
     assert_snapshot!("store_open_to_all_pull", farm.session("pull oci-dir:new:sha256 --key one.pub"));
-    // The signatures say so, whoever can write there.
-    let explained = farm.runs("run --explain sha256 --key one.pub").stderr();
+    // Signatures suffice, no matter who can write there.
+    let explained = farm.runs("run --explain --key one.pub sha256").stderr();
     assert!(explained.contains("everybody can write `"), "{explained}");
 }
 
 #[test]
-fn whatever_the_group_can_write_is_no_word() {
+fn group_writable_store_files_are_not_a_trust_basis() {
     let _settings = settings();
     let farm = Farm::with_store();
     let installed = fs::read_dir(farm.store().join("installed")).unwrap().next().unwrap().unwrap().path();
@@ -102,7 +102,7 @@ fn whatever_the_group_can_write_is_no_word() {
         let refused = farm.call("run sha256").fails();
         let expected = format!("its group can write `{}`", path.display());
         assert!(refused.stderr().contains(&expected), "{refused}");
-        farm.runs("run sha256 --key one.pub");
+        farm.runs("run --key one.pub sha256");
         fs::set_permissions(path, before).unwrap();
     }
     farm.runs("run sha256");
@@ -112,7 +112,7 @@ fn whatever_the_group_can_write_is_no_word() {
 }
 
 #[test]
-fn nothing_is_written_where_others_can_write() {
+fn commands_refuse_to_write_where_others_can() {
     let farm = Farm::with_store();
     let store = farm.store();
     let below = ["active", "installed", "artifacts", "tmp", "partial", "lock", "store.json", "counters.json"];
@@ -140,29 +140,29 @@ fn another_user_reads_and_cannot_write() {
     let binary = Command::new("cp").arg(isomer_run_path()).arg(farm.path().join("isomer-run")).status().unwrap();
     assert!(binary.success());
     fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let nobody = |line: &str| {
+    let as_other = |line: &str| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(farm.path().join("isomer-run"));
         command.args(line.split(' ')).current_dir(farm.path()).env("ISOMER_STORE", farm.store());
         command.output().unwrap()
     };
-    if !is_root() || !has_program("setpriv") || !nobody("list").status.success() {
+    if !is_root() || !has_program("setpriv") || !as_other("list").status.success() {
         return skip(test, "it takes root, and setpriv, to become somebody else");
     }
-    let run = nobody("run --explain sha256");
+    let run = as_other("run --explain sha256");
     let explained = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "{explained}");
     for line in ["pull oci-dir:new:sha256 --key one.pub", "activate sha256", "rollback sha256", "gc --keep 0"] {
-        let refused = nobody(line);
-        let said = String::from_utf8_lossy(&refused.stderr);
-        assert!(refused.status.code() == Some(1) && said.contains("Permission denied"), "{line}: {said}");
-        assert!(said.contains("hint: run it as the user who owns the store"), "{line}: {said}");
+        let refused = as_other(line);
+        let printed = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && printed.contains("Permission denied"), "{line}: {printed}");
+        assert!(printed.contains("hint: run it as the user who owns the store"), "{line}: {printed}");
     }
-    // The store of somebody who is not root: believed as far as its own word goes, no further.
+    // A store of another user than root is a trust basis for itself alone.
     let chown = |owner: &str| Command::new("chown").args(["-R", owner]).arg(farm.store()).status().unwrap();
     assert!(chown("1234:1234").success());
-    for line in ["run --explain sha256", "run --explain sha256 --key one.pub"] {
-        let run = nobody(line);
+    for line in ["run --explain sha256", "run --explain --key one.pub sha256"] {
+        let run = as_other(line);
         let explained = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success() && explained.contains("belongs to the user 1234, not to root"), "{explained}");
     }
@@ -175,15 +175,15 @@ fn another_user_reads_and_cannot_write() {
         assert!(farm.call(line).fails().stderr().contains("nothing is written to"), "{line}");
     }
     assert_eq!(farm.files(), before);
-    let explained = farm.runs("run --explain sha256 --key one.pub").stderr();
+    let explained = farm.runs("run --explain --key one.pub sha256").stderr();
     assert!(explained.contains("belongs to the user 1234, not to root"), "{explained}");
     assert!(chown("65534:65534").success());
-    let explained = nobody("run --explain sha256");
+    let explained = as_other("run --explain sha256");
     assert!(String::from_utf8_lossy(&explained.stderr).contains("belongs to the user who runs this"));
 }
 
 #[test]
-fn nobody_launders_what_others_could_write() {
+fn rollback_ignores_records_that_others_could_write() {
     let _settings = settings();
     let farm = Farm::with_store();
     farm.call("pull oci-dir:new:sha256 --key one.pub").ok();
@@ -197,11 +197,11 @@ fn nobody_launders_what_others_could_write() {
     assert_snapshot!("store_active_not_believed", farm.session("rollback sha256"));
     assert!(farm.call("run sha256").fails().stderr().contains("its group can write"));
     // Who names a version says it anew, and nothing of what was written before is taken over.
-    let said = farm.call("activate sha256:1.1.0").ok();
-    assert!(said.stderr().contains("there is nothing to go back to"), "{said}");
+    let printed = farm.call("activate sha256:1.1.0").ok();
+    assert!(printed.stderr().contains("there is nothing to go back to"), "{printed}");
     farm.runs("run sha256");
     assert!(farm.call("rollback sha256").fails().stderr().contains("no version of `sha256` that was active before"));
-    // How it was installed is on nobody else's word, either.
+    // The record of the installation must be one that no other user could write, either.
     for name in ["", "install.json"] {
         farm.call("activate sha256:1.2.0").ok();
         let path = installed_from(&farm, "old").join(name);
@@ -215,8 +215,8 @@ fn nobody_launders_what_others_could_write() {
             fs::write(&path, text.replace("one.pub", "somebody")).unwrap();
         }
         let line = format!("pull oci-dir:old:sha256 --digest {} --activate", digest("old"));
-        let said = farm.call(&line).ok();
-        assert!(said.stderr().contains("what was installed is replaced"), "{said}");
+        let printed = farm.call(&line).ok();
+        assert!(printed.stderr().contains("what was installed is replaced"), "{printed}");
         let record = forge::read(&installed_from(&farm, "old").join("install.json"));
         assert_eq!(record["word"], "digest");
         farm.runs("run sha256");

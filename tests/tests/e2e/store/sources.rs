@@ -11,9 +11,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 #[test]
-fn a_source_that_lies_installs_nothing() {
+fn a_forged_source_installs_nothing() {
     if !cfg!(target_arch = "x86_64") {
-        return skip("a_source_that_lies_installs_nothing", "it forges the variant for amd64");
+        return skip("a_forged_source_installs_nothing", "it forges the variant for amd64");
     }
     let _settings = settings();
     type Change = fn(&Path, &mut Value, &mut Value, &mut Value);

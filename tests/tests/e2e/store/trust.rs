@@ -9,7 +9,7 @@ use serde_json::json;
 use std::fs;
 
 #[test]
-fn nothing_is_fetched_that_no_believed_key_signed() {
+fn pull_fetches_nothing_without_a_trusted_signature() {
     let _settings = settings();
     let farm = Farm::two_releases();
     // No layer is there to be fetched: what is refused is refused before one is asked for.
@@ -55,7 +55,7 @@ fn nothing_is_fetched_that_no_believed_key_signed() {
 }
 
 #[test]
-fn an_older_release_stays_out_until_an_operator_says_otherwise() {
+fn an_older_release_needs_allow_rollback() {
     let _settings = settings();
     let farm = Farm::two_releases();
     farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
@@ -67,30 +67,30 @@ fn an_older_release_stays_out_until_an_operator_says_otherwise() {
     farm.call("pull oci-dir:new:sort --key one.pub").ok();
     assert!(farm.refused("pull oci-dir:old:sort --key one.pub").contains("was seen already"));
     // What is installed may run again, unless a policy says otherwise.
-    farm.runs("run sha256:1.1.0 --key one.pub");
+    farm.runs("run --key one.pub sha256:1.1.0");
     farm.policy("", "", "[minimum-counter]\nacme = 2");
-    assert_snapshot!("store_run_minimum_counter", farm.session("run sha256:1.1.0 --trust trust.toml"));
+    assert_snapshot!("store_run_minimum_counter", farm.session("run --trust trust.toml sha256:1.1.0"));
 }
 
 #[test]
-fn what_is_revoked_after_it_was_installed_does_not_run() {
+fn a_revoked_installed_artifact_does_not_run() {
     let _settings = settings();
     let farm = Farm::with_store();
     farm.policy("", "", "");
-    farm.runs("run sha256 --trust trust.toml");
+    farm.runs("run --trust trust.toml sha256");
     let artifact = farm.artifact();
     let hex = artifact.file_stem().unwrap().to_str().unwrap();
     farm.policy("", "", &format!("[revoked]\ndigests = ['sha256:{hex}']"));
-    assert_snapshot!("store_run_revoked", farm.session("run sha256 --trust trust.toml"));
-    assert_snapshot!("store_run_wrong_key", farm.session("run sha256 --key two.pub"));
+    assert_snapshot!("store_run_revoked", farm.session("run --trust trust.toml sha256"));
+    assert_snapshot!("store_run_wrong_key", farm.session("run --key two.pub sha256"));
     assert!(farm.call("verify sha256 --trust trust.toml").fails().stderr().contains("is revoked"));
 }
 
 #[test]
-fn a_key_that_stands_twice_is_refused() {
+fn duplicate_json_keys_are_refused() {
     let _settings = settings();
     let farm = Farm::with_store();
-    // Whichever of the two counts, somebody has read the other.
+    // Whichever of the two is meant, another reader may take the other.
     let counters = farm.store().join("counters.json");
     fs::write(&counters, r#"{"acme":2,"acme":1}"#).unwrap();
     assert_snapshot!("store_counter_twice", farm.refused("pull oci-dir:old:sha256 --key one.pub"));
@@ -112,7 +112,7 @@ fn a_key_that_stands_twice_is_refused() {
 }
 
 #[test]
-fn another_modules_index_is_not_active() {
+fn an_active_record_of_another_module_is_refused() {
     let _settings = settings();
     let farm = Farm::with_store();
     farm.call("pull oci-dir:old:sort --key one.pub --activate").ok();
@@ -121,7 +121,7 @@ fn another_modules_index_is_not_active() {
 }
 
 #[test]
-fn another_modules_version_is_no_way_back() {
+fn rollback_never_leads_to_another_module() {
     let farm = Farm::with_store();
     farm.call("pull oci-dir:old:sort --key one.pub --activate").ok();
     farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
@@ -136,8 +136,8 @@ fn another_modules_version_is_no_way_back() {
     for line in ["gc --keep 0", "gc --keep 0 --damaged", "rollback sha256", "run sha256"] {
         assert!(farm.refused(line).contains("it names an index of `sort`"), "{line}");
     }
-    // Until somebody says it anew.
-    let said = farm.call("activate sha256:1.1.0").ok();
-    assert!(said.stderr().contains("expected one of `sha256`; there is nothing to go back to"), "{said}");
+    // Until it is activated anew.
+    let printed = farm.call("activate sha256:1.1.0").ok();
+    assert!(printed.stderr().contains("expected one of `sha256`; there is nothing to go back to"), "{printed}");
     farm.runs("run sha256");
 }

@@ -1,7 +1,7 @@
 //! Out: modules of operators that code generators put together into one instruction, or take apart differently when
 //! they meet.
 //!
-//! `T` stands for both integer types, `N` for the number of their bits less one, `F` for both floating-point types and
+//! `T` means both integer types, `N` for the number of their bits less one, `F` for both floating-point types and
 //! `a`, `b`, `c` after a `$` for parameters of that type (`$i` for one of type i32).
 
 /// Combinations of integers, for `i32` and `i64`.

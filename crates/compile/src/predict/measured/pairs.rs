@@ -1,20 +1,20 @@
 //! Every operator with the result of every other as an operand: finds the combinations that `fused.rs` should have.
 
 use super::samples::Sample;
-use super::{PLAIN, shipped_steps, simple};
+use super::{PLAIN, shipped_steps};
 use crate::predict::ingredients::Ingredients;
 use crate::predict::table;
 use isomer_contract::Arch;
-use simple::Instruction;
+use isomer_testing::operators::simple::{self, Instruction};
 
 /// A module for each operator that takes something: it, fed by all others.
 fn samples(chosen: &dyn Fn(&Instruction) -> bool) -> Vec<Sample> {
     let instructions: Vec<_> = simple::instructions().into_iter().filter(|of| !of.text.contains("atomic")).collect();
     let fed = |outer: &Instruction| {
         let mut functions = String::new();
-        for place in 0..outer.operands.len() {
-            let fits = |inner: &&Instruction| inner.results == [outer.operands[place]];
-            instructions.iter().filter(fits).for_each(|inner| functions += &function(outer, place, inner));
+        for position in 0..outer.operands.len() {
+            let fits = |inner: &&Instruction| inner.results == [outer.operands[position]];
+            instructions.iter().filter(fits).for_each(|inner| functions += &function(outer, position, inner));
         }
         Sample::new(outer.name, format!("(module (memory 1) {functions})"))
     };
@@ -22,17 +22,17 @@ fn samples(chosen: &dyn Fn(&Instruction) -> bool) -> Vec<Sample> {
     instructions.iter().filter(takes).map(fed).collect()
 }
 
-/// `outer` with the result of `inner` for the operand at `place`, and parameters for the others.
-fn function(outer: &Instruction, place: usize, inner: &Instruction) -> String {
+/// `outer` with the result of `inner` for the operand at `position`, and parameters for the others.
+fn function(outer: &Instruction, position: usize, inner: &Instruction) -> String {
     let mut parameters: Vec<&str> = Vec::new();
     let mut body = String::new();
     for (index, of) in outer.operands.iter().enumerate() {
-        let operands = if index == place { inner.operands.clone() } else { vec![*of] };
+        let operands = if index == position { inner.operands.clone() } else { vec![*of] };
         for operand in operands {
             body += &format!("local.get {} ", parameters.len());
             parameters.push(operand);
         }
-        if index == place {
+        if index == position {
             body += &format!("{} ", inner.text);
         }
     }

@@ -30,7 +30,7 @@ const CORPUS: &[&str] = &[
     "sqlite",
 ];
 
-/// How predictions of one extension came out.
+/// How predictions of one extension did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     /// Said to be the same, and it was.
@@ -39,7 +39,7 @@ struct Tally {
     different: usize,
     /// Said to be the same, and it was not: code that is slower than it could be.
     wrong: usize,
-    /// Said to differ, and it did not: compiled for nothing.
+    /// Predicted to differ, and equal: compiled needlessly.
     missed: usize,
 }
 
@@ -74,7 +74,7 @@ fn compile(input: &Input, points: &[(Point, Profile)]) -> BTreeMap<Point, Digest
     let code = |(point, profile): &(Point, Profile)| {
         matches!(express(&analysis, profile), Ok(Ok(()))).then(|| {
             let compiled = Compiler::new(profile).unwrap().compile(input).unwrap();
-            (point.clone(), compiled.artifact.code_digest())
+            (point.clone(), compiled.artifact().code_digest())
         })
     };
     points.par_iter().filter_map(code).collect()
@@ -143,8 +143,8 @@ impl Cells {
         let mut shipped: Vec<(&Profile, Digest)> = Vec::new();
         for profile in shipped_names().map(|name| Profile::shipped(name).unwrap()) {
             let isa: Isa = profile.isa.keys().copied().collect();
-            let place = |(point, _): &(Point, Profile)| point.arch == profile.arch && point.isa == isa;
-            let Some((point, of)) = points.iter().find(|pair| place(pair)) else { continue };
+            let fits = |(point, _): &(Point, Profile)| point.arch == profile.arch && point.isa == isa;
+            let Some((point, of)) = points.iter().find(|pair| fits(pair)) else { continue };
             shipped.extend(codes.get(point).map(|code| (of, *code)));
         }
         let profiles: Vec<&Profile> = shipped.iter().map(|(profile, _)| *profile).collect();

@@ -1,17 +1,12 @@
 //! Out: modules of small functions that between them have every operator, and what each of the functions is made of.
 
-use super::{cases, fused, moves, simple};
+use super::{fused, moves};
 use crate::Input;
 use crate::predict::ingredients::{Ingredient, Ingredients};
 use crate::predict::operators::{self, of_type};
+use isomer_testing::operators::{Case, simple, special};
 use std::path::Path;
 use wasmparser::{Parser, Payload, TypeRef, ValType};
-
-/// What the sweeps of `tests/operators` hold.
-pub(super) struct Case {
-    pub(super) name: String,
-    pub(super) text: String,
-}
 
 /// A module and what its functions are made of.
 pub(super) struct Sample {
@@ -120,7 +115,7 @@ pub(super) fn all() -> Vec<Sample> {
     let arrays = ["array of i8", "array of f64", "array of v128", "array of externref"];
     let chosen = |case: &Case| !case.name.starts_with("array of") || arrays.contains(&case.name.as_str());
     let sample = |case: Case| Sample { shipped_only: true, ..Sample::new(&case.name, case.text) };
-    samples.extend(cases::cases().into_iter().filter(chosen).map(sample));
+    samples.extend(special::cases().into_iter().filter(chosen).map(sample));
     samples
 }
 

@@ -1,25 +1,26 @@
-//! `isomer release --check-reproducible`: everything twice, by different processes, with different numbers of threads,
-//! in different directories, and not a byte may differ. Then the release is put in place.
+//! `isomer release --check-reproducible`: builds everything twice, in different processes, with different numbers of
+//! threads, in different directories, and compares every byte. Then the release is written.
 
-use super::super::farming::Prepared;
-use super::watch;
+use super::super::session::Session;
+use crate::wording;
+use isomer_compile::Release;
 use isomer_compile::cache::Cache;
+use isomer_compile::executor::Runner;
 use isomer_compile::release::{Difference, Options, ReleaseReport, differences};
-use isomer_compile::{Farm, Release};
 use isomer_layout::check_place;
 use isomer_terminal::{Failure, Failures};
 use std::path::Path;
 
-/// Writes the release into `output` once it was made twice and came out the same.
+/// Writes the release into `output` once two builds of it are the same.
 pub(super) fn write(
     release: &Release,
     output: &Path,
     options: Options,
-    prepared: &Prepared,
+    session: &Session,
 ) -> Result<ReleaseReport, Failures> {
-    // First, for a place that can't be written should not cost two builds.
+    // First: an output that cannot be written should not cost two builds.
     check_place(output)?;
-    // Beside the output: what has room for the one has room for three, if anything has.
+    // In the output's directory, which has room for three releases if any has.
     let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let no_room = |error: std::io::Error| Failure::because(format!("cannot write in {}", parent.display()), &error);
     std::fs::create_dir_all(parent).map_err(no_room)?;
@@ -28,14 +29,17 @@ pub(super) fn write(
     // Only to carry the first build's artifacts into the output: the second does not see it.
     let kept = Cache::open(&kept).map_err(Failure::from)?;
 
-    let report =
-        watch(prepared, "compiling", |on_step| release.write(&first, options, &prepared.farm(), Some(&kept), on_step))?;
+    let report = session
+        .watch("compiling", |on_step| release.write(&first, options, &session.runner(), Some(&kept), on_step))
+        .map_err(wording::failure)?;
     if report.summary.is_none() {
         return Ok(report);
     }
-    let (pool, parallelism) = prepared.other_pool();
-    let farm = Farm { executor: &pool, parallelism, fail_fast: true };
-    let again = watch(prepared, "once more", |on_step| release.write(&second, options, &farm, None, on_step))?;
+    let (pool, parallelism) = session.other_pool();
+    let runner = Runner { executor: &pool, parallelism, fail_fast: true };
+    let again = session
+        .watch("once more", |on_step| release.write(&second, options, &runner, None, on_step))
+        .map_err(wording::failure)?;
     if again.summary.is_none() {
         return Ok(again);
     }
@@ -47,10 +51,11 @@ pub(super) fn write(
     }
     anstream::eprintln!(
         "built twice, with {} and {parallelism} at once: every byte is the same",
-        prepared.farm().parallelism
+        session.runner().parallelism
     );
-    let written =
-        watch(prepared, "writing", |on_step| release.write(output, options, &prepared.farm(), Some(&kept), on_step))?;
-    // The cells are told as they were compiled, not as they were carried over.
+    let written = session
+        .watch("writing", |on_step| release.write(output, options, &session.runner(), Some(&kept), on_step))
+        .map_err(wording::failure)?;
+    // The cells are reported as they were compiled, not as they were carried over.
     Ok(ReleaseReport { summary: written.summary, ..report })
 }

@@ -1,0 +1,40 @@
+;; Integers and floats, memory, tables, calls, globals: what every target can express.
+(module
+  (memory (export "memory") 1 4)
+  (table 2 funcref)
+  (elem (i32.const 0) $collatz $mean)
+  (global $calls (mut i32) (i32.const 0))
+  (data (i32.const 64) "isomer")
+  (type $unary (func (param i32) (result i32)))
+  (func $collatz (export "collatz") (type $unary)
+    (local $steps i32)
+    (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+    (block $end
+      (loop $next
+        (br_if $end (i32.le_u (local.get 0) (i32.const 1)))
+        (local.set $steps (i32.add (local.get $steps) (i32.const 1)))
+        (local.set 0
+          (if (result i32) (i32.and (local.get 0) (i32.const 1))
+            (then (i32.add (i32.mul (local.get 0) (i32.const 3)) (i32.const 1)))
+            (else (i32.shr_u (local.get 0) (i32.const 1)))))
+        (br $next)))
+    (local.get $steps))
+  (func $mean (export "mean") (type $unary)
+    (local $sum f64) (local $index i32)
+    (loop $next
+      (local.set $sum (f64.add (local.get $sum) (f64.load (i32.shl (local.get $index) (i32.const 3)))))
+      (local.set $index (i32.add (local.get $index) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $index) (local.get 0))))
+    (i32.trunc_sat_f64_s (f64.nearest (f64.div (local.get $sum) (f64.convert_i32_u (local.get 0))))))
+  (func (export "bits") (param i64) (result i64)
+    (i64.add
+      (i64.popcnt (local.get 0))
+      (i64.rotl (i64.clz (local.get 0)) (i64.ctz (local.get 0)))))
+  (func (export "call") (param i32 i32) (result i32)
+    (call_indirect (type $unary) (local.get 0) (local.get 1)))
+  (func (export "divide") (param i32 i32) (result i32)
+    (i32.div_s (local.get 0) (local.get 1)))
+  (func (export "grow") (result i32)
+    (memory.grow (i32.const 1)))
+  (func (export "copy") (param i32 i32 i32)
+    (memory.copy (local.get 0) (local.get 1) (local.get 2))))

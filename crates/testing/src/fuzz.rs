@@ -1,0 +1,69 @@
+//! Documents that are nearly right: a fixed sequence of damage done to good ones. In: the good documents, and what
+//! documents of their kind are made of. Out: as many damaged ones as are asked for.
+
+/// Makes damaged documents.
+pub struct Fuzzer {
+    /// The state of an xorshift generator: every run makes the same documents of the same originals.
+    state: u64,
+    documents: Vec<Vec<u8>>,
+    words: &'static [&'static [u8]],
+}
+
+impl Fuzzer {
+    /// Damages `documents`, also by putting `words` into them.
+    pub fn new(documents: Vec<Vec<u8>>, words: &'static [&'static [u8]]) -> Fuzzer {
+        Fuzzer { state: 0x9e37_79b9_7f4a_7c15, documents, words }
+    }
+
+    fn random(&mut self) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.random() % end.max(1) as u64) as usize
+    }
+
+    /// A document with one to four changes.
+    fn next(&mut self) -> Vec<u8> {
+        let which = self.below(self.documents.len());
+        let mut bytes = self.documents[which].clone();
+        for _ in 0..=self.below(4) {
+            let (at, other) = (self.below(bytes.len()), self.below(bytes.len()));
+            let (start, end) = (at.min(other), at.max(other).min(at.min(other) + 40));
+            match self.below(6) {
+                0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
+                1 if !bytes.is_empty() => bytes[at] = self.random() as u8,
+                2 => drop(bytes.drain(start..end)),
+                3 => {
+                    let copy = bytes[start..end].to_vec();
+                    bytes.splice(at..at, copy);
+                }
+                4 => bytes.truncate(at),
+                _ => {
+                    let word = self.words[self.below(self.words.len())];
+                    bytes.splice(at..at, word.iter().copied());
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Gives that many documents, or as many as `ISOMER_FUZZ_RUNS` says, to `target`, which panics where it finds a
+    /// fault and returns whether it could read the document.
+    ///
+    /// # Panics
+    /// When a thousand documents were all read, or all refused: then damage of this kind tests nothing.
+    pub fn run(mut self, name: &str, runs: u64, mut target: impl FnMut(&[u8]) -> bool) {
+        let asked = std::env::var("ISOMER_FUZZ_RUNS");
+        let runs = asked.map_or(runs, |runs| runs.parse().expect("ISOMER_FUZZ_RUNS is a number"));
+        let mut read = 0;
+        for _ in 0..runs {
+            read += u64::from(target(&self.next()));
+        }
+        println!("{name}: {runs} documents, {read} of them read, none panicked");
+        assert!(runs < 1000 || (0 < read && read < runs), "{name}: {read} of {runs} documents were read");
+    }
+}

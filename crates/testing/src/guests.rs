@@ -1,0 +1,132 @@
+//! `tests/guests/guests.toml`: how each guest is built, what it is called with, and what must come out wherever it runs.
+//! In: the file; the output of a run. Out: the table; what is wrong with a run. Never here: a process.
+
+use crate::root;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+/// The file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// The version of the C compiler.
+    pub zig: String,
+    /// The version of upstream's `wasmtime` that the cases are checked against.
+    pub wasmtime: String,
+    /// The guests.
+    #[serde(rename = "guest")]
+    pub guests: Vec<Guest>,
+}
+
+/// A guest.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guest {
+    /// Its file's stem.
+    pub name: String,
+    /// How it is called.
+    pub kind: Kind,
+    /// Its source, in the directory of the table.
+    pub source: PathBuf,
+    /// Whether the module is wrapped into a component.
+    #[serde(default)]
+    pub component: bool,
+    /// The CPU that the C compiler compiles for.
+    pub cpu: Option<String>,
+    /// More options of the C compiler.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// Whether function names are kept.
+    #[serde(default)]
+    pub names: bool,
+    /// The WebAssembly proposals without which it is invalid.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Calls.
+    pub cases: Vec<Case>,
+}
+
+/// How a guest is called.
+#[derive(Deserialize, PartialEq, Eq, Clone, Copy, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// As a WASI command.
+    Command,
+    /// By its exports.
+    Library,
+    /// By the exports of a component.
+    Component,
+}
+
+/// A call, and what comes out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// The export that is called.
+    pub invoke: Option<String>,
+    /// Arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// Standard input.
+    #[serde(default)]
+    pub stdin: String,
+    /// The environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// A directory beside the table that the guest sees as its own.
+    pub dir: Option<PathBuf>,
+    /// Standard output.
+    #[serde(default)]
+    pub stdout: String,
+    /// The exit code, as a shell shows it.
+    #[serde(default)]
+    pub exit: i32,
+    /// wasmtime's text for the trap.
+    pub trap: Option<String>,
+    /// Functions of the backtrace, innermost first; others may lie between.
+    #[serde(default)]
+    pub frames: Vec<String>,
+}
+
+/// The directory of the table, the sources and the modules.
+pub fn directory() -> PathBuf {
+    root().join("tests/guests")
+}
+
+/// The table.
+///
+/// # Panics
+/// When the file is not a table of guests, or names one twice.
+pub fn table() -> Table {
+    let path = directory().join("guests.toml");
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let table: Table = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let names: BTreeSet<_> = table.guests.iter().map(|guest| &guest.name).collect();
+    assert_eq!(names.len(), table.guests.len(), "{} names a guest twice", path.display());
+    table
+}
+
+impl Case {
+    /// What is wrong with a run that printed `stdout` and `stderr` and ended with `exit`, if anything.
+    pub fn fault(&self, stdout: &str, stderr: &str, exit: i32) -> Option<String> {
+        if stdout != self.stdout {
+            return Some(format!("expected to print {:?}", self.stdout));
+        }
+        if exit != self.exit {
+            return Some(format!("expected the exit code {}", self.exit));
+        }
+        if let Some(trap) = self.trap.as_ref().filter(|trap| !stderr.contains(trap.as_str())) {
+            return Some(format!("expected the trap `{trap}`"));
+        }
+        let mut rest = stderr;
+        for frame in &self.frames {
+            let Some((_, after)) = rest.split_once(&format!("!{frame}")) else {
+                return Some(format!("expected the frame `{frame}`"));
+            };
+            rest = after;
+        }
+        None
+    }
+}

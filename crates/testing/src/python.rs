@@ -1,0 +1,53 @@
+//! Python packages in directories of their own under `target/tools`, installed by the pip of a virtual environment that
+//! lies there too. In: packages with their versions. Out: a directory. Never here: the system's Python, which only makes
+//! the environment.
+
+use crate::root;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The environment's interpreter; the environment is made when it is missing.
+///
+/// # Errors
+/// The command that failed and its output, where Python has no module `venv` (Debian: `python3-venv`).
+pub fn interpreter() -> Result<PathBuf, String> {
+    let environment = root().join("target/tools/python");
+    let interpreter = environment.join("bin/python");
+    // pip is the last that is installed into it.
+    if !environment.join("bin/pip").is_file() {
+        let _ = fs::remove_dir_all(&environment);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+    }
+    Ok(interpreter)
+}
+
+/// Installs packages into `directory`, all or none; `packages` may hold more of pip's options. Does nothing where the
+/// directory exists.
+///
+/// # Errors
+/// The command that failed and its output.
+pub fn install(packages: &[&str], directory: &Path) -> Result<(), String> {
+    if directory.exists() {
+        return Ok(());
+    }
+    let partial = directory.with_extension(format!("partial-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&partial);
+    let mut pip = Command::new(interpreter()?);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&partial);
+    run(pip.env("PIP_ROOT_USER_ACTION", "ignore").args(packages))?;
+    match fs::rename(&partial, directory) {
+        // Another process was faster.
+        Err(_) if directory.exists() => fs::remove_dir_all(&partial).map_err(|error| error.to_string()),
+        renamed => renamed.map_err(|error| format!("could not rename {}: {error}", partial.display())),
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("could not start {command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?} ended with {}: {}", output.status, text.trim()))
+}
