@@ -112,7 +112,7 @@ impl Deny {
     }
 
     /// As systemd's `MemoryDenyWriteExecute=`: no protection is changed to executable. (It also denies mappings that are
-    /// writable and executable, which nothing here asks for.)
+    /// writable and executable, which nothing here needs.)
     pub fn executable_protection() -> Deny {
         let executable = Condition { argument: 2, mask: libc::PROT_EXEC as u32, set: true };
         Deny { call: libc::SYS_mprotect, errno: libc::EPERM, only_if: vec![executable] }
@@ -164,10 +164,10 @@ impl Call {
     #[must_use]
     #[allow(unsafe_code)]
     pub fn confined(mut self, confinement: Confinement) -> Call {
-        let mut confine = prepare(confinement);
+        let confine = prepare(confinement);
         // SAFETY: between fork and exec `confine` makes system calls on memory that was allocated before, and nothing
         // else.
-        unsafe { self.command.pre_exec(move || confine()) };
+        unsafe { self.command.pre_exec(confine) };
         self
     }
 }

@@ -84,6 +84,7 @@ impl Call {
         }
         let cache = scratch();
         command.env("ISOMER_CACHE", cache.path());
+        command.env("ISOMER_STATE", state());
         Call { command, stdin: Vec::new(), _cache: cache }
     }
 
@@ -261,6 +262,11 @@ pub fn upstream() -> Option<PathBuf> {
     std::env::var_os("ISOMER_UPSTREAM_WASMTIME").map(PathBuf::from)
 }
 
+/// The state directory of all calls, which are one user on one machine: what a test releases, it may sign.
+pub fn state() -> PathBuf {
+    binaries().join("isomer-tests-state")
+}
+
 /// A directory for one test, removed with it.
 pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("isomer-test-").tempdir().expect("there is room for a directory")
@@ -287,6 +293,36 @@ pub fn release_examples(directory: &Path) -> Ran {
 /// This machine's own host file.
 pub fn host() -> serde_json::Value {
     isomer_run().line("host --json").ok().json()
+}
+
+/// A copy of `isomer` that another user may call, where this one may become another.
+pub struct OtherUser {
+    isomer: tempfile::TempDir,
+}
+
+impl OtherUser {
+    /// The user 65534, who owns nothing. None where this user is not root.
+    pub fn new() -> Option<OtherUser> {
+        let isomer = scratch();
+        fs::copy(built("isomer"), isomer.path().join("isomer")).unwrap();
+        let other = OtherUser { isomer };
+        other.own(other.isomer.path())?;
+        let works = has_program("setpriv") && other.isomer("--version").run().code() == 0;
+        works.then_some(other)
+    }
+
+    /// A call of `isomer` by that user, whose state directory is another one.
+    pub fn isomer(&self, line: &str) -> Call {
+        let become_other = "--reuid 65534 --regid 65534 --clear-groups";
+        let call = program("setpriv").line(become_other).arg(self.isomer.path().join("isomer")).line(line);
+        call.env("ISOMER_STATE", self.isomer.path().join("state")).env("ISOMER_CACHE", self.isomer.path().join("cache"))
+    }
+
+    /// Gives that user all that is in a directory.
+    pub fn own(&self, path: &Path) -> Option<()> {
+        let given = program("chown").args(["-R", "65534:65534"]).arg(path).run();
+        (given.code() == 0).then_some(())
+    }
 }
 
 /// Copies all that is in the directory `from` into `to`, which may be there.

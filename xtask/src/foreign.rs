@@ -179,7 +179,7 @@ fn first_line(command: &mut Command) -> Result<String> {
 }
 
 /// The packages in `directory`, unpacked into `into`.
-fn unpack(package: &Path, into: &Path) -> Result<()> {
+pub(crate) fn unpack(package: &Path, into: &Path) -> Result<()> {
     run(Command::new("dpkg-deb").arg("-x").arg(package).arg(into))
 }
 

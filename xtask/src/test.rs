@@ -34,6 +34,7 @@ pub(crate) struct Args {
 const UNITS: [&[&str]; 3] = [
     &[
         "isomer-contract",
+        "isomer-file",
         "isomer-layout",
         "isomer-terminal",
         "isomer-trust",
@@ -74,6 +75,9 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
         }
         if let Ok(casd) = setup::casd() {
             test.env("ISOMER_CASD", casd);
+        }
+        if let Ok(cosign) = setup::cosign() {
+            test.env("ISOMER_COSIGN", cosign);
         }
         packages.iter().for_each(|package| {
             test.args(["--package", package]);

@@ -6,8 +6,10 @@ use crate::Job;
 use crate::cache::{Cache, CacheError, Entry, pack_entry};
 use crate::codegen::{CodegenError, Compiled, check_configurations};
 use crate::executor::{JobFailure, Runner};
+use crate::maker::{Maker, Reuse};
 use crate::matrix::{Done, Matrix, Origin, Stored};
 use crate::schedule::Event;
+use crate::seal::SealError;
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{Layer, WriteError};
@@ -27,6 +29,8 @@ pub enum Step<'a> {
     Damaged(String),
     /// The cache could not store something, and is not asked to store more.
     CacheTrouble(CacheError),
+    /// What was released could not be recorded: the next release takes nothing of it over.
+    NotRecorded(SealError),
 }
 
 /// Where artifacts are written.
@@ -88,13 +92,14 @@ impl Hinted for BuildError {
 pub(crate) struct Build<'a> {
     pub(crate) sink: &'a dyn Sink,
     pub(crate) runner: &'a Runner<'a>,
-    pub(crate) cache: Option<&'a Cache>,
+    pub(crate) reuse: Reuse<'a>,
 }
 
 /// What became of a job's artifact.
 struct Kept {
     code: Digest,
     cache_hit: bool,
+    maker: Maker,
     stored: Vec<(usize, Result<Stored, WriteError>)>,
     /// Why the cache does not hold it.
     trouble: Option<CacheError>,
@@ -105,7 +110,7 @@ impl Build<'_> {
     pub(crate) fn run(&self, matrix: &mut Matrix<'_>, on_step: &mut dyn FnMut(Step<'_>)) -> Result<(), BuildError> {
         loop {
             matrix.resolve_predictions();
-            matrix.recall_alone(self.cache).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
+            matrix.recall_alone(self.reuse).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
             let jobs = matrix.plan();
             if !jobs.is_empty() {
                 self.compile(matrix, &jobs, on_step)?;
@@ -135,15 +140,15 @@ impl Build<'_> {
                 on_step(Step::Started(index, &jobs[index].input.name, &jobs[index].profile.name));
             }
             Event::Finished(index, result) => {
-                on_step(Step::Finished(index, result.is_err()));
+                on_step(Step::Finished(index, !matches!(result, Ok(Ok(Ok(_))))));
                 let done = match result {
-                    Err(failure) => Err(failure),
+                    Err(failure) | Ok(Ok(Err(failure))) => Err(failure),
                     Ok(Err(error)) => return broken = broken.take().or(Some(error)),
-                    Ok(Ok(Kept { code, cache_hit, stored, trouble })) => {
+                    Ok(Ok(Ok(Kept { code, cache_hit, maker, stored, trouble }))) => {
                         trouble.into_iter().for_each(|error| on_step(Step::CacheTrouble(error)));
                         let took = started[index].elapsed();
                         let origin = if cache_hit { Origin::CacheHit } else { Origin::Compiled(took) };
-                        Ok(Done { code, origin, stored })
+                        Ok(Done { code, origin, maker, stored })
                     }
                 };
                 results.push((cells[index], done));
@@ -158,11 +163,17 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// Stores an artifact in the sink and in the cache, compressed once.
-    fn keep(&self, matrix: &Matrix<'_>, cell: usize, compiled: &Compiled) -> Result<Kept, WriteError> {
+    /// Stores an artifact in the sink and in the cache, compressed once. The inner error is of the job: a remote once made
+    /// something else of it.
+    fn keep(
+        &self,
+        matrix: &Matrix<'_>,
+        cell: usize,
+        compiled: &Compiled,
+    ) -> Result<Result<Kept, JobFailure>, WriteError> {
         let code = compiled.artifact().code_digest();
         // The cache comes first: when the output is full, the work is not lost.
-        let (packed, trouble) = match self.cache.map(|cache| put(cache, &matrix.job(cell), compiled, code)) {
+        let (packed, trouble) = match self.reuse.cache.map(|cache| put(cache, &matrix.job(cell), compiled, code)) {
             None => (None, None),
             Some(Ok((packed, kept))) => (Some(packed), kept.err()),
             Some(Err(error)) => (None, Some(error)),
@@ -172,6 +183,9 @@ impl Build<'_> {
             blob: Blob::of(compiled.bytes()),
             packed: packed.as_ref().map(|(layer, bytes)| (*layer, bytes.as_slice())),
         };
+        if let Some(failure) = matrix.cells[cell].contradiction(code, new.blob.digest) {
+            return Ok(Err(failure));
+        }
         let mut stored = Vec::new();
         for cell in matrix.stored_for(cell) {
             stored.push(match self.sink.store(cell, &new) {
@@ -180,12 +194,13 @@ impl Build<'_> {
                 Err(StoreError::Build(error)) => return Err(error),
             });
         }
-        Ok(Kept { code, cache_hit: compiled.cache_hit(), stored, trouble })
+        let (cache_hit, maker) = (compiled.cache_hit(), compiled.maker().clone());
+        Ok(Ok(Kept { code, cache_hit, maker, stored, trouble }))
     }
 
     /// Copies what is to be stored and lies in the cache into the sink. Returns whether all of it was whole.
     fn fetch(&self, matrix: &mut Matrix<'_>, on_step: &mut dyn FnMut(Step<'_>)) -> Result<bool, BuildError> {
-        let Some(cache) = self.cache else { return Ok(true) };
+        let Some(cache) = self.reuse.cache else { return Ok(true) };
         let fetch = |(cell, entry): (usize, Entry)| (cell, self.sink.fetch(cell, cache, &entry));
         let fetched: Vec<_> = matrix.to_fetch().into_par_iter().map(fetch).collect();
         let mut whole = true;
@@ -220,6 +235,7 @@ fn put(
         let path = cache.dir().to_owned();
         CacheError::Io { action: "compress an artifact for", path, source }
     })?;
-    let kept = cache.put(job.digest(), &entry, &bytes).and_then(|()| cache.put_profile(&job.profile.effective()));
+    let kept = cache.put(job.digest(), &entry, compiled.maker(), &bytes);
+    let kept = kept.and_then(|()| cache.put_profile(&job.profile.effective()));
     Ok(((entry.layer(), bytes), kept))
 }

@@ -1,19 +1,22 @@
-//! Work done earlier, by anybody on this machine. In: the digest of a job. Out: its artifact, as a release's layer holds
-//! it, if that is there and every byte is what it was. Never here: an error that stops anybody. What cannot be read is
-//! made again, what cannot be written is not kept, and both are said once.
+//! Work that this user did earlier. In: the digest of a job. Out: its artifact, as a release's layer holds it, with who
+//! made it, if this user's key sealed both and every byte is what it was. Never here: an error that ends a build. What
+//! cannot be read is compiled again, what cannot be written is not kept, and both are reported once.
 //!
 //! ```text
 //! DIR/CACHEDIR.TAG            backup tools pass over the directory
-//! DIR/v1/actions/HEX.json     a job's digest → an Entry, sealed with its own digest
+//! DIR/v1/actions/HEX.json     a job's digest → an Entry, sealed
 //! DIR/v1/artifacts/HEX        a layer, named by its digest
 //! DIR/v1/profiles/HEX.json    what was in effect in a profile, named by its digest: to say later what has changed
-//! DIR/v1/functions/HEX        one module's functions for one profile, where somebody wants to compile it after an edit
+//! DIR/v1/functions/HEX        one module's functions for one profile, sealed, for compiling it after an edit
 //! ```
 //! Any number of processes use it at once without a lock: files appear under their names by renaming, are never changed,
 //! and are looked at only through their digests. Nothing is flushed to disk: what a power failure tears is found by its
-//! digest. A hit sets the time of the action's file; [`Cache::collect`] removes the longest unused first. The digest says
-//! nothing of who wrote an entry: directories are made with mode 0700, files with 0600, and what others can write to is
-//! not believed.
+//! digest. A hit sets the time of the action's file; [`Cache::collect`] removes the longest unused first.
+//!
+//! A digest says nothing of who wrote an entry. So each is sealed with a key that only this user has and that is kept
+//! outside the cache (`seal`): what another user put there, or sealed with another key, is compiled again. Besides,
+//! directories are made with mode 0700, files with 0600, and a cache that other users can write to is not used at all.
+//! Each entry says who made its artifact (`maker`): one that a remote sent is still known for that later.
 
 mod collect;
 mod functions;
@@ -24,6 +27,8 @@ pub use functions::Functions;
 pub(crate) use functions::{FunctionsUse, Pack};
 pub use ownership::Writer;
 
+use crate::maker::Maker;
+use crate::seal::{Purpose, SealKey, Sealed, Unsealed};
 use isomer_contract::manifest::Blob;
 use isomer_contract::profile::Effective;
 use isomer_contract::{Digest, Hinted, Size, canonical_json};
@@ -33,14 +38,18 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// The variable that names another directory.
 pub const VARIABLE: &str = "ISOMER_CACHE";
 
-/// What a cache grows to before the longest unused goes, unless somebody says otherwise.
+/// The default limit of a cache's size. Beyond it, the longest unused entries are removed.
 pub const SIZE_MAX_DEFAULT: Size = Size::gib(10);
+
+/// The largest file of an action or a profile that is read.
+const DOCUMENT_SIZE_BYTES_MAX: u64 = 1 << 20;
 
 /// What is known of a job that was done. Its artifact is kept compressed, as a release stores it: a hit is then a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,17 +70,13 @@ impl Entry {
     }
 }
 
-/// An entry as it stands in its file: a flipped bit must not pass for another digest.
-#[derive(Serialize, Deserialize)]
+/// An entry with its job and its maker, as a file holds them under a seal.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Sealed {
+struct Action {
     job: Digest,
     entry: Entry,
-    seal: Digest,
-}
-
-fn seal(job: Digest, entry: &Entry) -> Digest {
-    Digest::of_json(&(job, entry))
+    maker: Maker,
 }
 
 /// Why the cache is not used, or why something in it is not.
@@ -87,18 +92,18 @@ pub enum CacheError {
         /// Its words.
         source: io::Error,
     },
-    /// Somebody else could have put anything there.
+    /// Another user could have put anything there.
     #[error("`{}` {found}; expected a directory that only its owner, this user, writes to", .path.display())]
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// The cache that it belongs to.
-        cache: PathBuf,
-        /// Who can write there, or could.
+        /// The cache that it belongs to, if that is one of isomer's.
+        cache: Option<PathBuf>,
+        /// Who can write there.
         found: Writer,
     },
-    /// It is somebody's directory and would be marked as one that may be removed.
-    #[error("`{}` holds `{found}` and is no cache of isomer's", .path.display())]
+    /// It is a directory of other files, and would be marked as one that may be removed.
+    #[error("`{}` contains `{found}` and is not a cache of isomer's", .path.display())]
     NotACache {
         /// The directory.
         path: PathBuf,
@@ -117,19 +122,20 @@ pub enum CacheError {
 
 impl Hinted for CacheError {
     fn hint(&self) -> Option<String> {
-        let another = format!("name another directory with --cache or {VARIABLE}");
-        let (cache, found) = match self {
-            CacheError::Foreign { cache, found, .. } => (cache, found),
-            CacheError::NotACache { .. } => return Some(format!("{another}: a new or an empty one")),
-            CacheError::Io { .. } | CacheError::Damaged { .. } => return None,
-        };
-        Some(match found {
-            Writer::User(_) => another,
-            Writer::Group(_) | Writer::Everybody => format!(
-                "`chmod -R go-w {}` if you trust whoever could write there, or else remove it; or {another}",
-                cache.display()
-            ),
-        })
+        match self {
+            CacheError::Foreign { cache: Some(cache), found: Writer::Group(_) | Writer::Everybody, .. } => {
+                Some(format!(
+                    "`chmod -R go-w {}` if you trust everyone who could write there, or else remove it; or name another \
+                 directory",
+                    cache.display()
+                ))
+            }
+            // A directory such as /tmp is open to everyone for a reason.
+            CacheError::Foreign { .. } | CacheError::NotACache { .. } => {
+                Some("name another directory: a new or an empty one of this user".to_owned())
+            }
+            CacheError::Io { .. } | CacheError::Damaged { .. } => None,
+        }
     }
 }
 
@@ -137,22 +143,26 @@ impl Hinted for CacheError {
 #[derive(Debug)]
 pub struct Cache {
     dir: PathBuf,
+    key: Arc<SealKey>,
     /// Whether something could not be written, after which nothing more is tried.
     full: AtomicBool,
     /// Whether something was written.
     grown: AtomicBool,
+    /// How many entries were found that another key sealed.
+    of_other_keys: AtomicU64,
 }
 
 impl Cache {
-    /// The cache in `dir`, which is created when it is not there.
+    /// The cache in `dir`, which is created when it does not exist. `key` seals what it keeps.
     ///
     /// # Errors
-    /// When that cannot be, others can write to one of its directories, or it holds something else.
-    pub fn open(dir: &Path) -> Result<Cache, CacheError> {
-        let cache = Cache { dir: dir.to_owned(), full: false.into(), grown: false.into() };
-        own_directory(dir, dir)?;
+    /// When that cannot be, other users can write to one of its directories, or it contains other files.
+    pub fn open(dir: &Path, key: Arc<SealKey>) -> Result<Cache, CacheError> {
+        let cache =
+            Cache { dir: dir.to_owned(), key, full: false.into(), grown: false.into(), of_other_keys: 0.into() };
         check_ours(dir)?;
-        let parts = ["actions", "artifacts", "functions", "profiles"].map(|name| cache.place(name));
+        own_directory(dir, dir)?;
+        let parts = ["actions", "artifacts", "functions", "profiles"].map(|name| cache.path_of(name));
         for path in [dir.join("v1")].iter().chain(&parts) {
             own_directory(path, dir)?;
         }
@@ -165,12 +175,13 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The cache in `dir`, or none where there is nothing: then nothing is created.
-    pub fn open_if_there(dir: &Path) -> Result<Option<Cache>, CacheError> {
+    /// The cache in `dir`, to measure and to trim it, or none where there is none: then nothing is created. Without the
+    /// key that seals its entries it has none of them.
+    pub fn open_existing(dir: &Path) -> Result<Option<Cache>, CacheError> {
         match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
             Ok(true) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Ok(false) | Err(_) => Cache::open(dir).map(Some),
+            Ok(false) | Err(_) => Cache::open(dir, Arc::new(SealKey::ephemeral())).map(Some),
         }
     }
 
@@ -179,47 +190,66 @@ impl Cache {
         &self.dir
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    fn path_of(&self, name: &str) -> PathBuf {
         self.dir.join("v1").join(name)
     }
 
+    /// The key that seals what it keeps.
+    pub(crate) fn key(&self) -> Arc<SealKey> {
+        self.key.clone()
+    }
+
+    /// How many entries were found, and not used, that another key sealed: another user's, or one that was removed.
+    pub fn of_other_keys(&self) -> u64 {
+        self.of_other_keys.load(Ordering::Relaxed)
+    }
+
     fn action(&self, job: Digest) -> PathBuf {
-        self.place("actions").join(format!("{}.json", job.hex()))
+        self.path_of("actions").join(format!("{}.json", job.hex()))
     }
 
     fn artifact(&self, entry: &Entry) -> PathBuf {
-        self.place("artifacts").join(entry.layer.digest.hex())
+        self.path_of("artifacts").join(entry.layer.digest.hex())
     }
 
     fn profile_path(&self, profile: Digest) -> PathBuf {
-        self.place("profiles").join(format!("{}.json", profile.hex()))
+        self.path_of("profiles").join(format!("{}.json", profile.hex()))
     }
 
-    /// What is known of `job`, when its artifact is there, whole. Every byte of it is hashed.
+    /// What is known of `job`, and who made its artifact, when that is there, whole, and this user's key sealed the entry.
+    /// Every byte of it is hashed. Whether its maker is trusted is for the caller.
     ///
     /// # Errors
-    /// When something is there and is not what it was. It is removed, so that it is reported once.
-    pub fn find(&self, job: Digest) -> Result<Option<Entry>, CacheError> {
+    /// When a file is damaged. It is removed, so that it is reported once.
+    pub fn find(&self, job: Digest) -> Result<Option<(Entry, Maker)>, CacheError> {
         let path = self.action(job);
         let Some(text) = read_if_there(&path)? else { return Ok(None) };
-        let entry = match serde_json::from_slice::<Sealed>(&text) {
-            Ok(Sealed { job: found, entry, seal: it }) if found == job && it == seal(job, &entry) => entry,
-            Ok(_) => return Err(damaged(path, "its seal is another".to_owned())),
+        let sealed: Sealed<Action> = match serde_json::from_slice(&text) {
+            Ok(sealed) => sealed,
             Err(error) => return Err(damaged(path, error.to_string())),
+        };
+        let (entry, maker) = match self.key.unseal(Purpose::CacheEntry, sealed) {
+            Ok(Action { job: found, entry, maker }) if found == job => (entry, maker),
+            Ok(_) => return Err(damaged(path, "it is about another job".to_owned())),
+            Err(Unsealed::Damaged) => return Err(damaged(path, "its seal does not match".to_owned())),
+            Err(Unsealed::OtherKey) => {
+                self.of_other_keys.fetch_add(1, Ordering::Relaxed);
+                return Ok(None);
+            }
         };
         let artifact = self.artifact(&entry);
         let Some(file) = open_if_there(&artifact)? else {
-            // Somebody makes room.
+            // Another process makes room.
             let _ = fs::remove_file(path);
             return Ok(None);
         };
         check_bytes(file, artifact, entry.layer)?;
-        // A cache that only may be read is of use too.
+        // A cache that may only be read is of use too.
         let _ = File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-        Ok(Some(entry))
+        Ok(Some((entry, maker)))
     }
 
-    /// Opens the layer of an entry. Its bytes may have changed since: whoever takes them over hashes them.
+    /// Opens the layer of an entry. Its bytes may have changed since: the caller hashes them.
     pub fn open_layer(&self, entry: &Entry) -> Result<File, CacheError> {
         let path = self.artifact(entry);
         File::open(&path).map_err(|source| CacheError::Io { action: "read", path, source })
@@ -228,16 +258,18 @@ impl Cache {
     /// The artifact of an entry, checked.
     pub fn read_artifact(&self, entry: &Entry) -> Result<Vec<u8>, CacheError> {
         let path = self.artifact(entry);
-        let bytes = fs::read(&path).map_err(|source| CacheError::Io { action: "read", path: path.clone(), source })?;
+        let io = |source| CacheError::Io { action: "read", path: path.clone(), source };
+        let mut bytes = Vec::new();
+        self.open_layer(entry)?.take(entry.layer.size_bytes + 1).read_to_end(&mut bytes).map_err(io)?;
         unpack(&bytes, Compression::Zstd, entry.artifact).map_err(|error| damaged(path, error.to_string()))
     }
 
     /// Keeps what `job` came out as: `layer` is its artifact, packed with zstd. After a first failure nothing more is
-    /// tried, and nothing more is said.
-    pub fn put(&self, job: Digest, entry: &Entry, layer: &[u8]) -> Result<(), CacheError> {
+    /// tried, and nothing more is reported.
+    pub fn put(&self, job: Digest, entry: &Entry, maker: &Maker, layer: &[u8]) -> Result<(), CacheError> {
         self.try_to_write(|| {
             write_file(&self.artifact(entry), layer)?;
-            let sealed = Sealed { job, entry: *entry, seal: seal(job, entry) };
+            let sealed = self.key.seal(Purpose::CacheEntry, Action { job, entry: *entry, maker: maker.clone() });
             write_file(&self.action(job), canonical_json(&sealed).as_bytes())
         })
     }
@@ -280,12 +312,17 @@ pub fn pack_entry(artifact: &[u8], code: Digest) -> io::Result<(Entry, Vec<u8>)>
     Ok((Entry { artifact: Blob::of(artifact), code, layer: layer.blob }, bytes))
 }
 
+/// Whether there is a cache of isomer's in `dir`.
+fn is_ours(dir: &Path) -> bool {
+    dir.join("v1/actions").exists()
+}
+
 /// That there is a cache in `dir`, or nothing.
 fn check_ours(dir: &Path) -> Result<(), CacheError> {
-    if dir.join("v1/actions").exists() {
+    if is_ours(dir) {
         return Ok(());
     }
-    // What can't be read is said by whoever needs it.
+    // What cannot be read is reported where it is needed.
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !["v1", "CACHEDIR.TAG"].contains(&name.as_str()) && !name.starts_with(collect::TEMPORARY) {
@@ -295,14 +332,14 @@ fn check_ours(dir: &Path) -> Result<(), CacheError> {
     Ok(())
 }
 
-/// Makes room for a file where somebody has put a directory.
+/// Makes room for a file where there is a directory.
 fn remove_directory(path: &Path) {
     if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
         let _ = fs::remove_dir_all(path);
     }
 }
 
-/// A file that lies about its content is removed, and made again by whoever needs it.
+/// A file whose content is wrong is removed, and made again when it is needed.
 fn damaged(path: PathBuf, problem: String) -> CacheError {
     remove_directory(&path);
     let _ = fs::remove_file(&path);
@@ -325,9 +362,12 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
-    let Some(mut file) = open_if_there(path)? else { return Ok(None) };
+    let Some(file) = open_if_there(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
-    match file.read_to_end(&mut bytes) {
+    match file.take(DOCUMENT_SIZE_BYTES_MAX + 1).read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() as u64 > DOCUMENT_SIZE_BYTES_MAX => {
+            Err(damaged(path.to_owned(), format!("it has more than {DOCUMENT_SIZE_BYTES_MAX} bytes")))
+        }
         Ok(_) => Ok(Some(bytes)),
         Err(source) => Err(CacheError::Io { action: "read", path: path.to_owned(), source }),
     }
@@ -348,39 +388,77 @@ mod tests {
 
     pub(super) fn cache_with(jobs: &[&str]) -> (tempfile::TempDir, Cache) {
         let directory = tempfile::tempdir().unwrap();
-        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let key = Arc::new(SealKey::ephemeral());
+        let cache = Cache::open(&directory.path().join("cache"), key).unwrap();
         for job in jobs {
             let (entry, layer) = pack_entry(job.as_bytes(), Digest::of(b"code")).unwrap();
-            cache.put(Digest::of(job.as_bytes()), &entry, &layer).unwrap();
+            cache.put(Digest::of(job.as_bytes()), &entry, &Maker::Local, &layer).unwrap();
         }
         (directory, cache)
     }
 
     #[test]
-    fn what_was_put_is_found_and_nothing_else() {
+    fn a_hit_returns_what_was_put() {
         let (_directory, cache) = cache_with(&["a"]);
-        let entry = cache.find(Digest::of(b"a")).unwrap().unwrap();
+        let (entry, maker) = cache.find(Digest::of(b"a")).unwrap().unwrap();
         assert_eq!(cache.read_artifact(&entry).unwrap(), b"a");
         assert_eq!(entry.code, Digest::of(b"code"));
+        assert_eq!(maker, Maker::Local);
         assert!(cache.find(Digest::of(b"b")).unwrap().is_none());
     }
 
-    /// Any flipped bit of any file is found, said once, and then the job is unknown.
+    #[test]
+    fn an_entry_says_which_remote_made_it() {
+        let (_directory, cache) = cache_with(&[]);
+        let maker = Maker::RemoteCache { url: "grpc://cache.example".to_owned() };
+        let (entry, layer) = pack_entry(b"a", Digest::of(b"code")).unwrap();
+        cache.put(Digest::of(b"a"), &entry, &maker, &layer).unwrap();
+        assert_eq!(cache.find(Digest::of(b"a")).unwrap().unwrap(), (entry, maker));
+        // What made it a local one would need the key.
+        let path = cache.action(Digest::of(b"a"));
+        let text = fs::read_to_string(&path).unwrap();
+        let local = text.replace(r#"{"kind":"remote-cache","url":"grpc://cache.example"}"#, r#"{"kind":"local"}"#);
+        assert_ne!(text, local);
+        fs::write(&path, local).unwrap();
+        let error = cache.find(Digest::of(b"a")).unwrap_err().to_string();
+        assert!(error.contains("its seal does not match"), "{error}");
+        assert!(cache.find(Digest::of(b"a")).unwrap().is_none());
+    }
+
+    /// Every user can compute digests, and so make files like ours; but for the seal.
+    #[test]
+    fn what_another_key_sealed_is_not_a_hit() {
+        let (_directory, cache) = cache_with(&["a", "b"]);
+        let theirs = Cache::open(cache.dir(), Arc::new(SealKey::ephemeral())).unwrap();
+        assert!(theirs.find(Digest::of(b"a")).unwrap().is_none());
+        assert_eq!((theirs.of_other_keys(), cache.of_other_keys()), (1, 0));
+        // What this user compiles replaces it.
+        let (entry, layer) = pack_entry(b"a", Digest::of(b"code")).unwrap();
+        theirs.put(Digest::of(b"a"), &entry, &Maker::Local, &layer).unwrap();
+        assert!(theirs.find(Digest::of(b"a")).unwrap().is_some());
+        assert!(cache.find(Digest::of(b"a")).unwrap().is_none());
+        assert!(cache.find(Digest::of(b"b")).unwrap().is_some());
+    }
+
+    /// Any flipped bit of any file is found and reported once, and then the job is unknown.
     #[test]
     fn every_damaged_byte_is_found() {
         let (_directory, cache) = cache_with(&["a"]);
         let job = Digest::of(b"a");
-        let entry = cache.find(job).unwrap().unwrap();
+        let (entry, maker) = cache.find(job).unwrap().unwrap();
         for path in [cache.action(job), cache.artifact(&entry)] {
             let right = fs::read(&path).unwrap();
-            for place in 0..right.len() {
+            for offset in 0..right.len() {
                 let mut wrong = right.clone();
-                wrong[place] ^= 1;
+                wrong[offset] ^= 1;
                 fs::write(&path, &wrong).unwrap();
-                assert!(cache.find(job).is_err(), "{}: byte {place}", path.display());
-                assert!(cache.find(job).unwrap().is_none(), "{}: byte {place}", path.display());
+                // A flipped bit in the name of the key makes it another key's.
+                let others = cache.of_other_keys();
+                let found = cache.find(job);
+                assert!(found.is_err() || cache.of_other_keys() > others, "{}: offset {offset}", path.display());
+                assert!(cache.find(job).unwrap().is_none(), "{}: offset {offset}", path.display());
                 let (_, layer) = pack_entry(b"a", entry.code).unwrap();
-                cache.put(job, &entry, &layer).unwrap();
+                cache.put(job, &entry, &maker, &layer).unwrap();
             }
         }
         // An entry under another job's name.
@@ -391,14 +469,18 @@ mod tests {
     /// Another isomer of this version reads what this one wrote.
     #[test]
     fn the_format_of_an_action_is_fixed() {
-        let (_directory, cache) = cache_with(&[]);
+        let directory = tempfile::tempdir().unwrap();
+        let key = Arc::new(SealKey::from_hex(&"07".repeat(32)).unwrap());
+        let cache = Cache::open(&directory.path().join("cache"), key).unwrap();
         let job = Digest::of(b"job");
         let entry = Entry { artifact: Blob::of(b"artifact"), code: Digest::of(b"code"), layer: Blob::of(b"layer") };
-        cache.put(job, &entry, b"layer").unwrap();
+        cache.put(job, &entry, &Maker::Local, b"layer").unwrap();
         let expected = concat!(
-            r#"{"entry":{"artifact":{"digest":"sha256:c7c5c1d70c5dec4416ab6158afd0b223ef40c29b1dc1f97ed9428b94d4cadb1c","size-bytes":8},"code":"sha256:5694d08a2e53ffcae0c3103e5ad6f6076abd960eb1f8a56577040bc1028f702b","#,
+            r#"{"content":{"entry":{"artifact":{"digest":"sha256:c7c5c1d70c5dec4416ab6158afd0b223ef40c29b1dc1f97ed9428b94d4cadb1c","size-bytes":8},"#,
+            r#""code":"sha256:5694d08a2e53ffcae0c3103e5ad6f6076abd960eb1f8a56577040bc1028f702b","#,
             r#""layer":{"digest":"sha256:dac1d7cfa95021764849fd102524e141488c5e3a90f861dbb5a12d9ac8584f85","size-bytes":5}},"#,
-            r#""job":"sha256:5e8c9902207afaeb7120430c585a445f21e92932081d64bc99f80e4925bcb002","seal":"sha256:dbe48b0f89a31c4ec3af2cfef3fcb8afbefc19686183731f6fa10b236fc4b095"}"#,
+            r#""job":"sha256:5e8c9902207afaeb7120430c585a445f21e92932081d64bc99f80e4925bcb002","maker":{"kind":"local"}},"#,
+            r#""key":"b3d7cd1b5ddb1219","seal":"4799a3742ff815cba7c50684673710c763de239e1e851c1925324baf94e2a26b"}"#,
         );
         assert_eq!(fs::read_to_string(cache.action(job)).unwrap(), expected);
     }

@@ -2,6 +2,7 @@
 //! must require exactly what the profile promises; a panic in the code generator is an error of this one job.
 
 use crate::cache::Pack;
+use crate::maker::Maker;
 use crate::{Input, Job, passes};
 use isomer_contract::settings::{OptLevel, RegallocAlgorithm, Settings, Strategy};
 use isomer_contract::{Hinted, Kind, Profile, Requirements, artifact::Artifact, engine_config, isa};
@@ -55,6 +56,7 @@ pub struct Compiled {
     bytes: Vec<u8>,
     artifact: Artifact,
     cache_hit: bool,
+    maker: Maker,
 }
 
 impl Compiled {
@@ -78,8 +80,17 @@ impl Compiled {
         self.cache_hit
     }
 
+    /// Who made it.
+    pub fn maker(&self) -> &Maker {
+        &self.maker
+    }
+
     pub(crate) fn with_cache_hit(self, cache_hit: bool) -> Compiled {
         Compiled { cache_hit, ..self }
+    }
+
+    pub(crate) fn with_maker(self, maker: Maker) -> Compiled {
+        Compiled { maker, ..self }
     }
 }
 
@@ -162,7 +173,7 @@ pub fn read_back(job: &Job<'_>, bytes: Vec<u8>) -> Result<Compiled, CodegenError
     if artifact.requirements != promised {
         return Err(differs(first_difference(&promised, &artifact.requirements)));
     }
-    Ok(Compiled { bytes, artifact, cache_hit: false })
+    Ok(Compiled { bytes, artifact, cache_hit: false, maker: Maker::Local })
 }
 
 /// The settings that only the code generator sees, and the ISA flags.

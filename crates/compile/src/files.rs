@@ -5,6 +5,7 @@ use crate::Module;
 use crate::build::{Build, BuildError, FetchError, NewArtifact, Sink, Step, StoreError};
 use crate::cache::{Cache, Entry};
 use crate::executor::Runner;
+use crate::maker::Reuse;
 use crate::matrix::{CellReport, Matrix, Sharing, Stored};
 use isomer_contract::manifest::Blob;
 use isomer_layout::{Compression, Layer, write_atomically};
@@ -24,13 +25,13 @@ pub fn compile_to_files(
     modules: &[Module],
     outputs: &[PathBuf],
     runner: &Runner<'_>,
-    cache: Option<&Cache>,
+    reuse: Reuse<'_>,
     on_step: &mut dyn FnMut(Step<'_>),
 ) -> Result<Vec<CellReport>, BuildError> {
     let mut matrix = Matrix::of(modules, Sharing::Nothing);
     assert_eq!(matrix.cells.len(), outputs.len(), "one path for each cell");
-    matrix.recall(None, cache).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
-    Build { sink: &Files(outputs), runner, cache }.run(&mut matrix, on_step)?;
+    matrix.recall(None, reuse).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
+    Build { sink: &Files(outputs), runner, reuse }.run(&mut matrix, on_step)?;
     Ok(matrix.report())
 }
 

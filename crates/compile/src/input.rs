@@ -1,10 +1,10 @@
-//! In: a path. Out: an [`Input`], the WebAssembly in it with its kind, or what else the file is.
+//! In: a path. Out: an [`Input`], the WebAssembly in it with its kind, or what else the file is. Never here: a device, a
+//! pipe, more bytes than a module may have.
 
 use isomer_contract::limits::WASM_SIZE_BYTES_MAX;
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Hinted, Kind, artifact};
-use std::fs;
-use std::io;
+use isomer_file::FileError;
 use std::path::{Path, PathBuf};
 
 /// A module or component to compile.
@@ -25,22 +25,9 @@ pub struct Input {
 /// Why a file cannot be compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// It cannot be read.
-    #[error("cannot read {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// More than any module has, and not worth reading.
-    #[error("{} has {size_bytes} bytes; expected WebAssembly of at most {WASM_SIZE_BYTES_MAX}", .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        size_bytes: u64,
-    },
+    /// It cannot be read, or is larger than any module.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Nothing in it.
     #[error("{} is empty; expected WebAssembly (.wasm or .wat)", .path.display())]
     Empty {
@@ -71,7 +58,7 @@ pub enum InputError {
         /// Its first bytes.
         found: String,
     },
-    /// A binary of a layout that nobody uses.
+    /// A binary of another version.
     #[error("{} has the WebAssembly version {found}; expected 1 (a module) or 13 (a component)", .path.display())]
     Version {
         /// The file.
@@ -98,10 +85,13 @@ pub enum InputError {
 impl Hinted for InputError {
     fn hint(&self) -> Option<String> {
         match self {
-            InputError::Read { path, source } if source.kind() == io::ErrorKind::IsADirectory => {
+            InputError::File(FileError::NotRegular { path, found: "a directory" }) => {
                 Some(format!("name the files in it: {}/*.wasm", path.display()))
             }
-            InputError::TooLarge { .. } => Some("is it the right file? wasmtime takes no larger module".to_owned()),
+            InputError::File(FileError::TooLarge { .. }) => {
+                Some("check that it is the right file: wasmtime compiles no larger module".to_owned())
+            }
+            InputError::File(error) => error.hint(),
             InputError::AlreadyCompiled { .. } => Some("compile the .wasm that it was made from".to_owned()),
             InputError::NotWasm { found, .. } if found.contains("gzip") || found.contains("zstd") => {
                 Some("decompress it first".to_owned())
@@ -118,21 +108,13 @@ const COMPONENT_VERSION: u32 = 0x0001_000d;
 impl Input {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> Result<Input, InputError> {
-        let read = |source| InputError::Read { path: path.to_owned(), source };
-        if path.is_dir() {
-            return Err(read(io::ErrorKind::IsADirectory.into()));
-        }
-        let size_bytes = fs::metadata(path).map_err(read)?.len();
-        if size_bytes > WASM_SIZE_BYTES_MAX {
-            return Err(InputError::TooLarge { path: path.to_owned(), size_bytes });
-        }
-        let bytes = fs::read(path).map_err(read)?;
+        let bytes = isomer_file::read(path, WASM_SIZE_BYTES_MAX)?;
         let name = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| !stem.is_empty());
         let name = name.ok_or_else(|| InputError::NoName { path: path.to_owned() })?;
         Input::from_bytes(path, name, bytes)
     }
 
-    /// Takes `bytes` for what stands at `path`.
+    /// Takes `bytes` for the contents of `path`.
     pub fn from_bytes(path: &Path, name: &str, bytes: Vec<u8>) -> Result<Input, InputError> {
         let path = path.to_owned();
         if bytes.is_empty() {

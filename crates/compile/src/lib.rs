@@ -47,6 +47,9 @@ pub mod executor;
 pub mod schedule;
 
 pub mod cache;
+pub mod maker;
+pub mod records;
+pub mod seal;
 
 mod collapse;
 pub mod predict;

@@ -9,10 +9,11 @@ mod state;
 pub use predicted::{Verified, WrongPrediction};
 pub use state::{CellReport, Finished, Location, Origin, State, Stored};
 
-use crate::cache::{Cache, Entry};
+use crate::cache::Entry;
 use crate::executor::JobFailure;
 use crate::express::express;
 use crate::job::Key;
+use crate::maker::{Distrust, Maker, Reuse};
 use crate::predict::{self, Operators};
 use crate::why::Why;
 use crate::{Analysis, Input, Job};
@@ -41,9 +42,36 @@ pub(crate) struct Cell<'a> {
     /// The job of the cell of the same module that is predicted to have the same code; its own if there is no such cell.
     pub(crate) predicted_job: Digest,
     state: State,
+    /// Who did the job, once the cell is finished.
+    maker: Maker,
+    /// What a remote once made of the job, until it was compared.
+    claim: Option<Claim>,
+}
+
+/// What a remote made of a job, which is not trusted before it was compared.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) code: Digest,
+    /// The digest of the artifact, where that was kept.
+    pub(crate) artifact: Option<Digest>,
+    pub(crate) maker: Maker,
 }
 
 impl Cell<'_> {
+    pub(crate) fn maker(&self) -> &Maker {
+        &self.maker
+    }
+
+    /// Why the job failed, if what was compiled is something else than a remote once made of it.
+    pub(crate) fn contradiction(&self, code: Digest, artifact: Digest) -> Option<JobFailure> {
+        let claim = self.claim.as_ref()?;
+        let (found, expected) = match claim.artifact {
+            Some(claimed) => (claimed, artifact),
+            None => (claim.code, code),
+        };
+        (found != expected).then(|| JobFailure::RemoteDiffers { maker: claim.maker.clone(), found, expected })
+    }
+
     pub(crate) fn state(&self) -> &State {
         &self.state
     }
@@ -70,8 +98,8 @@ pub(crate) struct Matrix<'a> {
 
 /// What an earlier build knows of a job, or why it knows nothing.
 pub(crate) enum Recalled {
-    /// The digest of the code, and the artifact where it was kept.
-    Kept(Digest, Option<Stored>),
+    /// The digest of the code, the artifact where it was kept, and who made it.
+    Kept(Digest, Option<Stored>, Maker),
     /// The artifact cannot be used.
     Damaged(String),
     /// Nothing.
@@ -91,6 +119,7 @@ pub(crate) trait Memory: Sync {
 pub(crate) struct Done {
     pub(crate) code: Digest,
     pub(crate) origin: Origin,
+    pub(crate) maker: Maker,
     pub(crate) stored: Vec<(usize, Result<Stored, WriteError>)>,
 }
 
@@ -116,6 +145,8 @@ impl<'a> Matrix<'a> {
                         Ok(Err(reason)) => State::NotExpressible(reason),
                         Err(reason) => State::Refused(reason),
                     },
+                    maker: Maker::Local,
+                    claim: None,
                 }
             };
             let begin = cells.len();
@@ -127,14 +158,21 @@ impl<'a> Matrix<'a> {
         Matrix { modules, needs, cells, sharing }
     }
 
-    /// Takes over what `memory` and the cache know of the jobs. Returns what was damaged.
-    pub(crate) fn recall(&mut self, memory: Option<&dyn Memory>, cache: Option<&Cache>) -> Vec<String> {
+    /// Takes over what `memory` and the cache know of the jobs, unless a remote made it that is to be compared first.
+    /// Returns what was damaged.
+    pub(crate) fn recall(&mut self, memory: Option<&dyn Memory>, reuse: Reuse<'_>) -> Vec<String> {
+        let Reuse { cache, distrust, .. } = reuse;
         let modules = self.modules;
         let recall = |cell: &mut Cell<'a>| -> Vec<String> {
             let State::Pending(_) = cell.state else { return Vec::new() };
             let mut damaged = Vec::new();
             match memory.map_or(Recalled::Nothing, |memory| memory.recall(cell)) {
-                Recalled::Kept(code, stored) => {
+                Recalled::Kept(code, stored, maker) if distrust.compares(cell.job, &maker) => {
+                    let artifact = stored.map(|stored| stored.artifact.digest);
+                    cell.claim = Some(Claim { code, artifact, maker });
+                }
+                Recalled::Kept(code, stored, maker) => {
+                    cell.maker = maker;
                     let location = stored.map_or(Location::Nowhere, Location::Sink);
                     cell.state = State::Finished(Finished { code, location, origin: Origin::Kept });
                     return damaged;
@@ -143,28 +181,30 @@ impl<'a> Matrix<'a> {
                 Recalled::Nothing => {}
             }
             match cache.map(|cache| cache.find(cell.job)).transpose() {
-                Ok(Some(Some(entry))) => {
-                    cell.state = cached(entry);
-                    return damaged;
+                Ok(Some(Some(found))) => {
+                    if cell.take_over(found, distrust) {
+                        return damaged;
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => damaged.push(error.to_string()),
             }
-            cell.state = State::Pending(match (damaged.last(), memory) {
-                (Some(problem), _) => vec![Why::Damaged { problem: problem.clone() }],
-                (None, Some(memory)) => memory.why(&modules[cell.module].name, cell),
-                (None, None) => vec![Why::NothingEarlier],
+            cell.state = State::Pending(match (damaged.last(), &cell.claim, memory) {
+                (Some(problem), ..) => vec![Why::Damaged { problem: problem.clone() }],
+                (None, Some(claim), _) => vec![Why::Compared { maker: claim.maker.clone() }],
+                (None, None, Some(memory)) => memory.why(&modules[cell.module].name, cell),
+                (None, None, None) => vec![Why::NothingEarlier],
             });
             damaged
         };
         let damaged: Vec<Vec<String>> = self.cells.par_iter_mut().map(recall).collect();
-        damaged.into_iter().flatten().chain(self.recall_alone(cache)).collect()
+        damaged.into_iter().flatten().chain(self.recall_alone(reuse)).collect()
     }
 
     /// Looks in the cache for artifacts that are stored nowhere and that no other cell represents any more. Returns what
     /// was damaged.
-    pub(crate) fn recall_alone(&mut self, cache: Option<&Cache>) -> Vec<String> {
-        let Some(cache) = cache else { return Vec::new() };
+    pub(crate) fn recall_alone(&mut self, reuse: Reuse<'_>) -> Vec<String> {
+        let Some(cache) = reuse.cache else { return Vec::new() };
         let representatives = self.representatives();
         let mut damaged = Vec::new();
         for (index, cell) in self.cells.iter_mut().enumerate() {
@@ -173,7 +213,8 @@ impl<'a> Matrix<'a> {
                 continue;
             }
             match cache.find(cell.job) {
-                Ok(Some(entry)) => cell.state = cached(entry),
+                // One that is to be compared is left: its job runs.
+                Ok(Some(found)) => drop(cell.take_over(found, reuse.distrust)),
                 Ok(None) => {}
                 Err(error) => damaged.push(error.to_string()),
             }
@@ -207,7 +248,7 @@ impl<'a> Matrix<'a> {
     /// to equal it are left to jobs of their own, unless no more jobs start.
     pub(crate) fn finish(&mut self, cell: usize, result: Result<Done, JobFailure>, fail_fast: bool) {
         let same_job: Vec<_> = self.of_same_job(cell).collect();
-        let Done { code, origin, stored } = match result {
+        let Done { code, origin, maker, stored } = match result {
             Ok(done) => done,
             Err(failure) => {
                 let given_up = match &failure {
@@ -232,6 +273,9 @@ impl<'a> Matrix<'a> {
                 State::Finished(Finished { code, location: Location::Sink(stored), origin })
             }
         };
+        for index in same_job.iter().chain([&cell]) {
+            self.cells[*index].maker = maker.clone();
+        }
         for (index, stored) in stored {
             self.cells[index].state = state_of(index, stored);
         }
@@ -289,6 +333,7 @@ impl<'a> Matrix<'a> {
             target: cell.profile.name.clone(),
             job: cell.job,
             state: cell.state.clone(),
+            maker: cell.maker.clone(),
             represented_by: representatives[index]
                 .filter(|representative| *representative != index)
                 .map(|representative| self.cells[representative].profile.name.clone()),
@@ -297,8 +342,18 @@ impl<'a> Matrix<'a> {
     }
 }
 
-fn cached(entry: Entry) -> State {
-    State::Finished(Finished { code: entry.code, location: Location::Cache(entry), origin: Origin::CacheHit })
+impl Cell<'_> {
+    /// Takes over what the cache has of the job, unless it is to be compared first. Returns whether it did.
+    fn take_over(&mut self, (entry, maker): (Entry, Maker), distrust: &Distrust) -> bool {
+        if distrust.compares(self.job, &maker) {
+            self.claim = Some(Claim { code: entry.code, artifact: Some(entry.artifact.digest), maker });
+            return false;
+        }
+        let (code, location) = (entry.code, Location::Cache(entry));
+        self.state = State::Finished(Finished { code, location, origin: Origin::CacheHit });
+        self.maker = maker;
+        true
+    }
 }
 
 /// Sets the predicted job of each cell of one module that can be compiled.
@@ -341,7 +396,7 @@ mod tests {
 
     fn done(cells: &[usize]) -> Result<Done, JobFailure> {
         let stored = cells.iter().map(|cell| (*cell, Ok(stored_blob()))).collect();
-        Ok(Done { code: Digest::of(b"code"), origin: Origin::CacheHit, stored })
+        Ok(Done { code: Digest::of(b"code"), origin: Origin::CacheHit, maker: Maker::Local, stored })
     }
 
     fn origin(state: &State) -> Origin {

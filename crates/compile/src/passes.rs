@@ -1,10 +1,10 @@
 //! In: valid WebAssembly and a profile. Out: WebAssembly that means the same and that the profile's code generator can
-//! take. What a release offers to other runtimes is always the module as it came.
+//! take. What a release offers to other runtimes is always the original module.
 //!
 //! There is one pass, `opaque-copy-lengths`. wasmtime 48 expands a copy of 16 to 128 bytes, where the length is a
 //! constant, into vector loads and stores, and Cranelift panics on those for riscv64 without `v` (wasmtime issue
-//! 13959). Nearly every module that clang or Rust makes has such a copy. wasmtime looks for a constant that is the
-//! very operand, so the pass adds zero to it: the copy becomes a call, and the addition is folded away later. Functions
+//! 13959). Nearly every module that clang or rustc compiles has such a copy. wasmtime looks for an operand that is itself a
+//! constant, so the pass adds zero to it: the copy becomes a call, and the addition is folded away later. Functions
 //! keep their numbers and names; code offsets, in backtraces for example, are those of the rewritten module.
 
 use isomer_contract::{Arch, Profile};

@@ -1,8 +1,8 @@
-//! In: what a module is made of and two profiles. Out: whether both would get the same code, told before any is
+//! In: what a module is made of and two profiles. Out: whether both would get the same code, predicted before any is
 //! generated, so that only the weaker one is compiled and serves both.
 //!
 //! The rows in `predict/measured.toml` say which operators each extension of an architecture can affect, as a sweep
-//! over all operators found. A module without them comes out the same whether the extension is there or not. The
+//! over all operators found. A module without them gets the same code with and without the extension. The
 //! prediction is never trusted with more than speed: what ships is code for the weaker profile, which is right on every
 //! server of the stronger one. Nothing here generates code, and nothing but the arguments enters an answer.
 
@@ -37,7 +37,7 @@ pub enum Difference {
     Passes,
     /// The one that should be weaker has this extension and the other lacks it.
     NotWeaker(&'static str),
-    /// Nobody measured this extension.
+    /// The effects of this extension were never measured.
     Unmeasured(&'static str),
     /// Real modules were found for which this extension does more than was measured.
     Unpredicted {

@@ -8,6 +8,7 @@
 mod kept;
 mod layout;
 mod merge;
+mod owner;
 mod previous;
 mod report;
 mod reproducible;
@@ -16,29 +17,42 @@ mod shard;
 pub use crate::build::Step;
 pub use crate::matrix::{Verified, WrongPrediction};
 pub use merge::{MergeError, merge};
+pub use owner::{ForeignDirectory, check_owner};
 pub use report::ReleaseReport;
 pub use reproducible::{Difference, differences};
 pub use shard::Shard;
 
 use crate::build::{Build, BuildError};
-use crate::cache::Cache;
 use crate::executor::Runner;
 use crate::input::InputError;
+use crate::maker::Reuse;
 use crate::matrix::{CellReport, Matrix, Sharing};
+use crate::records::Record;
 use crate::release_manifest::{ReleaseManifest, ReleaseManifestError, ReleaseSection};
 use crate::targets::{self, TargetError};
 use crate::{Input, Module};
-use isomer_contract::Hinted;
-use isomer_layout::{Compression, Identity, Layout, LayoutError, Manifest, WriteError, Writer, check_place, measure};
+use isomer_contract::name::Version;
+use isomer_contract::{Digest, Hinted};
+use isomer_file::FileError;
+use isomer_layout::{
+    Compression, Identity, Layout, LayoutError, Manifest, Summary, WriteError, Writer, check_place, measure,
+};
 use kept::KeptRelease;
 use layout::LayoutSink;
 use previous::Previous;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// The largest manifest that is read: ten thousand modules fit.
+const MANIFEST_SIZE_BYTES_MAX: u64 = 4 << 20;
 
 /// Why a release was not written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
+    /// The manifest cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The manifest is invalid.
     #[error(transparent)]
     Manifest(#[from] ReleaseManifestError),
@@ -62,6 +76,9 @@ pub enum ReleaseError {
     /// The release in the directory cannot be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The directory is another user's.
+    #[error(transparent)]
+    Foreign(#[from] ForeignDirectory),
     /// A part would replace a whole release and its signatures.
     #[error("`{}` holds the whole release {release}; expected a directory for part {shard} alone", .dir.display())]
     Whole {
@@ -77,12 +94,14 @@ pub enum ReleaseError {
 impl Hinted for ReleaseError {
     fn hint(&self) -> Option<String> {
         match self {
+            ReleaseError::File(error) => error.hint(),
             ReleaseError::Manifest(error) => error.hint(),
             ReleaseError::Target { source, .. } => source.hint(),
             ReleaseError::Input(error) => error.hint(),
             ReleaseError::Build(error) => error.hint(),
             ReleaseError::Write(error) => error.hint(),
             ReleaseError::Layout(error) => error.hint(),
+            ReleaseError::Foreign(error) => error.hint(),
             ReleaseError::Whole { .. } => {
                 Some("write the part into another directory, and join the parts into this one".to_owned())
             }
@@ -125,11 +144,7 @@ impl Release {
     /// # Errors
     /// When the manifest, a target or a module cannot be read or is invalid.
     pub fn read(path: &Path) -> Result<Release, ReleaseError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ReleaseManifestError {
-            path: path.to_owned(),
-            line: None,
-            problem: crate::release_manifest::Problem::Read(error.to_string()),
-        })?;
+        let text = isomer_file::read_text(path, MANIFEST_SIZE_BYTES_MAX)?;
         let manifest = ReleaseManifest::parse(path, &text)?;
         let base = path.parent().unwrap_or(Path::new(""));
         let resolve = |words: &[String]| {
@@ -160,7 +175,7 @@ impl Release {
     pub fn plan(
         &self,
         directory: &Path,
-        cache: Option<&Cache>,
+        reuse: Reuse<'_>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleasePlan, ReleaseError> {
         check_place(directory)?;
@@ -173,9 +188,9 @@ impl Release {
         };
         let mut matrix = Matrix::of(&self.modules, Sharing::Module);
         matrix.predict();
-        let previous = Previous::read(directory, on_step);
-        let kept = KeptRelease { previous: &previous, cache, keep: unchanged };
-        matrix.recall(Some(&kept), cache).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
+        let previous = Previous::read(directory, reuse.records, on_step);
+        let kept = KeptRelease { previous: &previous, cache: reuse.cache, keep: unchanged };
+        matrix.recall(Some(&kept), reuse).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
         let jobs = matrix.plan();
         Ok(ReleasePlan { cells: matrix.report(), jobs })
     }
@@ -192,9 +207,10 @@ impl Release {
         directory: &Path,
         options: Options,
         runner: &Runner<'_>,
-        cache: Option<&Cache>,
+        reuse: Reuse<'_>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleaseReport, ReleaseError> {
+        check_owner(directory)?;
         let writer = Writer::open(directory)?;
         if let Some(shard) = options.shard {
             check_not_whole(&writer, shard)?;
@@ -207,21 +223,41 @@ impl Release {
             matrix.predict();
         }
         let sink = LayoutSink { writer: &writer, compression: options.compression };
-        let previous = Previous::read(directory, on_step);
+        let previous = Previous::read(directory, reuse.records, on_step);
         let keep = |layout: &Layout, manifest: &Manifest| sink.keep(layout, manifest);
-        let kept = KeptRelease { previous: &previous, cache, keep };
-        matrix.recall(Some(&kept), cache).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
-        Build { sink: &sink, runner, cache }.run(&mut matrix, on_step)?;
+        let kept = KeptRelease { previous: &previous, cache: reuse.cache, keep };
+        matrix.recall(Some(&kept), reuse).into_iter().for_each(|problem| on_step(Step::Damaged(problem)));
+        Build { sink: &sink, runner, reuse }.run(&mut matrix, on_step)?;
         let failed = matrix.cells.iter().any(|cell| cell.state().is_failure());
         let verified = (options.verify_collapse && !failed).then(|| matrix.verify());
         let cells = matrix.report();
         if failed || verified.as_ref().is_some_and(|verified| !verified.wrong.is_empty()) {
-            return Ok(ReleaseReport { cells, summary: None, verified });
+            return Ok(ReleaseReport { cells, summary: None, records: BTreeMap::new(), verified });
         }
         let modules = sink.modules(&matrix, &self.manifest)?;
         let summary = writer.finish(&Identity { part, ..identity }, modules)?;
-        Ok(ReleaseReport { cells, summary: Some(summary), verified })
+        let records = records_of(&matrix, &summary, &self.manifest.release.version);
+        if let Some(to) = reuse.records {
+            let put = records.iter().try_for_each(|(module, record)| to.put(*module, record.clone()));
+            put.err().into_iter().for_each(|error| on_step(Step::NotRecorded(error)));
+        }
+        Ok(ReleaseReport { cells, summary: Some(summary), records, verified })
     }
+}
+
+/// Who made each module that was written, by the digest of its index.
+fn records_of(matrix: &Matrix<'_>, summary: &Summary, version: &Version) -> BTreeMap<Digest, Record> {
+    let record = |index: usize| {
+        let of_module = matrix.cells.iter().filter(|cell| cell.module == index && cell.maker().remote().is_some());
+        Record { remote: of_module.map(|cell| (cell.job, cell.maker().clone())).collect() }
+    };
+    let mut records = BTreeMap::new();
+    for (index, module) in matrix.modules.iter().enumerate() {
+        let reference = format!("{}:{version}", module.name);
+        let written = summary.modules.iter().find(|written| written.reference == reference);
+        records.extend(written.map(|written| (written.digest, record(index))));
+    }
+    records
 }
 
 /// Checks that a part does not replace a whole release.

@@ -91,9 +91,6 @@ pub struct ReleaseManifestError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// It cannot be read.
-    #[error("cannot read it: {0}")]
-    Read(String),
     /// Not TOML, or not a manifest's keys and types.
     #[error("{0}")]
     Toml(String),
@@ -124,8 +121,6 @@ pub enum Problem {
 impl Hinted for ReleaseManifestError {
     fn hint(&self) -> Option<String> {
         match &self.problem {
-            Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => Some("name the manifest".to_owned()),
-            Problem::Read(_) => Some("check the path".to_owned()),
             Problem::Toml(_) => None,
             Problem::NoModules => Some("add `[[module]]` and `path = \"app.wasm\"`".to_owned()),
             Problem::NoTargets(_) => Some(format!("name profiles, or `targets = [\"{ALL}\"]`")),

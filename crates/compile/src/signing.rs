@@ -1,10 +1,15 @@
-//! In: a release in a directory, a key. Out: the release with that key's signature, of all its modules at once. Never
-//! here: a clock, a setting of this machine: one key signs one release in one way.
+//! In: a release in a directory, a key, what is known of who compiled the release. Out: the release with that key's
+//! signature, of all its modules at once. Never here: a clock, a setting of this machine: one key signs one release in one
+//! way; a signature of what this user neither compiled nor trusts by name.
 //!
 //! The statement repeats what the release's documents declare. They, and all that they name, are checked against their
 //! digests first.
 
 use crate::VERSION;
+use crate::maker::Maker;
+use crate::records::Record;
+use crate::release::{ForeignDirectory, check_owner};
+use isomer_contract::limits::COUNTER_MAX;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{Identity, Layout, LayoutError, WriteError, Writer};
 use isomer_trust::{Build, Builder, Bundle, Release, SUBJECTS_MAX, SigningKey, Statement};
@@ -30,6 +35,31 @@ pub enum SignError {
     /// It is one part of a release.
     #[error("`{}` is one part of a release; expected the whole", .0.display())]
     Part(PathBuf),
+    /// The directory is another user's.
+    #[error(transparent)]
+    Foreign(#[from] ForeignDirectory),
+    /// This user has no record of having released a module of it.
+    #[error(
+        "`{}` contains modules that this user has no record of having released from this machine: {}",
+        .dir.display(), .modules.join(", ")
+    )]
+    NotRecorded {
+        /// The release.
+        dir: PathBuf,
+        /// The modules.
+        modules: Vec<String>,
+    },
+    /// Remotes made artifacts of it that are not trusted.
+    #[error(
+        "`{}` contains artifacts that {} made, which nothing on this machine has compared",
+        .dir.display(), .makers.iter().map(Maker::to_string).collect::<Vec<_>>().join(" and ")
+    )]
+    Untrusted {
+        /// The release.
+        dir: PathBuf,
+        /// The remotes.
+        makers: BTreeSet<Maker>,
+    },
     /// More modules than a statement can name, or none.
     #[error("`{}` holds {found} modules; expected 1 to {SUBJECTS_MAX}, for all are signed at once", .dir.display())]
     ModuleCount {
@@ -37,6 +67,12 @@ pub enum SignError {
         dir: PathBuf,
         /// How many there are.
         found: usize,
+    },
+    /// A counter that no server accepts.
+    #[error("expected a counter of at most {COUNTER_MAX}, found {found}")]
+    Counter {
+        /// The counter.
+        found: u64,
     },
 }
 
@@ -49,14 +85,32 @@ impl Hinted for SignError {
                 Some("other tools copy the modules without the release's name: sign the original".to_owned())
             }
             SignError::Part(_) => Some("join all parts first".to_owned()),
-            SignError::ModuleCount { .. } => None,
+            SignError::Foreign(error) => error.hint(),
+            SignError::NotRecorded { .. } => Some("release it here, and sign it at once".to_owned()),
+            SignError::Untrusted { .. } => {
+                Some("release it again and sign it at once: everything is compared then".to_owned())
+            }
+            SignError::ModuleCount { .. } | SignError::Counter { .. } => None,
         }
     }
 }
 
+/// What may be signed: what this user compiled, and what the user trusts by name.
+#[derive(Clone, Copy)]
+pub struct Approval<'a> {
+    /// Who made the module whose index has this digest, where this user released it.
+    pub record: &'a dyn Fn(Digest) -> Option<Record>,
+    /// The remotes whose artifacts are signed as they came, by address.
+    pub remotes: &'a BTreeSet<String>,
+    /// Whether the modules without a record are signed as they are.
+    pub contents: bool,
+}
+
 /// What a signer declares beyond what is in the release.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Options<'a> {
+    /// What may be signed.
+    pub approval: Approval<'a>,
     /// Instead of the release's own counter.
     pub counter: Option<u64>,
     /// A URI that identifies who compiled it.
@@ -74,13 +128,40 @@ pub struct Signed {
 /// Signs the release in `dir`.
 ///
 /// # Errors
-/// When the directory holds no release of isomer's, anything in it is damaged, or it is replaced meanwhile.
+/// When the directory holds no release of isomer's or belongs to another user, anything in it is damaged or not approved, or
+/// it is replaced meanwhile.
 pub fn sign(dir: &Path, key: &SigningKey, options: Options<'_>) -> Result<Signed, SignError> {
-    let statement = statement(&Layout::open(dir)?, options)?;
+    check_owner(dir)?;
+    let mut statement = statement(&Layout::open(dir)?, options)?;
+    for maker in approved_remotes(dir, &statement, options.approval)? {
+        // SLSA has a place for the parts of a build platform; which version a remote is, it does not say.
+        statement.builder.version.insert(maker, "unknown".to_owned());
+    }
     let bundle = Bundle::sign(&statement, key).to_json();
     let subjects: Vec<_> = statement.subjects.values().copied().collect();
     let added = Writer::open(dir)?.sign(bundle.as_bytes(), &subjects)?;
     Ok(Signed { statement, added })
+}
+
+/// The addresses of the remotes that made artifacts of the release.
+///
+/// # Errors
+/// When this user neither compiled every module nor trusts who did.
+fn approved_remotes(dir: &Path, statement: &Statement, approval: Approval<'_>) -> Result<BTreeSet<String>, SignError> {
+    let (mut modules, mut makers) = (Vec::new(), BTreeSet::new());
+    for (reference, index) in &statement.subjects {
+        match (approval.record)(*index) {
+            Some(record) => makers.extend(record.remote.into_values()),
+            None if approval.contents => {}
+            None => modules.push(reference.clone()),
+        }
+    }
+    if !modules.is_empty() {
+        return Err(SignError::NotRecorded { dir: dir.to_owned(), modules });
+    }
+    let urls: BTreeSet<_> = makers.iter().filter_map(|maker| maker.remote().map(str::to_owned)).collect();
+    makers.retain(|maker| maker.remote().is_some_and(|url| !approval.remotes.contains(url)));
+    if makers.is_empty() { Ok(urls) } else { Err(SignError::Untrusted { dir: dir.to_owned(), makers }) }
 }
 
 /// What the release declares.
@@ -93,6 +174,10 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
     let found = layout.modules().len();
     if found == 0 || found > SUBJECTS_MAX {
         return Err(SignError::ModuleCount { dir: dir(), found });
+    }
+    let counter = options.counter.unwrap_or(counter);
+    if counter > COUNTER_MAX {
+        return Err(SignError::Counter { found: counter });
     }
     let mut subjects = BTreeMap::new();
     let mut inputs = BTreeMap::new();
@@ -119,7 +204,7 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
     let version_of = [("isomer".to_owned(), VERSION.to_owned())].into();
     Ok(Statement {
         subjects,
-        release: Release { name: name.into(), version: version.into(), counter: options.counter.unwrap_or(counter) },
+        release: Release { name: name.into(), version: version.into(), counter },
         build,
         inputs,
         builder: Builder { id: options.builder.to_owned(), version: version_of },

@@ -1,11 +1,14 @@
-//! In: the targets of a command line or of a manifest. Out: their profiles.
+//! In: the targets of a command line or of a manifest. Out: their profiles. Never here: a profile that is not a regular
+//! file, or a large one.
 
 use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
 use isomer_contract::{Hinted, Profile, ProfileError, nearest};
+use isomer_file::FileError;
 use std::cell::RefCell;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+/// The largest profile that is read. The shipped ones have some hundred bytes.
+pub const PROFILE_SIZE_BYTES_MAX: u64 = 1 << 20;
 
 /// The name for all shipped profiles.
 pub const ALL: &str = "all";
@@ -23,13 +26,8 @@ pub enum TargetError {
         nearest: Option<String>,
     },
     /// The profile's file cannot be read.
-    #[error("cannot read the profile {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The profile is invalid.
     #[error(transparent)]
     Profile(#[from] ProfileError),
@@ -52,7 +50,7 @@ impl Hinted for TargetError {
             TargetError::Unknown { .. } => Some("name a shipped profile, or a file with its `.toml`".to_owned()),
             TargetError::Profile(error) => error.hint(),
             TargetError::SameName { .. } => Some("rename one of the files".to_owned()),
-            TargetError::Read { .. } => None,
+            TargetError::File(error) => error.hint(),
         }
     }
 }
@@ -102,17 +100,20 @@ fn resolve_one(target: &str, base: &Path) -> Result<Profile, TargetError> {
 /// # Errors
 /// When a file cannot be read, or a profile is invalid.
 pub fn from_file(path: &Path) -> Result<Profile, TargetError> {
-    let text = read(path).map_err(|source| TargetError::Read { path: path.to_owned(), source })?;
+    let text = read(path)?;
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let unreadable = RefCell::new(None);
     // A file in the directory comes before a shipped profile of that name; a name with a slash would leave the directory.
     let find = |name: &str| {
         let file = directory.join(format!("{name}.toml"));
-        match if name.contains('/') { Err(io::ErrorKind::NotFound.into()) } else { read(&file) } {
+        if name.contains('/') {
+            return find_shipped(name);
+        }
+        match read(&file) {
             Ok(text) => Some(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => find_shipped(name),
-            Err(source) => {
-                unreadable.replace(Some(TargetError::Read { path: file, source }));
+            Err(error) if error.is_missing() => find_shipped(name),
+            Err(error) => {
+                unreadable.replace(Some(error.into()));
                 None
             }
         }
@@ -124,7 +125,11 @@ pub fn from_file(path: &Path) -> Result<Profile, TargetError> {
     }
 }
 
-fn read(path: &Path) -> io::Result<ProfileText> {
+fn read(path: &Path) -> Result<ProfileText, FileError> {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-    Ok(ProfileText { name, path: path.display().to_string(), text: fs::read_to_string(path)? })
+    Ok(ProfileText {
+        name,
+        path: path.display().to_string(),
+        text: isomer_file::read_text(path, PROFILE_SIZE_BYTES_MAX)?,
+    })
 }

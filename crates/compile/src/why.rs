@@ -2,6 +2,7 @@
 
 use crate::VERSION;
 use crate::job::Key;
+use crate::maker::Maker;
 use isomer_contract::profile::{Change, Effective};
 use isomer_contract::{Digest, ENGINE_VERSION, Kind};
 use serde::Serialize;
@@ -10,6 +11,7 @@ use std::fmt;
 /// Why a job runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[non_exhaustive]
 pub enum Why {
     /// No earlier release exists.
     NothingEarlier,
@@ -55,6 +57,13 @@ pub enum Why {
         /// What is wrong.
         problem: String,
     },
+    /// The earlier release holds it, and there is no record that this user released that.
+    NotRecorded,
+    /// A remote made its artifact: it is compiled locally too, and compared.
+    Compared {
+        /// The remote.
+        maker: Maker,
+    },
     /// Its code was predicted to equal another's, and was never compiled.
     OnlyPredicted,
     /// Its code equals that of a variant that represented it and has left the release; its own artifact was not kept.
@@ -81,6 +90,8 @@ impl fmt::Display for Why {
                 write!(f, "the passes changed from {} to {}", list(from), list(to))
             }
             Why::Damaged { problem } => write!(f, "it is damaged: {problem}"),
+            Why::NotRecorded => f.write_str("there is no record that this user released it"),
+            Why::Compared { maker } => write!(f, "it is compared with what {maker} made"),
             Why::OnlyPredicted => f.write_str("its code was predicted so far, never measured"),
             Why::Unrepresented => f.write_str("the variant that represented it has left the release"),
         }

@@ -1,4 +1,4 @@
-//! In: the bytes of a `.cwasm`, whoever made it. Out: its sections and its [`Requirements`]. Hostile bytes give an
+//! In: the bytes of a `.cwasm`, from any tool. Out: its sections and its [`Requirements`]. Hostile bytes give an
 //! error; nothing here maps or runs them.
 //!
 //! An artifact is an ELF64 file whose section `.wasmtime.engine` holds `0u8, len u8, version[len], postcard(Metadata)`
@@ -27,38 +27,39 @@ use wasmtime_environ::{FlagValue, OperatorCostStrategy, Tunables, obj};
 /// The section whose bytes say what the artifact needs. Two artifacts that differ in nothing else hold the same code.
 pub const ENGINE_SECTION: &str = obj::ELF_WASM_ENGINE;
 
-/// Why bytes are no artifact that this version reads.
+/// Why bytes are not an artifact that this version reads.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArtifactError {
-    /// Nothing in it.
+    /// No bytes.
     #[error("the file is empty; expected a compiled artifact (.cwasm)")]
     Empty,
-    /// Wasm that nobody compiled.
+    /// WebAssembly, not compiled.
     #[error("this is WebAssembly, not a compiled artifact (.cwasm)")]
     Wasm,
-    /// Some other file.
+    /// A file of another kind.
     #[error("not a compiled artifact (.cwasm): {0}")]
     NotAnArtifact(String),
-    /// ELF, but cut or damaged.
+    /// An ELF file that is truncated or damaged.
     #[error("damaged artifact: {0}")]
     Damaged(String),
-    /// Made by a version of wasmtime whose metadata this one cannot read.
-    #[error("made by wasmtime {found}; this isomer reads artifacts of wasmtime {expected}")]
+    /// Compiled by a version of wasmtime whose metadata this one cannot read.
+    #[error("compiled by wasmtime {found}; this isomer reads artifacts of wasmtime {expected}")]
     OtherEngine {
         /// The version in the artifact.
         found: String,
         /// The one this binary holds.
         expected: String,
     },
-    /// For a platform that has no profile.
-    #[error("made for the platform `{0}`, which isomer does not know")]
+    /// Compiled for a platform that no profile is for.
+    #[error("compiled for the platform `{0}`, which isomer does not know")]
     UnknownPlatform(String),
 }
 
 impl Hinted for ArtifactError {
     fn hint(&self) -> Option<String> {
         match self {
-            ArtifactError::Wasm => Some("compile it first: `isomer compile FILE --target NAME`".to_owned()),
+            ArtifactError::Wasm => Some("compile it first".to_owned()),
             ArtifactError::OtherEngine { expected, .. } => Some(format!(
                 "compile the module again with wasmtime {expected}, or use the isomer of the artifact's version"
             )),
@@ -79,7 +80,7 @@ pub struct Section {
     pub digest: Digest,
 }
 
-/// What an artifact says of itself.
+/// What an artifact declares about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
     /// The platform that it was compiled for.
@@ -171,7 +172,7 @@ fn sections(bytes: &[u8]) -> Result<(Elf<'_>, &[u8]), ArtifactError> {
     let header = FileHeader64::<Endianness>::parse(bytes).map_err(damaged)?;
     let endian = header.endian().map_err(damaged)?;
     if header.e_ident().os_abi != obj::ELFOSABI_WASMTIME {
-        return Err(ArtifactError::NotAnArtifact("an ELF file that wasmtime did not make".to_owned()));
+        return Err(ArtifactError::NotAnArtifact("an ELF file that wasmtime did not write".to_owned()));
     }
     let flags = header.e_flags(endian);
     let kind = match (flags & obj::EF_WASMTIME_MODULE != 0, flags & obj::EF_WASMTIME_COMPONENT != 0) {

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
-/// Text that is no digest.
+/// Text that is not a digest.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not a digest: expected `sha256:` and 64 lower-case hexadecimal digits")]
 pub struct DigestError(String);
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Digest {
 /// The values that are written this way hold no floating-point numbers, whose text could differ.
 ///
 /// # Panics
-/// When `value`'s `Serialize` fails or a map has keys that are no strings: a bug in this crate's types.
+/// When `value`'s `Serialize` fails or a map has keys that are not strings: a bug in this crate's types.
 pub fn canonical_json(value: &impl Serialize) -> String {
     // serde_json's map is a BTreeMap unless its `preserve_order` feature is on; the test below holds that.
     serde_json::to_value(value).expect("isomer's own types serialize").to_string()

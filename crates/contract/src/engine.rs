@@ -9,6 +9,7 @@ use wasmparser::WasmFeatures;
 use wasmtime::Config;
 
 /// A requirement that no configuration of this build meets.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineConfigError {
     /// A setting that this version of wasmtime does not have, or lacks one that it has.
@@ -37,8 +38,8 @@ pub enum EngineConfigError {
     },
 }
 
-/// The configuration that loads artifacts with these requirements. The target stays unset but for Pulley, whose
-/// bytecode is no host's: the compile side sets its triple itself.
+/// The configuration that loads artifacts with these requirements. Only for Pulley is a target set, since its bytecode is
+/// not this host's architecture; the compile side sets its own triple.
 ///
 /// # Errors
 /// The first requirement that cannot be met; [`crate::check`] lists all.
@@ -56,7 +57,7 @@ pub fn engine_config(requirements: &Requirements) -> Result<Config, EngineConfig
     let features = requirements.features().map_err(EngineConfigError::UnknownFeature)?;
     config.wasm_features(WasmFeatures::all().difference(features), false);
     config.wasm_features(features, true);
-    // A threaded module creates its memory when it is instantiated; whoever may load it wants that to work.
+    // A module with threads creates its shared memory when it is instantiated.
     config.shared_memory(features.contains(WasmFeatures::THREADS));
     config.debug_adapter_modules(false);
     config.metadata_for_internal_asserts(false);

@@ -1,7 +1,9 @@
-//! What an error says beside what is wrong: what would mend it.
+//! What an error has beside its message: what to do about it.
 
-/// An error, or one of several reasons, that may know what would mend it.
+/// An error, or one of several reasons, with an instruction to the person who meets it.
+///
+/// A library's hint names no flags or commands: programs word those from the error's type.
 pub trait Hinted {
-    /// What would mend it, in words for the person who met it; none where nothing is known to help.
+    /// What to do about it, or none if nothing is known to help.
     fn hint(&self) -> Option<String>;
 }

@@ -1,4 +1,5 @@
-//! A server as far as code generation is concerned: what `isomer-run host --json` prints and `--host FILE` reads.
+//! A server as far as code generation is concerned. In: a host file, which is a recorded host as JSON. Out: a [`Host`], or
+//! why the text is not one. Never here: a probe of this machine.
 
 use crate::Hinted;
 use crate::isa::{self, Arch};
@@ -14,7 +15,7 @@ pub struct Host {
     pub arch: Arch,
     /// target-lexicon's name of its operating system.
     pub os: String,
-    /// The CPU's name, for people: nothing is ever decided by it.
+    /// The CPU's name, for people. No decision depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
     /// The ISA extensions that CPU and operating system both support, by their names in [`isa`].
@@ -40,20 +41,21 @@ fn engine_here() -> String {
     ENGINE_VERSION.to_owned()
 }
 
-/// Why a host file is not one.
+/// Why text is not a host file.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// No JSON, or JSON of another shape.
+    /// Invalid JSON, or JSON of another shape.
     #[error("not a host file: {0}")]
     Json(String),
-    /// An extension that isomer has no row for.
-    #[error("`isa` names `{name}`, which is no extension of {arch}")]
+    /// An extension that the table has no row for.
+    #[error("`isa` names `{name}`, an unknown extension of {arch}")]
     UnknownExtension {
         /// As written.
         name: String,
         /// The host's architecture.
         arch: Arch,
-        /// The name that was probably meant.
+        /// The nearest name.
         nearest: Option<String>,
     },
     /// An extension that isomer does not track, since Cranelift never uses it.
@@ -64,15 +66,17 @@ pub enum HostError {
         /// The host's architecture.
         arch: Arch,
     },
-    /// An architecture that no server has.
-    #[error("`arch` is {0}, which is bytecode and no machine")]
+    /// The architecture of bytecode, which no machine has.
+    #[error("`arch` is {0}, which is bytecode, expected the architecture of a machine")]
     Interpreter(Arch),
 }
 
 impl Hinted for HostError {
     fn hint(&self) -> Option<String> {
         match self {
-            HostError::Json(_) => Some("`isomer-run host --json` prints one".to_owned()),
+            HostError::Json(_) => {
+                Some("a host file is a recorded host as JSON, with `arch`, `os` and `isa`".to_owned())
+            }
             HostError::UnknownExtension { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             HostError::UnusedExtension { name, .. } => Some(format!("remove \"{name}\" from `isa`")),
             _ => None,
@@ -81,13 +85,16 @@ impl Hinted for HostError {
 }
 
 impl Host {
-    /// Reads what `isomer-run host --json` printed.
+    /// Reads a host file.
+    ///
+    /// # Errors
+    /// When it is not JSON of this shape, or names an extension that is not in the table: a typo would make the host
+    /// weaker than it is without a word.
     pub fn from_json(text: &str) -> Result<Host, HostError> {
         let host: Host = serde_json::from_str(text).map_err(|error| HostError::Json(error.to_string()))?;
         if host.arch.is_pulley() {
             return Err(HostError::Interpreter(host.arch));
         }
-        // A typo would quietly make the host weaker than it is.
         let unknown = host.isa.iter().find(|name| isa::by_name(host.arch, name).is_none());
         match unknown {
             None => Ok(host),

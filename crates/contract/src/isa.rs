@@ -23,11 +23,11 @@ pub struct Extension {
     pub flag: Option<&'static str>,
     /// Cranelift uses it in every artifact for this architecture, whatever the flags say.
     pub baseline: bool,
-    /// Direct implications, names of rows of the same architecture: whoever asks for this must ask for those too.
+    /// Direct implications, names of rows of the same architecture: a set with this one must have those too.
     pub implies: &'static [&'static str],
-    /// How a running machine is asked.
+    /// How it is probed.
     pub probe: Probe,
-    /// What it is and where that is written down.
+    /// What it is, and the manual that defines it.
     pub doc: &'static str,
     /// Other spellings that people type; /proc/cpuinfo's and wasmtime's among them.
     pub aliases: &'static [&'static str],
@@ -38,7 +38,7 @@ pub fn all(arch: Arch) -> impl Iterator<Item = &'static Extension> {
     TABLE.iter().filter(move |row| row.arch == arch)
 }
 
-/// The row with exactly this name; aliases don't count.
+/// The row with exactly this name, not an alias.
 pub fn by_name(arch: Arch, name: &str) -> Option<&'static Extension> {
     all(arch).find(|row| row.name == name)
 }
@@ -48,7 +48,7 @@ pub fn by_flag(arch: Arch, flag: &str) -> Option<&'static Extension> {
     all(arch).find(|row| row.flag == Some(flag))
 }
 
-/// The rows that somebody who typed `text` may have meant, by alias, flag, or another spelling: `SSE41`, `has_avx2`,
+/// The rows that `text` may mean, by alias, flag, or another spelling: `SSE41`, `has_avx2`,
 /// `mie3`. Two rows for RISC-V's `c`, which is `zca` with `zcd`.
 pub fn by_alias(arch: Arch, text: &str) -> Vec<&'static Extension> {
     let typed = plain(text);
@@ -67,7 +67,7 @@ pub fn is_unused(arch: Arch, name: &str) -> bool {
     UNUSED.iter().any(|(of, names)| *of == arch && names.iter().any(|unused| plain(unused) == typed))
 }
 
-/// The set and everything it implies, directly or not. Baseline rows are taken for granted: never added, kept if there.
+/// The set and everything it implies, directly or not. Baseline rows are implied: never added, but kept.
 pub fn closure(arch: Arch, set: &BTreeSet<&'static str>) -> BTreeSet<&'static str> {
     let mut closed = set.clone();
     let mut left: Vec<&'static str> = set.iter().copied().collect();
@@ -82,7 +82,7 @@ pub fn closure(arch: Arch, set: &BTreeSet<&'static str>) -> BTreeSet<&'static st
 }
 
 /// What keeps the set from being closed: each `(extension, implied)` where the first is in the set or follows from it
-/// and the second is missing. Those that the set itself asks for come first; empty for a closed set.
+/// and the second is missing. Those of the set itself come first; empty for a closed set.
 pub fn missing_implied(arch: Arch, set: &BTreeSet<&'static str>) -> Vec<(&'static str, &'static str)> {
     let missing = |name| {
         implied_switches(arch, name).filter(|implied| !set.contains(implied)).map(move |implied| (name, implied))

@@ -1,12 +1,30 @@
 //! What the compile side promises and the run side checks.
 //!
+//! ```
+//! use isomer_contract::{Host, Kind, Profile, Requirements, check, engine_config};
+//!
+//! // What an artifact for this profile will require of a server.
+//! let profile = Profile::shipped("x86-64-v3").expect("a shipped profile");
+//! let requirements = Requirements::of_profile(&profile, Kind::Module);
+//!
+//! // A recorded server that lacks the extensions, and why an artifact must not be loaded there.
+//! let host = Host::from_json(r#"{"arch": "x86_64", "os": "linux", "isa": ["fxsr", "sse", "sse2", "sse3"]}"#)?;
+//! let mismatches = check(&requirements, &host);
+//! assert!(mismatches[0].to_string().starts_with("needs the extension `avx`"));
+//!
+//! // The configuration of the engine that loads it where nothing mismatches.
+//! let config: wasmtime::Config = engine_config(&requirements)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! In: the text of profiles and host files, the bytes of artifacts, indexes. Out: effective settings, requirements,
 //! mismatches, a choice, and the one [`wasmtime::Config`] that both sides use. Never here: file or network access, a
 //! CPU probe, a compiler.
 //!
 //! The data's path: a [`Profile`] (`profile`, from [`isa`] and [`settings`]) promises [`Requirements`]; an artifact
-//! states its own (`artifact`); [`check`] holds them against a [`Host`]; [`select`] does so for every variant of an
-//! index (`manifest`); [`engine_config`] makes the engine that loads the chosen one.
+//! declares its own (`artifact`); [`check`] compares them with a [`Host`]; [`select`] does so for every variant of an
+//! index (`manifest`); [`engine_config`] configures the engine that loads the chosen one. The names (`name`) and limits
+//! (`limits`) are those of every document.
 
 #![cfg_attr(
     not(test),
@@ -53,5 +71,5 @@ pub use profile::{Origin, Profile, ProfileError};
 pub use requirements::{Kind, Needs, Requirements};
 pub use select::{Rejected, Selection, Variant, select};
 pub use size::Size;
-pub use text::{line_at, nearest, shorten};
+pub use text::{line_at, nearest, one_line, shorten};
 pub use version::{ENGINE_VERSION, engine_major, major};

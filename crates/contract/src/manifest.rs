@@ -1,5 +1,5 @@
-//! The documents of a release that are isomer's own: media types, annotation keys, the config of a variant, and what
-//! an index says of each variant. The OCI documents around them are `isomer-layout`'s.
+//! The documents of a release that are isomer's own: media types, annotation keys, the config of a variant, and the
+//! annotations of each variant in an index. The OCI documents around them are `isomer-layout`'s.
 
 use crate::name::TargetName;
 use crate::{Arch, Digest, Kind, Needs, Requirements, Variant};
@@ -29,7 +29,7 @@ pub const ANNOTATION_SERVES: &str = "dev.isomer.serves";
 pub const ANNOTATION_ENGINE: &str = "dev.isomer.engine";
 /// Annotation of a variant's descriptor: its [`Requirements`] as canonical JSON.
 pub const ANNOTATION_REQUIREMENTS: &str = "dev.isomer.requirements";
-/// Annotation of a variant's descriptor: the digest of its requirements, for equality at a glance.
+/// Annotation of a variant's descriptor: the digest of its requirements.
 pub const ANNOTATION_COMPAT: &str = "dev.isomer.compat";
 /// Annotation of a module's index: the name that `isomer-run` knows it by.
 pub const ANNOTATION_MODULE: &str = "dev.isomer.module";
@@ -67,7 +67,7 @@ pub struct Served {
     pub profile: Digest,
     /// The digest of the job that compiled, or would have compiled, the module for it.
     pub job: Digest,
-    /// Whether nobody compiled it: that it would come out as this variant was predicted.
+    /// Whether it was not compiled: its code was predicted to equal this variant's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub predicted: bool,
 }
@@ -106,10 +106,11 @@ pub struct VariantConfig {
     pub needs: Needs,
 }
 
-/// Why a variant's description in an index or config is not to be believed.
+/// Why a variant's description in an index or config is not valid.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// An annotation is not there.
+    /// An annotation is missing.
     #[error("the annotation `{0}` is missing")]
     Missing(&'static str),
     /// An annotation does not parse.
@@ -117,7 +118,7 @@ pub enum ManifestError {
     Malformed {
         /// Its key.
         key: &'static str,
-        /// The parser's words.
+        /// The parser's message.
         reason: String,
     },
     /// Written by a later isomer.
@@ -129,7 +130,7 @@ pub enum ManifestError {
 }
 
 impl VariantConfig {
-    /// What the index says of this variant, as annotations of its manifest's descriptor.
+    /// The annotations of this variant's descriptor in an index.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let serves: Vec<_> = self.serves.iter().map(|served| served.target.as_str()).collect();
         [
@@ -190,7 +191,7 @@ impl Variant {
     }
 }
 
-/// An OCI platform: what `platform` says of a manifest in an index.
+/// An OCI platform: the `platform` of a manifest in an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Platform {
     /// Go's name of the architecture.
@@ -210,8 +211,8 @@ pub fn wasm_platform(kind: Kind) -> Platform {
     Platform { architecture: "wasm".to_owned(), os: os.to_owned(), variant: None }
 }
 
-/// The platform that `triple` and the extensions of `requirements` stand for. The variant is the highest level that
-/// the extensions reach; what is beyond it stands in the annotations, exactly.
+/// The platform of `triple` and the extensions in `requirements`. Its variant is the highest level that the extensions
+/// reach; the annotations have the exact set.
 pub fn platform(triple: &Triple, requirements: &Requirements) -> Platform {
     use target_lexicon::OperatingSystem;
     let architecture = match requirements.arch {

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use target_lexicon::Triple;
 use wasmparser::WasmFeatures;
 
-/// Profiles may inherit this deep; more is taken for a mistake.
+/// The most levels of inheritance.
 const INHERITANCE_DEPTH_MAX: usize = 16;
 
 /// Where an effective setting comes from.
@@ -35,12 +35,12 @@ pub enum Origin {
     Profile(String),
 }
 
-/// A CPU profile with everything that it inherits: what code generation is told and a server must have.
+/// A CPU profile with everything that it inherits: the settings of code generation, and what a server must have.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// The file's stem: what `--target` and a release call it.
+    /// The file's stem, a [`TargetName`]: what the target is called.
     pub name: String,
-    /// The file, or `(shipped)` and its name.
+    /// The file, as it is named in messages.
     pub path: String,
     /// One line for people, with the source of the extension list.
     pub description: String,
@@ -69,7 +69,10 @@ impl Profile {
         self.origins.get(key).map_or(Origin::Default, |profile| Origin::Profile(profile.clone()))
     }
 
-    /// Reads `text` and whatever it inherits from; `find` gives the text of a profile by name.
+    /// Reads `text` and the profiles that it inherits from; `find` returns the text of a profile by name.
+    ///
+    /// # Errors
+    /// The first problem in one of the texts, with its file and line.
     pub fn resolve(text: &ProfileText, find: &dyn Fn(&str) -> Option<ProfileText>) -> Result<Profile, ProfileError> {
         text.name.parse::<TargetName>().map_err(|error| text.error(None, error.into()))?;
         let chain = inheritance_chain(text, find)?;
@@ -105,7 +108,7 @@ impl Profile {
         Some(Profile::resolve(&text, &find_shipped).expect("a test resolves every shipped profile"))
     }
 
-    /// Adds what one file of the inheritance chain says.
+    /// Adds one file of the inheritance chain.
     fn add(&mut self, text: &ProfileText, parsed: &Parsed) -> Result<(), ProfileError> {
         if let Some((triple, line)) = &parsed.triple
             && *triple != self.triple
@@ -146,7 +149,7 @@ impl Profile {
         Err(text.error(line, Problem::NotClosed { extension, implied }))
     }
 
-    /// Refuses settings that wasmtime takes one by one but not together.
+    /// Refuses settings that wasmtime accepts one by one but not together.
     fn check_consistent(&self, text: &ProfileText, parsed: &Parsed) -> Result<(), ProfileError> {
         let settings = &self.settings;
         let spectre = settings.heap_access_spectre_mitigation || settings.table_access_spectre_mitigation;
@@ -210,7 +213,7 @@ fn inheritance_chain(
             if names.len() >= INHERITANCE_DEPTH_MAX {
                 return Err(text.error(Some(*line), Problem::TooDeep { max: INHERITANCE_DEPTH_MAX }));
             }
-            // Whatever lies beside a user's file, a shipped profile means the same everywhere.
+            // A shipped profile inherits from shipped ones only, so that it means the same everywhere.
             let found = if is_shipped(&text) { find_shipped(parent) } else { find(parent) };
             let found = found.ok_or_else(|| {
                 let nearest = crate::nearest(parent, shipped_names()).map(str::to_owned);

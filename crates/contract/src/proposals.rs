@@ -11,13 +11,13 @@ pub struct Proposal {
     pub key: &'static str,
     /// The bit in wasmparser, in `wasmtime::Config` and in an artifact.
     pub feature: WasmFeatures,
-    /// Whether wasmtime 48 enables it unless told otherwise.
+    /// Whether wasmtime 48 enables it by default.
     pub default: bool,
-    /// One line, with where the proposal stands.
+    /// One line, with the proposal's status.
     pub doc: &'static str,
     /// Whether an engine can be configured with it, so that an artifact which records it loads.
     pub configurable: bool,
-    /// The command of a tool that rewrites a module to do without it, where there is one.
+    /// A tool's command that rewrites a module without it, if there is one.
     pub converter: Option<&'static str>,
 }
 

@@ -1,4 +1,5 @@
-//! What an artifact asks of a server: one value, the same whether it is promised by a profile or read from an artifact.
+//! What an artifact requires of a server. In: a profile, or the metadata of an artifact. Out: the same value from both.
+//! Never here: a look at a host.
 
 use crate::isa::Arch;
 use crate::settings::{Role, Value};
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use wasmparser::WasmFeatures;
 
-/// What was compiled.
+/// What kind of WebAssembly was compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -29,7 +30,7 @@ impl fmt::Display for Kind {
 
 /// What a server must have and be set to, to load an artifact and run it right.
 ///
-/// Everything that wasmtime 48 compares at load is here, and nothing of the machine that compiled.
+/// It has everything that wasmtime 48 compares when it loads an artifact, and nothing of the machine that compiled it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Requirements {
@@ -41,8 +42,8 @@ pub struct Requirements {
     pub arch: Arch,
     /// target-lexicon's name of the operating system; `unknown` for Pulley.
     pub os: String,
-    /// The ISA extensions beyond the architecture's baseline. A Cranelift flag that isomer has no row for stands
-    /// here under its own name, and no host has it.
+    /// The ISA extensions beyond the architecture's baseline. A Cranelift flag that the table has no row for is listed
+    /// under its own name, which no host has.
     pub isa: BTreeSet<String>,
     /// The settings that must be equal, by their key in a profile.
     pub tunables: BTreeMap<String, Value>,
@@ -50,7 +51,7 @@ pub struct Requirements {
     pub recorded: BTreeMap<String, Value>,
     /// The proposals that the engine must enable, by wasmparser's names.
     pub wasm_features: BTreeSet<String>,
-    /// Code generator flags with a value that wasmtime's loader never accepts.
+    /// Flags of the code generator whose value wasmtime's loader never accepts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused_flags: BTreeMap<String, String>,
 }
@@ -70,7 +71,7 @@ pub(crate) fn fixed_tunables() -> [(&'static str, Value); 6] {
 }
 
 impl Requirements {
-    /// What an artifact compiled for `profile` will ask for.
+    /// What an artifact compiled for `profile` will require.
     pub fn of_profile(profile: &Profile, kind: Kind) -> Requirements {
         let mut tunables: BTreeMap<String, Value> =
             fixed_tunables().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
@@ -101,21 +102,24 @@ impl Requirements {
         Digest::of_json(&(engine, kind, arch, os, isa, tunables, wasm_features, refused_flags))
     }
 
-    /// The proposals as wasmparser's bits, or the first name that this version does not know.
+    /// The proposals as wasmparser's bits.
+    ///
+    /// # Errors
+    /// The first name that this version of wasmparser does not know.
     pub fn features(&self) -> Result<WasmFeatures, String> {
         self.wasm_features.iter().try_fold(WasmFeatures::empty(), |features, name| {
             proposals::feature_by_name(name).map(|feature| features | feature).ok_or_else(|| name.clone())
         })
     }
 
-    /// Whether `self` runs wherever `other` does: equal in all but the ISA extensions, of which it needs no other.
+    /// Whether `self` runs wherever `other` does: equal but for the ISA extensions, of which it needs a subset.
     pub fn no_stronger_than(&self, other: &Requirements) -> bool {
         let rest = |requirements: &Requirements| Requirements { isa: BTreeSet::new(), ..requirements.clone() };
         self.isa.is_subset(&other.isa) && rest(self) == rest(other)
     }
 }
 
-/// What a module needs beside instructions, as its own sections say.
+/// What a module needs beside instructions, from its own sections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Needs {

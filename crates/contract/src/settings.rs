@@ -1,4 +1,4 @@
-//! Every setting of a profile but its ISA extensions and proposals: key, type, default, what it touches.
+//! Every setting of a profile but its ISA extensions and proposals: key, type, who reads it, setter, default.
 //!
 //! One table defines the TOML key, the field, wasmtime's default and the documentation together, so that a setting
 //! cannot exist in one place only. Keys are those of wasmtime's `-O`, `-C`, `-D` and `-W` options where it has one.
@@ -14,7 +14,7 @@ use toml::de::DeValue;
 use value::{EngineSetting, SettingType};
 use wasmtime::{Config, WasmBacktraceDetails};
 
-/// The table of a profile that a setting stands in.
+/// The table of a profile that a setting is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
     /// `[optimize]`
@@ -47,12 +47,12 @@ pub enum Role {
     CodeGeneration,
 }
 
-/// What a setting is, without its value.
+/// A setting, without its value.
 #[derive(Debug)]
 pub struct Row {
-    /// The table it stands in.
+    /// Its table.
     pub section: Section,
-    /// Its key there.
+    /// Its key in that table.
     pub key: &'static str,
     /// Who reads it.
     pub role: Role,
@@ -93,7 +93,7 @@ macro_rules! setter {
     };
 }
 
-/// What a profile's table says of one key.
+/// Why a key of a profile was not set.
 #[derive(Debug)]
 pub(crate) enum SetError {
     UnknownKey,
@@ -155,7 +155,7 @@ macro_rules! settings {
                 Ok(())
             }
 
-            /// Puts what this file names into `settings`, and tells `origin` of each key.
+            /// Puts the settings of this file into `settings`, and calls `origin` with each key.
             pub(crate) fn apply(&self, settings: &mut Settings, mut origin: impl FnMut(&'static str)) {
                 $(if let Some(value) = self.$field {
                     settings.$field = value;

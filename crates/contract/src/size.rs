@@ -19,11 +19,13 @@ impl Size {
         Size(n << 30)
     }
 
-    /// More than any server can map: user space ends at 128 TiB on x86-64, and a memory is not alone there.
+    /// More than any server can map: user space ends at 128 TiB on x86-64, and a memory shares it.
     pub const MAX: Size = Size(64 << 40);
 
-    /// Reads `4GiB`, `64 KiB` or a plain number of bytes, up to [`Size::MAX`]. The error is what was found, in words that
-    /// follow "is".
+    /// Reads `4GiB`, `64 KiB` or a plain number of bytes, up to [`Size::MAX`].
+    ///
+    /// # Errors
+    /// What was found, in words that follow "is".
     pub fn parse(text: &str) -> Result<Size, String> {
         let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);

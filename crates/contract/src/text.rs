@@ -1,7 +1,13 @@
-//! Words of others in messages. In: a word that somebody typed and the words that exist, or text that somebody else
-//! wrote. Out: the nearest word, for a hint; the text, fit to be shown.
+//! Text for messages. In: a word that a person typed and the words that exist, foreign text, an error, an offset. Out: the
+//! nearest word, for a hint; the text, fit to be shown; the error with its causes in one line; the line's number.
 
-/// Text that somebody else wrote, for a message: printable, and of a bearable length.
+use std::error::Error;
+
+/// Foreign text for a message: escaped where it is not printable, and at most 200 characters of it.
+///
+/// ```
+/// assert_eq!(isomer_contract::shorten("tag\u{1b}[2J"), "tag\\u{1b}[2J");
+/// ```
 pub fn shorten(text: &str) -> String {
     const LENGTH_MAX: usize = 200;
     let mut short: String = text.chars().take(LENGTH_MAX).flat_map(char::escape_debug).collect();
@@ -12,7 +18,11 @@ pub fn shorten(text: &str) -> String {
     short
 }
 
-/// The candidate that `typed` was most probably meant to be, or none when nothing is near.
+/// The candidate that was most probably meant by `typed`, or none if none is similar.
+///
+/// ```
+/// assert_eq!(isomer_contract::nearest("x86_64_v3", ["x86-64-v3", "neoverse-n1"]), Some("x86-64-v3"));
+/// ```
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = typed.to_ascii_lowercase().replace('_', "-");
     candidates
@@ -23,6 +33,19 @@ pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .map(|(_, candidate)| candidate)
 }
 
+/// `error` and its causes in one line, for where a chain cannot be shown. A cause that a message already quotes is left
+/// out.
+pub fn one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string);
+    for cause in causes {
+        if !line.contains(&cause) {
+            line += &format!(": {cause}");
+        }
+    }
+    line
+}
+
 /// The line, from 1, of the byte at `offset` in `text`: a parser's span becomes a place that a person finds.
 pub fn line_at(text: &str, offset: usize) -> usize {
     1 + text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
@@ -30,7 +53,17 @@ pub fn line_at(text: &str, offset: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{line_at, nearest, shorten};
+    use super::{line_at, nearest, one_line, shorten};
+
+    #[test]
+    fn causes_follow_in_one_line() {
+        let cause = std::io::Error::other("no space");
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot write{0}")]
+        struct Failed(&'static str, #[source] std::io::Error);
+        assert_eq!(one_line(&Failed("", cause)), "cannot write: no space");
+        assert_eq!(one_line(&Failed(": no space", std::io::Error::other("no space"))), "cannot write: no space");
+    }
 
     #[test]
     fn lines_count_from_one() {
@@ -40,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_is_printable_and_short() {
+    fn foreign_text_is_printable_and_short() {
         assert_eq!(shorten("it's a \"tag\"\u{1b}[2J\n"), "it's a \"tag\"\\u{1b}[2J\\n");
         assert_eq!(shorten(&"é".repeat(200)), "é".repeat(200));
         assert_eq!(shorten(&"é".repeat(201)), "é".repeat(200) + "…");
     }
 
     #[test]
-    fn finds_the_word_that_was_meant() {
+    fn the_nearest_word_is_found() {
         let names = ["x86-64-v3", "x86-64-v4", "neoverse-n1"];
         assert_eq!(nearest("x86_64_v3", names), Some("x86-64-v3"));
         assert_eq!(nearest("neoverse-n", names), Some("neoverse-n1"));

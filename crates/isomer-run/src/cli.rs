@@ -15,6 +15,7 @@ mod select;
 mod verify;
 
 mod activate;
+mod counters;
 mod gc;
 mod list;
 mod pull;
@@ -55,6 +56,7 @@ enum Command {
     Rollback(activate::RollbackArguments),
     List(list::Arguments),
     Gc(gc::Arguments),
+    Counters(counters::Arguments),
     /// Print a script that completes isomer-run's commands in a shell
     #[command(after_help = "Example:\n  isomer-run completions bash > /etc/bash_completion.d/isomer-run")]
     Completions {
@@ -76,6 +78,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Rollback(arguments) => activate::rollback(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Gc(arguments) => gc::run(&arguments),
+        Command::Counters(arguments) => counters::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Completions { shell } => completions(shell),
     };
@@ -103,6 +106,6 @@ fn elsewhere(mut error: clap::Error) -> clap::Error {
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "isomer-run", &mut script);
-    isomer_terminal::print(&String::from_utf8_lossy(&script))?;
+    isomer_terminal::print(&*String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

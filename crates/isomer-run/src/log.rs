@@ -41,7 +41,8 @@ where
         } else {
             write!(to, "{name}: ")?;
         }
-        context.format_fields(to.by_ref(), event)?;
-        writeln!(to)
+        let mut fields = String::new();
+        context.format_fields(Writer::new(&mut fields), event)?;
+        writeln!(to, "{}", isomer_terminal::escaped(&fields))
     }
 }

@@ -15,6 +15,7 @@ mod remote;
 mod run;
 mod session;
 mod sign;
+mod state;
 mod targets;
 mod values;
 mod worker;

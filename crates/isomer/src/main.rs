@@ -5,7 +5,6 @@ mod cell_failures;
 mod cli;
 mod progress;
 mod timings;
-mod transfer;
 mod warning;
 mod wording;
 

@@ -1,14 +1,19 @@
 //! What a person at this command line can do about an error: a library's hint, in this program's flags and commands. In: an
 //! error. Out: its failure as `isomer-terminal` prints it. Never here: what went wrong; the error itself says that.
 
+use isomer_compile::cache::{CacheError, VARIABLE};
 use isomer_compile::executor::{JobFailure, RemoteWarning};
 use isomer_compile::release::{MergeError, ReleaseError};
-use isomer_compile::release_manifest::{DEFAULT_NAME, Problem, ReleaseManifestError};
+use isomer_compile::release_manifest::{Problem, ReleaseManifestError};
 use isomer_compile::signing::SignError;
 use isomer_compile::targets::TargetError;
-use isomer_contract::Hinted;
+use isomer_contract::profile::Problem as ProfileProblem;
+use isomer_contract::{Hinted, ProfileError};
+use isomer_registry::{Problem as RegistryProblem, RegistryError};
 use isomer_terminal::Failure;
+use isomer_trust::{KeyError, KeyFileError};
 use std::error::Error;
+use std::io::ErrorKind;
 
 /// An error of a library that has a remedy here.
 pub(crate) trait Remedy: Error + Hinted {
@@ -28,6 +33,9 @@ impl Remedy for TargetError {
             TargetError::Unknown { nearest: None, .. } => {
                 Some("`isomer targets` lists the shipped profiles; name a file with its `.toml`".to_owned())
             }
+            TargetError::Profile(ProfileError {
+                problem: ProfileProblem::UnknownKey { nearest: None, .. }, ..
+            }) => Some("`isomer targets show NAME` prints every key".to_owned()),
             _ => self.hint(),
         }
     }
@@ -36,10 +44,6 @@ impl Remedy for TargetError {
 impl Remedy for ReleaseManifestError {
     fn remedy(&self) -> Option<String> {
         match &self.problem {
-            Problem::Read(_) if self.path.as_os_str() == DEFAULT_NAME => {
-                Some("name the manifest with -f; `isomer release --help` shows one".to_owned())
-            }
-            Problem::Read(_) => Some("check the path; `isomer release --help` shows a manifest".to_owned()),
             Problem::Toml(_) => Some("`isomer release --help` shows a manifest with every key".to_owned()),
             _ => self.hint(),
         }
@@ -49,6 +53,9 @@ impl Remedy for ReleaseManifestError {
 impl Remedy for ReleaseError {
     fn remedy(&self) -> Option<String> {
         match self {
+            ReleaseError::File(error) if error.is_missing() => {
+                Some("name the manifest with -f; `isomer release --help` shows one".to_owned())
+            }
             ReleaseError::Manifest(error) => error.remedy(),
             ReleaseError::Target { source, .. } => source.remedy(),
             ReleaseError::Whole { .. } => {
@@ -89,8 +96,24 @@ impl Remedy for SignError {
                     .to_owned(),
             ),
             SignError::Part(_) => Some("join all parts first, with `isomer merge`".to_owned()),
+            SignError::NotRecorded { .. } => Some(
+                "`isomer release --sign KEY` compiles and signs at once; `--trust-contents` signs what the directory contains"
+                    .to_owned(),
+            ),
+            SignError::Untrusted { makers, .. } => {
+                let flags: String =
+                    makers.iter().filter_map(|maker| maker.remote()).map(|url| format!(" --trust-remote {url}")).collect();
+                Some(format!("`isomer release --sign KEY` compares them and signs;`{flags}` signs them as they came"))
+            }
             _ => self.hint(),
         }
+    }
+}
+
+impl Remedy for CacheError {
+    fn remedy(&self) -> Option<String> {
+        let named = format!("name another directory with --cache or {VARIABLE}");
+        Some(self.hint()?.replace("name another directory", &named))
     }
 }
 
@@ -129,6 +152,50 @@ pub(crate) fn consequence(warning: &RemoteWarning) -> &'static str {
             "it has no workers, or other users' jobs come first; --remote-timeout bounds the wait"
         }
         _ => "the build goes on",
+    }
+}
+
+impl Remedy for RegistryError {
+    fn remedy(&self) -> Option<String> {
+        let hint = match self {
+            RegistryError::PlainHttp(_) => "leave out --plain-http, and give the registry a certificate",
+            RegistryError::Transfer { problem, .. } => match &**problem {
+                RegistryProblem::TagExists { refusal: None, .. } => {
+                    "raise the version, so that every server runs the same under one name; --move-tag moves the tag"
+                }
+                RegistryProblem::TokenHost { token_host, .. } => {
+                    return Some(format!(
+                        "if the registry's documentation names it: --token-host {token_host}, or the variable \
+                         ISOMER_TOKEN_HOSTS"
+                    ));
+                }
+                problem if problem.is_plain_http_to_tls() => "this registry has TLS: leave out --plain-http",
+                problem if problem.is_tls_to_plain_http() => {
+                    "a registry without TLS, on this machine only, is reached with --plain-http"
+                }
+                RegistryProblem::Tls { .. } => "--ca-cert FILE names a CA that is trusted beside the system's",
+                _ => return self.hint(),
+            },
+            _ => return self.hint(),
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl Remedy for KeyFileError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            KeyFileError::Key { error: KeyError::PassphraseNeeded, .. } => {
+                Some("name a file that holds it by `--passphrase-file`, or set ISOMER_PASSPHRASE".to_owned())
+            }
+            KeyFileError::Key { error: KeyError::UnsupportedAlgorithm { .. } | KeyError::Weak, .. } => {
+                Some("make another: `isomer keygen`".to_owned())
+            }
+            KeyFileError::Io { action: "read", source, .. } if source.kind() == ErrorKind::NotFound => {
+                Some("check the path; `isomer keygen` makes keys".to_owned())
+            }
+            _ => self.hint(),
+        }
     }
 }
 

@@ -1,10 +1,9 @@
-//! In: a tar file that holds an OCI image layout. Out: where each file of the layout lies in it. Never here: a file
-//! unpacked, a link followed, a size that was not held against the archive's own.
+//! In: a tar file that holds an OCI image layout. Out: the offset of each of the layout's files in it. Never here: a file
+//! unpacked, a link followed, a size that was not compared with the archive's own.
 //!
-//! What a member is called is all that is believed of it, and only where two readers of tar cannot disagree on it: no
-//! extension header that renames or resizes a member, no second member of a name. A member that is no file or directory
-//! makes the whole archive one that is not read, and so does a name that leads out of it. Other files than a layout's
-//! are passed over.
+//! Only names that two readers of tar cannot disagree on are accepted: no extension header that renames or resizes a
+//! member, no second member of the same name. An archive with a member that is neither a file nor a directory, or with a
+//! name that leads out of it, is refused. Files that are not part of a layout are ignored.
 
 use crate::LayoutError;
 use crate::content::{Content, Regular, io_error};
@@ -39,7 +38,7 @@ struct Member {
 }
 
 impl Archive {
-    /// Reads what the archive at `path` holds: headers, not what is between them.
+    /// Reads the headers of the archive at `path`, not the data between them.
     pub(crate) fn open(path: &Path) -> Result<Archive, LayoutError> {
         let error = |error| io_error(path, error);
         // NONBLOCK: a pipe must not hang the reader before its type is known.
@@ -56,7 +55,7 @@ impl Archive {
             _ => None,
         };
         if let Some(program) = compressed {
-            let reason = format!("it is compressed; `{program} -d` makes a tar file of it");
+            let reason = format!("it is compressed with {program}, expected an uncompressed tar file");
             return Err(LayoutError::Malformed { file: path.to_owned(), reason });
         }
         file.seek(SeekFrom::Start(0)).map_err(error)?;
@@ -64,7 +63,7 @@ impl Archive {
         Ok(Archive { path: path.to_owned(), file, members })
     }
 
-    /// The member of the name that `names` make up, or none when there is none.
+    /// The member whose name is `names` joined by `/`, if it exists.
     pub(crate) fn open_regular(&self, names: &[&str]) -> Result<Option<Regular>, LayoutError> {
         let Some(Member { position, size_bytes }) = self.members.get(&names.join("/")).copied() else {
             return Ok(None);
@@ -76,7 +75,7 @@ impl Archive {
 
 fn members(path: &Path, file: &File, file_size_bytes: u64) -> Result<BTreeMap<String, Member>, LayoutError> {
     let malformed = |reason: String| LayoutError::Malformed { file: path.to_owned(), reason };
-    let not_tar = |error: std::io::Error| malformed(format!("it is no tar file: {}", shorten(&error.to_string())));
+    let not_tar = |error: std::io::Error| malformed(format!("it is not a tar file: {}", shorten(&error.to_string())));
     let mut members = BTreeMap::new();
     let mut archive = tar::Archive::new(file);
     for (number, entry) in archive.entries_with_seek().map_err(not_tar)?.raw(true).enumerate() {
@@ -87,7 +86,9 @@ fn members(path: &Path, file: &File, file_size_bytes: u64) -> Result<BTreeMap<St
         let shown = shorten(&String::from_utf8_lossy(&entry.path_bytes()));
         let (position, size_bytes) = (entry.raw_file_position(), entry.size());
         if position.checked_add(size_bytes).is_none_or(|end| end > file_size_bytes) {
-            return Err(malformed(format!("its member `{shown}` of {size_bytes} bytes ends behind its own end")));
+            return Err(malformed(format!(
+                "its member `{shown}` of {size_bytes} bytes ends after the end of the archive"
+            )));
         }
         let kind = entry.header().entry_type();
         match kind {
@@ -109,7 +110,7 @@ fn members(path: &Path, file: &File, file_size_bytes: u64) -> Result<BTreeMap<St
     Ok(members)
 }
 
-/// A member's name without the `./` that `tar .` writes, if it stays where it is.
+/// A member's name without the `./` that `tar .` writes, or none if it leads out of the archive.
 fn name(bytes: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(bytes).ok()?;
     if name.starts_with('/') || name.contains('\0') {
@@ -119,7 +120,7 @@ fn name(bytes: &[u8]) -> Option<String> {
     (!parts.contains(&"..")).then(|| parts.join("/"))
 }
 
-/// That an extension header says nothing of a name or size: times and owners, which nobody here asks for.
+/// Refuses an extension header with a name or size. Times and owners are ignored.
 fn check_extensions(entry: &mut impl Read, size_bytes: u64) -> Result<(), String> {
     if size_bytes > EXTENSION_SIZE_BYTES_MAX {
         return Err(format!("an extension header of {size_bytes} bytes, expected at most {EXTENSION_SIZE_BYTES_MAX}"));

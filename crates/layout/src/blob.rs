@@ -1,5 +1,5 @@
-//! In: a directory or an archive, and a descriptor. Out: the bytes of the blob, of the size and digest that the descriptor says.
-//! Never here: a symbolic link followed below the directory, an allocation larger than the file that is there.
+//! In: a directory or an archive, and a descriptor. Out: the bytes of the blob, with the size and digest in the descriptor.
+//! Never here: a symbolic link followed below the directory, an allocation larger than the file.
 
 use crate::LayoutError;
 use crate::archive::Archive;
@@ -13,7 +13,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// What holds a layout's files, held open.
+/// The directory or archive of a layout, held open.
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
@@ -43,7 +43,7 @@ impl Root {
         Root { path: path.to_owned(), files: Files::Directory(directory) }
     }
 
-    /// The archive at `path`, as if it were unpacked.
+    /// The archive at `path`.
     pub(crate) fn open_archive(path: &Path) -> Result<Root, LayoutError> {
         Ok(Root { path: path.to_owned(), files: Files::Archive(Archive::open(path)?) })
     }
@@ -56,7 +56,7 @@ impl Root {
         blob_path(&self.path, digest)
     }
 
-    /// The file at `names` below the directory, or none when it is not there.
+    /// The file at `names` below the directory, if it exists.
     fn open_regular(&self, names: &[&str]) -> Result<Option<Regular>, LayoutError> {
         match &self.files {
             Files::Directory(fd) => self.open_in_directory(fd, names),
@@ -108,7 +108,7 @@ impl Root {
         Ok(self.open_regular(&["blobs", "sha256", &digest.hex()])?.is_some())
     }
 
-    /// The whole file `name` beside the blobs, or none when it is not there.
+    /// The whole file `name` beside the blobs, if it exists.
     pub(crate) fn read_top(&self, name: &str, limit_bytes: u64) -> Result<Option<Vec<u8>>, LayoutError> {
         let Some(Regular { file, size_bytes }) = self.open_regular(&[name])? else { return Ok(None) };
         let path = self.path.join(name);
@@ -118,7 +118,7 @@ impl Root {
         read_whole(file, size_bytes, limit_bytes, &path).map(Some)
     }
 
-    /// Opens the blob that the document `named_by` describes, and holds its size to the description.
+    /// Opens the blob that the document `named_by` describes, and compares its size with the description.
     pub(crate) fn open_blob(&self, blob: Blob, limit_bytes: u64, named_by: &Path) -> Result<Regular, LayoutError> {
         let path = self.blob_path(blob.digest);
         if blob.size_bytes > limit_bytes {
@@ -159,7 +159,7 @@ impl Root {
         Ok(bytes)
     }
 
-    /// Reads the whole blob and keeps none of it.
+    /// Reads the whole blob and compares its digest.
     pub(crate) fn check_blob(&self, blob: Blob, named_by: &Path) -> Result<(), LayoutError> {
         let Regular { mut file, .. } = self.open_blob(blob, u64::MAX, named_by)?;
         let path = self.blob_path(blob.digest);

@@ -2,8 +2,7 @@
 //!
 //! No descriptor has an `artifactType`, though the specification allows it: skopeo 1.9, which Debian 12 ships, drops it
 //! when it copies an index, and so changes the index's digest. Manifests have theirs; in an index, annotations and
-//! platform tell what is what. `index.json` has no digest and may lose its own: the descriptors of signatures there say
-//! what they are.
+//! platform distinguish them. `index.json` has no digest, so the descriptors of signatures there do have one.
 
 use crate::layer::Layer;
 use crate::wasm::Wasm;
@@ -25,11 +24,11 @@ use target_lexicon::Triple;
 
 /// The only version of the image layout so far.
 pub(crate) const LAYOUT_VERSION: &str = "1.0.0";
-/// What `oci-layout` holds.
+/// The content of `oci-layout`.
 pub(crate) const LAYOUT_FILE: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 /// The tag of a descriptor in `index.json`, by the OCI image specification.
 pub(crate) const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// What all keys of isomer's own annotations begin with.
+/// The prefix of isomer's own annotations.
 pub(crate) const ANNOTATION_PREFIX: &str = "dev.isomer.";
 pub(crate) const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
 pub(crate) const ANNOTATION_VERSION: &str = "org.opencontainers.image.version";
@@ -40,10 +39,10 @@ pub(crate) const ANNOTATION_RELEASE: &str = "dev.isomer.release";
 const ANNOTATION_COUNTER: &str = "dev.isomer.counter";
 /// Annotation of the `index.json` that isomer wrote: which part of a release it is, when it is not the whole.
 const ANNOTATION_PART: &str = "dev.isomer.part";
-/// The config of what has none, by the OCI image specification.
+/// The empty config, by the OCI image specification.
 pub(crate) const EMPTY_CONFIG: &str = "{}";
 
-/// Which release it is among those of its name.
+/// A release among those of its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The release's name.
@@ -63,7 +62,7 @@ pub struct Part {
     pub number: u32,
     /// How many there are.
     pub count: u32,
-    /// The digest of what they are to make: equal for all of them.
+    /// The digest of the whole plan: equal for all parts.
     pub plan: Digest,
 }
 
@@ -85,7 +84,7 @@ impl Part {
 
 /// The config of a plain Wasm artifact, as the CNCF's Wasm OCI artifact layout has it.
 ///
-/// Its `created` is required by the readers there are (the Bytecode Alliance's `oci-wasm`), hence the epoch.
+/// Its `created` is required by existing readers (the Bytecode Alliance's `oci-wasm`), hence the epoch.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WasmConfig<'a> {
@@ -116,14 +115,14 @@ pub(crate) fn wasm_config(wasm: &Wasm) -> String {
     })
 }
 
-/// The manifest of the plain Wasm. By the layout's definition its config's media type stands for an `artifactType`.
+/// The manifest of the plain Wasm. By the layout's definition its config's media type serves as the `artifactType`.
 pub(crate) fn wasm_manifest(name: &ModuleName, config: Blob, wasm: &Wasm) -> String {
     let config = descriptor(MediaType::from(WASM_CONFIG_MEDIA_TYPE), config);
     let layer = titled(descriptor(MediaType::from(WASM_LAYER_MEDIA_TYPE), wasm.blob()), format!("{name}.wasm"));
     canonical_json(&manifest_builder(config, layer).build().expect("every required field is set"))
 }
 
-/// What an index says of the plain Wasm's manifest.
+/// The descriptor of the plain Wasm's manifest in an index.
 pub(crate) fn wasm_descriptor(manifest: Blob, wasm: &Wasm) -> Descriptor {
     let mut descriptor = descriptor(MediaType::ImageManifest, manifest);
     descriptor.set_platform(Some(oci_platform(wasm_platform(wasm.kind()))));
@@ -143,7 +142,7 @@ pub(crate) fn variant_manifest(config: &VariantConfig, config_blob: Blob, layer:
     canonical_json(&manifest.build().expect("every required field is set"))
 }
 
-/// What an index says of a variant's manifest.
+/// The descriptor of a variant's manifest in an index.
 pub(crate) fn variant_descriptor(manifest: Blob, config: &VariantConfig, triple: &Triple) -> Descriptor {
     let mut descriptor = descriptor(MediaType::ImageManifest, manifest);
     descriptor.set_platform(Some(oci_platform(platform(triple, &config.requirements))));
@@ -179,7 +178,7 @@ pub(crate) fn signature_manifest(config: Blob, bundle: Blob, subject: Blob) -> S
     canonical_json(&manifest.subject(module_descriptor(subject)).build().expect("every required field is set"))
 }
 
-/// What `index.json` says of a signature's manifest.
+/// The descriptor of a signature's manifest in `index.json`.
 pub(crate) fn signature_descriptor(manifest: Blob) -> Descriptor {
     let mut descriptor = descriptor(MediaType::ImageManifest, manifest);
     descriptor.set_artifact_type(Some(MediaType::from(BUNDLE_MEDIA_TYPE)));
@@ -200,10 +199,10 @@ pub(crate) fn release_index(release: &Identity, manifests: Vec<Descriptor>) -> S
     canonical_json(&index(manifests, &annotations))
 }
 
-/// What an `index.json` that [`release_index`] made says of the release.
+/// The identity in an `index.json` that [`release_index`] wrote.
 pub(crate) fn identity(index: &ImageIndex) -> Option<Identity> {
     let annotations = index.annotations().as_ref().filter(|_| is_release_index(index))?;
-    // A part that this isomer cannot read is no whole either.
+    // A part that cannot be read is not a whole release.
     let part = match annotations.get(ANNOTATION_PART) {
         None => None,
         Some(text) => Some(Part::parse(text)?),
@@ -216,7 +215,7 @@ pub(crate) fn identity(index: &ImageIndex) -> Option<Identity> {
     })
 }
 
-/// Whether an `index.json` is one that [`release_index`] made.
+/// Whether [`release_index`] wrote the `index.json`.
 pub(crate) fn is_release_index(index: &ImageIndex) -> bool {
     index.annotations().as_ref().is_some_and(|annotations| annotations.contains_key(ANNOTATION_RELEASE))
 }

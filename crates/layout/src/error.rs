@@ -1,4 +1,5 @@
-//! What can be wrong with a release, and with writing one. Each names the file, what was found and what was expected.
+//! What can be wrong with a release, and with writing one. Each error names the file, what was found and what was expected;
+//! an error of the operating system is its source.
 
 use isomer_contract::limits::SIGNATURES_MAX;
 use isomer_contract::manifest::{Blob, ManifestError};
@@ -7,26 +8,27 @@ use isomer_contract::{Digest, Hinted};
 use std::io;
 use std::path::PathBuf;
 
-/// Why a release, or a part of it, is not to be used.
+/// Why a release, or a part of it, cannot be read.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// The directory is no OCI image layout.
+    /// Not an OCI image layout.
     #[error("`{}` is not a release: {found}", .dir.display())]
     NotALayout {
         /// What was opened.
         dir: PathBuf,
-        /// What it is instead, or lacks.
+        /// What it is instead, or what is missing.
         found: &'static str,
     },
     /// A layout of a version that this isomer does not know.
-    #[error("`{}` says imageLayoutVersion `{found}`, expected `1.0.0`", .file.display())]
+    #[error("`{}` has imageLayoutVersion `{found}`, expected `1.0.0`", .file.display())]
     LayoutVersion {
         /// The `oci-layout` file.
         file: PathBuf,
         /// The version in it.
         found: String,
     },
-    /// A document that does not parse, or says what no release says.
+    /// A document that does not parse, or is not one of a release.
     #[error("`{}` is malformed: {reason}", .file.display())]
     Malformed {
         /// The document.
@@ -35,15 +37,15 @@ pub enum LayoutError {
         reason: String,
     },
     /// A variant's description does not parse.
-    #[error("`{}` describes a variant that this isomer can't read: {source}", .file.display())]
+    #[error("`{}` describes a variant that this isomer cannot read", .file.display())]
     Variant {
         /// The index or config.
         file: PathBuf,
         /// What is wrong with it.
         source: ManifestError,
     },
-    /// A file larger than any of its kind.
-    #[error("`{}` has, or is said to have, {found_bytes} bytes; expected at most {limit_bytes}", .file.display())]
+    /// A file that exceeds the limit of its kind.
+    #[error("`{}` has {found_bytes} bytes, expected at most {limit_bytes}", .file.display())]
     TooLarge {
         /// The file.
         file: PathBuf,
@@ -57,12 +59,12 @@ pub enum LayoutError {
     FileType {
         /// The path.
         file: PathBuf,
-        /// What is there.
+        /// What it is.
         found: &'static str,
-        /// What should be.
+        /// What it should be.
         expected: &'static str,
     },
-    /// A blob is not there.
+    /// A missing blob.
     #[error("`{}` is missing; `{}` names it", .file.display(), .named_by.display())]
     MissingBlob {
         /// Where it should be.
@@ -70,7 +72,7 @@ pub enum LayoutError {
         /// The document with its descriptor.
         named_by: PathBuf,
     },
-    /// A blob is shorter or longer than its descriptor says.
+    /// A blob that is not of the size in its descriptor.
     #[error("`{}` has {found_bytes} bytes, expected {expected_bytes} as `{}` says", .file.display(), .named_by.display())]
     Size {
         /// The blob.
@@ -82,17 +84,17 @@ pub enum LayoutError {
         /// The document with its descriptor.
         named_by: PathBuf,
     },
-    /// A blob's bytes are not the ones that its name promises.
+    /// A blob that does not have the digest in its name.
     #[error("`{}` was altered: its digest is {found}, expected {expected}", .file.display())]
     Digest {
         /// The blob.
         file: PathBuf,
-        /// The digest of what is there.
+        /// The digest of its bytes.
         found: Digest,
-        /// The digest that it is named by.
+        /// The digest in its name.
         expected: Digest,
     },
-    /// A digest that isomer does not compute.
+    /// A digest of an unsupported algorithm.
     #[error("`{}` names a blob as `{found}`, expected a sha256 digest", .file.display())]
     DigestAlgorithm {
         /// The document.
@@ -100,26 +102,26 @@ pub enum LayoutError {
         /// The digest.
         found: String,
     },
-    /// No module has the name.
+    /// No module of that name.
     #[error("`{}` holds no module `{name}`, only {}", .dir.display(), list(.existing))]
     UnknownModule {
         /// The release.
         dir: PathBuf,
-        /// What was asked for.
+        /// The name.
         name: String,
-        /// The existing name that it was probably meant to be.
+        /// The nearest existing name.
         nearest: Option<String>,
         /// The references of all modules.
         existing: Vec<String>,
     },
-    /// A name without a version stands for several modules.
+    /// A name without a version that matches several modules.
     #[error("`{}` holds several versions of `{name}`: {}", .dir.display(), .references.join(", "))]
     AmbiguousModule {
         /// The release.
         dir: PathBuf,
-        /// What was asked for.
+        /// The name.
         name: String,
-        /// What it may be.
+        /// The matching references.
         references: Vec<String>,
     },
     /// No name was given, and there are several modules.
@@ -130,7 +132,7 @@ pub enum LayoutError {
         /// All of them.
         references: Vec<String>,
     },
-    /// Two entries of an index claim the same name.
+    /// Two entries of an index with the same name.
     #[error("`{}` lists {what} twice", .file.display())]
     Duplicate {
         /// The index.
@@ -138,7 +140,7 @@ pub enum LayoutError {
         /// The name, and of what.
         what: String,
     },
-    /// A part of a manifest is of a kind that isomer does not read.
+    /// A part of a manifest with an unsupported media type.
     #[error("`{}`: the {what} is `{found}`, expected {expected}", .file.display())]
     MediaType {
         /// The manifest.
@@ -147,22 +149,22 @@ pub enum LayoutError {
         what: &'static str,
         /// Its media type or artifact type.
         found: String,
-        /// Those that isomer reads.
+        /// The supported ones.
         expected: String,
     },
-    /// Two documents say different things of the same variant.
-    #[error("`{}`: the {what} is {found}, expected {expected} as the index says", .file.display())]
+    /// Two documents that disagree on the same variant.
+    #[error("`{}`: the {what} is {found}, expected {expected} as in the index", .file.display())]
     Disagreement {
         /// The manifest or config.
         file: PathBuf,
         /// What they disagree on.
         what: &'static str,
-        /// What the file says.
+        /// The value in the file.
         found: String,
-        /// What the index, or the rest of the file, says.
+        /// The value in the index, or in the rest of the file.
         expected: String,
     },
-    /// A layer does not decompress to the artifact that its config describes.
+    /// A layer that does not decompress to the artifact in its config.
     #[error("`{}` does not decompress to an artifact of {expected_bytes} bytes: {reason}", .file.display())]
     Decompress {
         /// The layer's blob.
@@ -173,11 +175,11 @@ pub enum LayoutError {
         reason: String,
     },
     /// The operating system refused.
-    #[error("can't read `{}`: {source}", .file.display())]
+    #[error("cannot read `{}`", .file.display())]
     Io {
         /// The file.
         file: PathBuf,
-        /// Its words.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -190,9 +192,9 @@ impl Hinted for LayoutError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             LayoutError::NotALayout { .. } => {
-                "a release is an OCI image layout, as `isomer release -o DIR` writes it".to_owned()
+                "a release is a directory or tar file with an OCI image layout".to_owned()
             }
-            LayoutError::LayoutVersion { .. } => "it may be made by a later isomer or another tool".to_owned(),
+            LayoutError::LayoutVersion { .. } => "it was written by a later isomer or another tool".to_owned(),
             LayoutError::Variant { source: ManifestError::Newer { .. }, .. } => "update isomer".to_owned(),
             LayoutError::UnknownModule { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
             LayoutError::SeveralModules { references, .. } => {
@@ -202,20 +204,19 @@ impl Hinted for LayoutError {
                 format!("name the version too, for example `{}`", references.first()?)
             }
             LayoutError::MissingBlob { .. } => {
-                "the release was copied in part, or replaced by a newer one in this moment: copy or open it again"
-                    .to_owned()
+                "the release was copied in part, or is being replaced by a newer one: copy or open it again".to_owned()
             }
             LayoutError::Size { .. } | LayoutError::Digest { .. } => {
-                "the file was damaged or changed: copy the release again, or run `isomer release` again".to_owned()
+                "the file was damaged or changed: copy the release again, or build it again".to_owned()
             }
             LayoutError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "is the path right? a release is what `isomer release` writes".to_owned()
+                "check the path; a release is a directory or tar file with an OCI image layout".to_owned()
             }
             LayoutError::UnknownModule { existing, .. } => {
                 format!("name one of them, for example `{}`", existing.first()?)
             }
             LayoutError::Io { .. } => return None,
-            _ => "it was damaged or changed, or another tool wrote it: fetch the release again, or make it again"
+            _ => "it was damaged or changed, or another tool wrote it: fetch the release again, or build it again"
                 .to_owned(),
         })
     }
@@ -224,10 +225,11 @@ impl Hinted for LayoutError {
 /// [`WriteError::Io`]'s action when a new file could not be created in a directory.
 pub(crate) const CREATE_IN: &str = "create a file in";
 
-/// Why a release, or a single file, was not written. What was there before is as it was.
+/// Why a release, or a single file, was not written. What existed before is unchanged.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The directory holds other things.
+    /// A directory with other files.
     #[error("`{}` holds files and is not a release that isomer wrote: {found}", .dir.display())]
     NotOurs {
         /// The directory.
@@ -235,15 +237,15 @@ pub enum WriteError {
         /// What was found.
         found: String,
     },
-    /// It is no directory.
+    /// Not a directory.
     #[error("`{}` is {found}, expected a directory", .path.display())]
     NoDirectory {
         /// The path.
         path: PathBuf,
-        /// What is there.
+        /// What it is.
         found: &'static str,
     },
-    /// Another process writes there now.
+    /// Another process is writing it.
     #[error("`{}` is being written by another process, which holds `{}`", .dir.display(), .lock.display())]
     Locked {
         /// The directory.
@@ -251,7 +253,7 @@ pub enum WriteError {
         /// The file that the other process has locked.
         lock: PathBuf,
     },
-    /// What is to be signed is not there.
+    /// The module to be signed is not in the release.
     #[error("`{}` holds no module whose index is {digest}", .dir.display())]
     Replaced {
         /// The directory.
@@ -259,13 +261,13 @@ pub enum WriteError {
         /// The index's digest.
         digest: Digest,
     },
-    /// More signatures than anybody reads.
-    #[error("`{}` has {SIGNATURES_MAX} signatures of a module already, and more are not read", .dir.display())]
+    /// More signatures of a module than readers accept.
+    #[error("`{}` has {SIGNATURES_MAX} signatures of a module already, which is the limit", .dir.display())]
     TooManySignatures {
         /// The directory.
         dir: PathBuf,
     },
-    /// An artifact is not the one that its description promises.
+    /// An artifact that is not the expected one.
     #[error(
         "the artifact for a layer has digest {} and {} bytes, expected {} and {}",
         .found.digest, .found.size_bytes, .expected.digest, .expected.size_bytes
@@ -276,7 +278,7 @@ pub enum WriteError {
         /// What it should be.
         expected: Blob,
     },
-    /// A packed layer is not the one that its description promises.
+    /// A packed layer that is not the expected one.
     #[error(
         "a packed layer has digest {} and {} bytes or more, expected {} and {}",
         .found.digest, .found.size_bytes, .expected.digest, .expected.size_bytes
@@ -290,31 +292,31 @@ pub enum WriteError {
     /// A name or version that is not valid.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Two modules, or two variants of one, have the same name.
+    /// Two modules, or two variants of one, with the same name.
     #[error("the release holds {0} twice")]
     Duplicate(String),
-    /// What is to be released contradicts itself.
+    /// A contradiction in what is to be released.
     #[error("module `{module}`: {problem}")]
     Inconsistent {
         /// The module.
         module: String,
-        /// What does not fit.
+        /// The contradiction.
         problem: String,
     },
     /// The WebAssembly does not parse.
-    #[error("can't read the component's imports and exports: {0}")]
+    #[error("cannot read the component's imports and exports: {0}")]
     Wasm(String),
-    /// What is in the directory can't be read.
+    /// The directory's content cannot be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The operating system refused.
-    #[error("can't {action} `{}`: {source}", .path.display())]
+    #[error("cannot {action} `{}`", .path.display())]
     Io {
         /// What was tried, a verb.
         action: &'static str,
         /// On what.
         path: PathBuf,
-        /// Its words.
+        /// The operating system's error.
         source: io::Error,
     },
 }
@@ -323,13 +325,13 @@ impl Hinted for WriteError {
     fn hint(&self) -> Option<String> {
         match self {
             WriteError::NotOurs { .. } => Some("choose a new or empty directory, or empty this one".to_owned()),
-            WriteError::NoDirectory { .. } => {
-                Some("choose a new or empty directory, or remove what is there".to_owned())
-            }
+            WriteError::NoDirectory { .. } => Some("choose a new or empty directory, or remove it".to_owned()),
             WriteError::Locked { .. } => Some("wait for it to end, or choose another directory".to_owned()),
-            WriteError::Replaced { .. } => Some("it was replaced while it was signed: sign it again".to_owned()),
+            WriteError::Replaced { .. } => {
+                Some("the release was replaced while it was signed: sign it again".to_owned())
+            }
             WriteError::TooManySignatures { .. } => {
-                Some("`isomer release` into an empty directory, and sign that".to_owned())
+                Some("build the release in an empty directory, and sign that".to_owned())
             }
             WriteError::Name(error) => error.hint(),
             WriteError::Duplicate(_) => Some("give each module its own name".to_owned()),
@@ -344,7 +346,7 @@ impl Hinted for WriteError {
                 Some("a part of that path is a file".to_owned())
             }
             WriteError::Io { action: CREATE_IN, source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("make the directory first, or name a file in one that is there".to_owned())
+                Some("create the directory first, or name a file in an existing one".to_owned())
             }
             _ => None,
         }

@@ -60,9 +60,9 @@ impl fmt::Display for Compression {
     }
 }
 
-/// A word that names no compression.
+/// A word that is not a compression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no compression: expected `zstd` or `none`")]
+#[error("invalid compression `{0}`: expected `zstd` or `none`")]
 pub struct UnknownCompression(String);
 
 impl FromStr for Compression {
@@ -86,9 +86,9 @@ pub struct Layer {
     pub compression: Compression,
 }
 
-/// Writes `artifact` to `into`, compressed so that equal artifacts give equal bytes, and returns what was read.
+/// Writes `artifact` to `into`, compressed so that equal artifacts give equal bytes, and returns the blob that was read.
 ///
-/// The size must be known before: it stands in the frame's header and steers zstd's choice of parameters.
+/// The size must be known before: it is in the frame's header and determines zstd's parameters.
 pub(crate) fn write_layer(
     mut artifact: impl Read,
     size_bytes: u64,
@@ -103,7 +103,7 @@ pub(crate) fn write_layer(
             encoder.include_contentsize(true)?;
             encoder.set_pledged_src_size(Some(size_bytes))?;
             let read = copy_hashing(&mut artifact, size_bytes, &mut encoder)?;
-            // A frame that promised another size can't be ended; the caller refuses it by what was read.
+            // A frame of another size than declared cannot be finished; the caller refuses it by its size.
             if read.size_bytes == size_bytes {
                 encoder.finish()?;
             }
@@ -119,7 +119,7 @@ pub fn pack(artifact: &[u8], compression: Compression) -> io::Result<(Layer, Vec
     Ok((Layer { blob: Blob::of(&bytes), compression }, bytes))
 }
 
-/// The artifact in `layer`, the bytes of a layer from a place that nobody vouches for.
+/// The artifact in `layer`, the bytes of a layer from an untrusted source.
 ///
 /// # Errors
 /// When it does not hold exactly the `expected` artifact.
@@ -150,7 +150,7 @@ pub fn measure(mut from: impl Read) -> io::Result<Blob> {
     copy_hashing(&mut from, u64::MAX, &mut io::sink())
 }
 
-/// Copies at most `limit_bytes` and counts one byte more when there is one.
+/// Copies at most `limit_bytes`, and counts more than that if there is more.
 pub(crate) fn copy_hashing(from: &mut dyn Read, limit_bytes: u64, into: &mut dyn Write) -> io::Result<Blob> {
     let mut hasher = Sha256::new();
     let mut size_bytes = 0;
@@ -174,12 +174,12 @@ pub(crate) fn copy_hashing(from: &mut dyn Read, limit_bytes: u64, into: &mut dyn
 
 /// Yields an artifact out of its layer: the bytes of the `.cwasm`, uncompressed.
 ///
-/// The last bytes are handed out only after the layer's size and digest were found right, so that a reader who has
-/// all bytes has the right ones; one who used the first bytes before must undo that on an error. A compressed layer is
+/// The last bytes are returned only after the layer's size and digest were checked, so that a reader with all bytes has
+/// the right ones; a reader that used the first bytes before must undo that on an error. A compressed layer is
 /// hashed before its first byte is decompressed. Errors are [`io::Error`]s around a [`LayoutError`].
 ///
-/// What comes out is determined by the layer, whose digest was checked; that it has the digest that the config claims
-/// for it is not checked again for compressed layers: whoever stores artifacts by that digest must hash.
+/// The artifact is determined by the layer, whose digest was checked. For compressed layers it is not compared with the
+/// artifact's digest in the config: a caller that stores artifacts by that digest must hash them.
 ///
 /// Reading into one buffer as large as the artifact is the quickest: zstd then writes into it in one pass.
 pub struct ArtifactReader {
@@ -196,7 +196,7 @@ enum Source {
 }
 
 impl Source {
-    /// A frame whose bytes were checked, and which says the right size if it says any.
+    /// A frame whose bytes were checked, and whose declared size, if any, is right.
     fn zstd(compressed: Vec<u8>, size_bytes: u64, file: &Path) -> Result<Source, LayoutError> {
         let error =
             |reason: String| LayoutError::Decompress { file: file.to_owned(), expected_bytes: size_bytes, reason };
@@ -204,7 +204,7 @@ impl Source {
             Ok(None) => {}
             Ok(Some(found)) if found == size_bytes => {}
             Ok(Some(found)) => return Err(error(format!("its frame holds {found}"))),
-            Err(_) => return Err(error("it is no zstd frame".to_owned())),
+            Err(_) => return Err(error("it is not a zstd frame".to_owned())),
         }
         let decoder = zstd::Decoder::with_buffer(Cursor::new(compressed)).and_then(|mut decoder| {
             decoder.window_log_max(WINDOW_LOG_MAX)?;
@@ -252,7 +252,7 @@ impl ArtifactReader {
     /// messages.
     ///
     /// # Errors
-    /// When the file can't be read or is not that layer; one that is not compressed is checked while it is read.
+    /// When the file cannot be read or is not that layer. An uncompressed layer is checked while it is read.
     pub fn of_file(file: File, layer: Layer, size_bytes: u64, path: &Path) -> Result<ArtifactReader, LayoutError> {
         let file = Content::whole(file);
         let source = match layer.compression {
@@ -293,7 +293,7 @@ impl ArtifactReader {
             Err(source) if matches!(self.source, Source::Plain { .. }) => {
                 Err(io::Error::new(source.kind(), io_error(&self.file, source)))
             }
-            Err(error) => Err(self.decompress_error(format!("zstd says: {error}"))),
+            Err(error) => Err(self.decompress_error(format!("zstd: {error}"))),
             Ok(read) => Ok(read),
         }
     }

@@ -1,11 +1,11 @@
 //! In: a directory. Out: the modules, variants and manifests of the release in it. Never here: a choice among variants.
 
 use crate::blob::Root;
-use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, Identity, LAYOUT_VERSION, identity};
+use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, ANNOTATION_VERSION, Identity, LAYOUT_VERSION, identity};
 use crate::layer::{ArtifactReader, Compression, Layer};
 use crate::parse::{blob_of, media_type, only_layer, parse, parse_index, parse_manifest};
 use crate::signature::{Referrer, referrers};
-use crate::{LayoutError, Signature};
+use crate::{LayoutError, Signature, is_version_tag};
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX, WASM_SIZE_BYTES_MAX};
 use isomer_contract::manifest::{
     ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES,
@@ -30,9 +30,9 @@ pub struct Layout {
     pub(crate) root: Root,
     index: ImageIndex,
     modules: Vec<ModuleEntry>,
-    /// The signatures that `index.json` lists, once somebody asked for any.
+    /// The signatures that `index.json` lists, once they were read.
     referrers: Mutex<Option<Vec<Referrer>>>,
-    /// What the module indexes read so far say of each variant's manifest; [`Variant`] has no place for it.
+    /// The descriptors of the variants' manifests in the module indexes that were read; [`Variant`] has no field for them.
     described: Mutex<HashMap<Digest, Described>>,
 }
 
@@ -43,7 +43,7 @@ struct Described {
     module: String,
 }
 
-/// What `index.json` says of a module.
+/// A module's entry in `index.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModuleEntry {
     /// Its name.
@@ -73,7 +73,7 @@ pub struct Module {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What a module's index says of the plain WebAssembly.
+/// The plain WebAssembly's entry in a module's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WasmEntry {
     /// The digest of its manifest.
@@ -82,15 +82,17 @@ pub struct WasmEntry {
     pub size_bytes: u64,
 }
 
-/// One variant's manifest with its config, checked against what the index said of it.
+/// One variant's manifest with its config, compared with the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// Its digest.
     pub digest: Digest,
     /// What the variant is.
     pub config: VariantConfig,
-    /// What holds the artifact.
+    /// The layer that holds the artifact.
     pub layer: Layer,
+    /// The blob that `config` was read from.
+    pub config_blob: Blob,
 }
 
 impl Layout {
@@ -105,8 +107,8 @@ impl Layout {
         Layout::of(Root::of_directory(directory, path))
     }
 
-    /// Reads `oci-layout` and `index.json` of the layout in the tar file `archive`. Nothing is unpacked: what is asked
-    /// for is read where it lies.
+    /// Reads `oci-layout` and `index.json` of the layout in the tar file `archive`. Nothing is unpacked: files
+    /// are read at their offset in the archive.
     pub fn open_archive(archive: &Path) -> Result<Layout, LayoutError> {
         Layout::of(Root::open_archive(archive)?)
     }
@@ -135,7 +137,7 @@ impl Layout {
         self.root.path()
     }
 
-    /// What release it is, or none when another tool wrote the layout: a copy has the modules, not the release's name.
+    /// Which release it is, or none if another tool wrote the layout: a copy has the modules, not the release's name.
     pub fn identity(&self) -> Option<Identity> {
         identity(&self.index)
     }
@@ -146,6 +148,9 @@ impl Layout {
     }
 
     /// Reads the index of the module called `name`, which is its name or its reference, `NAME:VERSION`.
+    ///
+    /// The version in [`Module::reference`] is the one that the index declares. Where `index.json` has the module under
+    /// another one, that is an error; where it has a tag that names no version, the tag is resolved.
     pub fn module(&self, name: &str) -> Result<Module, LayoutError> {
         let entry = self.entry(name)?;
         let file = self.root.blob_path(entry.digest);
@@ -156,16 +161,24 @@ impl Layout {
         if let Some(named) = annotations.get(ANNOTATION_MODULE) {
             disagreement(&file, "module", named, &entry.name)?;
         }
+        let reference = match (entry.reference.rsplit_once(':'), annotations.get(ANNOTATION_VERSION)) {
+            (Some((_, tag)), Some(version)) if is_version_tag(tag) => {
+                disagreement(&file, "version", version, tag)?;
+                entry.reference.clone()
+            }
+            (Some((name, _)), Some(version)) => format!("{name}:{version}"),
+            _ => entry.reference.clone(),
+        };
         let mut module = Module {
             name: entry.name.clone(),
-            reference: entry.reference.clone(),
+            reference,
             digest: entry.digest,
             variants: Vec::new(),
             wasm: None,
             annotations,
         };
-        // A variant has our annotations, the plain Wasm its platform. What else an index may hold, attestations for
-        // example, is for others: the specification asks readers to pass over what they do not know.
+        // A variant has our annotations, the plain Wasm its platform. Other entries of
+        // an index, attestations for example, are ignored, as the specification requires of readers.
         for descriptor in index.manifests().iter().filter(|it| *it.media_type() == MediaType::ImageManifest) {
             let annotations = descriptor.annotations().iter().flatten();
             if annotations.map(|(key, _)| key).any(|key| key.starts_with(ANNOTATION_PREFIX)) {
@@ -197,7 +210,11 @@ impl Layout {
         }
     }
 
-    pub(crate) fn entry(&self, name: &str) -> Result<&ModuleEntry, LayoutError> {
+    /// What `index.json` has of the module called `name`, which is its name or its reference.
+    ///
+    /// # Errors
+    /// When there is no such module, or several.
+    pub fn entry(&self, name: &str) -> Result<&ModuleEntry, LayoutError> {
         if let Some(entry) = self.modules.iter().find(|entry| entry.reference == name) {
             return Ok(entry);
         }
@@ -247,15 +264,15 @@ impl Layout {
         described.get(&variant.manifest).map(|it| Blob { digest: variant.manifest, size_bytes: it.size_bytes })
     }
 
-    /// Whether the manifest of `variant` is there: a sparse layout has those of the variants that are wanted.
+    /// Whether the manifest of `variant` exists: a sparse layout has only some of them.
     ///
     /// # Errors
-    /// When something else than a file is, or nobody can tell.
+    /// When it is not a file, or cannot be examined.
     pub fn has_manifest(&self, variant: &Variant) -> Result<bool, LayoutError> {
         self.root.has_blob(variant.manifest)
     }
 
-    /// Reads the manifest and config of `variant`, and checks that they say of it what the index said.
+    /// Reads the manifest and config of `variant`, and checks that they agree with the index.
     pub fn manifest(&self, variant: &Variant) -> Result<Manifest, LayoutError> {
         let digest = variant.manifest;
         let described = self.described.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
@@ -277,13 +294,13 @@ impl Layout {
         let compression = Compression::from_media_type(found).unwrap_or(Compression::None);
         let layer = Layer { blob: blob_of(&file, layer)?, compression };
 
-        let config = blob_of(&file, manifest.config())?;
-        let bytes = self.root.read_blob(config, DOCUMENT_SIZE_BYTES_MAX, &file)?;
-        let file = self.root.blob_path(config.digest);
+        let config_blob = blob_of(&file, manifest.config())?;
+        let bytes = self.root.read_blob(config_blob, DOCUMENT_SIZE_BYTES_MAX, &file)?;
+        let file = self.root.blob_path(config_blob.digest);
         let config = VariantConfig::from_json(&bytes)
             .map_err(|source| LayoutError::Variant { file: file.clone(), source: shorten_error(source) })?;
         check_config(&file, &config, variant)?;
-        // A variant of another module, put into this one's index, is not what anybody asked for.
+        // A variant of another module, put into this one's index.
         if let Some(Described { module, .. }) = &described {
             disagreement(&file, "module", &config.module, module)?;
         }
@@ -295,7 +312,7 @@ impl Layout {
             let describe = |blob: &Blob| format!("{} of {} bytes", blob.digest, blob.size_bytes);
             disagreement(&file, "artifact", &describe(&config.artifact), &describe(&layer.blob))?;
         }
-        Ok(Manifest { digest, config, layer })
+        Ok(Manifest { digest, config, layer, config_blob })
     }
 
     /// Opens the artifact of a variant. A compressed layer is read and checked here; one that is not compressed, while
@@ -305,7 +322,7 @@ impl Layout {
         ArtifactReader::open(&self.root, manifest.layer, manifest.config.artifact.size_bytes, &named_by)
     }
 
-    /// Opens the layer of a variant as it is packed. Its bytes are not checked: whoever takes them over hashes them.
+    /// Opens the layer of a variant as it is packed. Its bytes are not checked: the caller hashes them.
     pub fn open_layer(&self, manifest: &Manifest) -> Result<impl Read + use<>, LayoutError> {
         let named_by = self.root.blob_path(manifest.digest);
         Ok(self.root.open_blob(manifest.layer.blob, ARTIFACT_SIZE_BYTES_MAX, &named_by)?.file)
@@ -320,7 +337,7 @@ impl Layout {
         let file = self.root.blob_path(manifest);
         let manifest = parse_manifest(&file, &bytes)?;
         media_type(&file, "config's mediaType", manifest.config().media_type().as_ref(), &[WASM_CONFIG_MEDIA_TYPE])?;
-        // What it says is for other runtimes. That it is there is for whoever vouches for the release.
+        // Its content is for other runtimes; a signer requires that it exists.
         self.root.check_blob(blob_of(&file, manifest.config())?, &file)?;
         let layer = only_layer(&file, &manifest)?;
         media_type(&file, "layer's mediaType", layer.media_type().as_ref(), &[WASM_LAYER_MEDIA_TYPE])?;
@@ -330,8 +347,8 @@ impl Layout {
 
 /// The signatures of a module.
 impl Layout {
-    /// The bundles that refer to the index of `module`, in the order of `index.json`: bytes that have the digests they
-    /// are named by, and of which nothing else is known. What refers to it and is no bundle is passed over.
+    /// The bundles that refer to the index of `module`, in the order of `index.json`: bytes with the digests they are
+    /// named by, otherwise unchecked. A referrer that is not a bundle is ignored.
     ///
     /// # Errors
     /// When one of them is damaged, or there are more than [`SIGNATURES_MAX`].
@@ -353,13 +370,54 @@ impl Layout {
                 format!("it lists {} signatures of `{module}`, expected at most {SIGNATURES_MAX}", found.len());
             return Err(LayoutError::Malformed { file, reason });
         }
-        let read = |blob, named_by: &Path| self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, named_by);
-        let documents = |it: &Referrer| {
-            let path = self.root.blob_path(it.manifest.digest);
-            let (config, bundle) = (read(it.config, &path)?, read(it.bundle, &path)?);
-            Ok(Signature { manifest: read(it.manifest, &file)?, config, bundle })
+        found.iter().map(|it| self.signature_document(it)).collect()
+    }
+
+    /// As [`Layout::signature_documents`], and a signature that cannot be read is passed over with a warning, as are
+    /// those beyond [`SIGNATURES_MAX`]: another one may suffice.
+    ///
+    /// [`SIGNATURES_MAX`]: crate::SIGNATURES_MAX
+    pub fn readable_signatures(&self, index: Digest) -> Vec<Signature> {
+        let mut unreadable = Vec::new();
+        let mut signatures = Vec::new();
+        let (mut number, mut beyond) = (0, 0);
+        let listed = match self.referrers_of(index) {
+            Ok(found) => found.into_iter().map(Ok).collect(),
+            Err(_) => referrers(&self.root, &self.index),
         };
-        found.iter().map(documents).collect()
+        for referrer in listed {
+            let read = match referrer {
+                Ok(referrer) if referrer.subject.digest != index => continue,
+                Ok(_) if signatures.len() == SIGNATURES_MAX => {
+                    beyond += 1;
+                    continue;
+                }
+                Ok(referrer) => self.signature_document(&referrer),
+                Err(error) => Err(error),
+            };
+            number += 1;
+            match read {
+                Ok(signature) => signatures.push(signature),
+                Err(error) => unreadable.push(error),
+            }
+        }
+        let dir = self.root.path().display();
+        if let Some(first) = unreadable.first() {
+            tracing::warn!("{} of {number} signatures in `{dir}` cannot be read; the first: {first}", unreadable.len());
+        }
+        if beyond > 0 {
+            tracing::warn!(
+                "`{dir}` has {beyond} signatures of {index} beyond the first {SIGNATURES_MAX}, which are read"
+            );
+        }
+        signatures
+    }
+
+    fn signature_document(&self, it: &Referrer) -> Result<Signature, LayoutError> {
+        let read = |blob, named_by: &Path| self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, named_by);
+        let path = self.root.blob_path(it.manifest.digest);
+        let (config, bundle) = (read(it.config, &path)?, read(it.bundle, &path)?);
+        Ok(Signature { manifest: read(it.manifest, &self.root.path().join("index.json"))?, config, bundle })
     }
 
     pub(crate) fn referrers_of(&self, subject: Digest) -> Result<Vec<Referrer>, LayoutError> {
@@ -372,14 +430,13 @@ impl Layout {
     }
 }
 
-/// The name or the reference, of those of all `modules`, that `typed` was most probably meant to be: where a version was
-/// typed, one with a version.
+/// The name or reference among those of `modules` that is nearest to `typed`: a reference if `typed` has a version.
 pub fn nearest_module<'a>(typed: &str, modules: impl Iterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
     let version = typed.contains(':');
     nearest(typed, modules.flat_map(|(name, reference)| [reference, if version { reference } else { name }]))
 }
 
-/// The image indexes in `index.json` that have a name. What has none, or is no image index, is for others.
+/// The image indexes in `index.json` that have a name. Other entries are ignored.
 fn module_entries(file: &Path, index: &ImageIndex) -> Result<Vec<ModuleEntry>, LayoutError> {
     let mut modules: Vec<ModuleEntry> = Vec::new();
     for descriptor in index.manifests().iter().filter(|it| *it.media_type() == MediaType::ImageIndex) {
@@ -415,7 +472,7 @@ fn variant_of(index: &Path, manifest: Digest, descriptor: &Descriptor) -> Result
     let annotations: BTreeMap<String, String> =
         descriptor.annotations().clone().unwrap_or_default().into_iter().collect();
     for (key, value) in &annotations {
-        // They are shown to people, and in JSON a control character needs a backslash.
+        // They are shown to people; in JSON a control character is written with a backslash.
         if keys.contains(&key.as_str()) && value.chars().any(|c| c.is_control() || c == '\\') {
             let reason = format!("the annotation `{key}` has a control character or backslash in it");
             return Err(LayoutError::Malformed { file: index.to_owned(), reason });
@@ -428,7 +485,7 @@ fn variant_of(index: &Path, manifest: Digest, descriptor: &Descriptor) -> Result
     Ok(variant)
 }
 
-/// That the config says what the index said, from which the variant was chosen.
+/// Checks that the config agrees with the index, from which the variant was chosen.
 fn check_config(file: &Path, config: &VariantConfig, variant: &Variant) -> Result<(), LayoutError> {
     let requirements = (canonical_json(&config.requirements), canonical_json(&variant.requirements));
     disagreement(file, "requirements", &requirements.0, &requirements.1)?;
@@ -448,7 +505,7 @@ fn disagreement(file: &Path, what: &'static str, found: &str, expected: &str) ->
     Err(LayoutError::Disagreement { file: file.to_owned(), what, found, expected })
 }
 
-/// `text` from a little before where it leaves `other`: two requirements differ in a word among thousands.
+/// `text` from a little before its first difference from `other`: requirements differ in a word among thousands.
 fn differing(text: &str, other: &str) -> String {
     let same = text.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
     let start = (0..=same.saturating_sub(40)).rev().find(|start| text.is_char_boundary(*start)).unwrap_or(0);

@@ -1,14 +1,32 @@
-//! A release on disk.
+//! A release on disk: an OCI image layout in a directory or a tar file.
 //!
-//! In: artifacts with their configs, or a directory. Out: an OCI image layout, or what one holds, every byte checked
-//! against the digest that named it. Never here: how code is generated, a choice among variants, the network.
+//! ```
+//! use isomer_layout::{Identity, Layout, ReleasedModule, Writer};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let writer = Writer::open(dir.path())?;
+//! let wasm = writer.add_wasm(b"\0asm\x01\0\0\0")?;
+//! // Compiled variants come from `Writer::add_layer`.
+//! let module = ReleasedModule { name: "empty".parse()?, version: "1.0.0".parse()?, wasm, variants: Vec::new() };
+//! let identity = Identity { name: "acme".parse()?, version: "1.0.0".parse()?, counter: 1, part: None };
+//! writer.finish(&identity, vec![module])?;
+//!
+//! let layout = Layout::open(dir.path())?;
+//! let module = layout.module("empty")?;
+//! assert_eq!(module.reference, "empty:1.0.0");
+//! assert_eq!(layout.wasm(&module)?.as_deref(), Some(&b"\0asm\x01\0\0\0"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! In: artifacts with their configs, or a directory. Out: an OCI image layout, or the content of one, every byte compared
+//! with the digest it was named by. Never here: how code is generated, a choice among variants, the network.
 //!
 //! The data's path: [`Writer`] (`writer`, with its lock and temporary files in `staging`) compresses artifacts into
-//! layers (`layer`), checks that all fits together (`released`) and states it in OCI documents (`document`, `wasm`);
+//! layers (`layer`), checks that the modules are consistent (`released`) and states it in OCI documents (`document`, `wasm`);
 //! [`Layout`] (`layout`) reads the documents back through verified blobs (`blob`, `parse`), and [`ArtifactReader`] (`layer`)
-//! yields an artifact. Whoever carries a module elsewhere gets all its [`Parts`] (`parts`). A [`Source`] (`source`) offers
-//! one module from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
-//! (`sparse`). Signatures (`signature`) are bytes here: who made them, and whether they are right, is for others.
+//! yields an artifact. To copy a module elsewhere, take all its [`Parts`] (`parts`). A [`Source`] (`source`) offers
+//! the module that is [`Requested`] (`requested`) from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
+//! (`sparse`). Signatures (`signature`) are opaque bytes here: isomer-trust evaluates them.
 
 #![cfg_attr(
     not(test),
@@ -34,6 +52,7 @@ mod signature;
 mod sparse;
 
 mod local;
+mod requested;
 mod source;
 
 pub use document::{Identity, Part};
@@ -45,6 +64,7 @@ pub use layout::{Layout, Manifest, Module, ModuleEntry, WasmEntry, nearest_modul
 pub use local::LocalSource;
 pub use parts::{BlobReader, Document, Parts};
 pub use released::ReleasedModule;
+pub use requested::{Requested, is_version_tag};
 pub use source::{Signature, Source, SourceError};
 pub use sparse::{SparseLayout, blob_name, config_of};
 pub use staging::{check_writable, write_atomically};

@@ -1,18 +1,19 @@
 //! In: a layout and the name of a module in it. Out: that module as a [`Source`]. Never here: the network; a byte that
-//! was not checked against the digest that named it.
+//! was not compared with the digest it was named by.
 
 use crate::content::CHUNK_SIZE_BYTES;
 use crate::layout::{Layout, ModuleEntry};
-use crate::{LayoutError, Signature, Source, SourceError};
+use crate::{LayoutError, Requested, Signature, Source, SourceError};
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Hinted};
 use sha2::{Digest as _, Sha256};
+use std::error::Error;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 
-/// A module of a layout: what carries releases where no registry reaches.
+/// A module of a layout, for hosts that no registry reaches.
 #[derive(Debug)]
 pub struct LocalSource {
     layout: Layout,
@@ -21,8 +22,8 @@ pub struct LocalSource {
 }
 
 impl LocalSource {
-    /// The module called `name` in `layout`, its name or its reference; without a name, the only one. `typed` is what a
-    /// person called it.
+    /// The module called `name` in `layout`, its name or its reference; without a name, the only one. `typed` is the
+    /// name that a person typed.
     ///
     /// # Errors
     /// When there is no such module, or several.
@@ -64,9 +65,9 @@ impl LocalSource {
     }
 }
 
-/// What went wrong with the file that a layer is copied to.
+/// An error of the file that a layer is copied to.
 fn not_kept(error: std::io::Error) -> SourceError {
-    SourceError { message: "cannot keep what was read".to_owned(), hint: None, source: Some(error.into()) }
+    SourceError { message: "cannot write what was read".to_owned(), hint: None, source: Some(error.into()) }
 }
 
 fn empty(file: &mut File) -> Result<(), SourceError> {
@@ -81,13 +82,20 @@ impl fmt::Display for LocalSource {
 
 impl From<LayoutError> for SourceError {
     fn from(error: LayoutError) -> SourceError {
-        SourceError { message: error.to_string(), hint: error.hint(), source: None }
+        let (message, hint) = (error.to_string(), error.hint());
+        let source: Option<Box<dyn Error + Send + Sync>> = match error {
+            LayoutError::Io { source, .. } => Some(source.into()),
+            LayoutError::Variant { source, .. } => Some(source.into()),
+            _ => None,
+        };
+        SourceError { message, hint, source }
     }
 }
 
 impl Source for LocalSource {
-    fn module(&self) -> Option<&str> {
-        Some(&self.entry.name)
+    fn requested(&self) -> Requested<'_> {
+        let tag = self.entry.reference.rsplit_once(':').map(|(_, tag)| tag);
+        Requested { module: Some(&self.entry.name), tag }
     }
 
     fn index(&self) -> Result<Vec<u8>, SourceError> {
@@ -102,17 +110,17 @@ impl Source for LocalSource {
         self.read(blob)
     }
 
-    /// Copies from the first byte, and leaves nothing where that fails: what is at hand need not be resumed.
+    /// Copies from the first byte, and leaves nothing if that fails: a local copy need not be resumed.
     fn layer(&self, blob: Blob, file: &mut File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), SourceError> {
         let copied = empty(file).and_then(|()| self.copy(blob, file, on_bytes));
         if copied.is_err() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = empty(file);
         }
         copied
     }
 
     fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError> {
-        Ok(self.layout.signature_documents(index.digest)?)
+        Ok(self.layout.readable_signatures(index.digest))
     }
 }

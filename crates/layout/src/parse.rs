@@ -1,5 +1,5 @@
-//! In: the bytes of an OCI document and what it is called. Out: the document, or what was found and expected in it. Never
-//! here: a file opened, what the document means.
+//! In: the bytes of an OCI document and its path. Out: the document, or what was found and expected in it. Never here: a
+//! file opened, what the document means.
 
 use crate::LayoutError;
 use isomer_contract::manifest::Blob;
@@ -46,7 +46,7 @@ pub(crate) fn parse_manifest(file: &Path, bytes: &[u8]) -> Result<ImageManifest,
     Ok(manifest)
 }
 
-/// That a document is of the kind that its descriptor said; one without a `mediaType` is taken for it.
+/// Checks that a document is of the kind in its descriptor. One without a `mediaType` is.
 fn check_kind(file: &Path, schema: u32, found: Option<&MediaType>, expected: &MediaType) -> Result<(), LayoutError> {
     if schema != 2 {
         let reason = format!("its schemaVersion is {schema}, expected 2");

@@ -1,5 +1,5 @@
-//! In: a module of a layout. Out: all that belongs to it, as whoever carries it elsewhere needs it. Never here: where to,
-//! a byte that does not have the digest it is named by.
+//! In: a module of a layout. Out: all its parts, for a copy elsewhere. Never here: the copy's destination, a byte without the
+//! digest it is named by.
 
 use crate::content::{CHUNK_SIZE_BYTES, Content, Regular, io_error};
 use crate::parse::{blob_of, media_type, parse_index, parse_manifest};
@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
-/// A module with everything that its index names, and what refers to it.
+/// A module with everything that its index names, and its signatures.
 #[derive(Clone, Debug)]
 pub struct Parts {
     /// The image index.
     pub index: Document,
     /// All manifests that the index names, each once.
     pub manifests: Vec<Document>,
-    /// The manifest of the plain WebAssembly, where there is one.
+    /// The manifest of the plain WebAssembly, if there is one.
     pub wasm: Option<Document>,
     /// All configs and layers that the manifests name, each once, with their sizes.
     pub blobs: Vec<Blob>,
@@ -28,12 +28,12 @@ pub struct Parts {
     pub signatures: Vec<Signature>,
 }
 
-/// An index or a manifest, as it is.
+/// An index or a manifest, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// Its digest and size.
     pub blob: Blob,
-    /// What kind of document it is.
+    /// Its media type.
     pub media_type: String,
     /// Its bytes.
     pub bytes: Vec<u8>,
@@ -43,8 +43,8 @@ impl Layout {
     /// All parts of the module called `name`, which is its name or its reference.
     ///
     /// # Errors
-    /// When a document is damaged or missing, or names something that is no manifest: such an index can't be carried
-    /// as a whole.
+    /// When a document is damaged or missing, or names something other than a manifest: such an index cannot
+    /// be copied as a whole.
     pub fn parts(&self, name: &str) -> Result<Parts, LayoutError> {
         let module = self.module(name)?;
         let top = self.dir().join("index.json");
@@ -80,7 +80,7 @@ impl Layout {
     /// signatures.
     ///
     /// # Errors
-    /// When one is missing, or is not what names it.
+    /// When one is missing or damaged.
     pub fn check(&self, module: &Module) -> Result<(), LayoutError> {
         let index = self.root.read_named(module.digest, DOCUMENT_SIZE_BYTES_MAX, &self.dir().join("index.json"))?;
         let file = self.root.blob_path(module.digest);
@@ -105,8 +105,8 @@ impl Layout {
     }
 }
 
-/// Yields a blob piece by piece. The last piece is handed out only after the digest of all was found right: whoever
-/// sends them on never sends a whole blob that was altered.
+/// Yields a blob piece by piece. The last piece is returned only after the digest of all was checked: a caller that sends
+/// them on never sends a whole blob that was altered.
 #[derive(Debug)]
 pub struct BlobReader {
     file: Content,
@@ -117,7 +117,7 @@ pub struct BlobReader {
 }
 
 impl BlobReader {
-    /// The next piece; none when all were handed out.
+    /// The next piece, or none after the last.
     pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, LayoutError> {
         if self.left_bytes == 0 {
             return Ok(None);
@@ -127,7 +127,7 @@ impl BlobReader {
         self.file.read_exact(&mut piece).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => LayoutError::Size {
                 file: self.path.clone(),
-                // It had its size when it was opened, and was cut since.
+                // It had its size when it was opened, and was truncated since.
                 found_bytes: self.blob.size_bytes - self.left_bytes,
                 expected_bytes: self.blob.size_bytes,
                 named_by: self.path.clone(),

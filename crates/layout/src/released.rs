@@ -18,7 +18,7 @@ pub struct ReleasedModule {
     pub variants: Vec<(VariantConfig, Layer)>,
 }
 
-/// That every module can be stated in a release of these modules; `present` tells which blobs are in place.
+/// Checks that the modules can be in one release; `present` tells which blobs exist.
 pub(crate) fn check_modules(modules: &[ReleasedModule], present: impl Fn(Blob) -> bool) -> Result<(), WriteError> {
     let mut references = BTreeSet::new();
     for module in modules {

@@ -1,9 +1,8 @@
-//! In: an `index.json`. Out: the signatures that it lists. Never here: what a signature says, and who made it.
+//! In: an `index.json`. Out: the signatures that it lists. Never here: the content of a signature, or its signer.
 //!
 //! A signature is an [OCI 1.1 referrer](https://github.com/opencontainers/image-spec/blob/main/manifest.md): a manifest
 //! whose `subject` is a module's index and whose only layer is a sigstore bundle. In `index.json` it has no tag. Its
-//! descriptor there says what it is by an `artifactType`; tools that copy a layout may drop that, and then the manifest
-//! is asked.
+//! descriptor there has an `artifactType`; tools that copy a layout may drop that, and then the manifest is read.
 
 use crate::LayoutError;
 use crate::blob::Root;
@@ -24,7 +23,7 @@ pub(crate) struct Referrer {
     pub(crate) manifest: Blob,
     pub(crate) config: Blob,
     pub(crate) bundle: Blob,
-    /// The index that it is about.
+    /// The index that it signs.
     pub(crate) subject: Blob,
 }
 
@@ -35,7 +34,7 @@ impl Referrer {
     }
 }
 
-/// The signatures that `index` lists, each once, or what is wrong with them. The bundles are not read.
+/// The signatures that `index` lists, each once, or why they cannot be read. The bundles are not read.
 pub(crate) fn referrers(root: &Root, index: &ImageIndex) -> Vec<Result<Referrer, LayoutError>> {
     let mut seen = BTreeSet::new();
     let listed = index.manifests().iter().filter(|descriptor| may_be_signature(descriptor));
@@ -43,7 +42,7 @@ pub(crate) fn referrers(root: &Root, index: &ImageIndex) -> Vec<Result<Referrer,
     once.filter_map(|descriptor| read(root, descriptor).transpose()).collect()
 }
 
-/// None for what turns out to be no signature.
+/// None for a manifest that is not a signature.
 fn read(root: &Root, descriptor: &Descriptor) -> Result<Option<Referrer>, LayoutError> {
     let says_so = descriptor.artifact_type().is_some();
     let file = root.path().join("index.json");
@@ -58,7 +57,7 @@ fn read(root: &Root, descriptor: &Descriptor) -> Result<Option<Referrer>, Layout
             referrer(&path, manifest, &document)
         }
         Ok(_) => Ok(None),
-        // Others may list what isomer does not read, or what is not here.
+        // Other tools may list manifests of other kinds, or missing ones.
         Err(LayoutError::MissingBlob { .. } | LayoutError::Malformed { .. } | LayoutError::DigestAlgorithm { .. })
             if !says_so =>
         {
@@ -81,7 +80,7 @@ fn is_bundle(kind: Option<&MediaType>) -> bool {
     kind.is_some_and(|kind| kind.as_ref() == BUNDLE_MEDIA_TYPE)
 }
 
-/// None for a bundle that is about nothing here: the specification lets a manifest be without a subject.
+/// None for a bundle without a subject, which the specification allows.
 fn referrer(file: &Path, manifest: Blob, document: &ImageManifest) -> Result<Option<Referrer>, LayoutError> {
     let Some(subject) = document.subject() else { return Ok(None) };
     let layer = only_layer(file, document)?;

@@ -1,23 +1,24 @@
-//! Where the parts of a module come from, when they are not in a layout yet. In: what names them. Out: their bytes.
+//! Where a module is installed from. In: a descriptor. Out: the bytes.
 //!
-//! A registry, a layout and an archive of one are all a [`Source`]: whoever installs a module asks for the index, then
-//! for what the host needs of it, and never learns which of them it was.
+//! A registry, a layout and an archive of one are all a [`Source`]: an installation reads the index, then the parts that
+//! the host needs, and does not depend on which of them it is.
 
+use crate::Requested;
 use isomer_contract::Hinted;
 use isomer_contract::manifest::Blob;
 use std::error::Error;
 use std::fmt;
 use std::fs::File;
 
-/// Why a part of a module is not to be had.
+/// Why a part of a module cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
     /// What is wrong: the part, what was found, what was expected.
     pub message: String,
-    /// What would mend it.
+    /// What to do about it.
     pub hint: Option<String>,
-    /// Why, where something else says so.
+    /// The cause, if there is one.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -28,10 +29,10 @@ impl Hinted for SourceError {
     }
 }
 
-/// A manifest that refers to a module's index, and what it names.
+/// A manifest that refers to a module's index, with its blobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// The referrer's manifest, as it is.
+    /// The referrer's manifest, byte for byte.
     pub manifest: Vec<u8>,
     /// Its config: the empty JSON object.
     pub config: Vec<u8>,
@@ -39,14 +40,13 @@ pub struct Signature {
     pub bundle: Vec<u8>,
 }
 
-/// One module as something else offers it.
+/// One module in a registry, a layout or an archive.
 ///
-/// All bytes are checked against the digest that they were asked by before anybody gets them, all sizes are bounded,
-/// and a failed transfer was tried again before it is an error.
+/// All bytes are compared with the digest in their descriptor before they are returned, all sizes are bounded, and a failed
+/// transfer was retried before it is an error.
 pub trait Source: fmt::Display + Send + Sync {
-    /// The name of the module that is asked for, where the place it comes from tells: whoever offers another one there
-    /// shall not choose what is installed. None where the digest of the index is asked for, or any module is wanted.
-    fn module(&self) -> Option<&str>;
+    /// The module and version that are requested: another one at the same place is refused.
+    fn requested(&self) -> Requested<'_>;
 
     /// The module's image index, at most [`DOCUMENT_SIZE_BYTES_MAX`] of it.
     ///
@@ -59,12 +59,13 @@ pub trait Source: fmt::Display + Send + Sync {
     /// A small blob, a config for example.
     fn document(&self, blob: Blob) -> Result<Vec<u8>, SourceError>;
 
-    /// Fetches a blob into `file`, which may hold the first part of it from an earlier attempt: what is there is kept
-    /// where the other side can go on from it. Afterwards the file holds the blob, checked from its first byte on.
-    /// `on_bytes` hears of every byte once, those that were there already included.
+    /// Fetches a blob into `file`, which may hold the first part of it from an earlier attempt: a source that can resume
+    /// keeps that. Afterwards the file holds the blob, checked from its first byte on. `on_bytes` is called with the
+    /// number of new bytes, those of the earlier attempt included.
     fn layer(&self, blob: Blob, file: &mut File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), SourceError>;
 
-    /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`].
+    /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`]. One that is damaged or cannot
+    /// be had is passed over with a warning: another one may suffice.
     ///
     /// [`SIGNATURES_MAX`]: isomer_contract::limits::SIGNATURES_MAX
     fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError>;

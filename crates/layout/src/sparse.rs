@@ -1,5 +1,5 @@
-//! In: a module's index and its signatures. Out: the files of a layout that holds them and nothing else yet: what a
-//! server keeps of a release. Never here: a file written, a name believed that could leave a directory.
+//! In: a module's index and its signatures. Out: the files of a layout that holds only them: the part of a release that a
+//! server keeps. Never here: a file written, a name accepted that could leave a directory.
 
 use crate::document::{self, ANNOTATION_TITLE, ANNOTATION_VERSION, LAYOUT_FILE};
 use crate::parse::{blob_of, parse_index, parse_manifest};
@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A layout of one module, which [`crate::Layout`] reads. The manifests that its index names are not in it: those of
-/// the variants that are wanted are added as blobs.
+/// chosen variants are added as blobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SparseLayout {
-    /// The module's name, as its index says.
+    /// The module's name, from its index.
     pub name: String,
     /// Its name and version, `sort:0.1.0`.
     pub reference: String,
@@ -26,11 +26,10 @@ pub struct SparseLayout {
 }
 
 impl SparseLayout {
-    /// The layout of the module with this `index`. `at` is what messages call the index.
+    /// The layout of the module with this `index`. `at` is the index's path in messages.
     ///
     /// # Errors
-    /// When the index is none, or does not say which module of which version it is, in a name that can stand in a
-    /// reference and hence be a file's.
+    /// When the index is not valid, or has no valid module name or version.
     pub fn of(index: &[u8], at: &Path) -> Result<SparseLayout, LayoutError> {
         let (name, version) = name_and_version(index, at)?;
         let blob = Blob::of(index);
@@ -39,7 +38,7 @@ impl SparseLayout {
         Ok(sparse.with_signatures(&[]))
     }
 
-    /// The same, signed by `signatures` and by no others.
+    /// The same, with exactly these signatures.
     pub fn with_signatures(mut self, signatures: &[Signature]) -> SparseLayout {
         let module = document::tagged(document::module_descriptor(self.index), &self.reference, Some(&self.name));
         let mut listed = vec![module];
@@ -60,20 +59,20 @@ impl SparseLayout {
     }
 }
 
-/// The path of a blob in every layout.
+/// The path of a blob in a layout.
 pub fn blob_name(blob: Blob) -> PathBuf {
     crate::blob::blob_path(Path::new(""), blob.digest)
 }
 
-/// The blob that a manifest names as its config. `at` is what messages call the manifest.
+/// The blob that a manifest names as its config. `at` is the manifest's path in messages.
 ///
 /// # Errors
-/// When it is no manifest.
+/// When it is not a manifest.
 pub fn config_of(manifest: &[u8], at: &Path) -> Result<Blob, LayoutError> {
     blob_of(at, parse_manifest(at, manifest)?.config())
 }
 
-/// What an index says of itself, whatever tag it was found under.
+/// The module's name and version in its index, whatever its tag.
 fn name_and_version(index: &[u8], at: &Path) -> Result<(ModuleName, Version), LayoutError> {
     let index = parse_index(at, index)?;
     let malformed = |reason: String| LayoutError::Malformed { file: at.to_owned(), reason };

@@ -1,8 +1,8 @@
-//! Files that appear whole or not at all. In: bytes. Out: a temporary file, which is on disk before it gets its name;
-//! and the private directory, with its lock, in which a release's files wait for theirs.
+//! Files that appear whole or not at all. In: bytes. Out: a temporary file, which is on disk before it is renamed; and the
+//! private directory, with its lock, in which a release's files are written.
 
-use crate::WriteError;
 use crate::error::CREATE_IN;
+use crate::{LayoutError, WriteError};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -10,11 +10,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// The directory in a release that holds the lock and what is not finished. It is there only while a release is
-/// written, or after that was killed.
+/// The directory in a release that holds the lock and unfinished files. It exists only while a release is written, or
+/// after that was killed.
 pub(crate) const STAGING: &str = ".isomer-staging";
 
-/// The right to write into a directory, and a place for what has no name yet. Both end with it.
+/// The lock of a directory, and its temporary files. Both end with it.
 #[derive(Debug)]
 pub(crate) struct Staging {
     dir: PathBuf,
@@ -23,19 +23,25 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Takes the lock of `release` and removes what a killed run left.
+    /// Takes the lock of `release` and removes the files of a killed run.
     pub(crate) fn open(release: &Path) -> Result<Staging, WriteError> {
         let dir = release.join(STAGING);
         let path = dir.join("lock");
         let locked = loop {
             match fs::create_dir(&dir) {
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    // Everything in it is about to be removed: through a link, that would be another directory's.
+                    if dir.is_symlink() {
+                        let found = "a symbolic link";
+                        return Err(LayoutError::FileType { file: dir, found, expected: "a directory" }.into());
+                    }
+                }
                 Err(error) => return Err(io_error("create", &dir, error)),
             }
             let file = match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
                 Ok(file) => file,
-                // Whoever had the lock removed the directory just now.
+                // The process that had the lock has just removed the directory.
                 Err(error) if error.kind() == ErrorKind::NotFound && dir.symlink_metadata().is_err() => continue,
                 Err(error) => return Err(io_error("open", &path, error)),
             };
@@ -46,7 +52,7 @@ impl Staging {
                 }
                 Err(TryLockError::Error(error)) => return Err(io_error("lock", &path, error)),
             }
-            // The one who had it removed the file that is locked now: the lock is another file.
+            // The process that had it removed the file that is locked now: the lock is another file.
             if is_same_file(&file, &path).map_err(|error| io_error("read", &path, error))? {
                 break file;
             }
@@ -56,7 +62,7 @@ impl Staging {
         Ok(staging)
     }
 
-    /// A new file, readable by all as the umask allows, removed unless [`persist`] gives it a name.
+    /// A new file, readable by all as the umask allows, removed unless [`persist`] renames it.
     pub(crate) fn file(&self) -> Result<NamedTempFile, WriteError> {
         temporary_in(&self.dir)
     }
@@ -76,8 +82,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes the directory while the lock is still held. Errors are of no use to anyone here: what stays is removed
-    /// by the next release.
+    /// Removes the directory while the lock is still held. Errors are ignored: the next
+    /// release removes what remains.
     pub(crate) fn remove(&self) {
         let _ = self.clear();
         let _ = fs::remove_file(&self.lock);
@@ -87,7 +93,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // Not when `remove` was called before: the files there now may be another writer's.
+        // Not after `remove`: the files may be another writer's now.
         if is_same_file(&self.locked, &self.lock).unwrap_or(false) {
             self.remove();
         }
@@ -109,14 +115,14 @@ fn temporary_in(dir: &Path) -> Result<NamedTempFile, WriteError> {
     builder.tempfile_in(dir).map_err(|error| io_error(CREATE_IN, dir, error))
 }
 
-/// Gives `file` its name once its bytes are on disk. What had the name before is replaced in one step.
+/// Renames `file` to `path` once its bytes are on disk. A file of that name is replaced in one step.
 pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), WriteError> {
     file.as_file().sync_all().map_err(|error| io_error("write", path, error))?;
     file.persist(path).map_err(|error| io_error("write", path, error.error))?;
     Ok(())
 }
 
-/// Puts the names in `dir` on disk.
+/// Flushes the directory's entries to disk.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), WriteError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("write", dir, error))
 }
@@ -125,7 +131,7 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
     WriteError::Io { action, path: path.to_owned(), source: without_path(source) }
 }
 
-/// An error of `tempfile` names the temporary file, which is nothing to anybody.
+/// An error of `tempfile` without the path of the temporary file.
 fn without_path(error: io::Error) -> io::Error {
     let words = error.to_string();
     match words.split_once(" at path \"") {
@@ -134,11 +140,11 @@ fn without_path(error: io::Error) -> io::Error {
     }
 }
 
-/// Whether [`write_atomically`] could begin to write each of `paths`, so that nobody works for an output that has no
-/// place. Each directory is tried once.
+/// Checks that [`write_atomically`] could begin to write each of `paths`, before work is done for an output that cannot be
+/// written. Each directory is tried once.
 ///
 /// # Errors
-/// [`WriteError::Io`] when a directory is not there or takes no new file, or when a name is one that no file has.
+/// [`WriteError::Io`] when a directory does not exist or takes no new file, or when a name is not valid for a file.
 pub fn check_writable<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(), WriteError> {
     let mut directories = BTreeSet::new();
     for path in paths {
@@ -161,14 +167,14 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes the file `path` with what `write` writes, so that it is there whole or as it was before.
+/// Writes the file `path` with what `write` writes: afterwards it is whole, or as it was before.
 ///
-/// The bytes wait in a temporary file in the same directory, are flushed to disk, and then take the name. The new
-/// file's permissions are 0644 as the umask allows. A symbolic link stays and its target is replaced; what is no
-/// regular file, `/dev/null` or a pipe, is written as it is.
+/// The bytes go to a temporary file in the same directory, are flushed to disk, and then it is renamed. The new file's
+/// permissions are 0644 as the umask allows. A symbolic link stays and its target is replaced; a file that is not regular,
+/// `/dev/null` or a pipe, is written in place.
 ///
 /// # Errors
-/// [`WriteError::Io`] when `write` fails or the operating system refuses; the temporary file is gone then.
+/// [`WriteError::Io`] when `write` fails or the operating system refuses; the temporary file is removed then.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), WriteError> {
     let error = |error| io_error("write", path, error);
     let path = match fs::metadata(path) {
@@ -192,7 +198,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use isomer_contract::Hinted;
+    use isomer_contract::{Hinted, one_line};
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {
@@ -231,8 +237,8 @@ mod tests {
             write_atomically(&dir.path().join("no/such"), |_| Ok(())).unwrap_err(),
             check_writable([dir.path().join("no/such").as_path()]).unwrap_err(),
         ] {
-            assert!(error.to_string().ends_with("/no`: No such file or directory (os error 2)"), "{error}");
-            assert!(error.hint().unwrap().starts_with("make the directory first"));
+            assert!(one_line(&error).ends_with("/no`: No such file or directory (os error 2)"), "{error}");
+            assert!(error.hint().unwrap().starts_with("create the directory first"));
         }
         assert!(check_writable([dir.path()]).is_err());
     }
@@ -247,6 +253,14 @@ mod tests {
         assert!(stale.exists(), "cleaned without the lock");
         drop(first);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        // A link in its place leads to files that are not a release's.
+        let other = tempfile::tempdir().unwrap();
+        fs::write(other.path().join("thesis"), b"").unwrap();
+        std::os::unix::fs::symlink(other.path(), dir.path().join(STAGING)).unwrap();
+        let error = Staging::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is a symbolic link"), "{error}");
+        assert!(other.path().join("thesis").exists());
+        fs::remove_file(dir.path().join(STAGING)).unwrap();
         // What a killed run leaves.
         fs::create_dir_all(dir.path().join(STAGING).join("sub")).unwrap();
         fs::write(&stale, b"").unwrap();

@@ -1,4 +1,4 @@
-//! In: WebAssembly. Out: what the config of its plain Wasm artifact says of it. Never here: validation.
+//! In: WebAssembly. Out: what the config of its plain Wasm artifact has: kind, imports and exports. Never here: validation.
 
 use crate::WriteError;
 use isomer_contract::Kind;
@@ -46,7 +46,7 @@ impl Wasm {
     }
 }
 
-/// Reads the names that the outermost component imports and exports; what is nested in it has its own.
+/// Reads the names that the outermost component imports and exports; nested ones have their own.
 fn component_names(bytes: &[u8]) -> Result<ComponentNames, wasmparser::BinaryReaderError> {
     let mut names = ComponentNames::default();
     let mut depth = 0_u32;

@@ -5,10 +5,10 @@
 //! 1. Blobs, then `oci-layout`, arrive under their names; the `index.json` in place does not name them yet.
 //! 2. `index.json` is replaced in one step: before it the old release is whole, after it the new one.
 //! 3. `SHA256SUMS` is replaced. Between 2 and 3 it is the old one, and `sha256sum -c` fails on `index.json` alone.
-//! 4. Blobs that nothing names any more are removed. A reader that opened the old `index.json` and is not done misses
-//!    them, is told so, and opens the release again.
+//! 4. Blobs that are no longer referenced are removed. A reader of the old `index.json` that is not done gets an error that
+//!    names the missing blob, and opens the release again.
 //!
-//! A run that dies in between leaves a whole release, and at worst blobs that the next run uses or removes.
+//! A run that is killed in between leaves a whole release, and at worst blobs that the next run uses or removes.
 
 mod signatures;
 
@@ -22,9 +22,9 @@ use crate::released::{ReleasedModule, check_modules};
 use crate::signature::Referrer;
 use crate::staging::{STAGING, Staging, io_error, persist, sync_dir};
 use crate::{LayoutError, Wasm, WriteError};
-use isomer_contract::Digest;
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX};
 use isomer_contract::manifest::Blob;
+use isomer_contract::{Digest, one_line};
 use oci_spec::image::{Descriptor, ImageIndex};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,28 +35,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use target_lexicon::Triple;
 use tempfile::NamedTempFile;
 
-/// A release in the making. It holds the directory's lock until [`Writer::finish`]; dropped before that, it removes
-/// what it wrote and leaves the directory as it was.
+/// A release that is being written. It holds the directory's lock until [`Writer::finish`]; dropped before that, it removes
+/// the files it wrote and leaves the directory as it was.
 ///
 /// Its `&self` methods may be called by many threads at once.
 #[derive(Debug)]
 pub struct Writer {
     root: Root,
     staging: Staging,
-    /// Whether the directory is this writer's own creation.
+    /// Whether this writer created the directory.
     created_dir: bool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The blobs that are in place and right, as far as this writer knows.
+    /// The blobs that exist and were checked, as far as this writer knows.
     present: BTreeMap<Digest, u64>,
-    /// Those of them that were not there before.
+    /// Those of them that this writer created.
     created: BTreeSet<Digest>,
-    /// Whether `oci-layout` was not there before.
+    /// Whether this writer created `oci-layout`.
     created_layout: bool,
-    /// Whether `index.json` names what was created.
+    /// Whether `index.json` was replaced.
     committed: bool,
     written: Count,
     reused: Count,
@@ -85,7 +85,7 @@ pub struct Summary {
     pub modules: Vec<SummaryModule>,
     /// Blobs that were written.
     pub written: Count,
-    /// Blobs that were there already.
+    /// Blobs that existed already.
     pub reused: Count,
     /// Blobs of the former release that were removed.
     pub removed: Count,
@@ -105,7 +105,7 @@ pub struct SummaryModule {
 }
 
 impl Writer {
-    /// Takes the directory `dir` for a release, and creates it when there is none.
+    /// Opens the directory `dir` for a release, and creates it if it does not exist.
     ///
     /// # Errors
     /// Those of [`check_place`], and [`WriteError::Locked`] when another writer has it.
@@ -125,7 +125,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// What release is in place, if any is.
+    /// The release in the directory, if there is one.
     pub fn former(&self) -> Result<Option<Identity>, LayoutError> {
         Ok(self.index_in_place()?.and_then(|index| document::identity(&index)))
     }
@@ -187,10 +187,10 @@ impl Writer {
         Ok(Layer { blob, compression })
     }
 
-    /// Adds a layer that was packed before, here or elsewhere: `bytes` yields it.
+    /// Adds a layer that was packed before: `bytes` yields it.
     ///
     /// # Errors
-    /// [`WriteError::PackedLayer`] when it is another one.
+    /// [`WriteError::PackedLayer`] when it is not the expected one.
     pub fn add_packed(&self, mut bytes: impl Read, layer: Layer) -> Result<(), WriteError> {
         if self.has(layer.blob) {
             return Ok(());
@@ -207,7 +207,7 @@ impl Writer {
     /// Keeps a layer of the release that is in the directory.
     ///
     /// # Errors
-    /// When it is not there, or not what it was: it must be added again then.
+    /// When it is missing or damaged: it must be added again then.
     pub fn keep(&self, layer: Layer) -> Result<(), LayoutError> {
         if self.state().present.contains_key(&layer.blob.digest) {
             return Ok(());
@@ -217,12 +217,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the documents and puts the release in place.
+    /// Writes the documents and then `index.json`, which makes the release visible.
     ///
     /// # Errors
     /// When names clash, a config contradicts its module, or a layer was neither added nor kept; and when the
-    /// operating system refuses. The release that was there before stays whole in any case; if the error comes from
-    /// `SHA256SUMS` or a blob to be removed, the new one is in place already.
+    /// operating system refuses. The earlier release stays whole in any case; if the error is about `SHA256SUMS` or a
+    /// blob to be removed, the new one is complete already.
     pub fn finish(self, release: &Identity, mut modules: Vec<ReleasedModule>) -> Result<Summary, WriteError> {
         modules.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
         check_modules(&modules, |blob| self.state().present.contains_key(&blob.digest))?;
@@ -308,7 +308,7 @@ impl Writer {
         blob_path(self.dir(), digest)
     }
 
-    /// Whether the blob is in place. One that is damaged, or no file, is not.
+    /// Whether the blob exists, undamaged.
     fn has(&self, blob: Blob) -> bool {
         if self.state().present.contains_key(&blob.digest) {
             return true;
@@ -342,7 +342,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives a file beside the blobs new content, unless it has it already.
+    /// Replaces a file beside the blobs, unless it has the content already.
     fn replace(&self, name: &str, content: &str) -> Result<(), WriteError> {
         let path = self.dir().join(name);
         let is_file = path.symlink_metadata().is_ok_and(|there| there.is_file());
@@ -354,7 +354,7 @@ impl Writer {
         persist(file, &path)
     }
 
-    /// Removes the blobs that nothing names.
+    /// Removes the blobs that are not referenced.
     fn sweep(&self, referenced: &BTreeSet<Digest>) -> Result<Count, WriteError> {
         let dir = self.blobs_dir();
         let error = |error| io_error("read", &dir, error);
@@ -388,7 +388,7 @@ impl Drop for Writer {
                 let _ = fs::remove_file(blob_path(&dir, digest));
             }
             if matches!(self.root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX), Ok(None)) {
-                // There is no release: what a killed run left is of no use, and would make the directory a stranger's.
+                // There is no release: the files of a killed run are useless, and would make the directory look foreign.
                 let _ = self.sweep(&BTreeSet::new());
             }
             if state.created_layout {
@@ -397,7 +397,7 @@ impl Drop for Writer {
         }
         self.staging.remove();
         if !state.committed {
-            // Only what is empty goes.
+            // Only empty directories are removed.
             let _ = fs::remove_dir(&blobs).and_then(|()| fs::remove_dir(dir.join("blobs")));
             if self.created_dir {
                 let _ = fs::remove_dir(&dir);
@@ -436,10 +436,10 @@ fn sums(blobs: &BTreeSet<Digest>, index: &str) -> String {
     lines.iter().map(|(path, digest)| format!("{}  {path}\n", digest.hex())).collect()
 }
 
-/// Whether `dir` is there, when a release may be written into it. Nothing is changed.
+/// Checks that a release may be written to `dir`, and returns whether it exists. Nothing is changed.
 ///
 /// # Errors
-/// [`WriteError::NoDirectory`] when it is something else, [`WriteError::NotOurs`] when it holds files and no release that
+/// [`WriteError::NoDirectory`] when it is not a directory, [`WriteError::NotOurs`] when it holds files but no release that
 /// isomer wrote.
 pub fn check_place(dir: &Path) -> Result<bool, WriteError> {
     let not_a_directory = |found| Err(WriteError::NoDirectory { path: dir.to_owned(), found });
@@ -452,16 +452,16 @@ pub fn check_place(dir: &Path) -> Result<bool, WriteError> {
     }
 }
 
-/// That `root` is empty, a release of isomer's, or what a killed first run left.
+/// Checks that `root` is empty, a release that isomer wrote, or the files of a killed first run.
 fn check_ours(root: &Root) -> Result<(), WriteError> {
     let dir = root.path();
     let not_ours = |found: String| Err(WriteError::NotOurs { dir: dir.to_owned(), found });
     match index_in(root) {
         Ok(Some(index)) if document::is_release_index(&index) => return Ok(()),
-        Ok(Some(_)) => return not_ours("its `index.json` is of another tool".to_owned()),
+        Ok(Some(_)) => return not_ours("another tool wrote its `index.json`".to_owned()),
         Ok(None) => {}
         Err(error @ LayoutError::Io { .. }) => return Err(error.into()),
-        Err(error) => return not_ours(error.to_string()),
+        Err(error) => return not_ours(one_line(&error)),
     }
     let mut first = None;
     for entry in fs::read_dir(dir).map_err(|error| io_error("read", dir, error))? {

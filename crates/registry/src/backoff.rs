@@ -1,5 +1,8 @@
-//! In: how one thing failed so far. Out: how long to wait before it is tried again, or that it is not. Never here: a
-//! clock, a request.
+//! In: how one thing failed so far. Out: how long to wait before the next attempt, or none. Never here: a clock, a
+//! request.
+//!
+//! The remote execution client retries in its own way: its attempts have deadlines of a call, these have progress, since
+//! a blob is resumed from where it broke off.
 
 use crate::Retry;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -24,7 +27,7 @@ impl Backoff {
         self.attempts
     }
 
-    /// An attempt failed, and the registry may have said when to come again: how long to wait, or none to give up.
+    /// An attempt failed, and the registry may have asked for a pause: how long to wait, or none to give up.
     pub(crate) fn failed(&mut self, got_further: bool, retry_after: Option<Duration>) -> Option<Duration> {
         self.attempts = self.attempts.saturating_add(1);
         if got_further {
@@ -36,8 +39,8 @@ impl Backoff {
     }
 }
 
-/// Each twice the last, between half of it and all of it by chance: many servers that failed at once do not come again at
-/// once. backon adds up to as much again to each.
+/// Each twice the last, between half of it and all of it by chance, so that many servers which failed at once do not
+/// retry at once. backon adds up to as much again to each.
 fn pauses(retry: &Retry) -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(retry.pause_first.min(retry.pause_max) / 2)
@@ -70,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn what_gets_further_is_tried_on_until_the_pauses_are_used_up() {
+    fn progress_is_retried_until_the_pauses_are_used_up() {
         let mut backoff = Backoff::new(RETRY);
         let pauses: Duration = std::iter::from_fn(|| backoff.failed(true, None)).sum();
         assert!(backoff.attempts() > 90 && pauses <= RETRY.pauses_max, "{pauses:?}");
     }
 
     #[test]
-    fn a_registry_may_ask_for_more_time_but_not_for_any() {
+    fn a_registry_may_request_a_longer_pause_up_to_the_limit() {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(Backoff::new(RETRY).failed(false, seconds(7)), seconds(7));
         assert_eq!(Backoff::new(RETRY).failed(false, seconds(11)), None);

@@ -1,5 +1,5 @@
-//! In: a registry's host, docker's `config.json` and the credential helpers that it names. Out: who we are there. Never
-//! here: the network.
+//! In: a registry's host, docker's `config.json` and the credential helpers that it names. Out: the user's credential for it.
+//! Never here: the network.
 
 use crate::{Options, RegistryError};
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Who we are to a registry.
+/// The user's credential for a registry.
 pub(crate) enum Credential {
     Anonymous,
     Password {
@@ -19,7 +19,7 @@ pub(crate) enum Credential {
     Identity(String),
 }
 
-/// The credential for `host` in docker's configuration; anonymous when there is none.
+/// The credential for `host` in docker's configuration; anonymous when it has none.
 #[allow(
     clippy::disallowed_methods,
     reason = "docker's clients read its configuration's directory from the environment"
@@ -42,7 +42,7 @@ pub(crate) fn credential(host: &str, options: &Options) -> Result<Credential, Re
         Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Credential::Password { user, password }),
         Ok(DockerCredential::IdentityToken(token)) => Ok(Credential::Identity(token)),
         Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(Credential::Anonymous),
-        // All helpers of docker's say so, on either stream, when they know nothing of the host.
+        // Docker's helpers print this, on either stream, when they have no credential for the host.
         Err(CredentialRetrievalError::HelperFailure { stdout, stderr, .. })
             if [&stdout, &stderr].iter().any(|it| it.contains("credentials not found")) =>
         {
@@ -51,14 +51,16 @@ pub(crate) fn credential(host: &str, options: &Options) -> Result<Credential, Re
         // What a helper printed may be a secret.
         Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(error(format!("`{helper}` failed"))),
         Err(CredentialRetrievalError::HelperCommunicationError) => {
-            Err(error("the credential helper that it names can't be run".to_owned()))
+            Err(error("the credential helper that it names cannot be run".to_owned()))
         }
-        Err(CredentialRetrievalError::ConfigReadError) => Err(error("it is no JSON of docker's".to_owned())),
+        Err(CredentialRetrievalError::ConfigReadError) => {
+            Err(error("it is not a valid configuration of docker's".to_owned()))
+        }
         Err(other) => Err(error(other.to_string())),
     }
 }
 
-/// Docker keeps its own registry under a name from before there were references.
+/// Docker keeps its own registry under an older name.
 fn key(host: &str) -> &str {
     if host == "docker.io" { "https://index.docker.io/v1/" } else { host }
 }

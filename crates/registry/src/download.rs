@@ -1,8 +1,10 @@
 //! In: a blob's descriptor, a file that may hold its first part. Out: the file with the blob, every byte hashed. Never
 //! here: a byte beyond the size that the descriptor promised.
 
-use crate::transport::{Pace, Request, header};
-use crate::{Problem, RegistryError, Remote};
+use crate::exchange::{Pace, header};
+use crate::repository::Repository;
+use crate::transport::Request;
+use crate::{Problem, RegistryError};
 use isomer_contract::Digest;
 use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::manifest::Blob;
@@ -17,18 +19,18 @@ const CHUNK_SIZE_BYTES: usize = 256 << 10;
 
 /// Fetches `blob` into `file`, from where an earlier attempt ended.
 pub(crate) async fn layer(
-    remote: &Remote,
+    repository: &Repository,
     blob: Blob,
     file: &mut File,
     on_bytes: &(dyn Fn(u64) + Sync),
 ) -> Result<(), RegistryError> {
-    let doing = format!("get the layer {} of `{}`", blob.digest, remote.reference);
+    let doing = format!("get the layer {} of `{}`", blob.digest, repository.reference);
     let error = |problem| RegistryError::transfer(&doing, problem, 1);
     if blob.size_bytes > ARTIFACT_SIZE_BYTES_MAX {
         return Err(error(Problem::Claim { found_bytes: blob.size_bytes, limit_bytes: ARTIFACT_SIZE_BYTES_MAX }));
     }
     let mut part = Part::open(blob, file, on_bytes).map_err(|source| error(Problem::File(source)))?;
-    let mut backoff = remote.transport.backoff();
+    let mut backoff = repository.transport.backoff();
     let mut made_of_several = part.size_bytes > 0;
     loop {
         if part.size_bytes == blob.size_bytes {
@@ -40,28 +42,28 @@ pub(crate) async fn layer(
             if !made_of_several {
                 return Err(error(problem));
             }
-            // The first part may be the wrong one: once more, in one piece.
+            // The first part may be wrong: fetch it once more, in one piece.
             tracing::debug!(doing, %problem, "fetching all of it again");
             made_of_several = false;
             part.restart().map_err(|source| error(Problem::File(source)))?;
         }
         let most = part.reported_bytes;
-        let Err(problem) = fetch(remote, blob, &mut part).await else { continue };
+        let Err(problem) = fetch(repository, blob, &mut part).await else { continue };
         made_of_several |= part.size_bytes > 0;
-        // Who trickles gets no further: else it could hold us up for ever.
+        // A slow stream counts as no progress: it could go on for ever.
         let got_further = part.reported_bytes > most && !matches!(problem, Problem::Slow { .. });
-        remote.transport.pause(&mut backoff, problem, got_further, &doing).await?;
+        repository.transport.pause(&mut backoff, problem, got_further, &doing).await?;
     }
 }
 
 /// One request for what is missing.
-async fn fetch(remote: &Remote, blob: Blob, part: &mut Part<'_>) -> Result<(), Problem> {
-    let mut request = Request::new(Method::GET, remote.transport.url(&format!("blobs/{}", blob.digest)));
+async fn fetch(repository: &Repository, blob: Blob, part: &mut Part<'_>) -> Result<(), Problem> {
+    let mut request = Request::new(Method::GET, repository.transport.url(&format!("blobs/{}", blob.digest)));
     if part.size_bytes > 0 {
         request = request.header(RANGE, format!("bytes={}-", part.size_bytes));
     }
-    let mut response = match remote.transport.send(&request).await {
-        // It has less than is here, or does not know its own sizes: from the beginning, next time.
+    let mut response = match repository.transport.send(&request).await {
+        // The registry has less than the file, or a wrong size: start from the beginning.
         Err(problem) if part.size_bytes > 0 && problem.status() == Some(416) => {
             part.restart().map_err(Problem::File)?;
             return Ok(());
@@ -79,7 +81,7 @@ async fn fetch(remote: &Remote, blob: Blob, part: &mut Part<'_>) -> Result<(), P
     let mut pace = Pace::new();
     let cut = |received_bytes| Problem::Cut { received_bytes, expected_bytes: blob.size_bytes };
     loop {
-        let chunk = match remote.transport.chunk(&mut response, &mut pace).await {
+        let chunk = match repository.transport.chunk(&mut response, &mut pace).await {
             Ok(Some(chunk)) => chunk,
             Ok(None) if part.size_bytes == blob.size_bytes => return Ok(()),
             Ok(None) | Err(Problem::Connection { .. }) => return Err(cut(part.size_bytes)),
@@ -92,18 +94,18 @@ async fn fetch(remote: &Remote, blob: Blob, part: &mut Part<'_>) -> Result<(), P
     }
 }
 
-/// What of a blob is in its file.
+/// The part of a blob that its file holds.
 struct Part<'a> {
     file: &'a mut File,
     hasher: Sha256,
     size_bytes: u64,
     on_bytes: &'a (dyn Fn(u64) + Sync),
-    /// The most that was ever there: what comes a second time is not reported again.
+    /// The most that the file ever held: what comes a second time is not reported again.
     reported_bytes: u64,
 }
 
 impl<'a> Part<'a> {
-    /// Hashes what is in `file`; more than the blob has can't be a part of it.
+    /// Hashes the contents of `file`; more than the blob's size cannot be a part of it.
     fn open(blob: Blob, file: &'a mut File, on_bytes: &'a (dyn Fn(u64) + Sync)) -> io::Result<Part<'a>> {
         if file.metadata()?.len() > blob.size_bytes {
             file.set_len(0)?;

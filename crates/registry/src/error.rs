@@ -1,34 +1,45 @@
-//! Why a registry did not do what was asked of it. Each says what was asked, what was found and what was expected.
+//! Why a registry did not do what was requested. Each error says what was requested, what was found and what was expected.
 
 use crate::ReferenceError;
-use isomer_contract::limits::SIGNATURES_MAX;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{LayoutError, SourceError};
+use jiff::SignedDuration;
+use reqwest::StatusCode;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a registry did not do what was asked of it.
+/// Why a registry did not do what was requested.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RegistryError {
-    /// What was typed, or follows from it, names nothing.
+    /// Text that is not a valid reference.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// A reference with neither tag nor digest where one of them is needed.
-    #[error("`{0}` names neither a tag nor a digest")]
+    /// A reference with neither tag nor digest where one of them is required.
+    #[error("`{0}` has neither a tag nor a digest")]
     NoTag(String),
+    /// A tag that names another version than the module's.
+    #[error("`{reference}` would name the version {version} of the module")]
+    OtherVersion {
+        /// The reference to push to.
+        reference: String,
+        /// The version that the module declares.
+        version: String,
+    },
     /// Passwords and modules would cross a network in the clear.
-    #[error("plain HTTP is for registries on this machine, and `{0}` is none: expected localhost, 127.0.0.0/8 or ::1")]
+    #[error("plain HTTP is for registries on this machine: expected localhost, 127.0.0.0/8 or ::1, found `{0}`")]
     PlainHttp(String),
-    /// A file with CA certificates can't be used.
-    #[error("can't use `{}` as CA certificates: {reason}", .file.display())]
+    /// A file with CA certificates cannot be used.
+    #[error("cannot use `{}` as CA certificates: {reason}", .file.display())]
     CaCertificates {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// Docker's configuration can't be used.
-    #[error("can't find the credentials for `{host}` through `{}`: {reason}", .file.display())]
+    /// Docker's configuration cannot be used.
+    #[error("cannot read the credentials for `{host}` through `{}`: {reason}", .file.display())]
     Credentials {
         /// The registry.
         host: String,
@@ -38,19 +49,20 @@ pub enum RegistryError {
         reason: String,
     },
     /// This machine lacks what every connection needs.
-    #[error("can't prepare connections: {0}")]
+    #[error("cannot prepare connections: {0}")]
     Setup(String),
-    /// A request failed, after as many tries as were worth it.
-    #[error("can't {doing}: {problem}{}", tried(*.tries))]
+    /// A request failed, after as many attempts as were useful.
+    #[error("cannot {doing}{}", tried(*.tries))]
     Transfer {
         /// What was to be done, a verb and its object.
         doing: String,
-        /// What went wrong the last time.
+        /// What was wrong with the last attempt.
+        #[source]
         problem: Box<Problem>,
-        /// How often it was tried.
+        /// How many attempts were made.
         tries: u32,
     },
-    /// What was to be pushed is damaged.
+    /// The release to be pushed is damaged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
 }
@@ -66,26 +78,57 @@ fn tried(tries: u32) -> String {
     if tries > 1 { format!(" (tried {tries} times)") } else { String::new() }
 }
 
-/// What went wrong with one request.
+/// The text of an answer that is not a success, as the OCI distribution specification defines it or as plain text.
+/// Empty where the answer has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// The specification's codes, `TAG_INVALID` for example.
+    pub codes: Vec<String>,
+    /// Codes and messages, for people.
+    pub words: String,
+}
+
+impl Refusal {
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        self.codes.iter().any(|found| found == code)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.words.is_empty() { Ok(()) } else { write!(f, " ({})", self.words) }
+    }
+}
+
+/// What was wrong with one request.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// The registry refused.
-    #[error("`{host}`{} answered {status}{message}", .redirected_by.as_deref().map_or_else(String::new, |it| format!(", to which `{it}` redirects,")))]
+    #[error("`{host}`{} answered {status}{refusal}", .redirected_by.as_deref().map_or_else(String::new, |it| format!(", to which `{it}` redirects,")))]
     Status {
-        /// Who answered.
+        /// The host that answered.
         host: String,
-        /// The registry, when it is not the one who answered.
+        /// The registry, when another host answered.
         redirected_by: Option<String>,
         /// The HTTP status, its number and words.
-        status: reqwest::StatusCode,
-        /// The registry's own words in parentheses, or nothing.
-        message: String,
-        /// When it wants to be asked again.
+        status: StatusCode,
+        /// The registry's own words.
+        refusal: Refusal,
+        /// The pause that it requests.
         retry_after: Option<Duration>,
-        /// Whether credentials were shown to it.
+        /// Whether the request had credentials.
         authorized: bool,
     },
-    /// No connection, or it broke.
+    /// The tag names other content, and is not to be moved.
+    #[error("the tag exists with other content, {found}{}", .refusal.as_ref().map_or_else(String::new, |refusal| format!(", and the registry does not move it{refusal}")))]
+    TagExists {
+        /// The digest that the registry declares for that content.
+        found: String,
+        /// The registry's own words, where it refused; none where it was not asked.
+        refusal: Option<Refusal>,
+    },
+    /// No connection, or one that broke.
     #[error("the connection to `{host}` failed: {reason}")]
     Connection {
         /// The host.
@@ -93,7 +136,7 @@ pub enum Problem {
         /// The system's words.
         reason: String,
     },
-    /// The host speaks no TLS, or is not who it should be.
+    /// The host has no TLS, or is not the one it should be.
     #[error("no TLS connection to `{host}`: {reason}")]
     Tls {
         /// The host.
@@ -101,79 +144,95 @@ pub enum Problem {
         /// What is wrong, its certificate for example.
         reason: String,
     },
-    /// Whoever gives out the registry's access tokens gave none.
-    #[error("`{realm}` gave no access to `{host}`: {status}{message}")]
+    /// The registry's token service gave no access token.
+    #[error("`{realm}` gave no access to `{host}`: {status}{refusal}")]
     Login {
         /// The registry.
         host: String,
-        /// Who gives out its tokens.
+        /// Its token service.
         realm: String,
         /// The HTTP status.
-        status: reqwest::StatusCode,
-        /// Its own words in parentheses, or nothing.
-        message: String,
+        status: StatusCode,
+        /// Its own words.
+        refusal: Refusal,
+    },
+    /// The registry names a token service on a host that is not known to be its own: it was not sent the credentials.
+    #[error("`{host}` requires the credentials to be sent to another host, `{token_host}`")]
+    TokenHost {
+        /// The registry.
+        host: String,
+        /// The host of its token service.
+        token_host: String,
+    },
+    /// The token service redirects, and would have got the credentials again elsewhere.
+    #[error("`{realm}` redirects the request for an access token to `{to}`")]
+    TokenRedirect {
+        /// The token service.
+        realm: String,
+        /// The URL that it redirects to.
+        to: String,
     },
     /// A body that ended too early.
     #[error("the connection was lost after {received_bytes} of {expected_bytes} bytes")]
     Cut {
-        /// How many bytes came.
+        /// How many bytes were received.
         received_bytes: u64,
-        /// How many were to come.
+        /// How many were expected.
         expected_bytes: u64,
     },
-    /// Nothing came for too long.
-    #[error("`{host}` said nothing for {} seconds", .idle.as_secs_f64())]
+    /// Nothing was received for too long.
+    #[error("`{host}` sent nothing for {}", shown(*.idle))]
     Silent {
         /// The host.
         host: String,
         /// How long.
         idle: Duration,
     },
-    /// Bytes come, but so few that there would be no end.
+    /// So few bytes are received that there would be no end.
     #[error("`{host}` sent {received_bytes} bytes in {} seconds, which is too slow", .after.as_secs())]
     Slow {
         /// The host.
         host: String,
-        /// How many bytes came.
+        /// How many bytes were received.
         received_bytes: u64,
         /// In what time.
         after: Duration,
     },
-    /// More bytes than promised or allowed; the rest was not read.
-    #[error("more than the {limit_bytes} bytes came that were expected")]
+    /// More bytes than declared or allowed; the rest was not read.
+    #[error("expected at most {limit_bytes} bytes, and more were received")]
     TooLarge {
         /// The limit.
         limit_bytes: u64,
     },
-    /// A description that promises more than anybody reads.
-    #[error("it is said to have {found_bytes} bytes, expected at most {limit_bytes}")]
+    /// A descriptor that declares a larger size than is read.
+    #[error("its descriptor declares {found_bytes} bytes, expected at most {limit_bytes}")]
     Claim {
         /// The size in the descriptor.
         found_bytes: u64,
         /// The limit.
         limit_bytes: u64,
     },
-    /// Another size than promised.
-    #[error("{found_bytes} bytes came, expected {expected_bytes}")]
+    /// Another size than declared.
+    #[error("expected {expected_bytes} bytes, found {found_bytes}")]
     Size {
-        /// How many came.
+        /// How many were received.
         found_bytes: u64,
-        /// How many should.
+        /// How many were declared.
         expected_bytes: u64,
     },
-    /// Other bytes than promised.
-    #[error("other bytes came: their digest is {found}, expected {expected}")]
+    /// Other bytes than requested.
+    #[error("expected bytes with the digest {expected}, found {found}")]
     Digest {
-        /// The digest of what came.
+        /// The digest of the bytes that were received.
         found: Digest,
-        /// The digest that it was asked for by.
+        /// The digest that was requested.
         expected: Digest,
     },
     /// A redirect that is not followed.
     #[error("it redirects {0}")]
     Redirect(String),
-    /// An answer that no registry gives.
-    #[error("`{host}` does not speak as a registry does: {reason}")]
+    /// An answer that is not a registry's.
+    #[error("the answer of `{host}` is not a registry's: {reason}")]
     Protocol {
         /// The host.
         host: String,
@@ -181,21 +240,22 @@ pub enum Problem {
         reason: String,
     },
     /// A document that does not parse.
-    #[error("what came is malformed: {0}")]
+    #[error("the document is malformed: {0}")]
     Malformed(String),
-    /// More signatures than are read.
-    #[error("the registry lists {0} of them, expected at most {SIGNATURES_MAX}")]
-    TooManySignatures(usize),
-    /// What is to be sent is damaged.
+    /// The release to be sent is damaged.
     #[error(transparent)]
     Layout(LayoutError),
-    /// What comes can't be kept.
-    #[error("the file that is to hold it can't be written: {0}")]
-    File(std::io::Error),
+    /// The file for what is received cannot be written.
+    #[error("cannot write the file that is to hold it")]
+    File(#[source] std::io::Error),
+}
+
+fn shown(duration: Duration) -> String {
+    SignedDuration::try_from(duration).map_or_else(|_| format!("{duration:?}"), |duration| format!("{duration:#}"))
 }
 
 impl Problem {
-    /// Whether it may go better another time.
+    /// Whether another attempt may succeed.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Problem::Status { status, .. } | Problem::Login { status, .. } => {
@@ -220,41 +280,57 @@ impl Problem {
             _ => None,
         }
     }
+
+    /// Whether the registry, reached without TLS, answered that it has TLS.
+    pub fn is_plain_http_to_tls(&self) -> bool {
+        matches!(self, Problem::Status { refusal, .. } if refusal.words.contains("to an HTTPS server"))
+    }
+
+    /// Whether the registry, reached with TLS, answered in plain HTTP.
+    pub fn is_tls_to_plain_http(&self) -> bool {
+        // rustls's words for an answer in plain HTTP.
+        matches!(self, Problem::Tls { reason, .. } if reason.contains("corrupt message"))
+    }
 }
 
 impl Hinted for Problem {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Problem::Status { redirected_by: Some(_), .. } => {
-                "the storage behind the registry refuses, not the registry: ask whoever runs it"
+                "the storage behind the registry refuses, not the registry: ask its operator"
             }
-            Problem::Status { message, .. } if message.contains("to an HTTPS server") => {
-                "this registry speaks TLS: leave out --plain-http"
-            }
-            Problem::Status { status, authorized, host, .. } => match (status.as_u16(), authorized) {
-                (401 | 403, false) => {
-                    return Some(format!("`docker login {host}` writes credentials to where they are looked for"));
-                }
+            Problem::Status { .. } if self.is_plain_http_to_tls() => "this registry has TLS: reach it with TLS",
+            Problem::Status { status, authorized, host, refusal, .. } => match (status.as_u16(), authorized) {
+                (401 | 403, false) => return Some(log_in(host)),
                 (401, true) => {
-                    return Some(format!("it does not take these credentials: `docker login {host}` replaces them"));
+                    return Some(format!("it does not accept these credentials: `docker login {host}` replaces them"));
                 }
-                (403, _) => "these credentials do not suffice for this repository: ask whoever runs the registry",
-                (404, _) => "are the repository and the tag spelled right, and was all of it pushed?",
-                (429, _) => "it wants fewer requests: try again later",
-                (500.., _) => "that is the registry's own failure: its log says more",
-                _ => "no registry answers so: is it one, or is something between?",
+                (403, _) => "these credentials do not suffice for this repository: ask the registry's operator",
+                (404, _) => "check the spelling of the repository and the tag, and that all of it was pushed",
+                (429, _) => "it limits requests: try again later",
+                (500.., _) => "the registry failed: its log says more",
+                _ if !refusal.codes.is_empty() => "the registry refuses by a rule of its own: ask its operator",
+                _ => "no registry answers so: check the address, and what is between",
             },
-            Problem::Login { host, .. } => {
-                return Some(format!("`docker login {host}` writes credentials to where they are looked for"));
+            Problem::TagExists { .. } => "raise the version: servers that pulled this one keep what they have",
+            Problem::Login { host, .. } => return Some(log_in(host)),
+            Problem::TokenHost { token_host, .. } => {
+                return Some(format!(
+                    "if the registry's documentation names `{token_host}`, allow it; otherwise keep your credentials \
+                     from both"
+                ));
             }
-            // What rustls says of an answer in plain HTTP.
-            Problem::Tls { reason, .. } if reason.contains("corrupt message") => {
-                "a registry without TLS, on this machine only, is reached with --plain-http"
+            Problem::TokenRedirect { .. } => {
+                "requests for tokens hold credentials and are not redirected: ask the registry's operator for the \
+                 address of its token service"
             }
-            Problem::Tls { .. } => "--ca-cert FILE names a CA that is believed beside the system's",
+            Problem::Tls { .. } if self.is_tls_to_plain_http() => {
+                "a registry without TLS must be on this machine, and is reached in plain HTTP"
+            }
+            Problem::Tls { .. } => "a certificate of a private CA is trusted where the CA's certificate is named",
             Problem::Layout(error) => return error.hint(),
-            Problem::Connection { .. } => "does the registry run, and can this machine reach it?",
-            Problem::Silent { .. } | Problem::Slow { .. } => "is the registry, or the network to it, overloaded?",
+            Problem::Connection { .. } => "check that the registry runs, and that this machine can reach it",
+            Problem::Silent { .. } | Problem::Slow { .. } => "the registry, or the network to it, may be overloaded",
             Problem::Digest { .. }
             | Problem::TooLarge { .. }
             | Problem::Size { .. }
@@ -262,14 +338,18 @@ impl Hinted for Problem {
             | Problem::Malformed(_) => {
                 "the registry, or something between, is damaged or hostile: nothing of this was used"
             }
-            Problem::Cut { .. } => "what came so far is kept where the other side can go on from it: try again",
-            Problem::Redirect(_) => "only redirects to https:// are followed, and few: ask whoever runs the registry",
-            Problem::Protocol { .. } => "is that the address of a registry? they answer below `/v2/`",
-            Problem::TooManySignatures(_) => "anybody who may write there can add some: ask whoever runs the registry",
-            Problem::File(_) => "is there room, and may you write there?",
+            Problem::Cut { .. } => "the part that was received is kept where the registry can resume it: try again",
+            Problem::Redirect(_) => "only a few redirects, to https://, are followed: ask the registry's operator",
+            Problem::Protocol { .. } => "check that this is the address of a registry: they answer below `/v2/`",
+            Problem::File(_) => "check the free space and the permissions",
         };
         Some(hint.to_owned())
     }
+}
+
+/// Docker's command is named because docker's configuration is read.
+fn log_in(host: &str) -> String {
+    format!("`docker login {host}` writes credentials to docker's configuration")
 }
 
 impl Hinted for RegistryError {
@@ -277,24 +357,28 @@ impl Hinted for RegistryError {
         match self {
             RegistryError::Reference(error) => error.hint(),
             RegistryError::NoTag(reference) => Some(format!("add one, as in `{reference}:1.4.0`")),
-            RegistryError::PlainHttp(_) => {
-                Some("leave out --plain-http, and give the registry a certificate".to_owned())
-            }
+            RegistryError::OtherVersion { version, .. } => Some(format!(
+                "expected the tag `{version}`, or one that names no version and begins with a letter, as `stable` does"
+            )),
+            RegistryError::PlainHttp(_) => Some("give the registry a certificate, and reach it with TLS".to_owned()),
             RegistryError::CaCertificates { .. } => {
                 Some("expected a PEM file with one or more `BEGIN CERTIFICATE` in it".to_owned())
             }
             RegistryError::Credentials { host, .. } => Some(format!("`docker login {host}` writes them anew")),
-            RegistryError::Setup(_) => {
-                Some("Debian's package ca-certificates has what most machines believe".to_owned())
-            }
+            RegistryError::Setup(_) => Some("Debian's package ca-certificates has what most machines trust".to_owned()),
             RegistryError::Transfer { problem, .. } => problem.hint(),
             RegistryError::Layout(error) => error.hint(),
         }
     }
 }
 
+/// The [`Problem`] of a transfer is the source.
 impl From<RegistryError> for SourceError {
     fn from(error: RegistryError) -> SourceError {
-        SourceError { message: error.to_string(), hint: error.hint(), source: None }
+        let (message, hint) = (error.to_string(), error.hint());
+        match error {
+            RegistryError::Transfer { problem, .. } => SourceError { message, hint, source: Some(problem) },
+            _ => SourceError { message, hint, source: None },
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! In: what a person types for a module in a registry. Out: its host, repository, tag and digest. Never here: a default
-//! host or tag: what is meant is said.
+//! host or tag: a reference is complete.
 
 use isomer_contract::name::{NameError, NameKind, RepositoryName, Tag};
 use isomer_contract::{Digest, Hinted, shorten};
@@ -16,9 +16,9 @@ pub struct Reference {
     digest: Option<Digest>,
 }
 
-/// Text that is no reference.
+/// Text that is not a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` names nothing in a registry: {problem}")]
+#[error("invalid reference `{text}`: {problem}")]
 pub struct ReferenceError {
     /// What was typed.
     text: String,
@@ -47,7 +47,7 @@ impl Reference {
         self.tag.as_ref().map(Tag::as_str)
     }
 
-    /// The digest that what is there must have.
+    /// The digest that the index must have.
     pub fn digest(&self) -> Option<Digest> {
         self.digest
     }
@@ -55,7 +55,7 @@ impl Reference {
     /// Another tag of the same repository, and no digest.
     ///
     /// # Errors
-    /// When `tag` is none.
+    /// When `tag` is not a valid tag.
     pub fn with_tag(&self, tag: &str) -> Result<Reference, ReferenceError> {
         let error = |problem: NameError| ReferenceError {
             text: shorten(&format!("{self}:{tag}")),
@@ -72,7 +72,7 @@ impl Reference {
     /// The repository `name` below this one, with neither tag nor digest.
     ///
     /// # Errors
-    /// When `name` can't stand in the name of a repository.
+    /// When `name` cannot be part of a repository's name.
     pub fn below(&self, name: &str) -> Result<Reference, ReferenceError> {
         let repository = format!("{}/{name}", self.repository);
         let repository = parse_repository(&self.host, &repository)
@@ -154,7 +154,7 @@ fn check_host(host: &str) -> Result<(), String> {
         })
     };
     if !known {
-        return Err(format!("`{}` is no host: expected a `.` or a port in it", shorten(host)));
+        return Err(format!("`{}` is not a host: expected a `.` or a port in it", shorten(host)));
     }
     if port.is_some_and(|port| port.parse::<u16>().is_err()) {
         return Err(format!("`{}` has no port from 0 to 65535", shorten(host)));
@@ -162,7 +162,7 @@ fn check_host(host: &str) -> Result<(), String> {
     if address.map_or_else(|| is_name(name), |address| address.parse::<Ipv6Addr>().is_ok()) {
         return Ok(());
     }
-    Err(format!("`{}` is no host", shorten(host)))
+    Err(format!("`{}` is not a host", shorten(host)))
 }
 
 /// A repository's name, whose length counts with that of the host.
@@ -181,7 +181,7 @@ mod tests {
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn what_is_typed_comes_out_again() {
+    fn a_reference_is_shown_as_it_was_typed() {
         for text in [
             "registry.example/acme/resize:1.4.0",
             "registry.example/acme/resize",
@@ -198,11 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nothing_says_why() {
+    fn an_invalid_reference_says_why() {
         for (text, why) in [
             ("", "no `/`"),
             ("resize:1.4.0", "no `/`"),
-            ("acme/resize", "`acme` is no host"),
+            ("acme/resize", "`acme` is not a host"),
             ("https://registry.example/a", "no scheme"),
             ("registry.example/Acme", "invalid repository name `Acme`"),
             ("registry.example/a//b", "invalid repository name `a//b`"),
@@ -212,9 +212,9 @@ mod tests {
             ("registry.example/a:b:c", "invalid tag `b:c`"),
             ("registry.example/a:1+2", "invalid tag `1+2`"),
             ("registry.example:99999/a", "no port"),
-            ("reg_istry.example/a", "is no host"),
+            ("reg_istry.example/a", "is not a host"),
             ("user:secret@registry.example/a", "is not a digest"),
-            ("[::g]:5000/a", "is no host"),
+            ("[::g]:5000/a", "is not a host"),
             ("registry.example/a@sha512:00", "is not a digest"),
             ("registry.example/\u{1b}[31m", "\\u{1b}"),
         ] {

@@ -1,17 +1,21 @@
-//! In: a registry's challenge, our credential. Out: what the next request shows. Never here: a password to a host that
-//! is reached without TLS, unless both are this machine.
+//! In: a registry's challenge, the user's credential. Out: what the next request shows. Never here: a password or a
+//! refresh token sent without TLS, through a redirect, or to a host that is not known to belong to the registry.
 
 use crate::Problem;
 use crate::credentials::Credential;
-use crate::transport::{Exchange, is_safe, protocol};
+use crate::exchange::{Exchange, authority, header, is_safe, protocol};
 use http_auth::{ChallengeRef, parse_challenges};
 use isomer_contract::shorten;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-/// What a request shows of us.
+/// Registries whose token service is documented to be another host, as a reference names them. Docker Hub's is the
+/// example of the [specification](https://distribution.github.io/distribution/spec/auth/token/).
+const DOCUMENTED: [(&str, &str); 1] = [("docker.io", "auth.docker.io")];
+
+/// What a request shows of the user.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Authorization {
     /// The user's name and password.
@@ -20,24 +24,34 @@ pub(crate) enum Authorization {
     Bearer(String),
 }
 
-/// What a registry wants to see.
+/// What a registry requires.
 enum Challenge {
     Basic,
     Bearer { realm: Url, service: Option<String>, scope: Option<String> },
 }
 
-/// Knows who we are, and what the registry gave us for that.
+/// The user's credential, and the token that the registry's token service gave for it.
 pub(crate) struct Authorizer {
     credential: Credential,
+    /// The registry's own address, host and port.
+    address: String,
+    /// Other hosts that the user named as this registry's token service.
+    token_hosts: Vec<String>,
     current: Mutex<Option<Authorization>>,
 }
 
 impl Authorizer {
-    pub(crate) fn new(credential: Credential) -> Authorizer {
-        Authorizer { credential, current: Mutex::new(None) }
+    /// For the registry at `base`.
+    pub(crate) fn new(credential: Credential, base: &Url, token_hosts: &[String]) -> Authorizer {
+        Authorizer {
+            credential,
+            address: authority(base),
+            token_hosts: token_hosts.to_owned(),
+            current: Mutex::new(None),
+        }
     }
 
-    /// What the registry was last content with.
+    /// What the registry accepted last.
     pub(crate) async fn current(&self) -> Option<Authorization> {
         self.current.lock().await.clone()
     }
@@ -81,7 +95,7 @@ impl Authorizer {
         Ok(next)
     }
 
-    /// Asks for an access token, as the Docker token and OAuth2 specifications of registries say.
+    /// Requests an access token, as the token and OAuth2 specifications of Docker's registry define it.
     async fn token(
         &self,
         exchange: &Exchange,
@@ -94,34 +108,53 @@ impl Authorizer {
             token: Option<String>,
             access_token: Option<String>,
         }
+        self.check_realm(exchange, &realm)?;
         let asked = realm.clone();
         realm.query_pairs_mut().extend_pairs(service.iter().map(|it| ("service", it)));
         realm.query_pairs_mut().extend_pairs(scope.iter().map(|it| ("scope", it)));
+        let client = &exchange.token_client;
         let request = match &self.credential {
-            Credential::Anonymous => exchange.client.get(realm),
-            Credential::Password { user, password } => exchange.client.get(realm).basic_auth(user, Some(password)),
+            Credential::Anonymous => client.get(realm),
+            Credential::Password { user, password } => client.get(realm).basic_auth(user, Some(password)),
             Credential::Identity(token) => {
                 let fields = [("grant_type", "refresh_token"), ("client_id", "isomer"), ("refresh_token", token)];
                 realm.query_pairs_mut().extend_pairs(fields);
                 let form = realm.query().unwrap_or_default().to_owned();
-                exchange.client.post(asked.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
+                client.post(asked.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
             }
         };
         let response = exchange.send(request, None).await?;
-        let (status, message) = (response.status(), exchange.message(response).await);
-        let (text, message) = message?;
+        let status = response.status();
+        if status.is_redirection() {
+            let to = shorten(header(response.headers(), LOCATION.as_str()).unwrap_or_default());
+            return Err(Problem::TokenRedirect { realm: shorten(asked.as_str()), to });
+        }
+        let (text, refusal) = exchange.message(response).await?;
         if !status.is_success() {
             let (host, realm) = (exchange.host.clone(), asked.to_string());
-            return Err(Problem::Login { host, realm: shorten(&realm), status, message });
+            return Err(Problem::Login { host, realm: shorten(&realm), status, refusal });
         }
         let answer: Option<Answer> = serde_json::from_slice(&text).ok();
         let token = answer.and_then(|it| it.token.or(it.access_token));
         let token = token.filter(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_graphic()));
         token.ok_or_else(|| protocol(&asked, "its answer to the request for a token holds none"))
     }
+
+    /// That the credential may be sent to `realm`: the registry itself, the host that its documentation names, or one
+    /// that the user named. Without a credential there is nothing to keep.
+    fn check_realm(&self, exchange: &Exchange, realm: &Url) -> Result<(), Problem> {
+        let host = authority(realm);
+        let known = host == self.address
+            || DOCUMENTED.contains(&(exchange.host.as_str(), host.as_str()))
+            || self.token_hosts.contains(&host);
+        if known || matches!(self.credential, Credential::Anonymous) {
+            return Ok(());
+        }
+        Err(Problem::TokenHost { host: exchange.host.clone(), token_host: shorten(&host) })
+    }
 }
 
-/// The first challenge that isomer can meet: tokens before passwords.
+/// The first challenge that can be met: tokens before passwords.
 fn challenge(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Challenge>, Problem> {
     let texts: Vec<&str> = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|it| it.to_str().ok()).collect();
     let challenges: Vec<ChallengeRef<'_>> = texts.iter().filter_map(|it| parse_challenges(it).ok()).flatten().collect();
@@ -134,7 +167,7 @@ fn challenge(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Challeng
         let realm = parameter("realm").unwrap_or_default();
         let url = Url::parse(&realm).ok().filter(|url| is_safe(url, exchange.plain_http));
         let Some(realm) = url else {
-            let reason = format!("it sends us for a token to `{}`, expected an https:// URL", shorten(&realm));
+            let reason = format!("it names `{}` as its token service, expected an https:// URL", shorten(&realm));
             return Err(Problem::Protocol { host: exchange.host.clone(), reason });
         };
         return Ok(Some(Challenge::Bearer { realm, service: parameter("service"), scope: parameter("scope") }));

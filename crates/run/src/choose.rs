@@ -199,7 +199,10 @@ impl<'a> Chosen<'a> {
     /// When the release is damaged, or the policy excludes a part of it.
     pub fn manifest(&self, release: &Layout) -> Result<Manifest, FetchError> {
         let manifest = release.manifest(self.variant)?;
-        let refusals = self.module.refusals(&[manifest.config.artifact.digest, manifest.config.wasm.digest]);
+        let Manifest { digest, config, layer, config_blob } = &manifest;
+        let (artifact, wasm) = (config.artifact.digest, config.wasm.digest);
+        let all = [*digest, config_blob.digest, layer.blob.digest, artifact, config.code, wasm];
+        let refusals = self.module.refusals(&all);
         if refusals.is_empty() {
             return Ok(manifest);
         }

@@ -73,7 +73,7 @@ impl Page {
 
     #[allow(unsafe_code)]
     fn make_executable(&self) -> Result<(), Errno> {
-        // SAFETY: the page is this value's own, and nobody holds a reference into it.
+        // SAFETY: the page is this value's own, and no reference into it exists.
         unsafe { mprotect(self.0, page_size(), MprotectFlags::READ | MprotectFlags::EXEC) }
     }
 }
@@ -81,7 +81,7 @@ impl Page {
 impl Drop for Page {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
-        // SAFETY: as above. An error leaves a page mapped, which harms nobody.
+        // SAFETY: as above. An error leaves a page mapped, which does no harm.
         let _ = unsafe { munmap(self.0, page_size()) };
     }
 }

@@ -36,7 +36,7 @@ fn available_below(root: &Path, groups: &str) -> Option<u64> {
 struct Files {
     limit: &'static str,
     usage: &'static str,
-    /// In `memory.stat`: pages of files, which the kernel drops before it ends anybody.
+    /// In `memory.stat`: pages of files, which the kernel drops before it ends a process.
     reclaimable: [&'static str; 2],
     swap: Option<[&'static str; 2]>,
 }
@@ -55,7 +55,7 @@ const VERSION_1: Files = Files {
     swap: None,
 };
 
-/// From here on a limit of version 1 is none: it reads as the largest multiple of a page.
+/// From here on a limit of version 1 means no limit: it reads as the largest multiple of a page.
 const UNLIMITED_BYTES: u64 = 1 << 62;
 
 impl Files {
@@ -79,7 +79,7 @@ impl Files {
     }
 }
 
-/// A file that holds one number; `max` is none.
+/// A file that holds one number; `max` means no limit.
 fn number(file: PathBuf) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }

@@ -17,7 +17,7 @@ pub struct DeniedCall {
     pub source: io::Error,
 }
 
-/// Asks for each of them, once in a process.
+/// Tries each of them, once in a process.
 ///
 /// # Errors
 /// The first that is denied.
@@ -35,7 +35,7 @@ pub(crate) fn check_calls() -> Result<(), DeniedCall> {
 
 #[allow(unsafe_code)]
 fn unmap_page() -> io::Result<()> {
-    // SAFETY: without a wished address the kernel puts the page where nothing else is, and nobody has a reference into it
+    // SAFETY: without a wished address the kernel puts the page where nothing else is, and no reference into it exists
     // when it goes.
     unsafe {
         let page = mmap_anonymous(std::ptr::null_mut(), page_size(), ProtFlags::empty(), MapFlags::PRIVATE)?;

@@ -3,8 +3,7 @@
 
 use isomer_contract::{Digest, Hinted, Variant};
 use isomer_layout::{Layout, LayoutError, Module};
-use isomer_trust::{Facts, Policy, Refusal, Subject, Timestamp, Trusted, Untrusted, Version, evaluate};
-use std::collections::BTreeMap;
+use isomer_trust::{Counters, Facts, Policy, Refusal, Subject, Timestamp, Trusted, Untrusted, Version, evaluate};
 
 /// On whose word bytes may be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +25,9 @@ pub struct Signers {
     pub policy: Policy,
     /// The time by which keys are valid.
     pub now: Timestamp,
-    /// The last counter seen of the releases of each name. A store adds what it has seen. A directory has no memory of
-    /// what was run from it before: there this is empty, and only the policy's `[minimum-counter]` keeps older releases
-    /// out.
-    pub last_counters: BTreeMap<String, u64>,
+    /// The counters of the releases that were installed before. A store adds its own. A directory has none: there only the
+    /// policy's `[minimum-counter]` keeps older releases out.
+    pub counters: Counters,
     /// Whether a release older than the last one seen is taken.
     pub allow_rollback: bool,
 }
@@ -37,7 +35,7 @@ pub struct Signers {
 impl Signers {
     /// Those of `policy`, now, where nothing was seen before.
     pub fn of(policy: Policy) -> Signers {
-        Signers { policy, now: Timestamp::now(), last_counters: BTreeMap::new(), allow_rollback: false }
+        Signers { policy, now: Timestamp::now(), counters: Counters::default(), allow_rollback: false }
     }
 }
 
@@ -118,12 +116,14 @@ pub fn trust(release: &Layout, module: Module, trusted: &Trust) -> Result<Truste
 }
 
 fn signed(release: &Layout, mut module: Module, signers: &Signers) -> Result<TrustedModule, TrustError> {
-    let Signers { policy, now, last_counters, allow_rollback } = signers;
-    let bundles = release.signatures(&module)?;
+    let Signers { policy, now, counters, allow_rollback } = signers;
+    // One that is damaged is passed over: the others may suffice.
+    let signatures = release.readable_signatures(module.digest);
+    let bundles: Vec<_> = signatures.into_iter().map(|signature| signature.bundle).collect();
     let subject = Subject { module: &module.name, reference: &module.reference, index: module.digest };
     let wasm: Vec<_> = module.wasm.iter().map(|wasm| wasm.manifest).collect();
     // Not the engines: each variant has its own, and a server may run another one.
-    let facts = Facts { engines: &[], digests: &wasm, now: *now, last_counters, allow_rollback: *allow_rollback };
+    let facts = Facts { engines: &[], digests: &wasm, now: *now, counters, allow_rollback: *allow_rollback };
     let by = evaluate(policy, &bundles, &subject, &facts)
         .map_err(|untrusted| TrustError::Untrusted { module: module.name.clone(), untrusted: Box::new(untrusted) })?;
     let (mut variants, mut excluded) = (Vec::new(), Vec::new());

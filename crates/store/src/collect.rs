@@ -6,7 +6,7 @@ use crate::documents::Active;
 use crate::error::unless_damaged;
 use crate::files::is_directory;
 use crate::{Check, Installed, Locked, Store, StoreError, hashed, is_in_use};
-use isomer_contract::Digest;
+use isomer_contract::{Digest, one_line};
 use isomer_layout::Module;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -103,7 +103,10 @@ impl Store {
             if collection.damaged {
                 items.push(self.item(GarbageKind::Damaged { index }, "installed", index.hex())?);
             } else {
-                tracing::warn!("{error}; it stays: pull it again, or remove it with `isomer-run gc --damaged`");
+                tracing::warn!(
+                    "{}; it stays: pull it again, or remove it with `isomer-run gc --damaged`",
+                    one_line(&error)
+                );
                 needed.extend(self.named(index)?);
             }
         }

@@ -1,9 +1,9 @@
 //! What a store says of itself in JSON. In: text. Out: what it means, and back. Never here: a file.
 
 use isomer_contract::Digest;
-use isomer_trust::Release;
+pub(super) use isomer_trust::Counters;
+use isomer_trust::{KeyId, Release};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// The format of a store. One of another format is refused, not converted.
@@ -65,6 +65,9 @@ pub struct Record {
     /// The release that its signatures name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+    /// The ids of the keys that signed it, whose counters for the module this is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_ids: Vec<KeyId>,
 }
 
 /// `active/MODULE.json`: which of a module's indexes runs, and which ran before. As with [`Record`], there may be more.
@@ -91,9 +94,6 @@ impl Active {
     }
 }
 
-/// `counters.json`: the counter that releases of each name must have at least.
-pub(super) type Counters = BTreeMap<String, u64>;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +115,7 @@ mod tests {
             at: "2026-11-23T00:00:00Z".to_owned(),
             word: Word::Keys(vec!["farm".to_owned()]),
             release: None,
+            key_ids: Vec::new(),
         };
         let text = r#"{"at":"2026-11-23T00:00:00Z","from":"oci-dir:dist","word":{"keys":["farm"]}}"#;
         assert_eq!(isomer_contract::canonical_json(&record), text);

@@ -92,6 +92,22 @@ pub enum StoreError {
         /// The name that was asked for.
         expected: String,
     },
+    /// Another version than the requested one is offered.
+    #[error("`{from}` holds the version {found}, expected {expected}")]
+    OtherVersion {
+        /// What was pulled.
+        from: String,
+        /// The version that its index declares, which is the one that was signed.
+        found: String,
+        /// The version that was requested.
+        expected: String,
+    },
+    /// There are more counters than the file can hold.
+    #[error("`{}` would be too large", .file.display())]
+    CountersFull {
+        /// The file.
+        file: PathBuf,
+    },
     /// What was pulled is no index.
     #[error("`{from}` is one manifest and no index of a module's forms")]
     NoIndex {
@@ -270,12 +286,15 @@ impl Hinted for StoreError {
             StoreError::OtherModule { found, .. } => {
                 format!("if `{found}` is what you want, pull it by its digest, …@sha256:…")
             }
+            StoreError::OtherVersion { found, .. } => {
+                format!("the tag was moved or forged; if {found} is what you want, request that version, or its digest")
+            }
+            StoreError::CountersFull { .. } => "forget the counters of modules that are not used any more".to_owned(),
             StoreError::NoIndex { .. } => {
                 "a tag that ends in `-wasm` is the plain WebAssembly, for other runtimes: leave that out".to_owned()
             }
             StoreError::Malformed { file, .. } if file.ends_with("counters.json") => {
-                "it keeps older releases out: restore it from a backup; or remove it, and pull the newest release of each \
-                 name before anything else"
+                "it keeps older releases out: restore it from a backup, or repair it, which keeps what is valid"
                     .to_owned()
             }
             StoreError::Malformed { file, .. } if file.ends_with("store.json") => {
@@ -330,10 +349,9 @@ impl Hinted for StoreError {
             StoreError::Fetch(error) => return error.hint(),
             StoreError::Select(_) => return None,
             StoreError::Open { source, .. } if is_damage(source) => "pull it again".to_owned(),
-            StoreError::Open { source, path, .. } if source.kind() == ErrorKind::PermissionDenied => format!(
-                "whoever runs it must be able to read `{}`, and to enter all directories above",
-                path.display()
-            ),
+            StoreError::Open { source, path, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                format!("whoever runs it must be able to read `{}`, and to enter all directories above", path.display())
+            }
             StoreError::Open { .. } => return None,
             StoreError::Io { source, .. } => match source.kind() {
                 ErrorKind::StorageFull => "the disk is full; what is installed is as it was".to_owned(),

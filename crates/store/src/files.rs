@@ -29,13 +29,21 @@ impl Directory {
     /// The document `name` in this directory, or none when it does not exist. A key that stands twice in it makes it
     /// malformed: whoever corrects a counter by hand and leaves the old one in would not know which of them counts.
     pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Judged<T>>, StoreError> {
-        let Some(OpenFile { file, judgement, .. }) = self.file(name)? else { return Ok(None) };
-        let path = self.path_of(name);
-        let mut bytes = Vec::new();
-        file.take(DOCUMENT_SIZE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-        let malformed = |error: JsonError| StoreError::Malformed { file: path, reason: error.to_string() };
+        let Some(Judged { value: bytes, foreign }) = self.read_bytes(name, DOCUMENT_SIZE_BYTES_MAX)? else {
+            return Ok(None);
+        };
+        let malformed =
+            |error: JsonError| StoreError::Malformed { file: self.path_of(name), reason: error.to_string() };
         let value = strict_json::read(&bytes, DOCUMENT_SIZE_BYTES_MAX).map_err(malformed)?;
-        Ok(Some(Judged { value, foreign: judgement.foreign().cloned() }))
+        Ok(Some(Judged { value, foreign }))
+    }
+
+    /// The first `limit_bytes` and one more of the file `name`, or none when it does not exist.
+    pub(crate) fn read_bytes(&self, name: &str, limit_bytes: usize) -> Result<Option<Judged<Vec<u8>>>, StoreError> {
+        let Some(OpenFile { file, judgement, .. }) = self.file(name)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(limit_bytes as u64 + 1).read_to_end(&mut bytes).map_err(io_error("read", &self.path_of(name)))?;
+        Ok(Some(Judged { value: bytes, foreign: judgement.foreign().cloned() }))
     }
 
     /// Writes the new file `name`, which may lie in directories that are made for it. Its bytes are on disk afterwards.

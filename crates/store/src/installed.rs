@@ -12,8 +12,8 @@ use crate::files::Judged;
 use crate::pull::{RECORD, layout_in};
 use crate::weakness::Weakness;
 use crate::{Store, StoreError, active_name};
-use isomer_contract::Digest;
 use isomer_contract::name::ModuleName;
+use isomer_contract::{Digest, one_line};
 use isomer_layout::{Layout, Module, ModuleEntry, SparseLayout, nearest_module};
 use isomer_runtime::{Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
@@ -220,7 +220,7 @@ impl Store {
     }
 
     /// The name, reference and index of all that is installed, and what is damaged: that is in nobody else's way.
-    fn references(&self) -> Result<(Vec<Named>, Vec<Damaged>), StoreError> {
+    pub(super) fn references(&self) -> Result<(Vec<Named>, Vec<Damaged>), StoreError> {
         let (mut references, mut damaged) = (Vec::new(), Vec::new());
         for index in self.indexes()? {
             match self.layout_of(index).and_then(|layout| entry_of(&layout, index).cloned()) {
@@ -278,7 +278,7 @@ fn entry_of(layout: &Layout, index: Digest) -> Result<&ModuleEntry, StoreError> 
 
 fn warn_of(damaged: &[Damaged]) {
     for (_, error) in damaged {
-        tracing::warn!("{error}");
+        tracing::warn!("{}", one_line(error));
     }
 }
 

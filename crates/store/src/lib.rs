@@ -11,7 +11,7 @@
 //! installed/HEX/          a sparse OCI image layout of the index with that digest, and install.json: from where, when, on
 //!                         whose word
 //! active/MODULE.json      the index that runs, and those that ran before
-//! counters.json           the counter of each release's name that no later pull may fall below
+//! counters.json           for each key and module, the counter that no later release may fall below
 //! partial/HEX             a layer on its way
 //! tmp/                    what is not finished, a directory for each process
 //! ```
@@ -61,6 +61,7 @@ mod transfer;
 
 mod activate;
 mod collect;
+mod counters;
 mod installed;
 
 mod artifact;
@@ -68,6 +69,7 @@ mod hashed;
 
 pub use artifact::{LoadPath, OpenedArtifact};
 pub use collect::{Collection, Garbage, GarbageKind};
+pub use counters::{CounterRepair, RememberedCounter};
 pub use documents::{Record, STORE_SCHEMA, Word};
 pub use error::StoreError;
 pub use installed::{Check, Damaged, Installed};
@@ -76,7 +78,7 @@ pub use transfer::Progress;
 pub use weakness::Weakness;
 
 use directory::{Directory, OpenFile, Walked};
-use documents::{Counters, StoreDocument};
+use documents::StoreDocument;
 use error::{io_error, unless_damaged};
 use files::{Judged, json};
 use isomer_contract::Digest;
@@ -208,16 +210,6 @@ impl Store {
 
     fn active_path(&self, module: &str) -> PathBuf {
         self.dir().join("active").join(active_name(module))
-    }
-
-    fn counters(&self) -> Result<Counters, StoreError> {
-        match self.root.read("counters.json")? {
-            None => Ok(Counters::default()),
-            Some(Judged { value, foreign: None }) => Ok(value),
-            Some(Judged { foreign: Some(weakness), .. }) => {
-                Err(StoreError::NotOurs { dir: self.dir().to_owned(), weakness })
-            }
-        }
     }
 
     /// Waits for whoever changes the store now. Held for moments.

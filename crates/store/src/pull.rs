@@ -2,7 +2,7 @@
 //! layer asked for before the index that reaches it is trusted.
 
 use crate::directory::Directory;
-use crate::documents::{Counters, Record, Word};
+use crate::documents::{Record, Word};
 use crate::error::{io_error, unless_damaged};
 use crate::files::{Judged, is_directory, json};
 use crate::hashed::Witness;
@@ -10,7 +10,7 @@ use crate::transfer::{Fetched, Progress};
 use crate::{Locked, Staging, Store, StoreError, artifact_name};
 use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::Blob;
-use isomer_contract::{Digest, Host};
+use isomer_contract::{Digest, Host, one_line};
 use isomer_layout::{Layout, LayoutError, Manifest, Signature, Source, SparseLayout, blob_name, config_of};
 use isomer_runtime::{Chosen, Signers, Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
@@ -57,6 +57,8 @@ pub struct Pulled {
     pub transferred_bytes: u64,
     /// Whether this variant of it was not installed before.
     pub new: bool,
+    /// The tag that it was pulled by, where that stands for a version, `stable` for example.
+    pub resolved: Option<String>,
 }
 
 impl Store {
@@ -126,6 +128,7 @@ impl Store {
                 word: record.word,
                 transferred_bytes: fetched.transferred_bytes,
                 new,
+                resolved: source.requested().alias().map(str::to_owned),
             });
         }
         Err(StoreError::Removed { reference: sparse.reference })
@@ -147,19 +150,9 @@ impl Store {
         let module = layout.module(reference)?;
         Ok(match trusted {
             Trust::Signed(signers) => {
-                let mut last_counters = self.counters()?;
-                // Whoever removed that file has not removed what is installed.
-                for installed in self.indexes()? {
-                    let record = unless_damaged(self.record_of(installed))?;
-                    if let Some(release) = record.and_then(|record| record.value.release) {
-                        last_counters.entry(release.name).or_insert(release.counter);
-                    }
-                }
-                for (name, counter) in &signers.last_counters {
-                    let seen = last_counters.entry(name.clone()).or_insert(*counter);
-                    *seen = (*seen).max(*counter);
-                }
-                trust(layout, module, &Trust::Signed(Box::new(Signers { last_counters, ..(**signers).clone() })))?
+                let mut counters = self.counters()?;
+                counters.merge(&signers.counters);
+                trust(layout, module, &Trust::Signed(Box::new(Signers { counters, ..(**signers).clone() })))?
             }
             other => trust(layout, module, other)?,
         })
@@ -176,13 +169,14 @@ impl Store {
                 (None, _) => Word::Unsigned,
             },
             release: trusted.signed_by().map(|signed| signed.release.clone()),
+            key_ids: trusted.signed_by().map(|signed| signed.keys.clone()).unwrap_or_default(),
         };
         let index = trusted.module().digest;
         // What another user could have written is nothing to take over.
         if let Some(Judged { value: before, foreign: None }) = unless_damaged(self.record_of(index))?
             && before.word.weight() > record.word.weight()
         {
-            (record.word, record.release) = (before.word, before.release);
+            (record.word, record.release, record.key_ids) = (before.word, before.release, before.key_ids);
         }
         Ok(record)
     }
@@ -202,7 +196,7 @@ impl Store {
         });
         match checked {
             Ok(weakness) => Ok(weakness.map(|weakness| weakness.to_string())),
-            Err(error) if error.is_damage() => Ok(Some(error.to_string())),
+            Err(error) if error.is_damage() => Ok(Some(one_line(&error))),
             Err(error) => Err(error),
         }
     }
@@ -215,9 +209,15 @@ fn offered(source: &dyn Source, index: &[u8], at: &Path) -> Result<SparseLayout,
         return Err(StoreError::NoIndex { from: from() });
     }
     let sparse = SparseLayout::of(index, at)?;
-    match source.module() {
-        Some(expected) if expected != sparse.name => {
+    let requested = source.requested();
+    let version = sparse.reference.rsplit_once(':').map_or("", |(_, version)| version);
+    match (requested.module, requested.version()) {
+        (Some(expected), _) if expected != sparse.name => {
             Err(StoreError::OtherModule { from: from(), found: sparse.name, expected: expected.to_owned() })
+        }
+        (_, Some(expected)) if expected != version => {
+            let (found, expected) = (version.to_owned(), expected.to_owned());
+            Err(StoreError::OtherVersion { from: from(), found, expected })
         }
         _ => Ok(sparse),
     }
@@ -277,17 +277,18 @@ impl Locked<'_> {
     /// mistake would shut out every release to come.
     fn raise_counter(&self, staging: &Staging, trusted: &TrustedModule, on: &Trust) -> Result<(), StoreError> {
         let (Some(signed), Trust::Signed(signers)) = (trusted.signed_by(), on) else { return Ok(()) };
-        let mut counters: Counters = self.store.counters()?;
-        let seen = counters.get(&signed.release.name).copied();
-        if seen == Some(signed.release.counter) || seen.is_none() && signed.release.counter == 0 {
-            return Ok(());
+        let Ok(module) = trusted.module().name.parse() else { return Ok(()) };
+        let before = self.store.counters()?;
+        let mut counters = before.clone();
+        for key in &signed.keys {
+            let seen = before.least(*key, &trusted.module().name, signed.release.name.as_str());
+            debug_assert!(
+                signers.allow_rollback || seen <= Some(signed.release.counter),
+                "it was evaluated under the lock"
+            );
+            counters.set(*key, &module, &signed.release.name, signed.release.counter);
         }
-        debug_assert!(
-            signers.allow_rollback || seen <= Some(signed.release.counter),
-            "it was evaluated under the lock"
-        );
-        counters.insert(signed.release.name.clone(), signed.release.counter);
-        self.replace(staging, &self.store.root, "counters.json", &json(&counters))
+        if counters == before { Ok(()) } else { self.put_counters(staging, &counters) }
     }
 
     /// Puts the layout in `from` in place, or adds what it has to the one that is there. Whether the variant of

@@ -1,12 +1,17 @@
-//! What failed, as a person sees it: `error:`, `caused by:`, `hint:`, once, on standard error.
+//! What failed, as a person sees it. In: an error with its sources and its hint. Out: `error:`, `caused by:`, `hint:`,
+//! once, on standard error. Never here: a control character of a message.
 
+use crate::escape::escaped_lines;
 use anstyle::{AnsiColor, Style};
 use isomer_contract::Hinted;
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::Write;
 
-/// What went wrong, why, and what would mend it.
+/// What each part of a failure begins with.
+const LABELS: [&str; 3] = ["error:", "caused by:", "hint:"];
+
+/// What went wrong, why, and what would help.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
@@ -58,7 +63,7 @@ impl Failure {
         self
     }
 
-    /// Adds what would mend it, if anything is known to.
+    /// Adds an instruction that would help, if there is one.
     pub fn hint(mut self, hint: impl Into<Option<String>>) -> Failure {
         self.details.extend(hint.into().map(Detail::Hint));
         self
@@ -72,7 +77,7 @@ impl Failure {
         self
     }
 
-    /// To stderr; nobody is left to be told when that fails.
+    /// Prints it on standard error. That this fails cannot be reported anywhere.
     pub fn print(&self) {
         let _ = self.write(&mut anstream::stderr().lock());
     }
@@ -80,7 +85,7 @@ impl Failure {
     fn write(&self, to: &mut impl Write) -> std::io::Result<()> {
         let bold = |colour: AnsiColor| Style::new().bold().fg_color(Some(colour.into()));
         let (error, hint, cause) = (bold(AnsiColor::Red), bold(AnsiColor::Cyan), Style::new().bold());
-        writeln!(to, "{error}error:{error:#} {}", indented(&self.message, ""))?;
+        writeln!(to, "{error}error:{error:#} {}", indented(&self.message, "    "))?;
         for detail in &self.details {
             match detail {
                 Detail::CausedBy(text) => writeln!(to, "  {cause}caused by:{cause:#} {}", indented(text, "  "))?,
@@ -123,10 +128,19 @@ impl<F: Into<Failure>> From<F> for Failures {
     }
 }
 
-/// A text of several lines, a backtrace, stays below its label. Control characters come from files nobody vouches for.
+/// A text of several lines, a backtrace, stays below its label. A line of it that looks like a label is marked: a file's
+/// name may hold line breaks, and must not give hints.
 fn indented(text: &str, indent: &str) -> String {
-    let lines = text.trim_end().lines().map(|line| line.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}"));
-    lines.collect::<Vec<_>>().join(&format!("\n{indent}"))
+    let mut lines = String::new();
+    for (number, line) in escaped_lines(text.trim_end()).lines().enumerate() {
+        let is_label = LABELS.iter().any(|label| line.trim_start().starts_with(label));
+        match number {
+            0 => lines += line,
+            _ if is_label => lines.extend(["\n", indent, "| ", line]),
+            _ => lines.extend(["\n", indent, line]),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -134,11 +148,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_cannot_begin_a_part() {
+        let failure = Failure::new("cannot read `a\nerror: b\n  hint: c`").caused_by("d\nhint: e");
+        let mut text = anstream::StripStream::new(Vec::new());
+        failure.write(&mut text).expect("vectors take all");
+        let text = String::from_utf8(text.into_inner()).expect("text");
+        let expected = "error: cannot read `a\n    | error: b\n    |   hint: c`\n  caused by: d\n  | hint: e\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
     fn each_part_has_its_line_and_escapes_are_not_passed_on() {
         let failure = Failure::new("it\x1b[31m broke").caused_by("first\n  second\n").hint("mend it".to_owned());
         let mut text = anstream::StripStream::new(Vec::new());
         failure.write(&mut text).expect("vectors take all");
         let text = String::from_utf8(text.into_inner()).expect("text");
-        assert_eq!(text, "error: it\u{fffd}[31m broke\n  caused by: first\n    second\n  hint: mend it\n");
+        assert_eq!(text, "error: it\\u{1b}[31m broke\n  caused by: first\n    second\n  hint: mend it\n");
     }
 }

@@ -55,7 +55,7 @@ impl Fuzzer {
     /// fault and returns whether it could read the document.
     ///
     /// # Panics
-    /// When a thousand documents were all read, or all refused: then damage of this kind tests nothing.
+    /// When a hundred documents or more were all read, or all refused: then damage of this kind tests nothing.
     pub fn run(mut self, name: &str, runs: u64, mut target: impl FnMut(&[u8]) -> bool) {
         let asked = std::env::var("ISOMER_FUZZ_RUNS");
         let runs = asked.map_or(runs, |runs| runs.parse().expect("ISOMER_FUZZ_RUNS is a number"));
@@ -64,6 +64,6 @@ impl Fuzzer {
             read += u64::from(target(&self.next()));
         }
         println!("{name}: {runs} documents, {read} of them read, none panicked");
-        assert!(runs < 1000 || (0 < read && read < runs), "{name}: {read} of {runs} documents were read");
+        assert!(runs < 100 || (0 < read && read < runs), "{name}: {read} of {runs} documents were read");
     }
 }

@@ -1,4 +1,4 @@
-//! In: a statement and a key, or a bundle's JSON. Out: a sigstore bundle. Never here: whether its signer is believed.
+//! In: a statement and a key, or a bundle's JSON. Out: a sigstore bundle. Never here: whether its signer is trusted.
 //!
 //! [Version 0.3](https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_bundle.proto) of the format, with
 //! a key instead of a certificate, and without a transparency log. Its envelope has exactly one signature: what several
@@ -7,12 +7,12 @@
 use crate::dsse::{ENVELOPE_SIZE_BYTES_MAX, Envelope, EnvelopeError};
 use crate::key::SigningKey;
 use crate::statement::Statement;
-use crate::strict_json::{self, JsonError, shorten};
-use isomer_contract::{Hinted, canonical_json};
+use crate::strict_json::{self, JsonError};
+use isomer_contract::{Hinted, canonical_json, shorten};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Media type of a bundle, which stands in it, too.
+/// Media type of a bundle, which it also declares itself.
 pub use isomer_contract::manifest::BUNDLE_MEDIA_TYPE;
 
 /// A signed statement as it travels.
@@ -24,40 +24,41 @@ pub struct Bundle {
     pub envelope: Envelope,
 }
 
-/// Why bytes are no bundle that isomer reads.
+/// Why bytes are not a bundle that isomer reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BundleError {
-    /// No JSON, or another shape.
+    /// Not JSON, or of another shape.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// A bundle of another version, or no bundle.
-    #[error("its mediaType is `{found}`, expected `{BUNDLE_MEDIA_TYPE}`")]
+    /// A bundle of another version, or something else.
+    #[error("expected the mediaType `{BUNDLE_MEDIA_TYPE}`, found `{found}`")]
     MediaType {
-        /// As it stands there.
+        /// The type.
         found: String,
     },
     /// It is to be verified with something else than a key.
-    #[error("its verificationMaterial has {found}, expected `publicKey` alone")]
+    #[error("expected `publicKey` alone in its verificationMaterial, found {found}")]
     Material {
-        /// What it has instead.
+        /// What it holds instead.
         found: String,
     },
     /// More or fewer signatures than the format allows.
-    #[error("its envelope has {found} signatures, expected 1")]
+    #[error("expected 1 signature in its envelope, found {found}")]
     SignatureCount {
         /// How many there are.
         found: usize,
     },
-    /// The envelope in it is none.
+    /// Its envelope is malformed.
     #[error("its envelope is malformed: {0}")]
-    Envelope(#[source] EnvelopeError),
+    Envelope(EnvelopeError),
 }
 
 impl Hinted for BundleError {
     fn hint(&self) -> Option<String> {
         match self {
             BundleError::Material { .. } => {
-                Some("isomer believes keys, not certificates: sign with `isomer sign`".to_owned())
+                Some("isomer verifies with keys, not certificates: sign with a key".to_owned())
             }
             BundleError::Envelope(error) => error.hint(),
             _ => None,
@@ -73,7 +74,7 @@ struct BundleJson<E> {
     dsse_envelope: E,
 }
 
-/// One of the three is there. A log's entries and timestamps, which isomer has no use for, are ignored.
+/// It holds one of the three. A log's entries and timestamps are ignored.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "verification material")]
 struct MaterialJson {
@@ -92,16 +93,17 @@ struct PublicKeyJson {
 }
 
 impl Bundle {
-    /// Signs a statement.
+    /// Signs a statement. The envelope has no key id: verifiers compare it with ids of their own making, cosign with an
+    /// SSH fingerprint, and pass over a signature whose id is another. The hint beside it is for isomer.
     pub fn sign(statement: &Statement, key: &SigningKey) -> Bundle {
-        let envelope = Envelope::sign(statement.to_json().into_bytes(), key);
+        let envelope = Envelope::sign(statement.to_json().into_bytes(), key).without_key_ids();
         Bundle { key_hint: Some(key.public_key().id().to_string()), envelope }
     }
 
     /// Reads a bundle.
     ///
     /// # Errors
-    /// When it is none, of another version, or was made with a certificate.
+    /// When it is malformed, of another version, or made with a certificate.
     pub fn from_json(bytes: &[u8]) -> Result<Bundle, BundleError> {
         let json: Value = strict_json::read(bytes, ENVELOPE_SIZE_BYTES_MAX)?;
         // Before its shape: other versions, and bundles of files, have other fields.
@@ -128,7 +130,7 @@ impl Bundle {
         })
     }
 
-    /// All names that it gives for its key, none of them signed.
+    /// All ids that it gives for its key, none of them signed.
     pub(crate) fn key_hints(&self) -> impl Iterator<Item = &str> {
         let keyids = self.envelope.signatures().iter().filter_map(|signature| signature.keyid.as_deref());
         self.key_hint.as_deref().into_iter().chain(keyids).filter(|hint| !hint.is_empty())
@@ -172,7 +174,7 @@ mod tests {
             "dsseEnvelope": envelope,
         });
         assert_eq!(json, expected);
-        assert_eq!(json["dsseEnvelope"]["signatures"][0]["keyid"], Value::from(id));
+        assert_eq!(json["dsseEnvelope"]["signatures"][0].get("keyid"), None);
         assert_eq!(Bundle::from_json(bundle.to_json().as_bytes()), Ok(bundle));
     }
 
@@ -187,8 +189,8 @@ mod tests {
         };
         assert_eq!(
             refused("/mediaType", "application/vnd.dev.sigstore.bundle+json;version=0.1".into()),
-            "its mediaType is `application/vnd.dev.sigstore.bundle+json;version=0.1`, \
-             expected `application/vnd.dev.sigstore.bundle.v0.3+json`"
+            "expected the mediaType `application/vnd.dev.sigstore.bundle.v0.3+json`, \
+             found `application/vnd.dev.sigstore.bundle+json;version=0.1`"
         );
         let certificate = serde_json::json!({"rawBytes": "AA=="});
         for (material, found) in [
@@ -197,24 +199,24 @@ mod tests {
             (serde_json::json!({"publicKey": {}, "certificate": certificate}), "a key and a certificate"),
             (serde_json::json!({"tlogEntries": []}), "neither key nor certificate"),
         ] {
-            let expected = format!("its verificationMaterial has {found}, expected `publicKey` alone");
+            let expected = format!("expected `publicKey` alone in its verificationMaterial, found {found}");
             assert_eq!(refused("/verificationMaterial", material), expected);
         }
         assert_eq!(
             refused("/dsseEnvelope/payloadType", "text/plain".into()),
-            "its envelope is malformed: the payload type is `text/plain`, expected `application/vnd.in-toto+json`"
+            "its envelope is malformed: expected the payload type `application/vnd.in-toto+json`, found `text/plain`"
         );
         let mut two = bundle.clone();
         two.envelope.add_signature(&key);
         let error = Bundle::from_json(two.to_json().as_bytes()).expect_err("there are two");
-        assert_eq!(error.to_string(), "its envelope has 2 signatures, expected 1");
+        assert_eq!(error.to_string(), "expected 1 signature in its envelope, found 2");
         let text = bundle.to_json().replacen(r#""payload":"#, r#""payload":"AA==","payload":"#, 1);
-        let error = Bundle::from_json(text.as_bytes()).expect_err("the payload stands twice");
-        assert_eq!(error.to_string(), "the key `payload` stands twice in one object");
+        let error = Bundle::from_json(text.as_bytes()).expect_err("the payload occurs twice");
+        assert_eq!(error.to_string(), "the key `payload` occurs twice in one object");
     }
 
     #[test]
-    fn log_entries_and_an_empty_hint_are_read_over() {
+    fn log_entries_and_an_empty_hint_are_ignored() {
         let (bundle, _) = bundle();
         let mut json: Value = serde_json::from_str(&bundle.to_json()).expect("it was just written");
         json["verificationMaterial"] =

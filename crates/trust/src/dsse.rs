@@ -1,14 +1,14 @@
 //! In: a payload and a key, or an envelope's JSON. Out: a DSSE envelope. Never here: what the payload means.
 //!
 //! The [protocol](https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md) signs the payload's type with the
-//! payload. The key ids in an envelope are not signed: they are hints, and nothing is believed for them.
+//! payload. The key ids in an envelope are not signed: they are hints, and nothing depends on them.
 
 use crate::key::{PublicKey, SigningKey};
-use crate::strict_json::{self, JsonError, shorten};
+use crate::strict_json::{self, JsonError};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
-use isomer_contract::{Hinted, canonical_json};
+use isomer_contract::{Hinted, canonical_json, shorten};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -40,14 +40,15 @@ pub struct EnvelopeSignature {
     pub sig: Vec<u8>,
 }
 
-/// Why bytes are no envelope with a statement.
+/// Why bytes are not an envelope with a statement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvelopeError {
-    /// No JSON, or another shape.
+    /// Not JSON, or of another shape.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// The payload or a signature can't be decoded.
-    #[error("the {field} is no base64: {reason}")]
+    /// The payload or a signature cannot be decoded.
+    #[error("the {field} is not base64: {reason}")]
     Base64 {
         /// Which part.
         field: &'static str,
@@ -55,13 +56,13 @@ pub enum EnvelopeError {
         reason: String,
     },
     /// Something else than an in-toto statement was signed.
-    #[error("the payload type is `{found}`, expected `{PAYLOAD_TYPE}`")]
+    #[error("expected the payload type `{PAYLOAD_TYPE}`, found `{found}`")]
     PayloadType {
-        /// As it stands there.
+        /// The type.
         found: String,
     },
-    /// No signature, or more than anybody needs.
-    #[error("it has {found} signatures, expected 1 to {SIGNATURES_MAX}")]
+    /// No signature, or too many.
+    #[error("expected 1 to {SIGNATURES_MAX} signatures, found {found}")]
     SignatureCount {
         /// How many there are.
         found: usize,
@@ -71,9 +72,7 @@ pub enum EnvelopeError {
 impl Hinted for EnvelopeError {
     fn hint(&self) -> Option<String> {
         match self {
-            EnvelopeError::PayloadType { .. } => {
-                Some("this signature is about something else than a release".to_owned())
-            }
+            EnvelopeError::PayloadType { .. } => Some("the signature is of something else than a release".to_owned()),
             _ => None,
         }
     }
@@ -109,10 +108,16 @@ impl Envelope {
         self.signatures.push(EnvelopeSignature { keyid, sig: key.sign(&self.signed_bytes()) });
     }
 
-    /// Reads an envelope. Fields that the protocol does not know are ignored, as it asks for.
+    /// The same without the ids of the keys, which are not signed.
+    pub(crate) fn without_key_ids(mut self) -> Envelope {
+        self.signatures.iter_mut().for_each(|signature| signature.keyid = None);
+        self
+    }
+
+    /// Reads an envelope. Fields that the protocol does not define are ignored, as it requires.
     ///
     /// # Errors
-    /// When it is none, holds something else than a statement, or no signature.
+    /// When it is malformed, or holds something else than a statement, or no signature.
     pub fn from_json(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
         Envelope::from_value(strict_json::read(bytes, ENVELOPE_SIZE_BYTES_MAX)?)
     }
@@ -147,7 +152,7 @@ impl Envelope {
         }
     }
 
-    /// The statement, which nobody has signed before [`Envelope::verifies`] says so.
+    /// The statement, whose signature is not verified before [`Envelope::verifies`].
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
@@ -176,7 +181,7 @@ fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Either alphabet, as the protocol asks for, but not both at once.
+/// Either alphabet, as the protocol requires, but not both at once.
 fn decode(field: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
     let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
     engine.decode(text).map_err(|error| EnvelopeError::Base64 { field, reason: error.to_string() })
@@ -194,7 +199,7 @@ mod tests {
         LazyLock::new(|| Algorithm::ALL.map(|algorithm| SigningKey::generate(algorithm).expect("there is randomness")));
 
     #[test]
-    fn the_encoding_is_the_one_of_the_protocol() {
+    fn the_encoding_is_the_protocols() {
         let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
         assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
         assert_eq!(pre_authentication_encoding("", b""), b"DSSEv1 0  0 ");
@@ -241,26 +246,42 @@ mod tests {
         for (found, expected) in [
             (
                 envelope("", "application/json", one),
-                "the payload type is `application/json`, expected `application/vnd.in-toto+json`",
+                "expected the payload type `application/vnd.in-toto+json`, found `application/json`",
             ),
-            (envelope("", PAYLOAD_TYPE, "[]"), "it has 0 signatures, expected 1 to 16"),
+            (envelope("", PAYLOAD_TYPE, "[]"), "expected 1 to 16 signatures, found 0"),
             (
                 envelope("", PAYLOAD_TYPE, &format!("[{}]", vec![r#"{"sig":"AQ=="}"#; 17].join(","))),
-                "it has 17 signatures, expected 1 to 16",
+                "expected 1 to 16 signatures, found 17",
             ),
             (
                 envelope("", PAYLOAD_TYPE, r#"[{"sig":"AQ==","sig":"Ag=="}]"#),
-                "the key `sig` stands twice in one object",
+                "the key `sig` occurs twice in one object",
             ),
             (envelope("", PAYLOAD_TYPE, r#"[{}]"#), "missing field `sig`"),
             (Envelope::from_json(b"[]"), "invalid length 0, expected a DSSE envelope"),
             (
                 Envelope::from_json(&vec![b' '; ENVELOPE_SIZE_BYTES_MAX + 1]),
-                "it has 4194305 bytes, expected at most 4194304",
+                "expected at most 4194304 bytes, found 4194305",
             ),
         ] {
             assert_eq!(found.expect_err(expected).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn the_limits_are_included() {
+        let sixteen = format!("[{}]", vec![r#"{"sig":"AQ=="}"#; SIGNATURES_MAX].join(","));
+        assert_eq!(envelope("", PAYLOAD_TYPE, &sixteen).map(|it| it.signatures().len()), Ok(SIGNATURES_MAX));
+        let mut text = Envelope::sign(b"{}".to_vec(), &KEYS[0]).to_json().into_bytes();
+        text.resize(ENVELOPE_SIZE_BYTES_MAX, b' ');
+        Envelope::from_json(&text).expect("it has the largest size");
+    }
+
+    #[test]
+    fn only_another_payload_type_has_a_hint() {
+        let other = EnvelopeError::PayloadType { found: String::new() };
+        assert!(other.hint().is_some_and(|hint| hint.contains("something else")));
+        assert_eq!(EnvelopeError::SignatureCount { found: 0 }.hint(), None);
     }
 
     proptest! {

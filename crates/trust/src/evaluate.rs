@@ -1,27 +1,27 @@
-//! In: a policy, bundles as bytes, what they should vouch for, and what the server knows. Out: who vouches for it, or
+//! In: a policy, bundles as bytes, what they should attest, and what the server knows. Out: the keys that attest it, or
 //! every reason why that is not enough. Never here: a file, a clock, a connection.
 //!
-//! Nothing is believed for unsigned data. A bundle's key id and hint only say which key to try first; the module's
-//! name, the index's digest and the release's counter are taken from the signed statement and must be the ones that
-//! were asked for. Keys are counted, not signatures and not policy entries.
+//! Nothing depends on unsigned data. A bundle's key id and hint only tell which key to try first; the module's name,
+//! the index's digest and the release's counter are read from the signed statement and must be the required ones. Keys
+//! are counted, not signatures and not policy entries.
 
 mod reason;
 
 pub use reason::{Reason, Refusal, Rejected, Untrusted};
 
 use crate::bundle::{Bundle, BundleError};
+use crate::counters::Counters;
 use crate::dsse::EnvelopeError;
 use crate::key::{KeyId, PublicKey};
 use crate::policy::{Policy, TrustedKey};
 use crate::statement::{Release, Statement};
-use crate::strict_json::shorten;
-use isomer_contract::Digest;
 use isomer_contract::limits::SIGNATURES_MAX;
+use isomer_contract::{Digest, shorten};
 use jiff::Timestamp;
 use semver::Version;
 use std::collections::BTreeMap;
 
-/// What the signatures should vouch for.
+/// What the signatures should attest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject<'a> {
     /// The module's name.
@@ -37,42 +37,44 @@ pub struct Subject<'a> {
 pub struct Facts<'a> {
     /// The engines of the variants that are to be used; none for plain WebAssembly.
     pub engines: &'a [Version],
-    /// What else is to be used of the index and may be revoked: manifests, artifacts, WebAssembly.
+    /// The digests of all else that is to be used and may be revoked: manifests, artifacts, WebAssembly.
     pub digests: &'a [Digest],
     /// The time.
     pub now: Timestamp,
-    /// The last counter seen of the releases of each name: those of [`Trusted::release`]. A believed key can raise it
-    /// for any name, also beyond what others will ever reach; `allow_rollback` is the way back.
-    pub last_counters: &'a BTreeMap<String, u64>,
-    /// Whether a release older than the last one is taken, because an operator says so. What the policy's
+    /// The counters of the releases that were installed before. [`Trusted::keys`] and [`Trusted::release`] are what to
+    /// add.
+    pub counters: &'a Counters,
+    /// Whether an older release than those is accepted, because an operator allows it. What the policy's
     /// `minimum-counter` excludes stays excluded.
     pub allow_rollback: bool,
 }
 
-/// What enough believed keys have signed.
+/// What enough trusted keys have signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trusted {
-    /// The names of the keys that vouch for it, in the order of the bundles.
+    /// The names of the keys that attest it, in the order of the bundles.
     pub by: Vec<String>,
-    /// The release that it belongs to; `counter` is the one to remember as the last seen.
+    /// The ids of those keys, in the same order.
+    pub keys: Vec<KeyId>,
+    /// The release that it belongs to.
     pub release: Release,
-    /// What the first of them says.
+    /// The statement of the first of them.
     pub statement: Statement,
-    /// Bundles that do not count, which harm nothing.
+    /// Bundles that do not count, which is no error.
     pub rejected: Vec<Rejected>,
 }
 
-/// Decides whether enough of the policy's keys vouch for `subject`.
+/// Decides whether enough of the policy's keys attest `subject`.
 ///
-/// Signatures count together when they name the same release: its name, version and counter. What else their
-/// statements say may differ, as it does when two farms build the same bytes.
+/// Signatures count together when they name the same release: its name, version and counter. The rest of their
+/// statements may differ, as it does when two farms build the same bytes.
 ///
 /// ```
 /// # use isomer_trust::*;
 /// # use isomer_contract::Digest;
 /// # let statement = Statement {
 /// #     subjects: [("resize:1.4.0".to_owned(), Digest::of(b"index"))].into(),
-/// #     release: Release { name: "acme".to_owned(), version: "1.4.0".to_owned(), counter: 7 },
+/// #     release: Release { name: "acme".parse()?, version: "1.4.0".parse()?, counter: 7 },
 /// #     build: Build { targets: Default::default(), passes: vec![], engine: "48.0.8".into(), isomer: "0.1.0".into() },
 /// #     inputs: Default::default(),
 /// #     builder: Builder { id: "https://farm.example".to_owned(), version: Default::default() },
@@ -83,21 +85,16 @@ pub struct Trusted {
 ///
 /// let policy = Policy::of_keys([TrustedKey::new("farm.pub", key.public_key())]);
 /// let subject = Subject { module: "resize", reference: "resize:1.4.0", index: Digest::of(b"index") };
-/// let last_counters = [("acme".to_owned(), 6)].into();
-/// let facts = Facts {
-///     engines: &[],
-///     digests: &[],
-///     now: Timestamp::now(),
-///     last_counters: &last_counters,
-///     allow_rollback: false,
-/// };
+/// let counters = Counters::from_json(br#"{"acme": 6}"#)?;
+/// let (now, allow_rollback) = (Timestamp::now(), false);
+/// let facts = Facts { engines: &[], digests: &[], now, counters: &counters, allow_rollback };
 /// let trusted = evaluate(&policy, &[bundle], &subject, &facts)?;
 /// assert_eq!((&trusted.by[..], trusted.release.counter), (&["farm.pub".to_owned()][..], 7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// Every reason for which they do not, or for which it would not matter if they did.
+/// Every reason why they do not, or why the module must not be used although they do.
 pub fn evaluate<B: AsRef<[u8]>>(
     policy: &Policy,
     bundles: &[B],
@@ -113,26 +110,27 @@ pub fn evaluate<B: AsRef<[u8]>>(
     let mut rejected = Vec::new();
     let mut groups: BTreeMap<Release, Group> = BTreeMap::new();
     for (bundle, bytes) in bundles.iter().enumerate() {
-        match vouch(policy, bytes.as_ref(), subject, facts) {
-            Ok(voucher) => {
-                let group = groups.entry(voucher.statement.release.clone()).or_default();
-                if group.vouchers.iter().any(|other| other.key == voucher.key) {
-                    rejected.push(Rejected { bundle, reason: Reason::DuplicateSigner { key: voucher.name } });
+        match attestation(policy, bytes.as_ref(), subject, facts) {
+            Ok(attestation) => {
+                let group = groups.entry(attestation.statement.release.clone()).or_default();
+                if group.attestations.iter().any(|other| other.key == attestation.key) {
+                    rejected.push(Rejected { bundle, reason: Reason::DuplicateSigner { key: attestation.name } });
                 } else {
-                    group.vouchers.push(voucher);
+                    group.attestations.push(attestation);
                 }
             }
             Err(reasons) => rejected.extend(reasons.into_iter().map(|reason| Rejected { bundle, reason })),
         }
     }
     let threshold = policy.threshold.get();
-    // Of two releases of the same bytes that are both vouched for, the later one.
-    let enough = groups.iter().filter(|(_, group)| group.vouchers.len() >= threshold);
+    // Of two releases of the same bytes that are both attested, the later one.
+    let enough = groups.iter().filter(|(_, group)| group.attestations.len() >= threshold);
     let best = enough.max_by_key(|(release, _)| release.counter);
     match best {
         Some((release, group)) if refusals.is_empty() => {
-            let statement = group.vouchers[0].statement.clone();
-            Ok(Trusted { by: group.names(), release: release.clone(), statement, rejected })
+            let statement = group.attestations[0].statement.clone();
+            let keys = group.attestations.iter().map(|attestation| attestation.key).collect();
+            Ok(Trusted { by: group.names(), keys, release: release.clone(), statement, rejected })
         }
         Some(_) => Err(Untrusted { refusals, rejected }),
         None => {
@@ -142,20 +140,20 @@ pub fn evaluate<B: AsRef<[u8]>>(
     }
 }
 
-/// Those who vouch for one release.
+/// The attestations of one release.
 #[derive(Default)]
 struct Group {
-    vouchers: Vec<Voucher>,
+    attestations: Vec<Attestation>,
 }
 
 impl Group {
     fn names(&self) -> Vec<String> {
-        self.vouchers.iter().map(|voucher| voucher.name.clone()).collect()
+        self.attestations.iter().map(|attestation| attestation.name.clone()).collect()
     }
 }
 
-/// A key that is believed, and what it says.
-struct Voucher {
+/// A statement of a trusted key.
+struct Attestation {
     key: KeyId,
     name: String,
     statement: Statement,
@@ -165,13 +163,13 @@ fn too_few(bundles: usize, threshold: usize, groups: &BTreeMap<Release, Group>) 
     if bundles == 0 {
         return Refusal::NoSignature;
     }
-    let largest = groups.values().max_by_key(|group| group.vouchers.len());
+    let largest = groups.values().max_by_key(|group| group.attestations.len());
     let by = largest.map(Group::names).unwrap_or_default();
     Refusal::Threshold { by, needed: threshold, releases: groups.len() }
 }
 
 impl Policy {
-    /// What excludes these digests, and artifacts of these engines, even if everybody signed them.
+    /// What excludes these digests, and artifacts of these engines, whichever keys signed them.
     pub fn refusals(&self, digests: &[Digest], engines: &[Version]) -> Vec<Refusal> {
         let revoked = digests.iter().filter(|digest| self.revoked_digests.contains(digest));
         let mut refusals: Vec<_> = revoked.map(|digest| Refusal::RevokedDigest { digest: *digest }).collect();
@@ -183,11 +181,16 @@ impl Policy {
     }
 }
 
-/// Who signed one bundle, if it counts.
-fn vouch(policy: &Policy, bytes: &[u8], subject: &Subject<'_>, facts: &Facts<'_>) -> Result<Voucher, Vec<Reason>> {
+/// The attestation in one bundle, if it counts.
+fn attestation(
+    policy: &Policy,
+    bytes: &[u8],
+    subject: &Subject<'_>,
+    facts: &Facts<'_>,
+) -> Result<Attestation, Vec<Reason>> {
     let bundle = Bundle::from_json(bytes).map_err(|error| vec![malformed(error)])?;
     let key = signer(policy, &bundle).map_err(|reason| vec![reason])?;
-    // From here on the payload is what a key of the policy signed.
+    // From here on the payload is what a key of the policy has signed.
     let entries = policy.keys.iter().filter(|trusted| trusted.key == *key);
     let (mut name, mut reasons) = (None, Vec::new());
     for trusted in entries {
@@ -207,9 +210,11 @@ fn vouch(policy: &Policy, bytes: &[u8], subject: &Subject<'_>, facts: &Facts<'_>
             return Err(reasons);
         }
     };
-    reasons.extend(against_statement(policy, &statement, subject, facts));
+    reasons.extend(against_statement(policy, &statement, subject));
+    let of = name.as_deref().unwrap_or_default();
+    reasons.extend(against_counter(key.id(), of, &statement.release, subject.module, facts));
     match name {
-        Some(name) if reasons.is_empty() => Ok(Voucher { key: key.id(), name, statement }),
+        Some(name) if reasons.is_empty() => Ok(Attestation { key: key.id(), name, statement }),
         _ => Err(reasons),
     }
 }
@@ -221,7 +226,7 @@ fn malformed(error: BundleError) -> Reason {
     }
 }
 
-/// The key of the policy that made the signature, whatever the bundle's hints say.
+/// The key of the policy that made the signature, whatever the bundle's hints are.
 fn signer<'a>(policy: &'a Policy, bundle: &Bundle) -> Result<&'a PublicKey, Reason> {
     let hinted = |trusted: &TrustedKey| {
         let id = trusted.key.id().to_string();
@@ -256,7 +261,7 @@ fn against_key(policy: &Policy, trusted: &TrustedKey, subject: &Subject<'_>, fac
     reasons
 }
 
-fn against_statement(policy: &Policy, statement: &Statement, subject: &Subject<'_>, facts: &Facts<'_>) -> Vec<Reason> {
+fn against_statement(policy: &Policy, statement: &Statement, subject: &Subject<'_>) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let signed_module = subject.reference.rsplit_once(':').map(|(name, _)| name);
     match statement.subjects.get(subject.reference) {
@@ -264,7 +269,7 @@ fn against_statement(policy: &Policy, statement: &Statement, subject: &Subject<'
             let reference = subject.reference.to_owned();
             reasons.push(Reason::OtherDigest { reference, signed: *signed, found: subject.index });
         }
-        // The name that the key's permission was looked up for must be the one that was signed.
+        // The module that the key may sign must be the one that it signed.
         Some(_) if signed_module == Some(subject.module) => {}
         _ => {
             let signed = statement.subjects.keys().map(|name| shorten(name)).collect();
@@ -273,15 +278,23 @@ fn against_statement(policy: &Policy, statement: &Statement, subject: &Subject<'
         }
     }
     let Release { name, counter, .. } = &statement.release;
-    let (release, counter) = (|| shorten(name), *counter);
-    if let Some(minimum) = policy.minimum_counters.get(name).copied().filter(|minimum| counter < *minimum) {
-        reasons.push(Reason::BelowMinimumCounter { release: release(), counter, minimum });
-    }
-    let last = facts.last_counters.get(name).copied().filter(|_| !facts.allow_rollback);
-    if let Some(last) = last.filter(|last| counter < *last) {
-        reasons.push(Reason::Replayed { release: release(), counter, last });
+    let minimum = policy.minimum_counters.get(name.as_str()).copied();
+    if let Some(minimum) = minimum.filter(|minimum| counter < minimum) {
+        reasons.push(Reason::BelowMinimumCounter { release: name.to_string(), counter: *counter, minimum });
     }
     reasons
+}
+
+/// What the counters of this key and module say against another release of it.
+fn against_counter(key: KeyId, of: &str, release: &Release, module: &str, facts: &Facts<'_>) -> Option<Reason> {
+    let Release { name, counter, .. } = release;
+    if !facts.counters.has_room(key, module, name.as_str()) {
+        let (key, module, release) = (of.to_owned(), module.to_owned(), name.to_string());
+        return Some(Reason::TooManyReleases { key, module, release });
+    }
+    let last = facts.counters.least(key, module, name.as_str()).filter(|_| !facts.allow_rollback);
+    let last = last.filter(|last| counter < last)?;
+    Some(Reason::Replayed { release: name.to_string(), counter: *counter, last })
 }
 
 #[cfg(test)]

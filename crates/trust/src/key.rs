@@ -27,7 +27,7 @@ const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// RFC 5480's secp256r1.
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 
-/// The most memory that decrypting a key file may take. OpenSSL and this crate ask for 16 MiB.
+/// The most memory that decrypting a key file may take. OpenSSL and this crate use 16 MiB.
 const SCRYPT_MEMORY_BYTES_MAX: u64 = 256 << 20;
 
 /// How a key signs.
@@ -62,7 +62,7 @@ impl FromStr for Algorithm {
     }
 }
 
-/// The name of a public key: SHA-256 of its SubjectPublicKeyInfo in DER, as 64 hexadecimal digits.
+/// The id of a public key: SHA-256 of its SubjectPublicKeyInfo in DER, as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(Digest);
 
@@ -72,11 +72,24 @@ impl fmt::Display for KeyId {
     }
 }
 
+impl serde::Serialize for KeyId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for KeyId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<KeyId, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl FromStr for KeyId {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<KeyId, KeyError> {
-        let found = |_| KeyError::NotAnId { found: crate::strict_json::shorten(text) };
+        let found = |_| KeyError::NotAnId { found: isomer_contract::shorten(text) };
         format!("sha256:{text}").parse().map(KeyId).map_err(found)
     }
 }
@@ -93,7 +106,7 @@ impl SigningKey {
     /// A new key from the operating system's randomness.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// When it gives none.
     pub fn generate(algorithm: Algorithm) -> Result<SigningKey, KeyError> {
         let mut seed = Zeroizing::new([0; 32]);
         loop {
@@ -102,7 +115,7 @@ impl SigningKey {
                 Algorithm::Ed25519 => {
                     return Ok(SigningKey(Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(&seed))));
                 }
-                // A number that is zero or not below the curve's order, one in 2^32, is no key: draw again.
+                // A number that is zero or not below the curve's order, one in 2^32, is not a key: draw again.
                 Algorithm::EcdsaP256 => {
                     if let Ok(key) = p256::ecdsa::SigningKey::from_slice(&*seed) {
                         return Ok(SigningKey(Secret::EcdsaP256(key)));
@@ -115,7 +128,7 @@ impl SigningKey {
     /// Reads a PKCS#8 private key.
     ///
     /// # Errors
-    /// When it is no private key, of another algorithm, or its passphrase is missing or wrong. A passphrase for a key
+    /// When it is not a private key, of another algorithm, or its passphrase is missing or wrong. A passphrase for a key
     /// that has none is ignored.
     pub fn from_pem(text: &str, passphrase: Option<&str>) -> Result<SigningKey, KeyError> {
         let label = label(text)?;
@@ -220,7 +233,7 @@ impl PublicKey {
     /// Reads a SubjectPublicKeyInfo.
     ///
     /// # Errors
-    /// When it is no public key, of another algorithm, or one that verifies signatures which nobody made.
+    /// When it is not a public key, of another algorithm, or one for which valid signatures exist without a private key.
     pub fn from_pem(text: &str) -> Result<PublicKey, KeyError> {
         let label = label(text)?;
         if label != PUBLIC {
@@ -254,7 +267,7 @@ impl PublicKey {
         }
     }
 
-    /// Its name. One key has one, however it was spelt in PEM.
+    /// Its id. Every PEM of the same key has the same.
     pub fn id(&self) -> KeyId {
         self.id
     }
@@ -262,7 +275,7 @@ impl PublicKey {
     /// Whether `signature` is this key's for `message`.
     ///
     /// Ed25519 by the strict rules: no small-order points, one encoding. ECDSA in DER, with either of the two values of
-    /// `s`: whoever sees one signature can compute the other, which is why signers are counted and signatures are not.
+    /// `s`: anyone who sees one signature can compute the other, which is why signers are counted and signatures are not.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.key {
             Public::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
@@ -297,12 +310,12 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// Whether the first PEM block of `text` claims to be a private key, of whatever form.
+/// Whether the first PEM block of `text` has the label of a private key, of any form.
 pub(crate) fn is_private(text: &str) -> bool {
     label(text).is_ok_and(|label| label.ends_with(PRIVATE))
 }
 
-/// What the first PEM block of `text` claims to be.
+/// The label of the first PEM block of `text`.
 fn label(text: &str) -> Result<&str, KeyError> {
     if !text.contains("-----BEGIN ") {
         return Err(KeyError::NotPem { reason: "it has no line `-----BEGIN …-----`".to_owned() });

@@ -1,14 +1,17 @@
-//! In: public keys, or the text of a policy. Out: whom a server believes, and what about. Never here: a file, a clock.
+//! In: public keys, or the text of a policy. Out: the keys that a server trusts, and for what. Never here: a clock. One file
+//! (`file`) reads from the disk.
 
 mod error;
+mod file;
 mod parse;
 mod pattern;
 
 pub use error::{PolicyError, PolicyProblem};
+pub use file::{POLICY_SIZE_BYTES_MAX, read_policy};
 pub use pattern::Pattern;
 
 use crate::key::{KeyId, PublicKey};
-use crate::keys::KeyFileError;
+use crate::key_file::KeyFileError;
 use isomer_contract::Digest;
 use jiff::Timestamp;
 use semver::Version;
@@ -19,14 +22,14 @@ use std::path::Path;
 /// The most keys that a policy names.
 pub const KEYS_MAX: usize = 256;
 
-/// Whom a server believes.
+/// The keys that a server trusts, and for what.
 ///
 /// ```
 /// # use isomer_trust::{Algorithm, Policy, SigningKey};
 /// # let pem = SigningKey::generate(Algorithm::Ed25519)?.public_key().to_pem();
 /// let text = format!(r#"
-/// threshold      = 1            # so many keys must have signed the same release
-/// minimum-engine = "48.0.5"     # older artifacts are refused
+/// threshold      = 1            # how many keys must have signed the same release
+/// minimum-engine = "48.0.5"     # artifacts of older engines are refused
 ///
 /// [[key]]
 /// name       = "farm 2026"
@@ -37,7 +40,7 @@ pub const KEYS_MAX: usize = 256;
 ///
 /// [revoked]
 /// keys    = []                  # key ids
-/// digests = []                  # of indexes, manifests, artifacts
+/// digests = []                  # of any part of a release: index, manifest, config, layer, artifact, code, WebAssembly
 ///
 /// [minimum-counter]
 /// acme-plugins = 7              # older releases of that name are refused
@@ -48,30 +51,31 @@ pub const KEYS_MAX: usize = 256;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The keys that are believed, at most [`KEYS_MAX`].
+    /// The keys that are trusted, at most [`KEYS_MAX`].
     pub keys: Vec<TrustedKey>,
     /// How many different keys must have signed the same release.
     pub threshold: NonZeroUsize,
-    /// Keys that are believed no longer, whatever else the policy says of them.
+    /// Keys that are not trusted any more, whatever else the policy says of them.
     pub revoked_keys: BTreeSet<KeyId>,
-    /// Indexes, manifests and artifacts that are not to be used, whoever signed them.
+    /// The digests of parts of releases that must not be used, whichever keys signed them: of an index, or of a
+    /// variant's manifest, config, layer, artifact, code or WebAssembly.
     pub revoked_digests: BTreeSet<Digest>,
-    /// The oldest engine whose artifacts are taken: a miscompilation was mended in it.
+    /// The oldest engine whose artifacts are accepted.
     pub minimum_engine: Option<Version>,
     /// The least counter of the releases of each name.
     pub minimum_counters: BTreeMap<String, u64>,
 }
 
-/// A key that is believed.
+/// A key that is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedKey {
-    /// What people call it; no other entry is called so.
+    /// Its name in messages; no other entry has it.
     pub name: String,
     /// The key. Another entry may have the same, for other modules or another time; it still counts once.
     pub key: PublicKey,
-    /// From when on. It is the server's time that counts: nothing proves when a signature was made.
+    /// The beginning of its validity. The server's time counts: nothing proves when a signature was made.
     pub not_before: Option<Timestamp>,
-    /// Until when, itself included.
+    /// The end of its validity, included.
     pub not_after: Option<Timestamp>,
     /// The names of the modules that it may sign.
     pub modules: Vec<Pattern>,
@@ -90,7 +94,7 @@ impl TrustedKey {
 }
 
 impl Policy {
-    /// Believes each of `keys`, alone, in everything.
+    /// Trusts each of `keys`, alone, for everything.
     pub fn of_keys(keys: impl IntoIterator<Item = TrustedKey>) -> Policy {
         Policy {
             keys: keys.into_iter().collect(),

@@ -1,11 +1,13 @@
 //! In: what a release is and how it was made. Out: an in-toto statement, and back. Never here: a key, a clock.
 //!
 //! An [in-toto Statement v1](https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md) whose subjects are
-//! the release's module indexes, with a [SLSA provenance v1](https://slsa.dev/spec/v1.0/provenance) predicate. No time
-//! stands in it unless somebody puts it there, so that equal builds make equal statements.
+//! the release's module indexes, with a [SLSA provenance v1](https://slsa.dev/spec/v1.0/provenance) predicate. It holds
+//! no time unless the caller gives one, so that equal builds make equal statements.
 
-use crate::strict_json::{self, JsonError, shorten};
-use isomer_contract::{Digest, Hinted, canonical_json};
+use crate::strict_json::{self, JsonError};
+use isomer_contract::limits::COUNTER_MAX;
+use isomer_contract::name::{ModuleName, NameError, ReleaseName, Version};
+use isomer_contract::{Digest, Hinted, canonical_json, shorten};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,12 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// `predicateType` of SLSA provenance.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
-/// `buildType`: what the parameters of a build by isomer mean is said by [`Statement`].
+/// `buildType`: [`Statement`] defines what the parameters of a build by isomer mean.
 pub const BUILD_TYPE: &str = "https://isomer.dev/build/v1";
 /// The most module indexes that one statement names.
 pub const SUBJECTS_MAX: usize = 4096;
 
-/// What the signer of a release says of it.
+/// What the signer of a release states about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// The index of each module by its reference, `NAME:VERSION`.
@@ -30,9 +32,9 @@ pub struct Statement {
     pub build: Build,
     /// The WebAssembly that was compiled, by the name of its file or module.
     pub inputs: BTreeMap<String, Digest>,
-    /// Who compiled it.
+    /// What compiled it.
     pub builder: Builder,
-    /// When that ended, in RFC 3339, where the signer wants it known.
+    /// The end of the build, in RFC 3339, where the signer gives it.
     pub finished_on: Option<String>,
 }
 
@@ -41,10 +43,11 @@ pub struct Statement {
 #[serde(rename_all = "camelCase", expecting = "the name, version and counter of a release")]
 pub struct Release {
     /// Its name.
-    pub name: String,
+    pub name: ReleaseName,
     /// Its version, for people.
-    pub version: String,
-    /// Larger in each release than in all before: what keeps an old one from coming back.
+    pub version: Version,
+    /// Larger in each release than in all before, which protects servers from rollback. 0 in releases without that
+    /// protection.
     pub counter: u64,
 }
 
@@ -54,7 +57,7 @@ pub struct Release {
 pub struct Build {
     /// The digest of each profile by its name.
     pub targets: BTreeMap<String, Digest>,
-    /// What modules went through before code was generated.
+    /// The passes over the modules before code generation.
     pub passes: Vec<String>,
     /// The exact version of wasmtime.
     pub engine: String,
@@ -62,40 +65,55 @@ pub struct Build {
     pub isomer: String,
 }
 
-/// Who ran the build.
+/// What ran the build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a builder")]
 pub struct Builder {
-    /// A URI that stands for it.
+    /// A URI that identifies it.
     pub id: String,
     /// The versions of its parts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub version: BTreeMap<String, String>,
 }
 
-/// Why signed bytes are no statement about a release.
+/// Why signed bytes are not a statement about a release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StatementError {
-    /// No JSON, or another shape.
+    /// Not JSON, or of another shape; names that no release can have included.
     #[error(transparent)]
     Json(#[from] JsonError),
     /// A statement of another kind.
-    #[error("its {field} is `{found}`, expected `{expected}`")]
+    #[error("expected the {field} `{expected}`, found `{found}`")]
     OtherType {
-        /// The field that says so.
+        /// The field.
         field: &'static str,
-        /// What it says.
+        /// Its value.
         found: String,
-        /// What it should say.
+        /// The value that is expected.
         expected: &'static str,
     },
-    /// It is about nothing, or about more than any release has.
-    #[error("it has {found} subjects, expected 1 to {SUBJECTS_MAX}")]
+    /// It has no subject, or more than any release has.
+    #[error("expected 1 to {SUBJECTS_MAX} subjects, found {found}")]
     SubjectCount {
         /// How many there are.
         found: usize,
     },
-    /// Two subjects, or two inputs, of one name.
+    /// A subject that is not a module of a version.
+    #[error("invalid subject `{name}`: expected NAME:VERSION{}", .error.as_ref().map_or_else(String::new, |error| format!(" ({error})")))]
+    Subject {
+        /// Its name.
+        name: String,
+        /// What is wrong with a part of it.
+        error: Option<NameError>,
+    },
+    /// A counter that not every reader of JSON keeps exact.
+    #[error("expected a counter of at most {COUNTER_MAX}, found {found}")]
+    Counter {
+        /// The counter.
+        found: u64,
+    },
+    /// Two subjects, or two inputs, with the same name.
     #[error("it names the {what} `{name}` twice")]
     Duplicate {
         /// Of what.
@@ -104,13 +122,13 @@ pub enum StatementError {
         name: String,
     },
     /// A subject or input without the digest that isomer computes.
-    #[error("its {what} `{name}` has {found}, expected a sha256 digest of 64 lower-case hexadecimal digits")]
+    #[error("expected a sha256 digest of 64 lower-case hexadecimal digits for the {what} `{name}`, found {found}")]
     Digest {
         /// Of what.
         what: &'static str,
         /// Its name.
         name: String,
-        /// The digest, or those that stand there instead.
+        /// The digest, or those that it has instead.
         found: String,
     },
 }
@@ -118,15 +136,13 @@ pub enum StatementError {
 impl Hinted for StatementError {
     fn hint(&self) -> Option<String> {
         match self {
-            StatementError::OtherType { .. } => {
-                Some("it was made by another tool, or by a later isomer: sign with `isomer sign`".to_owned())
-            }
+            StatementError::OtherType { .. } => Some("it was made by another tool, or by a later isomer".to_owned()),
             _ => None,
         }
     }
 }
 
-/// What no version of the specification leaves out; `predicate` is read when the types are known.
+/// The fields that every version of the specification has; `predicate` is read when the types are known.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an in-toto statement")]
 struct StatementJson<P> {
@@ -183,10 +199,10 @@ struct MetadataJson {
 }
 
 impl Statement {
-    /// Reads a statement. Fields that isomer does not know are ignored, as in-toto asks for.
+    /// Reads a statement. Fields that isomer does not know are ignored, as in-toto requires.
     ///
     /// # Errors
-    /// When it is none, or one about something else than a build by isomer.
+    /// When it is malformed, or about something else than a build by isomer.
     pub fn from_json(bytes: &[u8]) -> Result<Statement, StatementError> {
         let json: StatementJson<Value> = strict_json::read(bytes, crate::dsse::ENVELOPE_SIZE_BYTES_MAX)?;
         expect("_type", &json.statement_type, STATEMENT_TYPE)?;
@@ -198,8 +214,14 @@ impl Statement {
         let build_type = predicate.build_definition.get("buildType").and_then(Value::as_str).unwrap_or_default();
         expect("buildType", build_type, BUILD_TYPE)?;
         let definition: BuildDefinitionJson = strict_json::from_value(predicate.build_definition)?;
+        let counter = definition.external_parameters.release.counter;
+        if counter > COUNTER_MAX {
+            return Err(StatementError::Counter { found: counter });
+        }
+        let subjects = digests("subject", json.subject)?;
+        subjects.keys().try_for_each(|name| check_subject(name))?;
         Ok(Statement {
-            subjects: digests("subject", json.subject)?,
+            subjects,
             release: definition.external_parameters.release,
             build: definition.internal_parameters,
             inputs: digests("input", definition.resolved_dependencies)?,
@@ -234,6 +256,15 @@ fn expect(field: &'static str, found: &str, expected: &'static str) -> Result<()
     Err(StatementError::OtherType { field, found: shorten(found), expected })
 }
 
+/// That `name` is the reference of a module.
+fn check_subject(name: &str) -> Result<(), StatementError> {
+    let error = |error| StatementError::Subject { name: shorten(name), error };
+    let (module, version) = name.rsplit_once(':').ok_or_else(|| error(None))?;
+    module.parse::<ModuleName>().map_err(|cause| error(Some(cause)))?;
+    version.parse::<Version>().map_err(|cause| error(Some(cause)))?;
+    Ok(())
+}
+
 fn resources(digests: &BTreeMap<String, Digest>) -> Vec<ResourceJson> {
     let resource = |(name, digest): (&String, &Digest)| ResourceJson {
         name: name.clone(),
@@ -242,7 +273,7 @@ fn resources(digests: &BTreeMap<String, Digest>) -> Vec<ResourceJson> {
     digests.iter().map(resource).collect()
 }
 
-/// Only SHA-256 counts, whatever other digests stand beside it.
+/// Only SHA-256 counts; other digests beside it are ignored.
 fn digests(what: &'static str, resources: Vec<ResourceJson>) -> Result<BTreeMap<String, Digest>, StatementError> {
     let mut digests = BTreeMap::new();
     for ResourceJson { name, digest } in resources {
@@ -275,11 +306,16 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    pub(crate) fn release(name: &str, counter: u64) -> Release {
+        let version = "1.4.0".parse().expect("it is a version");
+        Release { name: name.parse().expect("it is a name"), version, counter }
+    }
+
     /// A statement about one module.
     pub(crate) fn statement(reference: &str, index: Digest, counter: u64) -> Statement {
         Statement {
             subjects: [(reference.to_owned(), index)].into(),
-            release: Release { name: "acme-plugins".to_owned(), version: "1.4.0".to_owned(), counter },
+            release: release("acme-plugins", counter),
             build: Build {
                 targets: [("x86-64-v3".to_owned(), Digest::of(b"profile"))].into(),
                 passes: vec!["hide-constants".to_owned()],
@@ -298,7 +334,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_json_is_what_the_specifications_say() {
+    fn the_json_is_the_specifications() {
         let (index, profile, wasm) = (Digest::of(b"index").hex(), Digest::of(b"profile"), Digest::of(b"wasm").hex());
         let expected = serde_json::json!({
             "_type": "https://in-toto.io/Statement/v1",
@@ -330,7 +366,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_isomer_does_not_know_is_ignored() {
+    fn unknown_fields_are_ignored() {
         let read = changed(|json| {
             json["other"] = Value::from(1);
             json["subject"][0]["digest"]["sha512"] = Value::from("00");
@@ -352,21 +388,21 @@ pub(crate) mod tests {
         let release = "/predicate/buildDefinition/externalParameters/release";
         assert_eq!(
             set("/_type", "https://in-toto.io/Statement/v0.1".into()),
-            "its _type is `https://in-toto.io/Statement/v0.1`, expected `https://in-toto.io/Statement/v1`"
+            "expected the _type `https://in-toto.io/Statement/v1`, found `https://in-toto.io/Statement/v0.1`"
         );
         assert_eq!(
             set("/predicateType", "https://spdx.dev/Document".into()),
-            "its predicateType is `https://spdx.dev/Document`, expected `https://slsa.dev/provenance/v1`"
+            "expected the predicateType `https://slsa.dev/provenance/v1`, found `https://spdx.dev/Document`"
         );
         assert_eq!(
             set("/predicate/buildDefinition/buildType", "https://example.com/workflow/v1".into()),
-            "its buildType is `https://example.com/workflow/v1`, expected `https://isomer.dev/build/v1`"
+            "expected the buildType `https://isomer.dev/build/v1`, found `https://example.com/workflow/v1`"
         );
         assert_eq!(
             set("/predicate/buildDefinition", 1.into()),
-            "its buildType is ``, expected `https://isomer.dev/build/v1`"
+            "expected the buildType `https://isomer.dev/build/v1`, found ``"
         );
-        assert_eq!(set("/subject", Value::Array(vec![])), "it has 0 subjects, expected 1 to 4096");
+        assert_eq!(set("/subject", Value::Array(vec![])), "expected 1 to 4096 subjects, found 0");
         for (digest, found) in [
             (serde_json::json!({}), "no digest"),
             (serde_json::json!({"sha512": "00", "gitCommit": "11"}), "only gitCommit, sha512"),
@@ -378,15 +414,37 @@ pub(crate) mod tests {
             ),
         ] {
             let expected = format!(
-                "its subject `resize:1.4.0` has {found}, expected a sha256 digest of 64 lower-case hexadecimal digits"
+                "expected a sha256 digest of 64 lower-case hexadecimal digits for the subject `resize:1.4.0`, found {found}"
             );
             assert_eq!(set("/subject/0/digest", digest), expected);
+        }
+        for (name, found) in [
+            ("resize", "expected NAME:VERSION"),
+            (":1", "invalid module name ``"),
+            ("../resize:1", "invalid module name `../resize`"),
+            ("resize:", "invalid version ``"),
+            ("resize:1\n", "invalid version `1\\n`"),
+        ] {
+            let error = set("/subject/0/name", name.into());
+            assert!(error.starts_with("invalid subject") && error.contains(found), "{error}");
+        }
+        for (field, value) in
+            [("name", "x".repeat(2 << 20)), ("name", "a\u{1b}[2J".to_owned()), ("version", String::new())]
+        {
+            let error = set(release, serde_json::json!({"name": "a", "version": "1", "counter": 1, field: value}));
+            assert!(error.starts_with("invalid ") && error.len() < 1000, "{error}");
         }
         for counter in [serde_json::json!(-1), serde_json::json!(1.5), serde_json::json!("7"), serde_json::json!(1e30)]
         {
             let error = changed(|json| json.pointer_mut(release).expect("it has one")["counter"] = counter);
             assert!(matches!(error, Err(StatementError::Json(JsonError::Malformed(_)))), "{error:?}");
         }
+        let counter = |counter: u64| {
+            changed(|json| json.pointer_mut(release).expect("it has one")["counter"] = counter.into())
+                .map(|it| it.release)
+        };
+        assert_eq!(counter(COUNTER_MAX).expect("it is the largest").counter, COUNTER_MAX);
+        assert_eq!(counter(COUNTER_MAX + 1), Err(StatementError::Counter { found: COUNTER_MAX + 1 }));
         let twice = changed(|json| {
             let subject = json["subject"][0].clone();
             json["subject"].as_array_mut().expect("it is one").push(subject);
@@ -394,19 +452,25 @@ pub(crate) mod tests {
         assert_eq!(twice.expect_err("twice").to_string(), "it names the subject `resize:1.4.0` twice");
         let text = json().to_string().replacen('{', r#"{"predicateType":"x","#, 1);
         let error = Statement::from_json(text.as_bytes()).expect_err("twice").to_string();
-        assert_eq!(error, "the key `predicateType` stands twice in one object");
+        assert_eq!(error, "the key `predicateType` occurs twice in one object");
     }
 
     pub(crate) fn any_statement() -> impl Strategy<Value = Statement> {
         let digest = || any::<[u8; 8]>().prop_map(|bytes| Digest::of(&bytes));
         let digests = move |least| prop::collection::btree_map(".*", digest(), least..4usize);
-        let release =
-            (".*", ".*", any::<u64>()).prop_map(|(name, version, counter)| Release { name, version, counter });
+        let subjects = prop::collection::btree_map("[a-z0-9]{1,9}:[a-zA-Z0-9]{1,9}", digest(), 1..4usize);
+        let release = ("[a-z]([a-z /]{0,9}[a-z])?", "[0-9]{1,3}(\\.[0-9]{1,3}){0,2}", 0..=COUNTER_MAX).prop_map(
+            |(name, version, counter)| Release {
+                name: name.parse().expect("it is a name"),
+                version: version.parse().expect("it is a version"),
+                counter,
+            },
+        );
         let build = (digests(0), prop::collection::vec(".*", 0..3), ".*", ".*")
             .prop_map(|(targets, passes, engine, isomer)| Build { targets, passes, engine, isomer });
         let builder =
             (".*", prop::collection::btree_map(".*", ".*", 0..3)).prop_map(|(id, version)| Builder { id, version });
-        (digests(1), release, build, digests(0), builder, any::<Option<String>>()).prop_map(
+        (subjects, release, build, digests(0), builder, any::<Option<String>>()).prop_map(
             |(subjects, release, build, inputs, builder, finished_on)| Statement {
                 subjects,
                 release,

@@ -1,9 +1,9 @@
-//! In: bytes that claim to be JSON. Out: a value in which every key stands once. Never here: what the value means.
+//! In: bytes that should be JSON. Out: a value whose objects have each key once. Never here: what the value means.
 //!
-//! Two readers that disagree on which of two equal keys counts can be told different things by one signed document;
-//! so a document that has such keys at any depth is refused, as are deep nesting and bytes after its end.
+//! Readers disagree on which of two equal keys counts, so that one signed document could mean different things to them.
+//! A document with such keys at any depth is refused, as are deep nesting and bytes after its end.
 
-pub(crate) use isomer_contract::shorten;
+use isomer_contract::shorten;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::RefCell;
@@ -12,24 +12,25 @@ use std::fmt;
 /// How deep arrays and objects may be nested.
 pub const DEPTH_MAX: usize = 32;
 
-/// Why bytes are not taken for a JSON document.
+/// Why bytes are not a valid JSON document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum JsonError {
     /// Larger than any document of its kind.
-    #[error("it has {found_bytes} bytes, expected at most {limit_bytes}")]
+    #[error("expected at most {limit_bytes} bytes, found {found_bytes}")]
     TooLarge {
         /// Its size.
         found_bytes: usize,
         /// The limit.
         limit_bytes: usize,
     },
-    /// An object that says two things under one key.
-    #[error("the key `{0}` stands twice in one object")]
+    /// An object with two values for one key.
+    #[error("the key `{0}` occurs twice in one object")]
     DuplicateKey(String),
     /// Nested deeper than any document of its kind.
     #[error("it is nested more than {DEPTH_MAX} levels deep")]
     TooDeep,
-    /// No JSON, or not the fields that are expected.
+    /// Not JSON, or not the expected fields.
     #[error("{0}")]
     Malformed(String),
 }
@@ -44,7 +45,7 @@ pub enum JsonError {
 /// ```
 ///
 /// # Errors
-/// When they are more, no JSON, or JSON with a key twice in an object, too deep, or of another shape than `T`'s.
+/// When they are more, not JSON, or JSON with a key twice in an object, too deep, or of another shape than `T`'s.
 pub fn read<T: DeserializeOwned>(bytes: &[u8], size_bytes_max: usize) -> Result<T, JsonError> {
     from_value(value(bytes, size_bytes_max)?)
 }
@@ -66,7 +67,7 @@ fn value(bytes: &[u8], size_bytes_max: usize) -> Result<Value, JsonError> {
     })
 }
 
-/// Reads one value at some depth; a problem that serde's error has no place for is left in `problem`.
+/// Reads one value at some depth; a problem that serde's error cannot carry is left in `problem`.
 #[derive(Clone, Copy)]
 struct Strict<'a> {
     depth: usize,
@@ -120,7 +121,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that is none"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that is not finite"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_may_stand_once_in_each_object() {
+    fn a_key_may_occur_once_in_each_object() {
         assert!(strict(r#"{"a": {"a": [{"a": 1}, {"a": 2}]}, "b": {"a": 3}}"#).is_ok());
         let twice = Err(JsonError::DuplicateKey("a".to_owned()));
         for text in [r#"{"a":1,"a":1}"#, r#"[{"b":[{"a":1,"c":0,"a":2}]}]"#, r#"{"a":1,"\u0061":2}"#] {
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stands_after_the_end() {
+    fn bytes_after_the_end_are_refused() {
         assert!(strict(" {} \n").is_ok());
         for text in ["", "{} {}", "{}x", "{}\0", "[1],", "\u{feff}{}", "{'a':1}", "[1,]", "NaN", "1e999", "\"\u{1}\""] {
             assert!(matches!(strict(text), Err(JsonError::Malformed(_))), "{text:?}");
@@ -211,7 +212,7 @@ mod tests {
         }
 
         #[test]
-        fn takes_nothing_that_serde_json_refuses(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn refuses_what_serde_json_refuses(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(read) = value(&bytes, 1000) {
                 prop_assert_eq!(serde_json::from_slice::<Value>(&bytes).ok(), Some(read));
             }

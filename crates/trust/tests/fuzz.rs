@@ -6,8 +6,8 @@
 use isomer_contract::Digest;
 use isomer_testing::fuzz::Fuzzer;
 use isomer_trust::{
-    Algorithm, Build, Builder, Bundle, Envelope, Facts, Policy, PublicKey, Release, SigningKey, Statement, Subject,
-    Timestamp, TrustedKey, evaluate, strict_json,
+    Algorithm, Build, Builder, Bundle, Counters, Envelope, Facts, Policy, PublicKey, Release, SigningKey, Statement,
+    Subject, Timestamp, TrustedKey, evaluate, strict_json,
 };
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ fn statement(counter: u64) -> Statement {
     Statement {
         subjects: [("resize:1.4.0".to_owned(), Digest::of(b"index")), ("sort:1.4.0".to_owned(), Digest::of(b"b"))]
             .into(),
-        release: Release { name: "acme".to_owned(), version: "1.4.0".to_owned(), counter },
+        release: Release { name: "acme".parse().unwrap(), version: "1.4.0".parse().unwrap(), counter },
         build: Build {
             targets: [("x86-64-v3".to_owned(), Digest::of(b"profile"))].into(),
             passes: vec!["pass".to_owned()],
@@ -162,14 +162,9 @@ fn fuzz_evaluate() {
     let mut documents = bundles(&keys);
     documents.push(Bundle::sign(&statement(7), &stranger).to_json().into_bytes());
     let subject = Subject { module: "resize", reference: "resize:1.4.0", index: Digest::of(b"index") };
-    let last_counters = BTreeMap::new();
-    let facts = Facts {
-        engines: &[],
-        digests: &[],
-        now: Timestamp::UNIX_EPOCH,
-        last_counters: &last_counters,
-        allow_rollback: false,
-    };
+    let counters = Counters::default();
+    let facts =
+        Facts { engines: &[], digests: &[], now: Timestamp::UNIX_EPOCH, counters: &counters, allow_rollback: false };
     let expected = statement(7);
     Fuzzer::new(documents, WORDS).run("evaluate", 2000, |bytes| match evaluate(&policy, &[bytes], &subject, &facts) {
         Ok(trusted) => {

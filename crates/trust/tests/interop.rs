@@ -4,8 +4,8 @@
 use isomer_contract::Digest;
 use isomer_testing::{python, skip};
 use isomer_trust::{
-    Algorithm, Build, Builder, Bundle, Envelope, Facts, KeyError, Policy, PublicKey, Release, SigningKey, Statement,
-    Subject, Timestamp, TrustedKey, evaluate,
+    Algorithm, Build, Builder, Bundle, Counters, Envelope, Facts, KeyError, Policy, PublicKey, Release, SigningKey,
+    Statement, Subject, Timestamp, TrustedKey, evaluate,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,7 +46,7 @@ fn keys() -> [SigningKey; 2] {
 fn statement() -> Statement {
     Statement {
         subjects: [("resize:1.4.0".to_owned(), Digest::of(b"index"))].into(),
-        release: Release { name: "acme-plugins".to_owned(), version: "1.4.0".to_owned(), counter: 7 },
+        release: Release { name: "acme-plugins".parse().unwrap(), version: "1.4.0".parse().unwrap(), counter: 7 },
         build: Build {
             targets: BTreeMap::new(),
             passes: vec![],
@@ -105,7 +105,7 @@ fn envelopes_and_keys_are_read_by_securesystemslib_and_the_reverse() {
         write(&format!("ours-{name}.pub"), &key.public_key().to_pem());
         write(&format!("ours-{name}.key"), &key.to_pem(None).expect("there is no passphrase"));
         write(&format!("ours-{name}.enc"), &key.to_pem(Some(PASSPHRASE)).expect("it is not empty"));
-        write(&format!("ours-{name}.json"), &Bundle::sign(&statement(), key).envelope.to_json());
+        write(&format!("ours-{name}.json"), &Envelope::sign(statement().to_json().into_bytes(), key).to_json());
     }
     let mut python = Command::new(python::interpreter().expect("it has just installed the packages"));
     python.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1");
@@ -131,12 +131,12 @@ fn envelopes_and_keys_are_read_by_securesystemslib_and_the_reverse() {
         let bundle = Bundle { key_hint: None, envelope }.to_json();
         let policy = Policy::of_keys([TrustedKey::new("theirs", public)]);
         let subject = Subject { module: "resize", reference: "resize:1.4.0", index: Digest::of(b"index") };
-        let last_counters = BTreeMap::new();
+        let counters = Counters::default();
         let facts = Facts {
             engines: &[],
             digests: &[],
             now: Timestamp::UNIX_EPOCH,
-            last_counters: &last_counters,
+            counters: &counters,
             allow_rollback: false,
         };
         let trusted = evaluate(&policy, &[&bundle], &subject, &facts).expect("it is signed");

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 use isomer_tests::farm::{FOUR, Farm, compiled, settings};
-use isomer_tests::{Call, Ran, contents, has_program, program, skip};
+use isomer_tests::{OtherUser, Ran, contents, program, skip};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -106,79 +106,51 @@ fn an_unwritable_cache_does_not_fail_the_build() {
     release("read_only", &small.0);
 }
 
-/// Calls as a user who may do nothing, where this one may become anybody.
-struct OtherUser {
-    isomer: PathBuf,
-}
-
-impl OtherUser {
-    fn new(farm: &Farm) -> Option<OtherUser> {
-        let other = OtherUser { isomer: farm.path().join("isomer") };
-        fs::copy(isomer_tests::binaries().join("isomer"), &other.isomer).unwrap();
-        fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let works = has_program("setpriv") && other.call("--version", farm).run().code() == 0;
-        works.then_some(other)
-    }
-
-    fn call(&self, line: &str, farm: &Farm) -> Call {
-        let become_nobody = "--reuid 65534 --regid 65534 --clear-groups";
-        let call = program("setpriv").line(become_nobody).arg(&self.isomer).line(line).dir(farm.path());
-        call.env("ISOMER_CACHE", farm.path().join("cache"))
-    }
-}
-
-fn give(path: &Path, owner: &str) {
-    program("chown").args(["-R", owner]).arg(path).ok();
-}
-
 #[test]
-fn a_cache_of_another_user_is_used_only_if_that_is_root() {
-    let test = "a_cache_of_another_user_is_used_only_if_that_is_root";
+fn a_cache_is_of_use_to_the_user_alone_who_filled_it() {
+    let test = "a_cache_is_of_use_to_the_user_alone_who_filled_it";
     let _settings = settings();
     let farm = Farm::with_modules();
     farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
-    let Some(other) = OtherUser::new(&farm) else {
-        return skip(test, "it takes root, and setpriv, to become somebody else");
+    let Some(other) = OtherUser::new() else {
+        return skip(test, "it takes root, and setpriv, to become another user");
     };
     farm.isomer("release -o right").ok();
     let right = contents(&farm.path().join("right"));
+    let cache = farm.path().join("cache");
     let releases = farm.path().join("releases");
     fs::create_dir(&releases).unwrap();
-    give(&releases, "65534");
-    let printed = |ran: &Ran| ran.stderr().replace(&farm.path().display().to_string(), "[DIR]");
+    other.own(&releases).unwrap();
+    fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let shown = |ran: &Ran| ran.stderr().replace(&farm.path().display().to_string(), "[DIR]");
+    let release = |output: &str| {
+        let call = other.isomer(&format!("release --json -o releases/{output}")).dir(farm.path());
+        call.env("ISOMER_CACHE", &cache).ok()
+    };
 
-    // Root's can be read by those whom root lets.
-    let ran = other.call("release --json -o releases/none", &farm).ok();
+    // Root's cannot be read.
+    let ran = release("unreadable");
     assert_eq!(compiled(&ran.json()), 4, "{ran}");
-    assert_snapshot!("cache_private", printed(&ran));
-    program("chmod").line("-R a+rX").arg(farm.path().join("cache")).ok();
-    let ran = other.call("release --json -o releases/a", &farm).ok();
-    assert_eq!((compiled(&ran.json()), printed(&ran).as_str()), (0, ""), "{ran}");
-    // And not be written.
-    farm.manifest("['x86-64-v3', 'z17']", &["numbers", "matmul"]);
-    let ran = other.call("release --json -o releases/b", &farm).ok();
-    assert_eq!(compiled(&ran.json()), 2, "{ran}");
-    assert_snapshot!("cache_of_root", printed(&ran));
-    // Or not even be read.
-    fs::set_permissions(farm.path().join("cache"), fs::Permissions::from_mode(0o700)).unwrap();
-    let ran = other.call("release --json -o releases/c", &farm).ok();
+    assert_snapshot!("cache_unreadable", shown(&ran));
+    // Where it can, its entries are sealed with root's key; and it cannot be written.
+    program("chmod").line("-R a+rX").arg(&cache).ok();
+    let ran = release("readable");
     assert_eq!(compiled(&ran.json()), 4, "{ran}");
-    assert_snapshot!("cache_unreadable", printed(&ran));
-    assert_eq!(contents(&releases.join("b")), contents(&releases.join("c")));
+    assert_snapshot!("cache_of_root", shown(&ran));
+    assert_eq!(contents(&releases.join("readable")), right);
 
     // Another user could have put anything there.
-    farm.manifest("['x86-64-v3', 'z15']", &["numbers", "matmul"]);
-    give(&farm.path().join("cache"), "65534");
+    other.own(&cache).unwrap();
     let ran = farm.isomer("release --json").ok();
     assert_eq!(compiled(&ran.json()), 4, "{ran}");
-    assert_snapshot!("cache_of_another_user", printed(&ran));
+    assert_snapshot!("cache_of_another_user", shown(&ran));
     assert_eq!(contents(&farm.path().join("dist")), right);
     assert_snapshot!("cache_of_another_user_gc", farm.shown(&farm.isomer("cache gc --max-size 0").fails()));
 }
 
-/// The seal of an entry is no secret: where others can write, theirs look as ours.
+/// The first of two walls: what is in such a directory is not even looked at.
 #[test]
-fn caches_that_others_could_write_are_not_used() {
+fn what_other_users_could_have_written_is_not_used() {
     let _settings = settings();
     let farm = Farm::with_modules();
     farm.manifest("['x86-64-v3', 'z15']", &["numbers"]);

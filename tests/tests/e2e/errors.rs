@@ -128,7 +128,7 @@ fn compile_one_bad_input_does_not_stop_the_others() {
     let json = isomer().line("compile bad.wasm none.wasm -t x86-64-v1 --json").dir(case.path()).fails().json();
     assert_eq!((&json[0]["input"], &json[0]["status"]), (&"bad.wasm".into(), &"unreadable".into()), "{json}");
     assert_eq!(json[1]["input"], "none.wasm", "{json}");
-    assert_eq!(json[1]["reason"], "cannot read none.wasm: No such file or directory (os error 2)", "{json}");
+    assert_eq!(json[1]["reason"], "cannot read `none.wasm`: No such file or directory (os error 2)", "{json}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn an_edited_module_costs_what_was_edited() {
     farm.put("edited.wasm", module(8888));
     let ran = release("third");
     assert_eq!(functions(&ran).1, 0, "{ran}");
-    assert!(ran.stderr().contains("is damaged: it has another digest\n  its functions are compiled again"), "{ran}");
+    assert!(ran.stderr().contains("is damaged: its seal does not match\n  its functions are compiled again"), "{ran}");
     farm.put("edited.wasm", module(9999));
     let (all, found) = functions(&release("fourth"));
     assert!(found * 10 > all * 9, "{found} of {all}");

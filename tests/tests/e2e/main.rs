@@ -13,6 +13,7 @@ mod upstream;
 
 // Releases.
 mod cache;
+mod earlier_work;
 mod farm;
 mod release;
 mod remote;
@@ -28,14 +29,17 @@ mod registry;
 mod select;
 mod store;
 mod tampering;
+mod trust;
 
 // Servers that are not like others.
 mod first_process;
 mod hardened;
 mod no_proc;
 
-// What a person reads.
+// What a person names, and what a person reads.
 mod errors;
 mod operands;
 mod readme;
 mod sessions;
+mod terminal;
+mod user_files;

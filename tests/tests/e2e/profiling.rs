@@ -13,7 +13,7 @@ fn perf_is_told_which_function_is_where() {
     let running = isomer_run().line("run --profile perfmap --allow-unsigned hot.cwasm").dir(directory.path()).start();
     let map = format!("/tmp/perf-{}.map", running.id());
     wait_until("the map names the function", || fs::read_to_string(&map).unwrap_or_default().contains("hot_inner"));
-    // `perf` believes the map only for code that no file is behind.
+    // `perf` uses the map only for code that no file is behind.
     let maps = fs::read_to_string(format!("/proc/{}/maps", running.id())).unwrap();
     let line = fs::read_to_string(&map).unwrap().lines().find(|line| line.contains("hot_inner")).unwrap().to_owned();
     let address = u64::from_str_radix(line.split(' ').next().unwrap().trim_start_matches("0x"), 16).unwrap();

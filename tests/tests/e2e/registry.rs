@@ -239,7 +239,11 @@ fn access_tokens_are_fetched_and_shown() {
         Fault::Answer(format!("200 OK\r\nConnection: close\r\n\r\n{{\"token\":\"{token}\"}}"))
     });
     Registry::log_in(farm.registry.host(), farm.path());
-    farm.push("dist HOST/acme --plain-http --module numbers").ok();
+    // The registry alone names that host.
+    let refused = farm.push("dist HOST/acme --plain-http --module numbers").fails().stderr();
+    assert!(refused.contains(&format!("--token-host {}", realm.host())), "{refused}");
+    assert_eq!(realm.lines(), [""; 0]);
+    farm.push("dist HOST/acme --plain-http --module numbers").env("ISOMER_TOKEN_HOSTS", realm.host()).ok();
     let seen = realm.seen();
     assert!(seen.iter().all(|it| it.authorization.as_deref().is_some_and(|it| it.starts_with("Basic "))), "{seen:?}");
     assert!(seen.len() <= 2, "a token serves all requests of its scope: {:?}", realm.lines());

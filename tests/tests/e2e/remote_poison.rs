@@ -1,9 +1,9 @@
-//! Results that an attacker wrote, in the cache of a real `buildbox-casd`: none ends in a release.
+//! Results that an attacker wrote, in the cache of a real `buildbox-casd`: none ends in a signed release.
 
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use insta::assert_snapshot;
 use isomer_testing::casd::Casd;
-use isomer_tests::{Call, contents, guest, isomer, scratch, snapshot_settings};
+use isomer_tests::{Call, contents, copy, guest, isomer, scratch, snapshot_settings};
 use prost::Message;
 use reapi::ActionResult;
 use std::collections::BTreeMap;
@@ -179,5 +179,79 @@ fn distrust_detects_wrong_code_with_right_metadata() {
         settings.add_filter(r"127\.0\.0\.1:\d+", "[ADDRESS]");
         settings.bind(|| assert_snapshot!("poison_other_code", ran.stderr()));
         assert!(!farm.path().join("dist").exists(), "{ran}");
+    }
+}
+
+/// One poisoned answer was in the local cache for ever, as if this machine had compiled it.
+#[test]
+fn a_remote_answer_is_still_known_as_one_in_the_local_cache() {
+    let Some(farm) = Poisoned::new("a_remote_answer_is_still_known_as_one_in_the_local_cache") else { return };
+    let path = farm.path();
+    fs::write(path.join("other.wat"), "(module (func (export \"_start\")))").unwrap();
+    isomer().line("compile other.wat -t x86-64-v3 -o other").dir(path).ok();
+    isomer().line("keygen -o key").dir(path).ok();
+    farm.offer(&fs::read(path.join("other")).unwrap());
+    let url = farm.casd.url();
+    let call = |cache: &str, line: &str| isomer().line(line).dir(path).env("ISOMER_CACHE", path.join(cache));
+    // Who neither signs nor distrusts takes what the remote says.
+    let ran = call("cache", &format!("release -o dist --json --remote-cache {url}")).ok();
+    let taken = contents(&path.join("dist"));
+    assert_ne!(taken, farm.right, "{ran}");
+    let maker = serde_json::json!({"kind": "remote-cache", "url": url});
+    assert!(ran.json()["cells"].as_array().unwrap().iter().all(|cell| cell["maker"] == maker), "{ran}");
+    let info = call("cache", "cache info --json").ok().json();
+    assert_eq!(info["remotes"], serde_json::json!([{"maker": maker, "jobs": 2}]));
+
+    // Afterwards, without the remote: from the cache, or from the release.
+    for line in [
+        "release -o again --distrust 100%",
+        "release -o again --sign key.key",
+        "release -o dist --no-cache --distrust 100%",
+        "release -o dist --no-cache --sign key.key",
+        &format!("release -o again --sign key.key --remote-cache {url}"),
+        &format!("compile numbers.wasm -t x86-64-v3 -o again.cwasm --distrust 100% --remote-cache {url}"),
+    ] {
+        copy(&path.join("cache"), &path.join("copy"));
+        let ran = call("copy", line).fails();
+        let lie = format!("what the remote cache {url} made has digest ");
+        assert!(ran.stderr().contains(&lie), "{line}: {ran}");
+        assert!(!path.join("again").exists() && !path.join("again.cwasm").exists(), "{line}: {ran}");
+        assert_eq!(contents(&path.join("dist")), taken, "{line}: {ran}");
+        if !line.contains("--no-cache") && !line.contains("--remote-cache") {
+            // What was compiled for the comparison has replaced it.
+            call("copy", "release -o mended --sign key.key").ok();
+            fs::remove_dir_all(path.join("mended")).unwrap();
+        }
+        fs::remove_dir_all(path.join("copy")).unwrap();
+    }
+    let mut settings = snapshot_settings();
+    settings.add_filter(r"127\.0\.0\.1:\d+", "[ADDRESS]");
+    settings.bind(|| assert_snapshot!("poison_sign", call("cache", "sign dist --key key.key").fails().stderr()));
+    // Whoever trusts the remote by name signs what it says.
+    call("cache", &format!("sign dist --key key.key --trust-remote {url}")).ok();
+    call("cache", &format!("release -o trusting --sign key.key --trust-remote {url}")).ok();
+}
+
+/// With nothing poisoned, a signature costs a comparison, and that is told; or a name.
+#[test]
+fn what_a_remote_made_is_compared_before_it_is_signed() {
+    let Some(farm) = Poisoned::new("what_a_remote_made_is_compared_before_it_is_signed") else { return };
+    isomer().line("keygen -o key").dir(farm.path()).ok();
+    let url = farm.casd.url();
+    let release = |output: &str, more: &str| {
+        let line = format!("release --no-cache --json -o {output} --sign key.key {more}");
+        isomer().line(&line).dir(farm.path()).ok()
+    };
+    for how in ["--remote-cache", "--remote-exec"] {
+        let ran = release("compared", &format!("{how} {url}"));
+        assert!(ran.stderr().contains("is compiled locally too and compared"), "{ran}");
+        assert!(ran.json()["cells"].as_array().unwrap().iter().all(|cell| cell["maker"].is_null()), "{ran}");
+        let ran = release("trusted", &format!("{how} {url} --trust-remote {url}"));
+        assert!(!ran.stderr().contains("is compiled locally too"), "{ran}");
+        assert!(ran.json()["cells"].as_array().unwrap().iter().all(|cell| cell["maker"]["url"] == url), "{ran}");
+        for output in ["compared", "trusted"] {
+            isomer().line(&format!("inspect {output}")).dir(farm.path()).ok();
+            fs::remove_dir_all(farm.path().join(output)).unwrap();
+        }
     }
 }

@@ -88,7 +88,7 @@ impl Apt {
     }
 
     /// Downloads the packages; the files.
-    pub(super) fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
+    pub(crate) fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         let into = self.directory.join("packages");
         run(self.call("apt-get").arg("download").args(packages).current_dir(&into))?;
         let files = packages_in(&into)?;

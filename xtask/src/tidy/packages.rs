@@ -27,6 +27,7 @@ const TESTING: &str = "isomer-testing";
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     Rule { package: "isomer-contract", may: &[], tests_may: &[TESTING], never: &["reqwest", "rustix", "tokio", "wasmtime-wasi"] },
+    Rule { package: "isomer-file", may: &["isomer-contract"], tests_may: &[], never: &["reqwest", "tokio", "wasmtime"] },
     Rule { package: "isomer-layout", may: &["isomer-contract"], tests_may: &[TESTING], never: &["reqwest", "tokio", "wasmtime"] },
     Rule { package: "isomer-trust", may: &["isomer-contract"], tests_may: &[TESTING], never: &["reqwest", "tokio", "wasmtime"] },
     Rule { package: "isomer-registry", may: &["isomer-contract", "isomer-layout"], tests_may: &[TESTING], never: &["wasmtime"] },
@@ -34,13 +35,13 @@ const RULES: &[Rule] = &[
     Rule { package: "isomer-terminal", may: &["isomer-contract"], tests_may: &[], never: &["wasmtime"] },
     Rule {
         package: "isomer-compile",
-        may: &["isomer-contract", "isomer-layout", "isomer-remote", "isomer-trust"],
+        may: &["isomer-contract", "isomer-file", "isomer-layout", "isomer-remote", "isomer-trust"],
         tests_may: &[TESTING],
         never: &["reqwest", "wasmtime-wasi"],
     },
     Rule {
         package: "isomer",
-        may: &["isomer-compile", "isomer-contract", "isomer-layout", "isomer-registry", "isomer-remote", "isomer-terminal", "isomer-trust"],
+        may: &["isomer-compile", "isomer-contract", "isomer-file", "isomer-layout", "isomer-registry", "isomer-remote", "isomer-terminal", "isomer-trust"],
         tests_may: &[TESTING],
         never: &["wasmtime-wasi"],
     },

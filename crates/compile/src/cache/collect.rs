@@ -1,7 +1,9 @@
 //! How much a cache holds, and what of it goes. In: a limit. Out: a cache within it, without what was used longest ago.
 //! Any process may read and write meanwhile: one that misses a file makes it again.
 
-use super::{Cache, CacheError, Sealed};
+use super::{Action, Cache, CacheError, read_if_there};
+use crate::maker::Maker;
+use crate::seal::Sealed;
 use isomer_contract::Size;
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry};
@@ -63,14 +65,13 @@ impl Cache {
         }
         let mut actions = Vec::new();
         for file in self.files("actions")? {
-            let sealed = fs::read(&file.path).ok().and_then(|text| serde_json::from_slice::<Sealed>(&text).ok());
-            let artifact = sealed.map(|sealed| self.artifact(&sealed.entry));
+            let artifact = declared(&file).map(|action| self.artifact(&action.entry));
             if let Some((_, users)) = artifact.as_ref().and_then(|path| artifacts.get_mut(path)) {
                 *users += 1;
             }
             actions.push((file, artifact));
         }
-        // Nobody waits for these: what is gone is compiled again.
+        // What is gone is compiled again.
         for file in self.files("functions")? {
             actions.push((file, None));
         }
@@ -87,7 +88,7 @@ impl Cache {
                 break;
             }
             remove(&file, &mut removed)?;
-            removed.jobs += u64::from(file.path.starts_with(self.place("actions")));
+            removed.jobs += u64::from(file.path.starts_with(self.path_of("actions")));
             size_bytes -= file.size_bytes;
             let Some((file, users)) = artifact.and_then(|path| artifacts.get_mut(&path)) else { continue };
             *users -= 1;
@@ -102,6 +103,17 @@ impl Cache {
         Ok(Collected { left: self.usage()?, removed })
     }
 
+    /// How many jobs each remote did, as the entries declare. They are not checked: for a person who asks what is there.
+    pub fn remotes(&self) -> Result<BTreeMap<Maker, u64>, CacheError> {
+        let mut remotes = BTreeMap::new();
+        for action in self.files("actions")?.iter().filter_map(declared) {
+            if action.maker != Maker::Local {
+                *remotes.entry(action.maker).or_default() += 1;
+            }
+        }
+        Ok(remotes)
+    }
+
     /// Collects if anything was written through this very value.
     pub fn collect_if_grown(&self, size_max: Size) -> Result<(), CacheError> {
         if self.grown.load(Ordering::Relaxed) && self.usage()?.size_bytes > size_max.0 {
@@ -111,7 +123,7 @@ impl Cache {
     }
 
     fn files(&self, name: &str) -> Result<Vec<Found>, CacheError> {
-        let directory = self.place(name);
+        let directory = self.path_of(name);
         let error = |source| CacheError::Io { action: "read", path: directory.clone(), source };
         let mut files = Vec::new();
         for entry in fs::read_dir(&directory).map_err(error)? {
@@ -125,6 +137,12 @@ impl Cache {
 fn found(entry: &DirEntry) -> Option<Found> {
     let there = entry.metadata().ok().filter(fs::Metadata::is_file)?;
     Some(Found { path: entry.path(), size_bytes: there.len(), used: there.modified().ok()? })
+}
+
+/// What a file declares, whoever sealed it.
+fn declared(file: &Found) -> Option<Action> {
+    let text = read_if_there(&file.path).ok()??;
+    Some(serde_json::from_slice::<Sealed<Action>>(&text).ok()?.content)
 }
 
 fn remove(file: &Found, removed: &mut Usage) -> Result<(), CacheError> {
@@ -142,9 +160,11 @@ fn remove(file: &Found, removed: &mut Usage) -> Result<(), CacheError> {
 mod tests {
     use super::super::pack_entry;
     use super::*;
+    use crate::seal::SealKey;
     use isomer_contract::Digest;
     use std::fs::File;
     use std::path::Path;
+    use std::sync::Arc;
 
     fn age(path: &Path, seconds: u64) {
         let time = SystemTime::now() - Duration::from_secs(seconds);
@@ -154,11 +174,11 @@ mod tests {
     #[test]
     fn the_longest_unused_goes_first_and_shared_artifacts_last() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let cache = Cache::open(&directory.path().join("cache"), Arc::new(SealKey::ephemeral())).unwrap();
         let job = |name: &str| Digest::of(name.as_bytes());
         let put = |name: &str, artifact: &[u8], seconds| {
             let (entry, layer) = pack_entry(artifact, job("code")).unwrap();
-            cache.put(job(name), &entry, &layer).unwrap();
+            cache.put(job(name), &entry, &Maker::Local, &layer).unwrap();
             age(&cache.action(job(name)), seconds);
         };
         let noise: Vec<u8> = (0..100_000_u64)
@@ -178,8 +198,8 @@ mod tests {
         assert!(cache.find(job("oldest")).unwrap().is_some(), "its artifact was shared with one that went");
         assert!(cache.find(job("new")).unwrap().is_none());
 
-        // What nobody names goes, unless it is so young that somebody may be about to.
-        let stray = cache.place("artifacts").join(format!("{TEMPORARY}stray"));
+        // What no entry names goes, unless it is so young that one may be about to.
+        let stray = cache.path_of("artifacts").join(format!("{TEMPORARY}stray"));
         fs::write(&stray, "x").unwrap();
         cache.collect(Size(u64::MAX)).unwrap();
         assert!(stray.exists());

@@ -1,9 +1,9 @@
 //! Functions that were compiled before, so that an edited module costs what was edited. In: a module's name and a profile.
-//! Out: what wasmtime's incremental compilation asks for, by the digest of all that enters a function's code. Never here:
-//! a function that was not asked for by that digest, or from a file that is not what it was.
+//! Out: what wasmtime's incremental compilation requests, by the digest of all that enters a function's code. Never here:
+//! a function that was not requested by that digest, or from a file that this user's key did not seal.
 //!
 //! ```text
-//! DIR/v1/functions/HEX        the functions of one module for one profile: a SHA-256, and what it is of, as zstd
+//! DIR/v1/functions/HEX        the functions of one module for one profile: which key, its seal, and the sealed, as zstd
 //! ```
 //! A file holds what the module came out of last time and no more: what an edit leaves unused goes.
 //!
@@ -13,6 +13,7 @@
 use super::ownership::open_if_there;
 use super::{Cache, CacheError, damaged, write_file};
 use crate::Job;
+use crate::seal::{Purpose, SealKey};
 use isomer_contract::{Digest, ENGINE_VERSION};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -21,18 +22,21 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use wasmtime::CacheStore;
+use zeroize::Zeroizing;
 
 /// Machine code shrinks to less than half at the quickest level; higher ones give a tenth more for several times the time.
 const ZSTD_LEVEL: i32 = 1;
-/// The size of the digest in front, in hexadecimal.
-const DIGEST_SIZE_BYTES: usize = 64;
+/// The sizes of what comes first: the name of the key and the seal, in hexadecimal.
+const KEY_ID_SIZE_BYTES: usize = 16;
+const SEAL_SIZE_BYTES: usize = 64;
 
 /// Where a cache keeps functions, and how often it had them.
 pub struct Functions {
     directory: PathBuf,
+    key: Arc<SealKey>,
     on_trouble: OnTrouble,
     asked: AtomicU64,
     found: AtomicU64,
@@ -59,7 +63,8 @@ impl Functions {
     /// Those of `cache`.
     pub fn of(cache: &Cache, on_trouble: impl Fn(&str, &'static str) + Send + Sync + 'static) -> Functions {
         Functions {
-            directory: cache.place("functions"),
+            directory: cache.path_of("functions"),
+            key: cache.key(),
             on_trouble: Box::new(on_trouble),
             asked: 0.into(),
             found: 0.into(),
@@ -67,11 +72,16 @@ impl Functions {
         }
     }
 
-    /// The file for `job`, none where its path is no text that a worker could be sent. The module's name says only where
+    /// The file for `job`, none where its path is not UTF-8, which a worker could not be sent. The module's name says only where
     /// to look: two modules of one name take turns.
     pub(crate) fn path(&self, job: &Job<'_>) -> Option<String> {
         let name = Digest::of_json(&(&job.input.name, job.profile.digest(), ENGINE_VERSION));
         self.directory.join(name.hex()).into_os_string().into_string().ok()
+    }
+
+    /// The key that seals them, for a worker process.
+    pub(crate) fn key_hex(&self) -> Zeroizing<String> {
+        self.key.to_hex()
     }
 
     /// Counts what a job made of them.
@@ -98,6 +108,7 @@ impl Functions {
 #[derive(Debug)]
 pub(crate) struct Pack {
     path: PathBuf,
+    key: SealKey,
     earlier: BTreeMap<Vec<u8>, Vec<u8>>,
     damaged: Option<String>,
     used: Mutex<BTreeSet<Vec<u8>>>,
@@ -107,14 +118,15 @@ pub(crate) struct Pack {
 }
 
 impl Pack {
-    /// What the file has; nothing, where there is none or it is damaged.
-    pub(crate) fn read(path: &Path) -> Pack {
-        let (earlier, damaged) = match read(path) {
+    /// What the file has; nothing, where there is none, another key sealed it, or it is damaged.
+    pub(crate) fn read(path: &Path, key: SealKey) -> Pack {
+        let (earlier, damaged) = match read(path, &key) {
             Ok(earlier) => (earlier, None),
             Err(error) => (BTreeMap::new(), Some(error.to_string())),
         };
         Pack {
             path: path.to_owned(),
+            key,
             earlier,
             damaged,
             used: Mutex::default(),
@@ -124,7 +136,7 @@ impl Pack {
         }
     }
 
-    /// Puts what was used into the file's place.
+    /// Replaces the file by what was used.
     pub(crate) fn keep(&self) -> FunctionsUse {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +147,7 @@ impl Pack {
             Ok(())
         } else {
             let earlier = self.earlier.iter().filter(|(key, _)| used.contains(*key));
-            write(&self.path, earlier.chain(&*new))
+            write(&self.path, &self.key, earlier.chain(&*new))
         };
         FunctionsUse {
             asked: self.asked.load(Ordering::Relaxed),
@@ -161,19 +173,31 @@ impl CacheStore for Pack {
     }
 }
 
-fn read(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, CacheError> {
+fn read(path: &Path, key: &SealKey) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, CacheError> {
     let Some(mut file) = open_if_there(path)? else { return Ok(BTreeMap::new()) };
     let io = |source| CacheError::Io { action: "read", path: path.to_owned(), source };
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io)?;
     let damaged = |problem: &str| damaged(path.to_owned(), problem.to_owned());
-    let (digest, packed) = bytes.split_at_checked(DIGEST_SIZE_BYTES).ok_or_else(|| damaged("it is cut short"))?;
-    if Digest::of(packed).hex().as_bytes() != digest {
-        return Err(damaged("it has another digest"));
+    let cut = || damaged("it is cut short");
+    let (id, rest) = bytes.split_at_checked(KEY_ID_SIZE_BYTES).ok_or_else(cut)?;
+    let (seal, packed) = rest.split_at_checked(SEAL_SIZE_BYTES).ok_or_else(cut)?;
+    if id != key.id().as_bytes() {
+        return Ok(BTreeMap::new());
     }
-    // Whoever wrote this was `write`.
+    let seal = std::str::from_utf8(seal).unwrap_or_default();
+    if !key.has_sealed(Purpose::Functions, &sealed_text(path, packed), seal) {
+        return Err(damaged("its seal does not match"));
+    }
+    // Only `write` has the key, so that no size needs a bound.
     let bytes = zstd::decode_all(packed).map_err(|error| damaged(&error.to_string()))?;
     entries(&bytes).ok_or_else(|| damaged("its parts have no end"))
+}
+
+/// The file's name is sealed with its content: no file passes for another.
+fn sealed_text(path: &Path, packed: &[u8]) -> Vec<u8> {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    [name, b"\n", packed].concat()
 }
 
 fn entries(mut bytes: &[u8]) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
@@ -193,9 +217,14 @@ fn entries(mut bytes: &[u8]) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
     Some(entries)
 }
 
-fn write<'a>(path: &Path, entries: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> Result<(), CacheError> {
+fn write<'a>(
+    path: &Path,
+    key: &SealKey,
+    entries: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>,
+) -> Result<(), CacheError> {
     let packed = pack(entries).map_err(|source| CacheError::Io { action: "pack", path: path.to_owned(), source })?;
-    write_file(path, &[Digest::of(&packed).hex().as_bytes(), &packed].concat())
+    let seal = key.seal_bytes(Purpose::Functions, &sealed_text(path, &packed));
+    write_file(path, &[key.id().as_bytes(), seal.as_bytes(), &packed].concat())
 }
 
 fn pack<'a>(entries: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> io::Result<Vec<u8>> {
@@ -216,7 +245,9 @@ mod tests {
     fn what_was_used_is_kept_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("functions");
-        let first = Pack::read(&path);
+        let key = SealKey::ephemeral().to_hex();
+        let read = |path: &Path| Pack::read(path, SealKey::from_hex(&key).unwrap());
+        let first = read(&path);
         assert!(first.get(b"a").is_none());
         for (key, code) in [("a", "code of a"), ("b", ""), ("c", "code of c")] {
             first.insert(key.as_bytes(), code.into());
@@ -224,7 +255,7 @@ mod tests {
         let used = first.keep();
         assert_eq!((used.asked, used.found, used.unwritten), (1, 0, None));
 
-        let second = Pack::read(&path);
+        let second = read(&path);
         assert_eq!(second.get(b"a").as_deref(), Some(b"code of a".as_slice()));
         assert_eq!(second.get(b"b").as_deref(), Some(b"".as_slice()));
         assert!(second.get(b"d").is_none());
@@ -232,32 +263,43 @@ mod tests {
         let used = second.keep();
         assert_eq!((used.asked, used.found, used.unwritten), (3, 2, None));
 
-        let third = Pack::read(&path);
+        let third = read(&path);
         assert!(third.get(b"c").is_none(), "nothing has asked for it");
         assert_eq!(third.get(b"d").as_deref(), Some(b"code of d".as_slice()));
     }
 
-    /// A function from a file that is not what it was would be machine code that nobody compiled.
+    /// A function from a file that is not what it was would be machine code that no compiler made.
     #[test]
     fn every_damaged_byte_is_found() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("functions");
-        let first = Pack::read(&path);
+        let key = SealKey::ephemeral().to_hex();
+        let read = |path: &Path| Pack::read(path, SealKey::from_hex(&key).unwrap());
+        let first = read(&path);
         first.insert(b"a", b"code".to_vec());
         first.keep();
         let right = fs::read(&path).unwrap();
-        let damages = (0..right.len()).flat_map(|place| {
+        let damages = (0..right.len()).flat_map(|offset| {
             let mut flipped = right.clone();
-            flipped[place] ^= 1;
-            [flipped, right[..place].to_vec()]
+            flipped[offset] ^= 1;
+            [flipped, right[..offset].to_vec()]
         });
         for wrong in damages {
             fs::write(&path, &wrong).unwrap();
-            let pack = Pack::read(&path);
+            let pack = read(&path);
             assert!(pack.get(b"a").is_none());
-            assert!(pack.damaged.is_some_and(|problem| problem.contains("is damaged: ")));
-            assert!(!path.exists(), "it is said once");
+            // With the name of the key changed it is another key's.
+            if wrong.len() < KEY_ID_SIZE_BYTES || wrong[..KEY_ID_SIZE_BYTES] == right[..KEY_ID_SIZE_BYTES] {
+                assert!(pack.damaged.is_some_and(|problem| problem.contains("is damaged: ")));
+                assert!(!path.exists(), "it is reported once");
+            }
         }
+        fs::write(&path, &right).unwrap();
+        assert!(Pack::read(&path, SealKey::ephemeral()).get(b"a").is_none(), "another user's key");
+        assert!(read(&path).get(b"a").is_some());
+        let other = directory.path().join("other");
+        fs::copy(&path, &other).unwrap();
+        assert!(read(&other).get(b"a").is_none(), "another module's functions");
         assert_eq!(entries(b"\xff\xff\xff\xff\xff\xff\xff\xffa"), None);
         assert_eq!(entries(b"\x01\0\0\0\0\0\0\0k"), None, "a key without code");
     }

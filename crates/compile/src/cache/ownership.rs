@@ -1,15 +1,16 @@
-//! Whose the cache is. In: its directories and files. Out: those that only this user, or root, can have written; a digest
-//! does not tell who sealed an entry. Never here: trust in a path. A file is judged by its descriptor, and it is the one
-//! that is read.
+//! Whose the cache is. In: its directories and files. Out: those that only this user, or root, can have written. That is
+//! the outer of two walls: what such a file says is trusted for its seal. Never here: trust in a path. A file is judged
+//! by its descriptor, and it is the one that is read.
 
-use super::{CacheError, damaged};
+use super::{CacheError, damaged, is_ours};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Makes a directory where there is none, of this user alone whatever the umask, and sees that nobody else writes to it.
+/// Makes a directory where there is none, of this user alone whatever the umask, and checks that no other user can write
+/// to it.
 pub(super) fn own_directory(path: &Path, cache: &Path) -> Result<(), CacheError> {
     let error = |action| move |source| CacheError::Io { action, path: path.to_owned(), source };
     let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -21,34 +22,45 @@ pub(super) fn own_directory(path: &Path, cache: &Path) -> Result<(), CacheError>
     let there = fs::metadata(path).map_err(error("read"))?;
     match others_write(&there) {
         None => Ok(()),
-        Some(found) => Err(CacheError::Foreign { path: path.to_owned(), cache: cache.to_owned(), found }),
+        Some(found) => {
+            // Only then is it known what the mode of its directories should be.
+            let cache = is_ours(cache).then(|| cache.to_owned());
+            Err(CacheError::Foreign { path: path.to_owned(), cache, found })
+        }
     }
 }
 
-/// What another user keeps for himself is not there for us: in a cache of root's that would else be said of every job.
+/// Opens a file of the cache. One that may not be read counts as missing: otherwise a cache of root's would give a warning
+/// for every job.
 pub(super) fn open_if_there(path: &Path) -> Result<Option<File>, CacheError> {
     let error = |source: io::Error| CacheError::Io { action: "read", path: path.to_owned(), source };
-    let file = match File::open(path) {
+    let mut options = File::options();
+    // A pipe of a file's name is not waited for, and a link is followed nowhere.
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW);
+    let file = match options.open(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Err(damaged(path.to_owned(), "it is a symbolic link".to_owned()));
+        }
         Err(source) => return Err(error(source)),
     };
     let there = file.metadata().map_err(error)?;
     match others_write(&there) {
-        None if !there.is_file() => Err(damaged(path.to_owned(), "it is no file".to_owned())),
+        None if !there.is_file() => Err(damaged(path.to_owned(), "it is not a regular file".to_owned())),
         None => Ok(Some(file)),
         Some(found) => Err(damaged(path.to_owned(), format!("it {found}"))),
     }
 }
 
-/// Somebody other than this user and root.
+/// A user other than this one and root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
     /// The owner.
     User(u32),
-    /// Whoever is in this group.
+    /// The members of this group.
     Group(u32),
-    /// Anybody.
+    /// Every user.
     Everybody,
 }
 
@@ -57,7 +69,7 @@ impl fmt::Display for Writer {
         match self {
             Writer::User(user) => write!(f, "belongs to the user {user}"),
             Writer::Group(group) => write!(f, "can be written by the group {group}"),
-            Writer::Everybody => f.write_str("can be written by everybody"),
+            Writer::Everybody => f.write_str("can be written by every user"),
         }
     }
 }
@@ -78,10 +90,12 @@ fn others_write(there: &Metadata) -> Option<Writer> {
 mod tests {
     use super::super::tests::cache_with;
     use super::super::{Cache, CacheError};
+    use crate::seal::SealKey;
     use isomer_contract::{Digest, Hinted as _};
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
+    use std::sync::Arc;
 
     fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -98,25 +112,41 @@ mod tests {
         for name in ["", "v1", "v1/actions", "v1/artifacts", "v1/functions", "v1/profiles"] {
             let path = cache.dir().join(name);
             for (open, who) in
-                [(0o777, "everybody"), (0o702, "everybody"), (0o770, "the group "), (0o1777, "everybody")]
+                [(0o777, "every user"), (0o702, "every user"), (0o770, "the group "), (0o1777, "every user")]
             {
                 set_mode(&path, open);
-                let error = Cache::open(cache.dir()).unwrap_err();
+                let error = Cache::open(cache.dir(), cache.key()).unwrap_err();
                 assert!(matches!(&error, CacheError::Foreign { path: found, .. } if *found == path), "{error}");
                 assert!(error.to_string().contains(&format!("can be written by {who}")), "{name} {open:o}: {error}");
                 let hint = error.hint().unwrap();
                 assert!(hint.contains(&format!("`chmod -R go-w {}`", cache.dir().display())), "{hint}");
             }
             set_mode(&path, 0o755);
-            Cache::open(cache.dir()).unwrap();
+            Cache::open(cache.dir(), cache.key()).unwrap();
         }
+    }
+
+    /// It is open to every user for a reason, and none of isomer's.
+    #[test]
+    fn the_hint_never_changes_a_directory_that_is_not_a_cache() {
+        let directory = tempfile::tempdir().unwrap();
+        set_mode(directory.path(), 0o1777);
+        let error = Cache::open(directory.path(), Arc::new(SealKey::ephemeral())).unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(error.to_string().contains("can be written by every user"), "{error}");
+        assert_eq!(hint, "name another directory: a new or an empty one of this user");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        // What else is in it says so better.
+        fs::write(directory.path().join("thesis.txt"), "data").unwrap();
+        let error = Cache::open(directory.path(), Arc::new(SealKey::ephemeral())).unwrap_err();
+        assert!(matches!(&error, CacheError::NotACache { found, .. } if found == "thesis.txt"), "{error}");
     }
 
     #[test]
     fn a_file_that_others_write_to_counts_as_damaged() {
         let (_directory, cache) = cache_with(&["a"]);
         let job = Digest::of(b"a");
-        let entry = cache.find(job).unwrap().unwrap();
+        let (entry, maker) = cache.find(job).unwrap().unwrap();
         let layer = fs::read(cache.artifact(&entry)).unwrap();
         for path in [cache.action(job), cache.artifact(&entry)] {
             for open in [0o622, 0o606, 0o660] {
@@ -125,7 +155,7 @@ mod tests {
                 assert!(matches!(&error, CacheError::Damaged { path: found, .. } if *found == path), "{error}");
                 assert!(error.to_string().contains("it can be written by "), "{error}");
                 assert!(cache.find(job).unwrap().is_none());
-                cache.put(job, &entry, &layer).unwrap();
+                cache.put(job, &entry, &maker, &layer).unwrap();
                 assert!(cache.find(job).unwrap().is_some());
             }
         }
@@ -138,7 +168,7 @@ mod tests {
     #[test]
     fn what_it_makes_is_of_its_user_alone() {
         let (_directory, cache) = cache_with(&["a"]);
-        let entry = cache.find(Digest::of(b"a")).unwrap().unwrap();
+        let (entry, _) = cache.find(Digest::of(b"a")).unwrap().unwrap();
         for name in ["", "v1", "v1/actions", "v1/artifacts", "v1/functions", "v1/profiles"] {
             assert_eq!(mode(&cache.dir().join(name)), 0o700, "{name}");
         }

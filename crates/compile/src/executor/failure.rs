@@ -1,6 +1,7 @@
 //! Why a job has no artifact, and what would help.
 
 use crate::codegen::CodegenError;
+use crate::maker::Maker;
 use isomer_contract::{Digest, Hinted, Size};
 use std::time::Duration;
 
@@ -69,8 +70,10 @@ pub enum JobFailure {
         problem: String,
     },
     /// A remote's artifact is not the one that was compiled locally.
-    #[error("the remote's artifact has digest {found}, expected {expected} as compiled locally")]
+    #[error("what {maker} made has digest {found}, expected {expected} as compiled locally")]
     RemoteDiffers {
+        /// The remote.
+        maker: Maker,
         /// The remote's.
         found: Digest,
         /// The local one.

@@ -1,7 +1,7 @@
 //! Worker processes. In: jobs. Out: their artifacts, or how the process ended. Never here: a job that can harm another.
 
 use super::program::WorkerProgram;
-use super::protocol::{Answer, Request, read_frame, write_frame};
+use super::protocol::{Answer, FunctionsAt, Request, read_frame, write_frame};
 use super::{Executor, JobFailure};
 use crate::Job;
 use crate::cache::Functions;
@@ -128,7 +128,9 @@ impl Executor for Pool {
             profile: job.profile.to_toml(),
             threads,
             memory_bytes: self.limits.memory.map(|memory| memory.0),
-            functions: self.functions.as_ref().and_then(|functions| functions.path(job)),
+            functions: self.functions.as_ref().and_then(|functions| {
+                Some(FunctionsAt { path: functions.path(job)?, key: functions.key_hex().to_string() })
+            }),
         };
         let mut again = true;
         loop {
@@ -168,7 +170,6 @@ enum Lost {
 impl Worker {
     fn start(program: &WorkerProgram) -> io::Result<Worker> {
         let mut command = program.command();
-        command.arg0("isomer");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C goes to the pool, which stops its workers itself.
         command.process_group(0);

@@ -6,6 +6,7 @@
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,19 +17,22 @@ const PROC_SELF_EXE: &str = "/proc/self/exe";
 #[derive(Clone, Debug)]
 pub struct WorkerProgram {
     path: PathBuf,
+    /// `argv[0]`, for process lists.
+    name: OsString,
     arguments: Vec<OsString>,
 }
 
 impl WorkerProgram {
     /// The program at `path`, called with `arguments`. It must be of the same build as this one.
     pub fn new(path: PathBuf, arguments: Vec<OsString>) -> WorkerProgram {
-        WorkerProgram { path, arguments }
+        WorkerProgram { name: path.clone().into(), path, arguments }
     }
 
-    /// This very program, called with `arguments`. To be called early: without `/proc`, a relative path is resolved
-    /// against the current directory.
-    pub fn current(arguments: Vec<OsString>) -> WorkerProgram {
-        WorkerProgram::new(current_program(), arguments)
+    /// This very program, called with `arguments`; process lists show it as `name`. To be called early: without `/proc`, a
+    /// relative path is resolved against the current directory.
+    pub fn current(name: &str, arguments: Vec<OsString>) -> WorkerProgram {
+        let program = WorkerProgram::new(current_program(), arguments);
+        WorkerProgram { name: name.into(), ..program }
     }
 
     /// Where the program is.
@@ -39,7 +43,7 @@ impl WorkerProgram {
     /// A command that starts it.
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        command.args(&self.arguments);
+        command.arg0(&self.name).args(&self.arguments);
         command
     }
 

@@ -6,6 +6,7 @@ use crate::codegen::CodegenError;
 use isomer_contract::Digest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 
 /// A job for a worker; the body is the WebAssembly.
@@ -23,8 +24,23 @@ pub(super) struct Request {
     pub(super) threads: usize,
     /// The memory that the job may use beyond the worker's own.
     pub(super) memory_bytes: Option<u64>,
-    /// The file with the functions that earlier builds compiled.
-    pub(super) functions: Option<String>,
+    /// The functions that earlier builds compiled.
+    pub(super) functions: Option<FunctionsAt>,
+}
+
+/// The file with a job's functions, and the key that seals it. It goes through a pipe to a process of the same user.
+#[derive(Serialize, Deserialize)]
+pub(super) struct FunctionsAt {
+    /// The file.
+    pub(super) path: String,
+    /// The key, in hexadecimal.
+    pub(super) key: String,
+}
+
+impl fmt::Debug for FunctionsAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FunctionsAt").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// The result of a job; the body is the artifact.

@@ -10,11 +10,10 @@ use super::queue::Queue;
 use super::{Bounded, Executor, JobFailure};
 use crate::Job;
 use crate::codegen::{Compiled, read_back};
+use crate::maker::{Distrust, Maker};
 use isomer_contract::Digest;
 use isomer_remote::{Action, ActionBuilder, Blob, Cancel, Input, Options, Remote, RemoteError};
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -33,8 +32,8 @@ pub struct RemoteSetup {
     pub tool: Blob,
     /// The platform properties that workers must have.
     pub platform: BTreeSet<(String, String)>,
-    /// How many of a hundred remote artifacts are compiled locally too, and compared.
-    pub distrust_percent: u8,
+    /// Which remote artifacts are compiled locally too, and compared.
+    pub distrust: Distrust,
     /// Whether the remaining jobs run on this machine when the farm is lost.
     pub fallback: bool,
 }
@@ -108,7 +107,9 @@ pub struct RemoteExecutor<E> {
     executes: bool,
     tool: Blob,
     platform: BTreeSet<(String, String)>,
-    distrust_percent: u8,
+    distrust: Distrust,
+    /// Who makes what comes from there.
+    maker: Maker,
     fallback: bool,
     local: Bounded<E>,
     on_warning: Arc<OnWarning>,
@@ -122,8 +123,6 @@ pub struct RemoteExecutor<E> {
     unusable: AtomicBool,
     /// The same for storing results in it.
     unwritable: AtomicBool,
-    /// Chooses the sample. It differs in each run: a remote that knew it could send wrong artifacts for the other jobs.
-    sample: RandomState,
 }
 
 impl<E: Executor> RemoteExecutor<E> {
@@ -137,7 +136,7 @@ impl<E: Executor> RemoteExecutor<E> {
         stop: Arc<AtomicBool>,
         on_warning: OnWarning,
     ) -> Result<RemoteExecutor<E>, RemoteError> {
-        let RemoteSetup { options, tool, platform, distrust_percent, fallback } = setup;
+        let RemoteSetup { options, tool, platform, distrust, fallback } = setup;
         let cancel = Cancel::new();
         let (on_warning, queue) = (Arc::new(on_warning), Arc::new(Queue::default()));
         watchdog(stop, cancel.clone(), queue.clone(), on_warning.clone()).map_err(|error| RemoteError::Options {
@@ -146,12 +145,17 @@ impl<E: Executor> RemoteExecutor<E> {
             hint: None,
         })?;
         let executes = options.execution.is_some();
+        let maker = match &options.execution {
+            Some(url) => Maker::RemoteExecution { url: url.clone() },
+            None => Maker::RemoteCache { url: options.action_cache.clone() },
+        };
         Ok(RemoteExecutor {
             remote: Remote::connect(&options, &cancel)?,
             executes,
             tool,
             platform,
-            distrust_percent,
+            distrust,
+            maker,
             fallback,
             // A farm runs more jobs at once than this machine could.
             local: if executes { Bounded::by_cores(local) } else { Bounded::new(local, usize::MAX) },
@@ -161,7 +165,6 @@ impl<E: Executor> RemoteExecutor<E> {
             lost: false.into(),
             unusable: false.into(),
             unwritable: false.into(),
-            sample: RandomState::new(),
         })
     }
 
@@ -245,16 +248,17 @@ impl<E: Executor> RemoteExecutor<E> {
         }
     }
 
-    /// Compiles a sample of the artifacts locally too, and compares.
+    /// Compiles some artifacts locally too, and compares. Those that are equal were made by this machine as well.
     fn compare(&self, job: &Job<'_>, remote: Compiled, threads: usize) -> Result<Compiled, JobFailure> {
-        if self.sample.hash_one(job.digest().to_string()) % 100 >= u64::from(self.distrust_percent) {
-            return Ok(remote);
+        if !self.distrust.compares(job.digest(), &self.maker) {
+            return Ok(remote.with_maker(self.maker.clone()));
         }
         let local = self.local.execute(job, threads)?;
         if local.bytes() == remote.bytes() {
-            return Ok(remote);
+            return Ok(local);
         }
-        Err(JobFailure::RemoteDiffers { found: Digest::of(remote.bytes()), expected: Digest::of(local.bytes()) })
+        let (found, expected) = (Digest::of(remote.bytes()), Digest::of(local.bytes()));
+        Err(JobFailure::RemoteDiffers { maker: self.maker.clone(), found, expected })
     }
 }
 

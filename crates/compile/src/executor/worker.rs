@@ -2,10 +2,11 @@
 //! input does, also in the middle of a job: the kernel closes the pipe of a killed parent, so no worker outlives it. (`PR_SET_PDEATHSIG` would follow the thread that started the worker, not the process.)
 
 use super::JobFailure;
-use super::protocol::{Answer, Request, read_frame, write_frame};
+use super::protocol::{Answer, FunctionsAt, Request, read_frame, write_frame};
 use crate::cache::{FunctionsUse, Pack};
 use crate::codegen::{self, CodegenError, THREAD_NAME};
 use crate::schedule::{STACK_SIZE_BYTES, default_parallelism};
+use crate::seal::SealKey;
 use crate::{Compiler, Input, Job};
 use isomer_contract::Digest;
 use isomer_contract::profile::{Profile, ProfileText};
@@ -86,7 +87,9 @@ fn work(request: &Request, wasm: Vec<u8>, limit: Option<u64>) -> Result<(Vec<u8>
     let profile = Profile::resolve(&text, &|_| None).map_err(|error| unable(&error))?;
     let found = Job { input: &input, profile: &profile }.digest();
     same_job(found, *job)?;
-    let pack = functions.as_ref().map(|path| Arc::new(Pack::read(Path::new(path))));
+    let pack = functions
+        .as_ref()
+        .and_then(|FunctionsAt { path, key }| Some(Arc::new(Pack::read(Path::new(path), SealKey::from_hex(key)?))));
     let generated = generate(&input, &profile, *threads, limit, pack.clone());
     let artifact = generated.map_err(|error| unable(&error))?.map_err(Answer::Failed)?;
     Ok((artifact, pack.map(|pack| pack.keep()).unwrap_or_default()))

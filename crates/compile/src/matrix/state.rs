@@ -15,6 +15,7 @@
 use crate::cache::Entry;
 use crate::executor::JobFailure;
 use crate::express::{NotExpressible, Refused};
+use crate::maker::Maker;
 use crate::why::Why;
 use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
@@ -69,6 +70,14 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// Its artifact in the sink, if it has one of its own.
+    pub fn stored(&self) -> Option<Stored> {
+        match self.location {
+            Location::Sink(stored) => Some(stored),
+            Location::Cache(_) | Location::Nowhere => None,
+        }
+    }
+
     /// How long its job took, when it ran for this cell in this build.
     pub fn took(&self) -> Option<Duration> {
         match self.origin {
@@ -128,6 +137,8 @@ pub struct CellReport {
     pub job: Digest,
     /// Its state.
     pub state: State,
+    /// Who did its job, when that is done.
+    pub maker: Maker,
     /// The profile whose artifact is shipped for it, when that is another one's: its code is equal and it requires no more.
     pub represented_by: Option<String>,
 }

@@ -18,9 +18,14 @@ pub(super) struct KeptRelease<'a, K> {
 impl<K: Fn(&Layout, &Manifest) -> Result<Layer, String> + Sync> Memory for KeptRelease<'_, K> {
     fn recall(&self, cell: &Cell<'_>) -> Recalled {
         let Some(code) = self.previous.code(cell.job) else { return Recalled::Nothing };
-        let Some((layout, manifest)) = self.previous.variant(cell.job) else { return Recalled::Kept(code, None) };
+        let Some((layout, manifest)) = self.previous.variant(cell.job) else {
+            return Recalled::Kept(code, None, self.previous.maker(cell.job));
+        };
         match (self.keep)(layout, manifest) {
-            Ok(layer) => Recalled::Kept(code, Some(Stored { artifact: manifest.config.artifact, layer })),
+            Ok(layer) => {
+                let stored = Stored { artifact: manifest.config.artifact, layer };
+                Recalled::Kept(code, Some(stored), self.previous.maker(cell.job))
+            }
             Err(problem) => Recalled::Damaged(problem),
         }
     }

@@ -6,8 +6,8 @@ use crate::cache::{Cache, Entry};
 use crate::matrix::{Cell, Finished, Location, Matrix, Origin, State, Stored};
 use crate::release_manifest::ReleaseManifest;
 use crate::{Module, VERSION, passes};
-use isomer_contract::ENGINE_VERSION;
 use isomer_contract::manifest::{SCHEMA, Served, VariantConfig};
+use isomer_contract::{ENGINE_VERSION, one_line};
 use isomer_layout::{Compression, Layer, Layout, Manifest, ReleasedModule, WriteError, Writer};
 
 /// A release in the making.
@@ -29,7 +29,7 @@ impl Sink for LayoutSink<'_> {
     }
 
     fn fetch(&self, _cell: usize, cache: &Cache, entry: &Entry) -> Result<Stored, FetchError> {
-        let damaged = |error: &dyn std::error::Error| FetchError::Damaged(error.to_string());
+        let damaged = |error: &dyn std::error::Error| FetchError::Damaged(one_line(error));
         let layer = if self.compression == entry.layer().compression {
             let file = cache.open_layer(entry).map_err(|error| damaged(&error))?;
             self.writer.add_packed(file, entry.layer()).map(|()| entry.layer()).map_err(|error| match error {
@@ -50,11 +50,11 @@ impl LayoutSink<'_> {
     pub(super) fn keep(&self, layout: &Layout, manifest: &Manifest) -> Result<Layer, String> {
         if manifest.layer.compression == self.compression {
             let kept = self.writer.keep(manifest.layer);
-            return kept.map(|()| manifest.layer).map_err(|error| error.to_string());
+            return kept.map(|()| manifest.layer).map_err(|error| one_line(&error));
         }
-        let artifact = layout.open_artifact(manifest).map_err(|error| error.to_string())?;
+        let artifact = layout.open_artifact(manifest).map_err(|error| one_line(&error))?;
         let added = self.writer.add_layer(artifact, self.compression, manifest.config.artifact);
-        added.map_err(|error| error.to_string())
+        added.map_err(|error| one_line(&error))
     }
 
     /// The modules with the variants that are shipped.

@@ -5,7 +5,9 @@
 //! variant records. Releases of different versions of isomer or wasmtime keep all their forms, so that each server finds
 //! the one for its engine.
 
+use super::{ForeignDirectory, check_owner};
 use crate::collapse::{Form, collapse};
+use crate::records::{Record, Records};
 use isomer_contract::name::Version;
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::{Identity, Layout, LayoutError, Manifest, Part, ReleasedModule, Summary, WriteError, Writer};
@@ -69,6 +71,9 @@ pub enum MergeError {
         /// Of what.
         what: String,
     },
+    /// The output directory is another user's.
+    #[error(transparent)]
+    Foreign(#[from] ForeignDirectory),
     /// The WebAssembly is missing.
     #[error("`{}` has no WebAssembly of `{module}`", .dir.display())]
     NoWasm {
@@ -103,6 +108,7 @@ impl Hinted for MergeError {
                 Some("compile both from the same sources, with one isomer for each engine".to_owned())
             }
             MergeError::OutputIsInput { .. } => Some("write into a new directory".to_owned()),
+            MergeError::Foreign(error) => error.hint(),
             MergeError::NoWasm { .. } | MergeError::Nothing => None,
         }
     }
@@ -120,11 +126,13 @@ struct Found<'a> {
     manifest: Manifest,
 }
 
-/// Joins the releases in `directories` to one in `output`.
+/// Joins the releases in `directories` to one in `output`. A module is this user's work in `records` if it was that in
+/// each of them.
 ///
 /// # Errors
-/// When they do not fit together, one cannot be read, or `output` cannot be written.
-pub fn merge(directories: &[PathBuf], output: &Path) -> Result<Summary, MergeError> {
+/// When they do not fit together, one cannot be read, or `output` is another user's or cannot be written.
+pub fn merge(directories: &[PathBuf], output: &Path, records: Option<&Records>) -> Result<Summary, MergeError> {
+    check_owner(output)?;
     // Called again, it would join its own result with the other parts.
     let is_output =
         |input: &&PathBuf| matches!((input.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
@@ -141,7 +149,24 @@ pub fn merge(directories: &[PathBuf], output: &Path) -> Result<Summary, MergeErr
     let writer = Writer::open(output)?;
     let modules = references.iter().map(|reference| module(&sources, reference, &identity.version, &writer));
     let modules = modules.collect::<Result<Vec<_>, _>>()?;
-    Ok(writer.finish(&identity, modules)?)
+    let summary = writer.finish(&identity, modules)?;
+    if let Some(records) = records {
+        for module in &summary.modules {
+            let joined = joined_record(&sources, &module.reference, records);
+            // Without its record it can be signed only as contents that are trusted as they are.
+            let _ = joined.map(|record| records.put(module.digest, record));
+        }
+    }
+    Ok(summary)
+}
+
+/// Who made a module, where this user released all of its parts.
+fn joined_record(sources: &[Source], reference: &str, records: &Records) -> Option<Record> {
+    let mut joined = Record::default();
+    for entry in sources.iter().flat_map(|source| source.layout.modules()).filter(|it| it.reference == reference) {
+        joined.remote.extend(records.find(entry.digest)?.remote);
+    }
+    Some(joined)
 }
 
 fn open(dir: &Path) -> Result<Source, MergeError> {

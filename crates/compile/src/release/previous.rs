@@ -4,19 +4,26 @@
 use super::Step;
 use crate::cache::Cache;
 use crate::job::Key;
+use crate::maker::Maker;
+use crate::records::{Record, Records};
 use crate::why::{Earlier, Why};
 use isomer_contract::profile::Effective;
-use isomer_contract::{Digest, ENGINE_VERSION, Variant, manifest::VariantConfig};
+use isomer_contract::{Digest, ENGINE_VERSION, Variant, manifest::VariantConfig, one_line};
 use isomer_layout::{Layout, LayoutError, Manifest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The work that a release in a directory holds. Nothing of it is trusted before its digest was checked.
+/// The work that a release in a directory holds. Of a module only that counts which this user released, by a sealed
+/// record of the digest of its index; and every byte below that is compared with its digest before it is used.
 #[derive(Default)]
 pub(super) struct Previous {
     layout: Option<Layout>,
     variants: BTreeMap<Digest, Manifest>,
     served: BTreeMap<Digest, Digest>,
+    /// Who did each of these jobs.
+    makers: BTreeMap<Digest, Maker>,
+    /// The modules that this user has no record of.
+    unrecorded: BTreeSet<String>,
     modules: BTreeSet<String>,
     earlier: BTreeMap<(String, String), Earlier>,
     /// What cannot be read: of a module's target, of a module, or of all.
@@ -24,19 +31,24 @@ pub(super) struct Previous {
 }
 
 impl Previous {
-    /// Reads what is there. What cannot be read is said through `on_step` and made again.
-    pub(super) fn read(directory: &Path, on_step: &mut dyn FnMut(Step<'_>)) -> Previous {
+    /// Reads the release, if there is one. What cannot be read is reported through `on_step` and compiled again.
+    pub(super) fn read(directory: &Path, records: Option<&Records>, on_step: &mut dyn FnMut(Step<'_>)) -> Previous {
         let mut previous = Previous::default();
         if !directory.join("index.json").exists() {
             return previous;
         }
-        if let Err(error) = previous.read_layout(directory, on_step) {
+        if let Err(error) = previous.read_layout(directory, records, on_step) {
             previous.damage(None, None, &error, on_step);
         }
         previous
     }
 
-    fn read_layout(&mut self, directory: &Path, on_step: &mut dyn FnMut(Step<'_>)) -> Result<(), LayoutError> {
+    fn read_layout(
+        &mut self,
+        directory: &Path,
+        records: Option<&Records>,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<(), LayoutError> {
         let layout = Layout::open(directory)?;
         for entry in layout.modules() {
             let name = || Some(entry.name.clone());
@@ -48,13 +60,17 @@ impl Previous {
                     continue;
                 }
             };
+            let record = records.and_then(|records| records.find(module.digest));
+            if record.is_none() {
+                self.unrecorded.insert(entry.name.clone());
+            }
             for variant in &module.variants {
                 match layout.manifest(variant) {
-                    Ok(manifest) => self.add(manifest),
+                    Ok(manifest) => self.add(manifest, record.as_ref()),
                     Err(error) => {
-                        on_step(Step::Damaged(error.to_string()));
+                        on_step(Step::Damaged(one_line(&error)));
                         let Variant { serves, .. } = variant;
-                        let of = serves.iter().map(|target| ((name(), Some(target.clone())), error.to_string()));
+                        let of = serves.iter().map(|target| ((name(), Some(target.clone())), one_line(&error)));
                         self.damaged.extend(of);
                     }
                 }
@@ -71,17 +87,18 @@ impl Previous {
         error: &LayoutError,
         on_step: &mut dyn FnMut(Step<'_>),
     ) {
-        on_step(Step::Damaged(error.to_string()));
-        self.damaged.insert((module, target), error.to_string());
+        on_step(Step::Damaged(one_line(error)));
+        self.damaged.insert((module, target), one_line(error));
     }
 
-    fn add(&mut self, manifest: Manifest) {
+    fn add(&mut self, manifest: Manifest, record: Option<&Record>) {
         let VariantConfig { module, serves, target, code, wasm, passes, engine, isomer, requirements, .. } =
             &manifest.config;
         for served in serves {
-            // A guess is no measurement: whoever needs the job's own code makes it.
-            if !served.predicted {
+            // A prediction is no measurement: where the job's own code is needed, the job runs.
+            if let (Some(record), false) = (record, served.predicted) {
                 self.served.insert(served.job, *code);
+                self.makers.insert(served.job, record.maker(served.job));
             }
             let earlier = Earlier {
                 wasm: wasm.digest,
@@ -93,14 +110,14 @@ impl Previous {
                 kind: requirements.kind,
                 job: served.job,
             };
-            let place = (module.clone(), served.target.clone());
+            let key = (module.clone(), served.target.clone());
             // A merged release has a form for each engine: this one's says most.
-            if engine == ENGINE_VERSION || !self.earlier.contains_key(&place) {
-                self.earlier.insert(place, earlier);
+            if engine == ENGINE_VERSION || !self.earlier.contains_key(&key) {
+                self.earlier.insert(key, earlier);
             }
         }
         let own = serves.iter().find(|served| served.target == *target).map(|served| served.job);
-        if let Some(job) = own {
+        if let (Some(job), Some(_)) = (own, record) {
             self.variants.insert(job, manifest);
         }
     }
@@ -108,6 +125,11 @@ impl Previous {
     /// The code that this job came out as, if it was ever done.
     pub(super) fn code(&self, job: Digest) -> Option<Digest> {
         self.served.get(&job).copied()
+    }
+
+    /// Who did this job.
+    pub(super) fn maker(&self, job: Digest) -> Maker {
+        self.makers.get(&job).cloned().unwrap_or(Maker::Local)
     }
 
     /// The variant that this very job made, if that was shipped.
@@ -125,8 +147,8 @@ impl Previous {
         cache: Option<&Cache>,
     ) -> Vec<Why> {
         let (module, target) = (module.to_owned(), target.to_owned());
-        let places = [(None, None), (Some(module.clone()), None), (Some(module.clone()), Some(target.clone()))];
-        if let Some(problem) = places.iter().find_map(|place| self.damaged.get(place)) {
+        let levels = [(None, None), (Some(module.clone()), None), (Some(module.clone()), Some(target.clone()))];
+        if let Some(problem) = levels.iter().find_map(|level| self.damaged.get(level)) {
             return vec![Why::Damaged { problem: problem.clone() }];
         }
         if self.layout.is_none() {
@@ -135,9 +157,14 @@ impl Previous {
         if !self.modules.contains(&module) {
             return vec![Why::NewModule];
         }
+        let unrecorded = self.unrecorded.contains(&module);
         let Some(earlier) = self.earlier.get(&(module, target)) else { return vec![Why::NewTarget] };
         let before = cache.and_then(|cache| cache.profile(earlier.profile));
         let why = Earlier { effective: before, ..earlier.clone() }.differences(key, effective);
-        if why.is_empty() { vec![Why::OnlyPredicted] } else { why }
+        match why.is_empty() {
+            true if unrecorded => vec![Why::NotRecorded],
+            true => vec![Why::OnlyPredicted],
+            false => why,
+        }
     }
 }

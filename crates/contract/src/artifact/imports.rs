@@ -1,4 +1,4 @@
-//! In: an artifact's bytes, whoever made it. Out: what it imports, and whether guests are given it. Nothing is loaded: the
+//! In: an artifact's bytes, also hostile ones. Out: what it imports, and whether guests are given it. Nothing is loaded: the
 //! names are read from the beginning of the section in which wasmtime keeps what it knows of the module, whose layout belongs to
 //! one major version.
 

@@ -1,10 +1,10 @@
-//! In: an architecture. Out: what the ELF header of its artifacts says. Never here: what the code in them needs.
+//! In: an architecture. Out: the machine in the ELF header of its artifacts. Never here: what the code in them needs.
 
 use crate::isa::Arch;
 use object::elf;
 use std::fmt;
 
-/// What an ELF header says of the CPU.
+/// The machine in an ELF header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Machine {
     pub(super) number: u16,

@@ -1,6 +1,6 @@
-//! How a running machine is asked for an extension, as data. Nothing here asks one: the runtime interprets it.
+//! How an extension is probed on a running machine, as data. Never here: a probe; the runtime interprets the data.
 
-/// How a running machine is asked for an extension.
+/// How an extension is probed on a running machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// A CPUID bit, and the register state that the operating system must have enabled in XCR0.

@@ -15,14 +15,14 @@ use std::fmt;
 #[serde(transparent)]
 pub struct Effective(pub BTreeMap<String, Value>);
 
-/// A key whose effective value is another.
+/// A key whose effective value changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Change {
     /// The key with its table.
     pub key: String,
-    /// The value before, where the key was there.
+    /// The value before, if the key had one.
     pub from: Option<Value>,
-    /// The value now, where the key is there.
+    /// The value now, if the key has one.
     pub to: Option<Value>,
 }
 
@@ -34,12 +34,12 @@ impl fmt::Display for Change {
 }
 
 impl Effective {
-    /// Profiles of equal digests generate equal code, whatever they are called.
+    /// Profiles of equal digests generate equal code, whatever their names.
     pub fn digest(&self) -> Digest {
         Digest::of_json(self)
     }
 
-    /// What is different now, when `before` was in effect once.
+    /// What is different from `before`.
     pub fn changes_since(&self, before: &Effective) -> Vec<Change> {
         let keys: BTreeSet<&String> = self.0.keys().chain(before.0.keys()).collect();
         let change = |key: &String| {
@@ -67,8 +67,7 @@ impl Profile {
         self.effective().digest()
     }
 
-    /// A profile file with everything that is in effect, which inherits from none: what travels to another process
-    /// or machine in this one's place.
+    /// A profile file with everything that is in effect, which inherits from no other: for another process or machine.
     pub fn to_toml(&self) -> String {
         let names: Vec<_> = self.isa.keys().map(|name| format!("\"{name}\"")).collect();
         let mut text = format!("triple = \"{}\"\nisa = [{}]\n", self.triple, names.join(", "));

@@ -1,11 +1,11 @@
-//! What can be wrong with a profile: each problem names what was found and what was expected, and what mends it.
+//! What can be wrong with a profile: each problem names what was found and expected, and what to do about it.
 
 use crate::Hinted;
 use crate::isa::Arch;
 use crate::name::NameError;
 use std::fmt;
 
-/// A problem with its place.
+/// A problem and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileError {
     /// The file, as it was named.
@@ -17,43 +17,44 @@ pub struct ProfileError {
 }
 
 /// What is wrong with a profile.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// The file's stem is not a valid target name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The text is no TOML.
+    /// The text is not valid TOML.
     #[error("{0}")]
     Toml(String),
-    /// A key that no profile has.
+    /// An unknown key.
     #[error("unknown key `{key}`{}", in_table(.table))]
     UnknownKey {
         /// As typed.
         key: String,
-        /// The table it stands in, empty for the top.
+        /// Its table, empty for the top level.
         table: &'static str,
-        /// The key that was probably meant, and its table.
+        /// The nearest key, and its table.
         nearest: Option<String>,
     },
-    /// A value of the wrong type or outside its words.
+    /// A value of the wrong type, or not one of the valid words.
     #[error("`{key}` is {found}; expected {expected}")]
     WrongValue {
         /// The key.
         key: String,
-        /// What stands there.
+        /// The value.
         found: String,
-        /// What may stand there.
+        /// The valid values.
         expected: String,
     },
-    /// No profile of the chain says which platform it is for.
+    /// No profile of the inheritance chain has a triple.
     #[error("neither `triple` nor `inherits` is given")]
     NoTriple,
-    /// A triple that does not parse, or that nobody has compiled for.
-    #[error("`{found}` is no triple that isomer compiles for")]
+    /// A triple that does not parse or is not supported.
+    #[error("`{found}` is not a triple that isomer compiles for")]
     UnknownTriple {
         /// As typed.
         found: String,
-        /// The triple that was probably meant.
+        /// The nearest triple.
         nearest: Option<String>,
     },
     /// A triple in another spelling than target-lexicon's.
@@ -77,10 +78,10 @@ pub enum Problem {
     UnknownParent {
         /// As typed.
         parent: String,
-        /// The name that was probably meant.
+        /// The nearest name.
         nearest: Option<String>,
     },
-    /// Inheritance that never ends.
+    /// A cycle of inheritance.
     #[error("inherits in a circle: {} -> {back_to}", .path.join(" -> "))]
     Cycle {
         /// The profiles on the way.
@@ -88,23 +89,23 @@ pub enum Problem {
         /// Where it closes.
         back_to: String,
     },
-    /// Inheritance deeper than anybody needs.
+    /// Too many levels of inheritance.
     #[error("inherits through more than {max} profiles")]
     TooDeep {
-        /// How many are taken.
+        /// The limit.
         max: usize,
     },
-    /// An extension that isomer has no row for.
+    /// An extension that the table has no row for.
     #[error("unknown ISA extension `{name}` for {arch}")]
     UnknownExtension {
         /// As typed.
         name: String,
         /// The profile's architecture.
         arch: Arch,
-        /// The name that was probably meant.
+        /// The nearest name.
         nearest: Option<String>,
     },
-    /// An extension that CPUs have and Cranelift never uses.
+    /// A real extension that Cranelift never uses.
     #[error("`{name}` is an extension of {arch} that Cranelift does not use")]
     UnusedExtension {
         /// As typed.
@@ -122,7 +123,7 @@ pub enum Problem {
         /// The profile's architecture.
         arch: Arch,
     },
-    /// The set lacks what one of its members implies.
+    /// The set lacks an extension that one of its members implies.
     #[error("`{extension}` implies `{implied}`, which the profile lacks")]
     NotClosed {
         /// The extension that implies.
@@ -131,14 +132,14 @@ pub enum Problem {
         implied: &'static str,
     },
     /// A proposal that cannot be compiled for this architecture.
-    #[error("`{key} = true` cannot be: {reason}")]
+    #[error("`{key} = true` is not supported: {reason}")]
     Unsupported {
         /// The proposal's key.
         key: &'static str,
         /// Why.
         reason: String,
     },
-    /// Settings that do not go together.
+    /// Settings that exclude each other.
     #[error("`{key}` clashes with {with}")]
     Clash {
         /// The key at fault.
@@ -157,7 +158,7 @@ impl Hinted for ProfileError {
         match &self.problem {
             Problem::Name(error) => error.hint(),
             Problem::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
-            Problem::UnknownKey { .. } => Some("`isomer targets show NAME` prints every key there is".to_owned()),
+            Problem::UnknownKey { .. } => Some("a shipped profile, written out, has every key".to_owned()),
             Problem::UnknownParent { nearest: Some(nearest), .. }
             | Problem::UnknownExtension { nearest: Some(nearest), .. }
             | Problem::UnknownTriple { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
@@ -175,7 +176,7 @@ impl Hinted for ProfileError {
                     .to_owned(),
             ),
             Problem::WrongValue { key, found, .. } if key == "strategy" && found.contains("winch") => {
-                Some("an artifact made by Winch loads in no runtime without a compiler".to_owned())
+                Some("a runtime without a compiler does not load what Winch compiled".to_owned())
             }
             _ => None,
         }

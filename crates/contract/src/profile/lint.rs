@@ -1,4 +1,4 @@
-//! In: resolved profiles. Out: what is legal but probably not meant.
+//! In: resolved profiles. Out: what is valid but probably a mistake.
 
 use super::Profile;
 use crate::Size;
@@ -6,7 +6,8 @@ use crate::settings::OptLevel;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Something that works and is worth a second look.
+/// Something that is valid but probably a mistake.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remark {
     /// No description.
@@ -21,7 +22,7 @@ pub enum Remark {
         /// The other.
         other: String,
     },
-    /// A name or alias that two profiles claim.
+    /// A name or alias of two profiles.
     SharedName {
         /// The profile.
         profile: String,
@@ -30,7 +31,7 @@ pub enum Remark {
         /// The name.
         name: String,
     },
-    /// Bounds checks are made explicitly, or code is not optimised.
+    /// Explicit bounds checks, or code that is not optimised.
     Slow {
         /// The profile.
         profile: String,
@@ -64,7 +65,7 @@ impl fmt::Display for Remark {
     }
 }
 
-/// Everything worth a second look in `profiles`.
+/// Every remark on `profiles`.
 pub fn lint(profiles: &[Profile]) -> Vec<Remark> {
     let mut remarks = Vec::new();
     let mut names: BTreeMap<&str, &str> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! In: the text of one profile file. Out: what it says, with lines, or the first problem. No inheritance here.
+//! In: the text of one profile file. Out: its content, with lines, or the first problem. Never here: inheritance.
 
 use super::error::{Problem, ProfileError};
 use crate::isa::{self, Arch, Extension};
@@ -11,14 +11,14 @@ use target_lexicon::Triple;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A profile file, read but not understood.
+/// The text of a profile file.
 #[derive(Clone, Debug)]
 pub struct ProfileText {
     /// The file's stem.
     pub name: String,
     /// The file, for messages.
     pub path: String,
-    /// What it holds.
+    /// Its content.
     pub text: String,
 }
 
@@ -32,7 +32,7 @@ impl ProfileText {
     }
 }
 
-/// What one file says. Every part that can be wrong later has its line.
+/// The content of one file. Every part that can be wrong later has its line.
 pub(super) struct Parsed {
     pub(super) description: String,
     pub(super) aliases: Vec<String>,
@@ -189,7 +189,7 @@ fn triple(found: &str) -> Result<Triple, Problem> {
     Err(Problem::UnknownTriple { found: found.to_owned(), nearest: nearest_triple(found) })
 }
 
-/// The triple that was probably meant: of the architecture that was named, perhaps by another tool's word for it.
+/// The nearest triple of the named architecture, which may be in another tool's spelling.
 fn nearest_triple(found: &str) -> Option<String> {
     let (arch, rest) = found.split_once('-').unwrap_or((found, "unknown-linux-gnu"));
     let arch = match arch {
@@ -202,7 +202,7 @@ fn nearest_triple(found: &str) -> Option<String> {
     nearest(&format!("{arch}-{rest}"), of_arch).map(str::to_owned)
 }
 
-/// The table's row for a name that stands in `isa`.
+/// The table's row for a name in `isa`.
 pub(super) fn extension(arch: Arch, name: &str) -> Result<&'static Extension, Problem> {
     if let Some(extension) = isa::by_name(arch, name) {
         return Ok(extension);

@@ -1,4 +1,4 @@
-//! The profiles that are part of every isomer: the files of `targets/`, built in so that a binary needs none beside it.
+//! The shipped profiles: the files of `targets/`, compiled in.
 
 use super::{ProfileText, parse};
 
@@ -42,7 +42,7 @@ fn shipped_path(name: &str) -> String {
     format!("targets/{name}.toml (shipped)")
 }
 
-/// Whether the text is one that [`find_shipped`] gave.
+/// Whether the text came from [`find_shipped`].
 pub(super) fn is_shipped(text: &ProfileText) -> bool {
     text.path == shipped_path(&text.name)
 }

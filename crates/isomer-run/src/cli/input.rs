@@ -1,6 +1,6 @@
 //! What several commands read: a host file, this machine, any file up to a limit.
 
-use isomer_contract::{Hinted, Host};
+use isomer_contract::{Hinted, Host, HostError};
 use isomer_terminal::Failure;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -19,7 +19,11 @@ pub(crate) fn host(file: Option<&Path>) -> Result<Host, Failure> {
     let text = read(file, HOST_FILE_SIZE_BYTES_MAX)?;
     let text = String::from_utf8_lossy(&text);
     Host::from_json(&text).map_err(|error| {
-        Failure::because(format!("cannot use `{}` as a host", file.display()), &error).hint(error.hint())
+        let hint = match &error {
+            HostError::Json(_) => Some("`isomer-run host --json` prints a host file".to_owned()),
+            error => error.hint(),
+        };
+        Failure::because(format!("cannot use `{}` as a host", file.display()), &error).hint(hint)
     })
 }
 

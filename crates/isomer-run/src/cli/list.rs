@@ -1,7 +1,7 @@
 //! `isomer-run list`: what is installed.
 
 use super::store;
-use isomer_contract::Digest;
+use isomer_contract::{Digest, one_line};
 use isomer_store::{Check, Installed, Record, StoreError};
 use isomer_terminal::{Failure, aligned, bytes};
 use serde::Serialize;
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let failed = arguments.check && !damaged.is_empty();
     for (_, error) in damaged {
-        tracing::warn!("{error}; pull it again, or remove it with `isomer-run gc --damaged`");
+        tracing::warn!("{}; pull it again, or remove it with `isomer-run gc --damaged`", one_line(&error));
     }
     if arguments.json {
         isomer_terminal::print_json(&rows)?;

@@ -28,7 +28,7 @@ use std::sync::OnceLock;
 
 JSON: an array with what was installed, also where a later REF fails, and empty where the first does: `module`, `reference`, `digest` of its
 index, `target`, `artifact` (its digest), `size-bytes`, `word` as in `list --json`, `transferred-bytes`, `new`
-(it was not installed before) and `activated`.")]
+(it was not installed before), `activated`, and `resolved`, the tag that was requested, where that names no version.")]
 pub(crate) struct Arguments {
     /// Where from: REGISTRY/REPOSITORY[:TAG][@DIGEST], oci-dir:PATH[:NAME[:VERSION]] or
     /// oci-archive:FILE.tar[:NAME[:VERSION]]
@@ -71,13 +71,28 @@ struct Row {
     transferred_bytes: u64,
     new: bool,
     activated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved: Option<String>,
 }
 
 impl Row {
     fn of(pulled: Pulled, activated: bool) -> Row {
-        let Pulled { module, reference, index: digest, target, artifact, word, transferred_bytes, new } = pulled;
+        let Pulled { module, reference, index: digest, target, artifact, word, transferred_bytes, new, resolved } =
+            pulled;
         let Blob { digest: artifact, size_bytes } = artifact;
-        Row { module, reference, digest, target, artifact, size_bytes, word, transferred_bytes, new, activated }
+        Row {
+            module,
+            reference,
+            digest,
+            target,
+            artifact,
+            size_bytes,
+            word,
+            transferred_bytes,
+            new,
+            activated,
+            resolved,
+        }
     }
 }
 
@@ -123,7 +138,7 @@ fn pull(
     host: &Host,
 ) -> Result<Pulled, Failure> {
     let Some(trust) = trust else {
-        let digest = Digest::of(&source.index()?);
+        let digest = Digest::of(&source.index().map_err(source::failure)?);
         return Err(signers::untrusted(&format!("`{source}`"), "`--key`, `--trust`, `--digest`", "its index", digest));
     };
     let bar = OnceLock::new();
@@ -155,15 +170,17 @@ fn progress_bar(source: &dyn Source, size_bytes: u64) -> ProgressBar {
 }
 
 fn text(pulled: &Pulled, activated: bool) -> String {
-    let Pulled { reference, index, target, artifact, word, transferred_bytes, new, module: _ } = pulled;
+    let Pulled { reference, index, target, artifact, word, transferred_bytes, new, resolved, module: _ } = pulled;
     let what = if *new { "installed" } else { "was installed already" };
     let fetched = match transferred_bytes {
         0 => "nothing".to_owned(),
         fetched => bytes(*fetched),
     };
     let active = if activated { format!("{reference} is active\n") } else { String::new() };
+    let version = reference.rsplit_once(':').map_or("", |(_, version)| version);
+    let resolved = resolved.as_ref().map_or_else(String::new, |tag| format!("{tag} is {version}\n"));
     format!(
-        "{reference} {index}\n  {what} for {target} on the word of {}: {}, {fetched} fetched\n{active}",
+        "{resolved}{reference} {index}\n  {what} for {target} on the word of {}: {}, {fetched} fetched\n{active}",
         said(word),
         bytes(artifact.size_bytes)
     )

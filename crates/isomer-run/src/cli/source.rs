@@ -1,7 +1,8 @@
 //! What a person pulls from. In: an operand. Out: a [`Source`]. Never here: what is done with it.
 
-use isomer_layout::{Layout, LocalSource, Source};
-use isomer_registry::{Options, Reference, RegistryError, Remote};
+use isomer_contract::Hinted;
+use isomer_layout::{Layout, LocalSource, Source, SourceError};
+use isomer_registry::{Options, Problem, Reference, RegistryError, Remote};
 use isomer_terminal::Failure;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +12,30 @@ pub(crate) struct Connection {
     /// Without TLS: only for a registry on this machine
     #[arg(long)]
     plain_http: bool,
-    /// A PEM file with CA certificates that are believed beside the system's; may be repeated
+    /// A PEM file with CA certificates that are trusted beside the system's; may be repeated
     #[arg(long = "ca-cert", value_name = "FILE")]
     ca_certificates: Vec<PathBuf>,
+    /// A host that gives out the registry's access tokens and may see its credentials [default: the variable
+    /// ISOMER_TOKEN_HOSTS, with commas between them]; may be repeated
+    #[arg(long = "token-host", value_name = "HOST[:PORT]")]
+    token_hosts: Vec<String>,
+}
+
+/// What to do here about a source that does not give a part of a module.
+pub(crate) fn failure(error: SourceError) -> Failure {
+    let problem = error.source.as_deref().and_then(|source| source.downcast_ref::<Problem>());
+    let hint = problem.and_then(|problem| match problem {
+        Problem::TokenHost { token_host, .. } => Some(format!(
+            "if the registry's documentation names it: --token-host {token_host}, or the variable ISOMER_TOKEN_HOSTS"
+        )),
+        problem if problem.is_plain_http_to_tls() => Some("this registry has TLS: leave out --plain-http".to_owned()),
+        problem if problem.is_tls_to_plain_http() => {
+            Some("a registry without TLS, on this machine only, is reached with --plain-http".to_owned())
+        }
+        Problem::Tls { .. } => Some("--ca-cert FILE names a CA that is trusted beside the system's".to_owned()),
+        _ => None,
+    });
+    Failure::of(&error).hint(hint.or_else(|| error.hint()))
 }
 
 /// The source that `operand` names.
@@ -45,9 +67,22 @@ pub(crate) fn source(operand: &str, connection: &Connection) -> Result<Box<dyn S
                 .to_owned(),
         ))
     })?;
-    let Connection { plain_http, ca_certificates } = connection;
-    let options = Options { plain_http: *plain_http, ca_certificates: ca_certificates.clone(), ..Options::default() };
-    Ok(Box::new(Remote::connect(&reference, &options)?))
+    let Connection { plain_http, ca_certificates, token_hosts } = connection;
+    let variable = std::env::var("ISOMER_TOKEN_HOSTS").unwrap_or_default();
+    let from_variable = variable.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned);
+    let options = Options {
+        plain_http: *plain_http,
+        ca_certificates: ca_certificates.clone(),
+        token_hosts: token_hosts.iter().cloned().chain(from_variable).collect(),
+        ..Options::default()
+    };
+    let remote = Remote::connect(&reference, &options).map_err(|error| match &error {
+        RegistryError::PlainHttp(_) => {
+            Failure::of(&error).hint("leave out --plain-http, and give the registry a certificate".to_owned())
+        }
+        _ => Failure::from(error),
+    })?;
+    Ok(Box::new(remote))
 }
 
 fn named(operand: &str, path: &Path, kind: &str, expected: &str) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `--store`: which store a command works on, and how a person is told what is wrong with it.
 
-use super::{select, signers};
+use super::{select, signers, source};
 use isomer_contract::{Hinted, Mismatch};
 use isomer_runtime::SelectError;
 use isomer_store::{DEFAULT_STORE, Installed, Store, StoreError};
@@ -63,7 +63,14 @@ pub(crate) fn failure(error: StoreError, release: Option<&str>, on: &str) -> Fai
         StoreError::Select(error) => select::failure(&error, on, false),
         StoreError::Layout(error) => Failure::from(error),
         StoreError::Fetch(error) => Failure::from(error),
-        StoreError::Source(error) => Failure::from(error),
+        StoreError::Source(error) => source::failure(error),
+        StoreError::Malformed { ref file, .. } if file.ends_with("counters.json") => Failure::of(&error).hint(
+            "it keeps older releases out: restore it from a backup; or `isomer-run counters --repair` keeps what is valid \
+             in it and says what is not"
+                .to_owned(),
+        ),
+        StoreError::CountersFull { .. } => Failure::of(&error)
+            .hint("`isomer-run counters --forget MODULE` makes room: of modules that are not used any more".to_owned()),
         error => Failure::from(error),
     }
 }

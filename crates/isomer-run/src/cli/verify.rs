@@ -31,7 +31,7 @@ A policy:
 
   [revoked]
   keys    = []                     # key ids
-  digests = []                     # of indexes, manifests, artifacts, WebAssembly
+  digests = []                     # of any part: index, manifest, config, layer, artifact, code, WebAssembly
 
   [minimum-counter]
   acme-plugins = 7                 # older releases of that name are refused
@@ -183,6 +183,8 @@ fn report(
 /// The error is for what is no question of trust: a name that is not there, an index that is damaged.
 fn verify(layout: &Layout, name: &str, trust: &Trust) -> Result<ModuleReport, Failure> {
     let module = layout.module(name)?;
+    // A damaged signature is an error here, also where the others suffice.
+    layout.signatures(&module)?;
     let (reference, digest) = (module.reference.clone(), module.digest);
     let damages = |trusted: &TrustedModule| {
         let fetched = trusted.variants().map(|variant| variant.fetch(layout).map(drop));

@@ -2,12 +2,15 @@
 
 use super::values::size_or_zero;
 use crate::warning::warn;
+use crate::wording::{self, Remedy as _};
 use etcetera::BaseStrategy as _;
 use isomer_compile::cache::{Cache, CacheError, Collected, SIZE_MAX_DEFAULT, Usage, VARIABLE};
-use isomer_contract::{Hinted as _, Size};
+use isomer_compile::records::Records;
+use isomer_contract::Size;
 use isomer_terminal::bytes;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The cache's directory.
@@ -34,19 +37,19 @@ impl CacheDir {
     }
 
     /// The cache, if it exists; none is created.
-    fn open_if_there(&self) -> Result<Option<Cache>, Failure> {
-        Ok(Cache::open_if_there(&self.path()?)?)
+    fn open_existing(&self) -> Result<Option<Cache>, Failure> {
+        Cache::open_existing(&self.path()?).map_err(wording::failure)
     }
 
-    /// The cache, or a warning that it is not used.
-    pub(super) fn open_or_warn(&self) -> Option<Cache> {
+    /// The cache, or a warning that it is not used. What it holds is sealed with the key of `records`.
+    pub(super) fn open_or_warn(&self, records: &Records) -> Option<Cache> {
         const CONSEQUENCE: &str = "the cache is not used this time";
         let path = self.path().map_err(|failure| warn(&failure, CONSEQUENCE)).ok()?;
         let warning = |error: CacheError| {
-            let hint = error.hint().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            let hint = error.remedy().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
             warn(&error, &format!("{CONSEQUENCE}{hint}"));
         };
-        Cache::open(&path).map_err(warning).ok()
+        Cache::open(&path, records.key()).map_err(warning).ok()
     }
 }
 
@@ -87,18 +90,25 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
 }
 
 fn info(dir: &CacheDir, as_json: bool) -> Result<(), Failures> {
-    let cache = dir.open_if_there()?;
-    let Usage { jobs, size_bytes } =
-        cache.map_or_else(|| Ok(Usage::default()), |cache| cache.usage()).map_err(Failure::from)?;
+    let cache = dir.open_existing()?;
+    let usage = cache.as_ref().map_or_else(|| Ok(Usage::default()), Cache::usage);
+    let Usage { jobs, size_bytes } = usage.map_err(wording::failure)?;
+    let remotes = cache.as_ref().map_or_else(|| Ok(BTreeMap::new()), Cache::remotes).map_err(wording::failure)?;
     let directory = dir.path()?.display().to_string();
     if as_json {
-        return Ok(print_json(&json!({"directory": directory, "jobs": jobs, "size-bytes": size_bytes}))?);
+        let remotes: Vec<_> = remotes.iter().map(|(maker, jobs)| json!({"maker": maker, "jobs": jobs})).collect();
+        let json = json!({"directory": directory, "jobs": jobs, "size-bytes": size_bytes, "remotes": remotes});
+        return Ok(print_json(&json)?);
     }
-    Ok(print(&format!("{directory}: {}, {}\n", count(jobs), bytes(size_bytes)))?)
+    let mut text = format!("{directory}: {}, {}\n", count(jobs), bytes(size_bytes));
+    for (maker, jobs) in remotes {
+        text += &format!("{} made by {maker}\n", count(jobs));
+    }
+    Ok(print(&text)?)
 }
 
 fn gc(dir: &CacheDir, max_size: Size) -> Result<(), Failures> {
-    let collected = dir.open_if_there()?.map_or_else(|| Ok(Collected::default()), |cache| cache.collect(max_size));
+    let collected = dir.open_existing()?.map_or_else(|| Ok(Collected::default()), |cache| cache.collect(max_size));
     let collected = collected.map_err(Failure::from)?;
     let show = |usage: Usage| format!("{}, {}", count(usage.jobs), bytes(usage.size_bytes));
     Ok(print(&format!("removed {}; left {}\n", show(collected.removed), show(collected.left)))?)

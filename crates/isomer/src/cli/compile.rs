@@ -5,9 +5,9 @@ use crate::cell_failures::CellFailures;
 use crate::wording::{self, Remedy as _};
 use isomer_compile::executor::JobFailure;
 use isomer_compile::input::InputError;
-use isomer_compile::matrix::{CellReport, Finished, Location, Module, Origin, State};
+use isomer_compile::matrix::{CellReport, Module, Origin, State};
 use isomer_compile::{Input, compile_to_files, targets};
-use isomer_contract::{Hinted, Profile};
+use isomer_contract::{Hinted, Profile, one_line};
 use isomer_layout::check_writable;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
@@ -56,9 +56,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let cells = cells_of(args, &modules);
     check_outputs(args, &cells)?;
     let outputs: Vec<_> = cells.iter().map(|cell| cell.output.clone()).collect();
-    let session = args.jobs.prepare()?;
+    let session = args.jobs.prepare(None)?;
     let reports = session.watch("compiling", |on_step| {
-        compile_to_files(&modules, &outputs, &session.runner(), session.cache(), on_step)
+        compile_to_files(&modules, &outputs, &session.runner(), session.reuse(), on_step)
     })?;
     let timings = session.write_timings("isomer compile", &reports);
     session.finish()?;
@@ -162,7 +162,8 @@ fn rows(cells: &[Cell<'_>], reports: &[CellReport]) -> Vec<Vec<String>> {
                     Origin::SameJob(other) => format!("= {}", reports[other].target),
                     Origin::CacheHit | Origin::Kept | Origin::Predicted { .. } => "cached".to_owned(),
                 };
-                row.extend([bytes(size_bytes(finished)), time, cell.output.display().to_string()]);
+                let size = finished.stored().map(|stored| bytes(stored.artifact.size_bytes)).unwrap_or_default();
+                row.extend([size, time, cell.output.display().to_string()]);
             }
             State::NotExpressible(reason) => row.push(format!("not expressible: uses {}", reason.uses)),
             State::Refused(_) => row.push("refused".to_owned()),
@@ -178,14 +179,6 @@ fn rows(cells: &[Cell<'_>], reports: &[CellReport]) -> Vec<Vec<String>> {
 
 /// No build ends with such a cell.
 const UNFINISHED: &str = "unfinished";
-
-fn size_bytes(Finished { location, .. }: &Finished) -> u64 {
-    match location {
-        Location::Sink(stored) => stored.artifact.size_bytes,
-        Location::Cache(entry) => entry.artifact.size_bytes,
-        Location::Nowhere => 0,
-    }
-}
 
 fn json_of(cell: &Cell<'_>, report: &CellReport, reports: &[CellReport]) -> serde_json::Value {
     let mut json = json!({
@@ -203,15 +196,13 @@ fn json_of(cell: &Cell<'_>, report: &CellReport, reports: &[CellReport]) -> serd
         State::NotExpressible(reason) => failed("not-expressible", reason.to_string(), reason.fix.clone()),
         State::Refused(reason) => failed("refused", reason.to_string(), reason.hint()),
         State::Failed(failure) => failed("failed", failure.to_string(), failure.remedy()),
-        State::Unwritten(error) => failed("failed", error.to_string(), error.hint()),
+        State::Unwritten(error) => failed("failed", one_line(error), error.hint()),
         State::Pending(_) | State::SameJob(_) | State::Predicted(_) => failed("failed", UNFINISHED.to_owned(), None),
         State::Finished(finished) => {
             json["status"] = json!("compiled");
             json["output"] = json!(cell.output.display().to_string());
-            json["size-bytes"] = json!(size_bytes(finished));
-            if let Location::Sink(stored) = finished.location {
-                json["digest"] = json!(stored.artifact.digest);
-            }
+            json["size-bytes"] = json!(finished.stored().map(|stored| stored.artifact.size_bytes));
+            json["digest"] = json!(finished.stored().map(|stored| stored.artifact.digest));
             match finished.origin {
                 Origin::Compiled(took) => {
                     json["milliseconds"] = json!(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));

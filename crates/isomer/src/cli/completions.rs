@@ -14,6 +14,6 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let mut script = Vec::new();
     generate(args.shell, &mut Cli::command(), "isomer", &mut script);
-    print(&String::from_utf8_lossy(&script))?;
+    print(&*String::from_utf8_lossy(&script))?;
     Ok(())
 }

@@ -1,17 +1,13 @@
 //! `isomer inspect FILE|DIR`.
 
-use anstyle::{AnsiColor, Style};
 use isomer_compile::inspect::{Inspection, inspect};
 use isomer_contract::artifact::Import;
+use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::{Hinted, Requirements, Variant};
 use isomer_layout::{Identity, Layout, Manifest, Module, Part};
-use isomer_terminal::{Failure, Failures, print, print_json};
-use isomer_terminal::{aligned, bytes};
+use isomer_terminal::{Failure, Failures, Text, bytes, print, print_json};
 use serde_json::{Value, json};
-use std::fs;
 use std::path::{Path, PathBuf};
-
-const HEAD: Style = AnsiColor::Green.on_default().bold();
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -28,10 +24,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
 }
 
 fn file(args: &Args) -> Result<(), Failures> {
-    let cannot_read = |error: std::io::Error| {
-        Failure::new(format!("cannot read {}", args.path.display())).caused_by(error.to_string())
-    };
-    let artifact = fs::read(&args.path).map_err(cannot_read)?;
+    let file = isomer_file::open(&args.path)?;
+    // Of what is no artifact, however large, no more is read than says so.
+    let head = file.first_bytes(64)?;
+    let artifact = if head.starts_with(b"\x7fELF") { file.read(ARTIFACT_SIZE_BYTES_MAX)? } else { head };
     let inspection = inspect(&artifact).map_err(|error| {
         let hint = error.hint();
         Failure::new(format!("{}: {error}", args.path.display())).hint(hint)
@@ -39,12 +35,12 @@ fn file(args: &Args) -> Result<(), Failures> {
     if args.json {
         print_json(&inspection)?;
     } else {
-        print(&file_text(&args.path, &inspection))?;
+        print(file_text(&args.path, &inspection))?;
     }
     Ok(())
 }
 
-fn file_text(path: &Path, inspection: &Inspection) -> String {
+fn file_text(path: &Path, inspection: &Inspection) -> Text {
     let Inspection { digest, size_bytes, triple, requirements, compat, code, flags, sections, imports } = inspection;
     let facts = [
         ("digest", digest.to_string()),
@@ -54,26 +50,27 @@ fn file_text(path: &Path, inspection: &Inspection) -> String {
         ("compat", compat.to_string()),
         ("code", code.to_string()),
     ];
-    let mut text = format!("{HEAD}{}{HEAD:#}\n", path.display());
-    text += &aligned(facts.into_iter().map(|(key, value)| vec![format!("  {key}"), value]));
-    text += &requirements_text(requirements);
+    let mut text = Text::new();
+    text.push_head(path.display()).push("\n");
+    text.push_rows(facts.into_iter().map(|(key, value)| vec![format!("  {key}"), value]));
+    text.push("\n").push_head("needs").push("\n").push_rows(requirements_rows(requirements));
     let shown = flags.iter().map(|(name, value)| vec![format!("  {name}"), value.clone()]);
-    text += &format!("\n{HEAD}code generator flags{HEAD:#}\n{}", aligned(shown));
+    text.push("\n").push_head("code generator flags").push("\n").push_rows(shown);
     let shown = sections
         .iter()
         .map(|section| vec![format!("  {}", section.name), bytes(section.size_bytes), section.digest.to_string()]);
-    text += &format!("\n{HEAD}sections{HEAD:#}\n{}", aligned(shown));
+    text.push("\n").push_head("sections").push("\n").push_rows(shown);
     if !imports.is_empty() {
         let row = |import: &Import| {
             let provided = if import.provided { "provided by `isomer-run run`" } else { "not provided" };
             vec![format!("  {import}"), provided.to_owned()]
         };
-        text += &format!("\n{HEAD}imports{HEAD:#}\n{}", aligned(imports.iter().map(row)));
+        text.push("\n").push_head("imports").push("\n").push_rows(imports.iter().map(row));
     }
     text
 }
 
-fn requirements_text(requirements: &Requirements) -> String {
+fn requirements_rows(requirements: &Requirements) -> Vec<Vec<String>> {
     let Requirements { engine, kind: _, arch, os, isa, tunables, recorded, wasm_features, refused_flags } =
         requirements;
     let list = |names: &std::collections::BTreeSet<String>| {
@@ -89,15 +86,17 @@ fn requirements_text(requirements: &Requirements) -> String {
     rows.extend(
         refused_flags.iter().map(|(flag, value)| vec![format!("  {flag} (no engine accepts it)"), value.clone()]),
     );
-    format!("\n{HEAD}needs{HEAD:#}\n{}", aligned(rows))
+    rows
 }
 
 fn directory(args: &Args) -> Result<(), Failures> {
     let layout = Layout::open(&args.path)?;
     let part = layout.identity().and_then(|Identity { name, version, part, .. }| Some((name, version, part?)));
-    let mut text = part.as_ref().map_or_else(String::new, |(name, version, Part { number, count, .. })| {
-        format!("part {number} of {count} of {name} {version}; `isomer merge` joins the parts\n\n")
-    });
+    let mut text = Text::new();
+    if let Some((name, version, Part { number, count, .. })) = &part {
+        text.push_line(format!("part {number} of {count} of {name} {version}; `isomer merge` joins the parts"))
+            .push("\n");
+    }
     let part = part.map(|(.., Part { number, count, .. })| json!({"number": number, "count": count}));
     let mut json = Vec::new();
     for entry in layout.modules() {
@@ -107,21 +106,21 @@ fn directory(args: &Args) -> Result<(), Failures> {
         for variant in &module.variants {
             variants.push((variant, layout.manifest(variant)?));
         }
-        text += &module_text(&module, &variants);
+        push_module(&mut text, &module, &variants);
         json.push(module_json(&module, &variants, part.as_ref()));
     }
     if args.json {
         print_json(&json)?;
     } else {
-        print(&text)?;
+        print(text)?;
     }
     Ok(())
 }
 
-fn module_text(module: &Module, variants: &[(&Variant, Manifest)]) -> String {
-    let mut text = format!("{HEAD}{}{HEAD:#} {}\n", module.reference, module.digest);
+fn push_module(text: &mut Text, module: &Module, variants: &[(&Variant, Manifest)]) {
+    text.push_head(&module.reference).push(format!(" {}\n", module.digest));
     if let Some(wasm) = &module.wasm {
-        text += &format!("  plain WebAssembly, {}, for every other runtime\n", bytes(wasm.size_bytes));
+        text.push(format!("  plain WebAssembly, {}, for every other runtime\n", bytes(wasm.size_bytes)));
     }
     let head = ["  variant", "engine", "size", "stored", "serves", "needs"].map(str::to_owned).to_vec();
     let row = |(variant, manifest): &(&Variant, Manifest)| {
@@ -137,9 +136,7 @@ fn module_text(module: &Module, variants: &[(&Variant, Manifest)]) -> String {
             format!("{} {}: {needs}", requirements.arch, requirements.os),
         ]
     };
-    text += &aligned(std::iter::once(head).chain(variants.iter().map(row)));
-    text.push('\n');
-    text
+    text.push_rows(std::iter::once(head).chain(variants.iter().map(row))).push("\n");
 }
 
 fn module_json(module: &Module, variants: &[(&Variant, Manifest)], part: Option<&Value>) -> Value {

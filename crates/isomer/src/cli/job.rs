@@ -1,10 +1,11 @@
 //! `isomer job`: called by a worker of a remote farm. In: the files of a module and a profile. Out: the artifact's file.
 
 use isomer_compile::executor::do_one;
+use isomer_compile::targets::PROFILE_SIZE_BYTES_MAX;
+use isomer_contract::limits::WASM_SIZE_BYTES_MAX;
 use isomer_layout::write_atomically;
-use isomer_terminal::{Failure, Failures};
-use std::fs;
-use std::path::{Path, PathBuf};
+use isomer_terminal::Failures;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -17,12 +18,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    let unreadable = |path: &Path| {
-        let what = format!("cannot read `{}`", path.display());
-        move |error: std::io::Error| Failure::because(what, &error)
-    };
-    let wasm = fs::read(&args.module).map_err(unreadable(&args.module))?;
-    let profile = fs::read_to_string(&args.profile).map_err(unreadable(&args.profile))?;
+    let wasm = isomer_file::read(&args.module, WASM_SIZE_BYTES_MAX)?;
+    let profile = isomer_file::read_text(&args.profile, PROFILE_SIZE_BYTES_MAX)?;
     let artifact = do_one(wasm, profile)?;
     Ok(write_atomically(&args.artifact, |file| file.write_all(&artifact))?)
 }

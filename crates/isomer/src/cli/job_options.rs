@@ -4,11 +4,13 @@
 use super::cache::CacheDir;
 use super::remote::RemoteOptions;
 use super::session::{Session, Signals};
+use super::state;
 use super::values::{duration, size};
 use crate::timings::Timings;
 use crate::warning::warn;
 use isomer_compile::cache::{Cache, Functions};
 use isomer_compile::executor::{Limits, WorkerProgram};
+use isomer_compile::records::Records;
 use isomer_compile::schedule;
 use isomer_contract::Size;
 use isomer_layout::check_writable;
@@ -62,16 +64,18 @@ pub(super) struct CacheOptions {
 }
 
 impl CacheOptions {
-    /// The cache, if it is wanted and can be used; a warning, if it cannot.
-    pub(super) fn open(&self) -> Option<Cache> {
-        if self.no_cache { None } else { self.dir.open_or_warn() }
+    /// The cache, if it is wanted and can be used; a warning, if it cannot. What it holds is sealed with the key of
+    /// `records`.
+    pub(super) fn open(&self, records: Option<&Records>) -> Option<Cache> {
+        if self.no_cache { None } else { self.dir.open_or_warn(records?) }
     }
 }
 
 impl JobOptions {
-    /// Sets this process up to have jobs run.
-    pub(super) fn prepare(&self) -> Result<Session, Failure> {
-        let program = WorkerProgram::current(vec!["worker".into()]);
+    /// Sets this process up to have jobs run. For what is to be signed, artifacts of remotes are compared, but for those
+    /// of the remotes that `signing` names.
+    pub(super) fn prepare(&self, signing: Option<&[String]>) -> Result<Session, Failure> {
+        let program = WorkerProgram::current("isomer", vec!["worker".into()]);
         let parallelism =
             self.jobs.map(usize::from).and_then(NonZeroUsize::new).unwrap_or_else(schedule::default_parallelism);
         schedule::prepare(parallelism).map_err(|error| {
@@ -83,15 +87,29 @@ impl JobOptions {
         if let Some(path) = &self.timings {
             check_writable([path.as_path()])?;
         }
-        let cache = self.cache.open();
+        let records = state::open_or_warn();
+        let cache = self.cache.open(records.as_ref());
+        let distrust = self.remote.distrust(signing);
         let functions = cache
             .as_ref()
             .filter(|_| self.incremental)
             .map(|cache| Arc::new(Functions::of(cache, |what, consequence| warn(&what, consequence))));
-        let executor = self.remote.connect(&program, limits, &signals.stop, functions.as_ref())?;
+        let executor = self.remote.connect(&program, limits, &signals.stop, functions.as_ref(), &distrust)?;
         let timings = self.timings.as_ref().map(|path| (path.clone(), Timings::begin(parallelism.get())));
         // clap keeps the later of the two.
         let fail_fast = self.fail_fast && !self.keep_going;
-        Ok(Session { program, executor, limits, parallelism, fail_fast, signals, cache, functions, timings })
+        Ok(Session {
+            program,
+            executor,
+            limits,
+            parallelism,
+            fail_fast,
+            signals,
+            records,
+            cache,
+            distrust,
+            functions,
+            timings,
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! `isomer merge DIR… -o OUT`.
 
 use super::release::{signatures_text, warn_of_signatures};
+use super::state;
 use crate::wording;
 use isomer_compile::release::merge;
 use isomer_layout::Summary;
@@ -29,7 +30,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let Summary { modules, written, reused, signatures, .. } =
-        merge(&args.releases, &args.output).map_err(wording::failure)?;
+        merge(&args.releases, &args.output, state::open_or_warn().as_ref()).map_err(wording::failure)?;
     warn_of_signatures(&signatures);
     if args.json {
         let modules = modules

@@ -1,8 +1,10 @@
 //! `isomer plan [-f isomer.toml] [-o DIR]`: what `isomer release` would do, without doing it.
 
 use super::job_options::CacheOptions;
+use super::state;
 use crate::warning::warn;
 use crate::wording;
+use isomer_compile::maker::{Distrust, Reuse};
 use isomer_compile::matrix::{CellReport, Finished, Location, State};
 use isomer_compile::release::ReleasePlan;
 use isomer_compile::release_manifest::DEFAULT_NAME;
@@ -39,8 +41,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let release = Release::read(&args.file).map_err(wording::failure)?;
-    let cache = args.cache.open();
-    let plan = release.plan(&args.output, cache.as_ref(), &mut |step| {
+    let records = state::open_or_warn();
+    let cache = args.cache.open(records.as_ref());
+    let distrust = Distrust::default();
+    let reuse = Reuse { cache: cache.as_ref(), records: records.as_ref(), distrust: &distrust };
+    let plan = release.plan(&args.output, reuse, &mut |step| {
         if let Step::Damaged(what) = step {
             warn(&what, "it would be compiled again");
         }

@@ -1,11 +1,10 @@
 //! `isomer push DIR REGISTRY/REPOSITORY[:TAG]`.
 
-use crate::transfer::Transfer;
 use crate::warning::warn;
+use crate::wording::failure;
 use isomer_layout::{Count, Layout, ModuleEntry, Part};
-use isomer_registry::{Options, Pushed, Reference, RegistryError, Remote, Step, push};
-use isomer_terminal::bytes;
-use isomer_terminal::{Failure, Failures, print, print_json};
+use isomer_registry::{Options, PushOptions, Pushed, Reference, RegistryError, Remote, Step, push};
+use isomer_terminal::{Failure, Failures, TransferProgress, bytes, print, print_json};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,6 +20,9 @@ Each module has its own repository below the one that is named. Its tag is writt
 it names is there; TAG-wasm is the plain WebAssembly alone, for clients that read no indexes. Signatures are
 pushed too. Blobs that the registry has are not sent again, so repeat a push that broke off.
 
+The tag of a version, 1.4.0, is the module's version and is written once: raise the version for other content.
+Tags that begin with a letter, stable, may be moved from one version to the next.
+
 Credentials are docker's: `config.json` in $DOCKER_CONFIG or ~/.docker, as `docker login` writes it, with
 its credential helpers.")]
 pub(super) struct Args {
@@ -33,6 +35,9 @@ pub(super) struct Args {
     /// Push only this module; may be repeated
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
+    /// Move the tags of a version that name other content: servers that have pulled it keep that content
+    #[arg(long)]
+    move_tag: bool,
     #[command(flatten)]
     connection: Connection,
     /// Print what was pushed as JSON
@@ -49,11 +54,22 @@ struct Connection {
     /// A PEM file with CA certificates to trust in addition to the system's; may be repeated
     #[arg(long = "ca-cert", value_name = "FILE")]
     ca_certificates: Vec<PathBuf>,
+    /// A host that gives out the registry's access tokens and may see its credentials [default: the variable
+    /// ISOMER_TOKEN_HOSTS, with commas between them]; may be repeated
+    #[arg(long = "token-host", value_name = "HOST[:PORT]")]
+    token_hosts: Vec<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    let Connection { plain_http, ca_certificates } = &args.connection;
-    let options = Options { plain_http: *plain_http, ca_certificates: ca_certificates.clone(), ..Options::default() };
+    let Connection { plain_http, ca_certificates, token_hosts } = &args.connection;
+    let variable = std::env::var("ISOMER_TOKEN_HOSTS").unwrap_or_default();
+    let from_variable = variable.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned);
+    let options = Options {
+        plain_http: *plain_http,
+        ca_certificates: ca_certificates.clone(),
+        token_hosts: token_hosts.iter().cloned().chain(from_variable).collect(),
+        ..Options::default()
+    };
     if Path::new(&args.repository).is_dir() && !args.release.exists() {
         let (dir, repository) = (&args.repository, args.release.display());
         let failure = Failure::new(format!("`{dir}` is a directory, expected REGISTRY/REPOSITORY"));
@@ -75,14 +91,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     warn_of_unsigned(&layout, &chosen)?;
     let mut pushed = Vec::new();
     for (module, reference) in chosen.iter().zip(&targets) {
-        let remote = Remote::connect(reference, &options)?;
-        let progress = Transfer::new(&module.reference);
-        let result = push(&layout, &module.reference, &remote, &|step| match step {
+        let remote = Remote::connect(reference, &options).map_err(failure)?;
+        let progress = TransferProgress::new(&module.reference);
+        let on_step = |step| match step {
             Step::Planned(size_bytes) => progress.planned(size_bytes),
             Step::Done(size_bytes) => progress.done(size_bytes),
-        });
+        };
+        let result = {
+            let options = PushOptions { move_version_tag: args.move_tag, on_step: &on_step };
+            push(&layout, &module.reference, &remote, &options)
+        };
         drop(progress);
-        let result = result?;
+        let result = result.map_err(failure)?;
         // At once: another module may fail, and this one is pushed.
         if !args.json {
             print(&text_of(&result))?;
@@ -106,9 +126,8 @@ fn choose<'a>(layout: &'a Layout, args: &Args) -> Result<Vec<&'a ModuleEntry>, F
     let mut chosen = Vec::new();
     let mut seen = BTreeSet::new();
     for name in &args.modules {
-        let reference = layout.module(name)?.reference;
-        let entry = layout.modules().iter().find(|entry| entry.reference == reference).expect("it was just read");
-        if seen.insert(reference) {
+        let entry = layout.entry(name)?;
+        if seen.insert(&entry.reference) {
             chosen.push(entry);
         }
     }

@@ -8,12 +8,12 @@ use crate::cell_failures::CellFailures;
 use crate::warning::warn;
 use crate::wording::{self, Remedy as _};
 use isomer_compile::executor::JobFailure;
-use isomer_compile::matrix::{CellReport, Finished, Location, Origin, State};
+use isomer_compile::matrix::{CellReport, Finished, Origin, State, Stored};
 use isomer_compile::release::{Options, ReleaseReport, Shard, Verified};
 use isomer_compile::release_manifest::DEFAULT_NAME;
 use isomer_compile::signing::Signed;
 use isomer_compile::{Release, Step};
-use isomer_contract::Hinted;
+use isomer_contract::{Hinted, one_line};
 use isomer_layout::{Compression, Signatures, Summary};
 use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
@@ -80,12 +80,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let compression = if args.compression == "none" { Compression::None } else { Compression::Zstd };
     let options =
         Options { compression, counter: args.counter, shard: args.shard, verify_collapse: args.verify_collapse };
-    let session = args.jobs.prepare()?;
+    // What is compiled twice needs no other comparison.
+    let signing = key.as_ref().filter(|_| !args.check_reproducible).map(|_| args.signer.trusted_remotes());
+    let session = args.jobs.prepare(signing)?;
     let report = if args.check_reproducible {
         reproducible::write(&release, &args.output, options, &session)?
     } else {
         let write = |on_step: &mut dyn FnMut(Step<'_>)| {
-            release.write(&args.output, options, &session.runner(), session.cache(), on_step)
+            release.write(&args.output, options, &session.runner(), session.reuse(), on_step)
         };
         session.watch("compiling", write).map_err(wording::failure)?
     };
@@ -95,7 +97,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     session.finish()?;
     let key = key.filter(|_| report.summary.is_some());
     // The release holds the counter by now.
-    let signed = key.as_ref().map(|key| Ok((args.signer.sign(&args.output, key, None)?, key)));
+    let record = |module| report.records.get(&module).cloned();
+    let signed = key.as_ref().map(|key| Ok((args.signer.sign(&args.output, key, None, &record, false)?, key)));
     let signed: Option<Result<(Signed, &SigningKey), Failure>> = signed;
     if args.json {
         let mut json = json_of(&release, &report);
@@ -136,11 +139,14 @@ fn row(cell: &CellReport) -> Vec<String> {
                 (_, Some(took)) => format!("{:.2} s", took.as_secs_f64()),
                 (_, None) => "kept".to_owned(),
             };
-            match (&cell.represented_by, finished.location) {
-                (None, Location::Sink(stored)) => {
-                    row.extend([bytes(stored.artifact.size_bytes), bytes(stored.layer.blob.size_bytes), time]);
+            match &cell.represented_by {
+                Some(target) => row.extend([format!("= {target}"), String::new(), time]),
+                None => {
+                    let size = |size_bytes: fn(Stored) -> u64| finished.stored().map(size_bytes).map(bytes);
+                    row.push(size(|stored| stored.artifact.size_bytes).unwrap_or_default());
+                    row.push(size(|stored| stored.layer.blob.size_bytes).unwrap_or_default());
+                    row.push(time);
                 }
-                (target, _) => row.extend([format!("= {}", target.as_deref().unwrap_or("?")), String::new(), time]),
             }
         }
         State::NotExpressible(reason) => row.push(format!("not expressible: uses {}", reason.uses)),
@@ -234,19 +240,23 @@ fn json_of(release: &Release, report: &ReleaseReport) -> Value {
         let mut json = json!({"module": cell.module, "target": cell.target});
         match &cell.state {
             State::Finished(finished) => {
-                match (&cell.represented_by, finished.location) {
-                    (None, Location::Sink(stored)) => {
-                        json["status"] = json!("shipped");
-                        json["size-bytes"] = json!(stored.artifact.size_bytes);
-                        json["stored-bytes"] = json!(stored.layer.blob.size_bytes);
-                    }
-                    (target, _) => {
+                match &cell.represented_by {
+                    Some(target) => {
                         json["status"] = json!("served");
                         json["predicted"] = json!(is_predicted(cell));
                         json["by"] = json!(target);
                     }
+                    None => {
+                        let stored = finished.stored();
+                        json["status"] = json!("shipped");
+                        json["size-bytes"] = json!(stored.map(|stored| stored.artifact.size_bytes));
+                        json["stored-bytes"] = json!(stored.map(|stored| stored.layer.blob.size_bytes));
+                    }
                 }
                 json["compiled"] = json!(finished.took().is_some());
+                if cell.maker.remote().is_some() {
+                    json["maker"] = json!(cell.maker);
+                }
             }
             State::NotExpressible(reason) => {
                 json["status"] = json!("not-expressible");
@@ -309,7 +319,7 @@ fn failures_of(release: &Release, report: &ReleaseReport) -> Vec<Failure> {
                 continue;
             }
             State::Failed(failure) => (failure.to_string(), failure.remedy()),
-            State::Unwritten(error) => (error.to_string(), error.hint()),
+            State::Unwritten(error) => (one_line(error), error.hint()),
             State::NotExpressible(_)
             | State::Pending(_)
             | State::SameJob(_)

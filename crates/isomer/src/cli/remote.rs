@@ -8,9 +8,10 @@ use isomer_compile::cache::Functions;
 use isomer_compile::executor::{
     Bounded, Executor, Limits, Pool, RemoteExecutor, RemoteSetup, RemoteWarning, WorkerProgram,
 };
+use isomer_compile::maker::Distrust;
 use isomer_remote::{Blob, ClientCertificate, Header, Options, Tls, Tool};
-use isomer_terminal::Failure;
-use std::fs;
+use isomer_terminal::{Failure, note};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,6 +21,10 @@ use std::time::Duration;
 
 /// For how long a remote may be silent before that is reported.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The largest file of headers, and the largest program, that is read.
+const HEADERS_SIZE_BYTES_MAX: u64 = 1 << 20;
+const PROGRAM_SIZE_BYTES_MAX: u64 = 1 << 30;
 
 /// Which remote, and how far it is trusted.
 #[derive(clap::Args)]
@@ -67,12 +72,24 @@ pub(super) struct RemoteOptions {
     /// Run every job again, and replace its results in the farm's own cache
     #[arg(long, requires = "remote_exec")]
     remote_skip_cache: bool,
-    /// Compile this share of a remote's artifacts on this machine too, and fail when one differs
-    #[arg(long, value_name = "N%", value_parser = percent, default_value = "0%", requires = "remote")]
+    /// Compile this share of what remotes made on this machine too, now or in an earlier call, and fail when one differs
+    #[arg(long, value_name = "N%", value_parser = percent, default_value = "0%")]
     distrust: u8,
 }
 
 impl RemoteOptions {
+    /// Which artifacts of remotes are compared. For what is to be signed: all but those of the remotes in `signing`.
+    pub(super) fn distrust(&self, signing: Option<&[String]>) -> Distrust {
+        let Some(trusted) = signing else { return Distrust::of(self.distrust) };
+        let trusted: BTreeSet<_> = trusted.iter().cloned().collect();
+        let url = self.remote_exec.as_ref().or(self.remote_cache.as_ref()).filter(|url| !trusted.contains(*url));
+        if let Some(url) = url.filter(|_| self.distrust < 100) {
+            let what = format!("what {url} made is compiled locally too and compared, for it is to be signed");
+            warn(&what, &format!("`--trust-remote {url}` signs it as it comes"));
+        }
+        Distrust::for_signing(self.distrust, trusted)
+    }
+
     /// Workers of this machine, with the remote before them if one is wanted.
     pub(super) fn connect(
         &self,
@@ -80,6 +97,7 @@ impl RemoteOptions {
         limits: Limits,
         stop: &Arc<AtomicBool>,
         functions: Option<&Arc<Functions>>,
+        distrust: &Distrust,
     ) -> Result<Box<dyn Executor>, Failure> {
         let local = || Pool::new(program.clone(), limits, stop.clone()).with_functions(functions.cloned());
         let Some(url) = self.remote_cache.as_ref().or(self.remote_exec.as_ref()) else { return Ok(Box::new(local())) };
@@ -100,7 +118,7 @@ impl RemoteOptions {
             options,
             tool: self.tool(program)?,
             platform: self.remote_property.iter().cloned().collect(),
-            distrust_percent: self.distrust,
+            distrust: distrust.clone(),
             fallback: self.remote_fallback,
         };
         if let Some(url) = setup.options.headers_in_the_clear() {
@@ -134,7 +152,8 @@ impl RemoteOptions {
         let mut pairs = pairs.collect::<Result<Vec<_>, _>>()?;
         if let Some(path) = &self.remote_header_file {
             let hint = "a text file whose lines are headers, such as `authorization=Bearer TOKEN`";
-            let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error).hint(hint.to_owned()))?;
+            let read = isomer_file::read_text_or_pipe(path, HEADERS_SIZE_BYTES_MAX);
+            let text = read.map_err(|error| Failure::of(&error).hint(hint.to_owned()))?;
             for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
                 // Never the line itself: it may be a secret.
                 let wrong = || Failure::new(format!("{}: line {}: {expected}", path.display(), number + 1));
@@ -145,16 +164,12 @@ impl RemoteOptions {
     }
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::because(format!("cannot read `{}`", path.display()), error)
-}
-
 /// Calls `work`, and reports the wait when it takes long.
 fn patiently<T>(url: &str, work: impl FnOnce() -> T) -> T {
     let (done, waiting) = mpsc::channel::<()>();
     let report = move || {
         if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            anstream::eprintln!("waiting for the capabilities of {url}");
+            note(&format!("waiting for the capabilities of {url}"));
         }
     };
     thread::scope(|scope| {
@@ -172,13 +187,8 @@ fn program(path: &Path) -> Result<Blob, Failure> {
         let found = format!("`{}` {found}; expected a program, a 64-bit ELF executable", path.display());
         Err(Failure::new(found).hint(hint()))
     };
-    let unreadable = |error: std::io::Error| unreadable(path, &error).hint(hint());
-    // A FIFO would wait for a writer when it is opened.
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return refused(if metadata.is_dir() { "is a directory" } else { "is not a regular file" });
-    }
-    let bytes = fs::read(path).map_err(unreadable)?;
+    let read = isomer_file::read(path, PROGRAM_SIZE_BYTES_MAX);
+    let bytes = read.map_err(|error| Failure::of(&error).hint(hint()))?;
     match bytes.get(..18) {
         _ if bytes.is_empty() => refused("is empty"),
         // The file's class (64 bits), its byte order, and its type as the one of an executable or a position-independent

@@ -7,11 +7,15 @@ use crate::warning::{warn, warn_of_cache};
 use isomer_compile::Step;
 use isomer_compile::cache::{Cache, Functions, SIZE_MAX_DEFAULT};
 use isomer_compile::executor::{Executor, Limits, Pool, Runner, WorkerProgram};
+use isomer_compile::maker::{Distrust, Reuse};
 use isomer_compile::matrix::{CellReport, Finished, State};
+use isomer_compile::records::{Record, Records};
+use isomer_contract::Digest;
 use isomer_layout::write_atomically;
-use isomer_terminal::Failure;
+use isomer_terminal::{Failure, note};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,7 +61,9 @@ pub(super) struct Session {
     pub(super) parallelism: NonZeroUsize,
     pub(super) fail_fast: bool,
     pub(super) signals: Signals,
+    pub(super) records: Option<Records>,
     pub(super) cache: Option<Cache>,
+    pub(super) distrust: Distrust,
     pub(super) functions: Option<Arc<Functions>>,
     pub(super) timings: Option<(PathBuf, Timings)>,
 }
@@ -74,8 +80,9 @@ impl Session {
         (pool, parallelism.expect("one or two"))
     }
 
-    pub(super) fn cache(&self) -> Option<&Cache> {
-        self.cache.as_ref()
+    /// What earlier work is taken over.
+    pub(super) fn reuse(&self) -> Reuse<'_> {
+        Reuse { cache: self.cache.as_ref(), records: self.records.as_ref(), distrust: &self.distrust }
     }
 
     /// Calls `work` and shows its progress.
@@ -85,13 +92,22 @@ impl Session {
         work(&mut |step| match step {
             Step::Planned(jobs) => progress = Some(Progress::new(jobs, verb, timings)),
             Step::Started(job, module, target) => {
-                progress.iter_mut().for_each(|progress| progress.started(job, format!("{module} {target}")));
+                progress.iter_mut().for_each(|progress| progress.started(job, &format!("{module} {target}")));
             }
             Step::Finished(job, failed) => progress.iter_mut().for_each(|progress| progress.finished(job, failed)),
             Step::Damaged(what) => warn(&what, "it is compiled again"),
             Step::CacheTrouble(error) => warn_of_cache(&error),
+            Step::NotRecorded(error) => warn(&error, "the next release compiles again what the cache does not hold"),
             _ => {}
         })
+    }
+
+    /// Records who made modules that were released, by the digests of their indexes.
+    pub(super) fn record(&self, modules: &BTreeMap<Digest, Record>) {
+        let Some(records) = &self.records else { return };
+        if let Err(error) = modules.iter().try_for_each(|(module, record)| records.put(*module, record.clone())) {
+            warn(&error, "the next release compiles again what the cache does not hold");
+        }
     }
 
     /// Writes the page of timings, if one is wanted. It may fail alone: the rest is done by then.
@@ -112,8 +128,12 @@ impl Session {
         if let Some(Err(error)) = self.cache.as_ref().map(|cache| cache.collect_if_grown(SIZE_MAX_DEFAULT)) {
             warn_of_cache(&error);
         }
+        if let Some(count @ 1..) = self.cache.as_ref().map(Cache::of_other_keys) {
+            let results = if count == 1 { "1 result" } else { &format!("{count} results") };
+            warn(&format!("the cache holds {results} that another key sealed"), "compiled again, and sealed anew");
+        }
         if let Some((all @ 1.., hits)) = self.functions.as_ref().map(|functions| functions.counts()) {
-            anstream::eprintln!("{hits} of {all} functions were compiled before");
+            note(&format!("{hits} of {all} functions were compiled before"));
         }
         if !self.signals.stop.load(Ordering::Relaxed) {
             return Ok(());

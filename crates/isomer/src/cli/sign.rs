@@ -1,11 +1,13 @@
 //! `isomer sign DIR --key FILE`, and what `isomer release --sign` and `isomer keygen` share with it.
 
+use super::state;
 use crate::warning::warn;
 use crate::wording;
-use isomer_compile::signing::{self, DEFAULT_BUILDER, Options, Signed};
+use isomer_compile::records::Record;
+use isomer_compile::signing::{self, Approval, DEFAULT_BUILDER, Options, Signed};
+use isomer_contract::Digest;
 use isomer_terminal::{Failure, Failures, print};
 use isomer_trust::{Release, SigningKey, read_private};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -33,6 +35,9 @@ pub(super) struct Args {
     /// The release's counter, larger in each release [default: the manifest's `counter`]
     #[arg(long, value_name = "N")]
     counter: Option<u64>,
+    /// Sign also what this user has no record of having released here: parts of other machines, a copy from elsewhere
+    #[arg(long)]
+    trust_contents: bool,
     #[command(flatten)]
     signer: Signer,
 }
@@ -43,6 +48,9 @@ pub(super) struct Signer {
     /// A URI that identifies who compiled the release, for the record
     #[arg(long, value_name = "URI", default_value = DEFAULT_BUILDER, value_parser = builder, hide_default_value = true)]
     builder: String,
+    /// Sign what the remote at this address made as if this machine had; may be given several times
+    #[arg(long, value_name = "URL")]
+    trust_remote: Vec<String>,
     #[command(flatten)]
     passphrase: Passphrase,
 }
@@ -69,33 +77,39 @@ fn builder(text: &str) -> Result<String, String> {
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let key = args.signer.read_key(&args.key)?;
-    let signed = args.signer.sign(&args.release, &key, args.counter)?;
+    let records = state::open_or_warn();
+    let record = |module| records.as_ref()?.find(module);
+    let signed = args.signer.sign(&args.release, &key, args.counter, &record, args.trust_contents)?;
     Ok(print(&text_of(&signed, &key))?)
 }
-
-/// The largest counter that every JSON reader keeps exactly, far beyond any number of releases.
-const COUNTER_EXACT_MAX: u64 = 1 << 53;
 
 impl Signer {
     pub(super) fn read_key(&self, path: &Path) -> Result<SigningKey, Failure> {
         let passphrase = self.passphrase.read()?;
-        Ok(read_private(path, passphrase.as_deref().map(String::as_str))?)
+        read_private(path, passphrase.as_deref().map(String::as_str)).map_err(wording::failure)
     }
 
-    pub(super) fn sign(&self, release: &Path, key: &SigningKey, counter: Option<u64>) -> Result<Signed, Failure> {
-        let signed =
-            signing::sign(release, key, Options { counter, builder: &self.builder }).map_err(wording::failure)?;
+    /// The remotes whose artifacts are signed as they come.
+    pub(super) fn trusted_remotes(&self) -> &[String] {
+        &self.trust_remote
+    }
+
+    /// Signs a release, of whose modules `record` says who made them; those without a record only if `contents` is true.
+    pub(super) fn sign(
+        &self,
+        release: &Path,
+        key: &SigningKey,
+        counter: Option<u64>,
+        record: &dyn Fn(Digest) -> Option<Record>,
+        contents: bool,
+    ) -> Result<Signed, Failure> {
+        let remotes = self.trust_remote.iter().cloned().collect();
+        let approval = Approval { record, remotes: &remotes, contents };
+        let options = Options { approval, counter, builder: &self.builder };
+        let signed = signing::sign(release, key, options).map_err(wording::failure)?;
         if signed.statement.release.counter == 0 {
             let what = "the release's counter is 0: servers cannot reject older releases";
             warn(&what, "raise `counter` in the manifest's [release] with each release, or pass `--counter N`");
-        }
-        let counter = signed.statement.release.counter;
-        if counter > COUNTER_EXACT_MAX {
-            let what = format!(
-                "the release's counter is {counter}: servers that take it refuse every later release with a lower one, \
-                 and many JSON readers round it"
-            );
-            warn(&what, "if that is a mistake, sign the release again with `--counter N`, before any server has it");
         }
         Ok(signed)
     }
@@ -109,13 +123,7 @@ impl Passphrase {
             let value = value.into_string().map_err(|_| Failure::new(format!("{PASSPHRASE} is not UTF-8")))?;
             return Ok(Some(Zeroizing::new(value)));
         };
-        let because = |error: std::io::Error| Failure::because(format!("cannot read `{}`", path.display()), &error);
-        let mut text = Zeroizing::new(String::new());
-        let file = std::fs::File::open(path).map_err(because)?;
-        file.take(PASSPHRASE_SIZE_BYTES_MAX + 1).read_to_string(&mut text).map_err(because)?;
-        if text.len() as u64 > PASSPHRASE_SIZE_BYTES_MAX {
-            return Err(Failure::new(format!("`{}` has more than {PASSPHRASE_SIZE_BYTES_MAX} bytes", path.display())));
-        }
+        let text = Zeroizing::new(isomer_file::read_text_or_pipe(path, PASSPHRASE_SIZE_BYTES_MAX)?);
         Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
     }
 }

@@ -1,7 +1,6 @@
 //! `isomer targets list | show NAME | check`.
 
 use crate::wording;
-use anstyle::{AnsiColor, Style};
 use clap::Subcommand;
 use isomer_compile::targets;
 use isomer_contract::isa;
@@ -9,14 +8,10 @@ use isomer_contract::profile::{self, Origin};
 use isomer_contract::proposals::PROPOSALS;
 use isomer_contract::settings::{self, Section};
 use isomer_contract::{Arch, Profile};
-use isomer_terminal::aligned;
-use isomer_terminal::{Failure, Failures, print, print_json};
+use isomer_terminal::{Failure, Failures, Text, aligned, print, print_json};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-const HEAD: Style = AnsiColor::Green.on_default().bold();
-const DIM: Style = Style::new().dimmed();
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -93,7 +88,8 @@ fn show(name: &str, json: bool) -> Result<(), Failures> {
         print_json(&show_json(profile))?;
         return Ok(());
     }
-    let mut text = format!("{HEAD}{}{HEAD:#}: {}\n", profile.name, profile.description);
+    let mut text = Text::new();
+    text.push_head(&profile.name).push(": ").push_line(&profile.description);
     let chain: Vec<_> = std::iter::once(&profile.name).chain(&profile.inherits).map(String::as_str).collect();
     let facts = [
         ("file", profile.path.clone()),
@@ -102,18 +98,19 @@ fn show(name: &str, json: bool) -> Result<(), Failures> {
         ("inherits", chain.join(" -> ")),
         ("digest", profile.digest().to_string()),
     ];
-    text += &aligned(facts.into_iter().map(|(key, value)| vec![format!("  {key}"), value]));
-    text += &format!("\n{HEAD}isa{HEAD:#} {DIM}beyond the baseline{DIM:#}: {}\n", baseline(profile.arch));
+    text.push_rows(facts.into_iter().map(|(key, value)| vec![format!("  {key}"), value]));
+    text.push("\n").push_head("isa").push(" ").push_dim("beyond the baseline");
+    text.push(format!(": {}\n", baseline(profile.arch)));
     let rows = profile.isa.iter().map(|(name, from)| {
         let row = isa::by_name(profile.arch, name).expect("profiles hold rows of the table");
         vec![format!("  {name}"), from.clone(), row.doc.to_owned()]
     });
-    text += &aligned(rows);
+    text.push_rows(rows);
     for section in [Section::Optimize, Section::Codegen, Section::Wasm] {
-        text += &format!("\n{HEAD}[{}]{HEAD:#}\n", section.name());
-        text += &aligned(section_rows(profile, section));
+        text.push("\n").push_head(format!("[{}]", section.name())).push("\n");
+        text.push_rows(section_rows(profile, section));
     }
-    print(&text)?;
+    print(text)?;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! In: a release in place, a signature of it. Out: the release with the signature; or those that outlive the release.
-//! Never here: what a signature says, and who made it.
+//! In: a release, and a signature of it. Out: the release with the signature; or the signatures that a new release keeps.
+//! Never here: the content of a signature, or its signer.
 
 use super::{SummaryModule, Writer, check_document_size, index_in, sums};
 use crate::document;
@@ -7,26 +7,26 @@ use crate::parse::{blob_of, parse_index, parse_manifest};
 use crate::signature::{Referrer, referrers};
 use crate::staging::sync_dir;
 use crate::{LayoutError, WriteError};
-use isomer_contract::Digest;
 use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
+use isomer_contract::{Digest, one_line};
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use std::collections::BTreeSet;
 
-/// What became of signatures when a release was written again, one for each module that they are about.
+/// What became of the signatures when a release was written again, counted once for each module that they sign.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signatures {
-    /// Kept: the index that they are about is the same.
+    /// Kept: the index that they sign is unchanged.
     pub kept: usize,
-    /// Gone with the index that they were about.
+    /// Dropped with the index that they signed.
     pub dropped: usize,
-    /// Gone although that index is the same, or unknown: a file of theirs was damaged.
+    /// Dropped although that index is unchanged, or unknown: one of their files was damaged.
     pub damaged: usize,
-    /// What was wrong with those files, each once.
+    /// The problems of those files, each once.
     pub problems: Vec<String>,
 }
 
 impl Writer {
-    /// The signatures of the release in place that are about an index of the new one, sorted, and their number.
+    /// The signatures of the earlier release that sign an index of the new one, sorted, and their number.
     pub(super) fn keep_signatures(&self, modules: &[SummaryModule]) -> (Vec<Referrer>, Signatures) {
         let former = self.index_in_place().ok().flatten();
         let former = former.map(|index| referrers(&self.root, &index)).unwrap_or_default();
@@ -43,7 +43,7 @@ impl Writer {
                 Err(error) => {
                     signatures.damaged += 1;
                     // Signatures of several modules share files.
-                    let problem = error.to_string();
+                    let problem = one_line(&error);
                     if !signatures.problems.contains(&problem) {
                         signatures.problems.push(problem);
                     }
@@ -55,12 +55,12 @@ impl Writer {
         (kept, signatures)
     }
 
-    /// Adds `bundle` to the release in place, as a signature of the indexes `subjects`, and says of how many it was
-    /// not yet. What it is, and whether it is right, nobody asks here. Adding it twice changes nothing.
+    /// Adds `bundle` to the release as a signature of the indexes `subjects`, and returns for how many of them it was new.
+    /// The bundle is not verified. Adding it twice changes nothing.
     ///
     /// # Errors
     /// When there is no release, or not all of `subjects` are modules of it: it was replaced meanwhile. The release
-    /// stays as it was; if the error comes from `SHA256SUMS`, the signature is in place already.
+    /// is unchanged; if the error is about `SHA256SUMS`, the signature is in the release already.
     pub fn sign(self, bundle: &[u8], subjects: &[Digest]) -> Result<usize, WriteError> {
         let file = self.dir().join("index.json");
         let absent = || LayoutError::NotALayout { dir: self.dir().to_owned(), found: "it has no `index.json`" };
@@ -122,7 +122,7 @@ impl Writer {
         index_in(&self.root)
     }
 
-    /// The digests of all blobs that `index` names, and those that the documents among them name.
+    /// The digests of all blobs that `index` references, directly or through its documents.
     fn named_by(&self, index: &ImageIndex) -> Result<BTreeSet<Digest>, LayoutError> {
         let mut named = BTreeSet::new();
         let mut left: Vec<_> = index.manifests().iter().map(|it| (self.dir().join("index.json"), it.clone())).collect();

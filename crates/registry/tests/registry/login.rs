@@ -1,6 +1,6 @@
 //! Who we are, and who the registry is: passwords, tokens, certificates.
 
-use crate::stage::{Stage, assert_shown, connect, quick, release, shown, stage_pushed};
+use crate::stage::{KEEP, Stage, assert_shown, connect, quick, release, shown, stage_pushed};
 use isomer_layout::{Layout, Source as _};
 use isomer_registry::{Options, Remote, push};
 use isomer_testing::http_proxy::{Fault, Proxy};
@@ -47,7 +47,7 @@ fn a_registry_with_passwords() {
     Registry::log_in(stage.proxy.host(), config.path());
     let remote = connect(&reference, &with_config(config.path())).unwrap();
     stage.proxy.fail(|_| Fault::None);
-    push(&stage.layout(), "noise", &remote, &|_| {}).unwrap();
+    push(&stage.layout(), "noise", &remote, &KEEP).unwrap();
     assert_eq!(remote.index().unwrap(), stage.layout().parts("noise").unwrap().index.bytes);
     // It is asked for once, and shown from then on.
     let anonymous = stage.proxy.seen().into_iter().filter(|it| it.authorization.is_none()).count();
@@ -101,7 +101,7 @@ fn a_registry_with_a_certificate_of_its_own_ca() {
     let Some(stage) = stage_with("a_registry_with_a_certificate_of_its_own_ca", &setup) else { return };
     let secure = |ca_certificates| Options { plain_http: false, ca_certificates, ..quick() };
     let remote = connect(&stage.direct(), &secure(vec![stage.registry.ca()])).unwrap();
-    push(&stage.layout(), "noise", &remote, &|_| {}).unwrap();
+    push(&stage.layout(), "noise", &remote, &KEEP).unwrap();
     assert_eq!(remote.index().unwrap(), stage.layout().parts("noise").unwrap().index.bytes);
 
     let unknown = connect(&stage.direct(), &secure(Vec::new())).unwrap();
@@ -203,7 +203,8 @@ fn a_token_is_not_fetched_from_anywhere() {
         realm.fail(move |_| fault.clone());
         let url = format!("http://{}/token", realm.host());
         stage.proxy.fail(move |_| challenge(&url));
-        let options = Options { idle_timeout: Duration::from_millis(300), ..with_config(config.path()) };
+        let token_hosts = vec![realm.host().to_owned()];
+        let options = Options { idle_timeout: Duration::from_millis(300), token_hosts, ..with_config(config.path()) };
         assert_shown(name, &ask(options));
         assert_eq!(realm.seen()[0].path, "/token?service=s");
     }
@@ -223,8 +224,65 @@ fn an_identity_token_is_exchanged() {
             Fault::Answer(format!("{head} realm=\"{url}\",service=\"s\",scope=\"repository:acme/noise:pull\"\r\n\r\n"))
         }
     });
-    let remote = connect(&stage.remote().reference().to_string(), &with_config(config.path())).unwrap();
+    let options = Options { token_hosts: vec![realm.host().to_owned()], ..with_config(config.path()) };
+    let remote = connect(&stage.remote().reference().to_string(), &options).unwrap();
     let layout: Layout = stage.layout();
     assert_eq!(remote.index().unwrap(), layout.parts("noise").unwrap().index.bytes);
     assert_eq!(realm.lines(), ["POST /token"]);
+}
+
+/// A registry that answers every request with a challenge for a token from `realm`.
+fn challenging(realm: &str) -> impl Fn(&isomer_testing::http_proxy::Seen) -> Fault + use<> {
+    let head = "401 Unauthorized\r\nContent-Length: 0\r\nConnection: close";
+    let answer = format!("{head}\r\nWWW-Authenticate: Bearer realm=\"{realm}\",service=\"s\"\r\n\r\n");
+    move |_| Fault::Answer(answer.clone())
+}
+
+/// Neither a password nor a refresh token is sent to a host that the registry alone names.
+#[test]
+fn a_token_service_elsewhere_gets_no_credentials() {
+    let Some(stage) = stage_pushed("a_token_service_elsewhere_gets_no_credentials") else { return };
+    let password = tempfile::tempdir().unwrap();
+    Registry::log_in(stage.proxy.host(), password.path());
+    let identity = written(&format!(r#"{{"auths": {{"{}": {{"identitytoken": "secret"}}}}}}"#, stage.proxy.host()));
+    let elsewhere = Proxy::start("127.0.0.1:1");
+    stage.proxy.fail(challenging(&format!("http://{}/token", elsewhere.host())));
+    let reference = stage.remote().reference().to_string();
+    for config in [&password, &identity] {
+        let error = connect(&reference, &with_config(config.path())).unwrap().index().unwrap_err();
+        assert_shown("token-host", &stage.shown(&error).replace(elsewhere.host(), "[ELSEWHERE]"));
+        assert_eq!(elsewhere.lines(), [""; 0]);
+    }
+    // Without credentials there is nothing to lose: public registries have their token services anywhere.
+    elsewhere.fail(|_| Fault::Answer("200 OK\r\nConnection: close\r\n\r\n{\"token\":\"abc\"}".to_owned()));
+    connect(&reference, &quick()).unwrap().index().unwrap_err();
+    assert_eq!(elsewhere.seen().iter().map(|it| it.authorization.clone()).collect::<Vec<_>>(), [None]);
+    // A host that the user named gets them.
+    let options = Options { token_hosts: vec![elsewhere.host().to_owned()], ..with_config(password.path()) };
+    elsewhere.fail(|_| Fault::Answer("200 OK\r\nConnection: close\r\n\r\n{\"token\":\"abc\"}".to_owned()));
+    connect(&reference, &options).unwrap().index().unwrap_err();
+    assert!(elsewhere.seen()[0].authorization.as_deref().is_some_and(|it| it.starts_with("Basic ")));
+}
+
+/// A redirect of a request for a token would send the password, or the refresh token in its body, once more elsewhere.
+#[test]
+fn a_request_for_a_token_is_not_redirected() {
+    let Some(stage) = stage_pushed("a_request_for_a_token_is_not_redirected") else { return };
+    let password = tempfile::tempdir().unwrap();
+    Registry::log_in(stage.proxy.host(), password.path());
+    let identity = written(&format!(r#"{{"auths": {{"{}": {{"identitytoken": "secret"}}}}}}"#, stage.proxy.host()));
+    let (realm, elsewhere) = (Proxy::start("127.0.0.1:1"), Proxy::start("127.0.0.1:1"));
+    stage.proxy.fail(challenging(&format!("http://{}/token", realm.host())));
+    for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"] {
+        for (config, to) in [(&password, elsewhere.host()), (&identity, elsewhere.host()), (&identity, realm.host())] {
+            let head = format!("{status}\r\nContent-Length: 0\r\nConnection: close");
+            let answer = format!("{head}\r\nLocation: http://{to}/again\r\n\r\n");
+            realm.fail(move |_| Fault::Answer(answer.clone()));
+            let options = Options { token_hosts: vec![realm.host().to_owned()], ..with_config(config.path()) };
+            let remote = connect(&stage.remote().reference().to_string(), &options).unwrap();
+            let shown = stage.shown(&remote.index().unwrap_err());
+            assert_shown("token-redirect", &shown.replace(to, "[TO]").replace(realm.host(), "[REALM]"));
+            assert_eq!((realm.seen().len(), elsewhere.lines()), (1, vec![]), "{status}");
+        }
+    }
 }

@@ -336,3 +336,92 @@ fn too_many_and_malformed_signatures() {
     stage.proxy.fail(list(whole(&[entry(bundle, Blob::of(b"not there")), entry(bundle, manifest)])));
     assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures);
 }
+
+/// An answer of the registry's list of referrers.
+fn list(entries: &[String]) -> Fault {
+    let body = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+    let head = "200 OK\r\nContent-Type: application/vnd.oci.image.index.v1+json\r\nConnection: close";
+    Fault::Answer(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+fn referrer(blob: Blob) -> String {
+    let (kind, digest, size) = (isomer_contract::manifest::BUNDLE_MEDIA_TYPE, blob.digest, blob.size_bytes);
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    format!(r#"{{"mediaType":"{media_type}","artifactType":"{kind}","digest":"{digest}","size":{size}}}"#)
+}
+
+/// Whoever may write to the repository may add a referrer: a broken one must not hide a good one.
+#[test]
+fn a_broken_referrer_does_not_hide_a_good_one() {
+    let Some(stage) = stage_pushed("a_broken_referrer_does_not_hide_a_good_one") else { return };
+    let parts = stage.layout().parts("noise").unwrap();
+    let (index, good) = (parts.index.blob, Blob::of(&parts.signatures[0].manifest));
+    // The list begins with `entry`, which names a manifest with these bytes; behind it is the good one.
+    let listed = |entry: String, manifest: String| {
+        let (entries, name) = ([entry, referrer(good)], Digest::of(manifest.as_bytes()).to_string());
+        stage.proxy.fail(move |seen| match &seen.path {
+            path if path.contains("/referrers/") => list(&entries),
+            path if path.contains(&name) => {
+                let head = format!("200 OK\r\nContent-Length: {}\r\nConnection: close", manifest.len());
+                Fault::Answer(format!("{head}\r\n\r\n{manifest}"))
+            }
+            _ => Fault::None,
+        });
+    };
+    let document: serde_json::Value = serde_json::from_slice(&parts.signatures[0].manifest).unwrap();
+    let mut two_layers = document.clone();
+    two_layers["layers"] = serde_json::json!([document["layers"][0], document["layers"][0]]);
+    let mut other_layer = document.clone();
+    other_layer["layers"][0]["mediaType"] = "text/plain".into();
+    let mut missing_bundle = document.clone();
+    missing_bundle["layers"][0]["digest"] = Digest::of(b"not there").to_string().into();
+    let mut huge_bundle = document;
+    huge_bundle["layers"][0]["size"] = (1_u64 << 50).into();
+    for manifest in [two_layers, other_layer, missing_bundle, huge_bundle].map(|it| it.to_string()) {
+        listed(referrer(Blob::of(manifest.as_bytes())), manifest.clone());
+        assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures, "{manifest}");
+    }
+    // Other bytes than the list declares, another size, and an entry that is no descriptor.
+    for entry in [
+        referrer(Blob { size_bytes: 2, ..Blob::of(b"{}x") }),
+        referrer(Blob { digest: Digest::of(b"{}"), size_bytes: 1 }),
+        referrer(Blob { digest: Digest::of(b"{}"), size_bytes: 3 }),
+        r#"{"mediaType":7}"#.to_owned(),
+        "null".to_owned(),
+        "[]".to_owned(),
+    ] {
+        listed(entry.clone(), "{}".to_owned());
+        assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures, "{entry}");
+    }
+    // Storage that has lost one of them fails each time it is requested.
+    let lost = Blob::of(b"lost");
+    let entries = [referrer(lost), referrer(good)];
+    stage.proxy.fail(move |seen| match &seen.path {
+        path if path.contains("/referrers/") => list(&entries),
+        path if path.contains(&lost.digest.to_string()) => Fault::status("500 Internal Server Error"),
+        _ => Fault::None,
+    });
+    assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures);
+}
+
+#[test]
+fn a_long_list_of_referrers_costs_a_bounded_number_of_requests() {
+    let Some(stage) = stage_pushed("a_long_list_of_referrers_costs_a_bounded_number_of_requests") else { return };
+    let parts = stage.layout().parts("noise").unwrap();
+    let index = parts.index.blob;
+    let good = referrer(Blob::of(&parts.signatures[0].manifest));
+    let mut entries = vec![good];
+    entries.extend((0..14_000).map(|number: u32| referrer(Blob::of(&number.to_le_bytes()))));
+    stage.proxy.fail(move |seen| if seen.path.contains("/referrers/") { list(&entries) } else { Fault::None });
+    assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures);
+    let requests = stage.proxy.seen().len();
+    assert!(requests <= 200, "{requests} requests");
+    // A registry that fails for each of them is not asked for all.
+    let entries: Vec<_> = (0..1000).map(|number: u32| referrer(Blob::of(&number.to_le_bytes()))).collect();
+    stage.proxy.fail(move |seen| match seen.path.contains("/referrers/") {
+        true => list(&entries),
+        false => Fault::status("503 Service Unavailable"),
+    });
+    assert_shown("referrers-unavailable", &stage.shown(&stage.remote().signatures(index).unwrap_err()));
+    assert!(stage.proxy.seen().len() <= 20, "{}", stage.proxy.seen().len());
+}

@@ -1,15 +1,15 @@
 //! Writing: what is there is not sent again, a tag never names half a module, and what is damaged stays here.
 
-use crate::stage::{NOISE_SIZE_BYTES, Stage, assert_shown, connect, quick, stage, stage_pushed};
+use crate::stage::{KEEP, NOISE_SIZE_BYTES, Stage, assert_shown, connect, quick, release_of, stage, stage_pushed};
 use isomer_layout::{Layout, Source as _, Writer};
-use isomer_registry::{Pushed, RegistryError, Step, push};
+use isomer_registry::{PushOptions, Pushed, RegistryError, Step, push};
 use isomer_testing::http_proxy::{Fault, Seen};
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 fn push_through(stage: &Stage) -> Result<Pushed, RegistryError> {
-    push(&stage.layout(), "noise", &stage.remote(), &|_| {})
+    push(&stage.layout(), "noise", &stage.remote(), &KEEP)
 }
 
 /// Whether the tag names anything, asked for behind the proxy's back.
@@ -32,7 +32,8 @@ fn the_tag_comes_last_and_the_second_push_sends_nothing() {
             done.fetch_add(bytes, Ordering::Relaxed);
         }
     };
-    let pushed = push(&stage.layout(), "noise", &stage.remote(), &on_step).unwrap();
+    let options = PushOptions { on_step: &on_step, ..KEEP };
+    let pushed = push(&stage.layout(), "noise", &stage.remote(), &options).unwrap();
     let index = stage.layout().modules()[0].digest;
     assert_eq!(pushed.reference.to_string(), format!("{}/acme/noise:1.0.0@{index}", stage.proxy.host()));
     assert_eq!((pushed.sent.blobs, pushed.present.blobs, pushed.signatures), (7, 0, 1));
@@ -147,7 +148,7 @@ fn a_storm_during_a_push_is_waited_out() {
     let options =
         isomer_registry::Options { retry: isomer_registry::Retry { tries_max: 12, ..quick().retry }, ..quick() };
     let remote = connect(&stage.remote().reference().to_string(), &options).unwrap();
-    push(&stage.layout(), "noise", &remote, &|_| {}).unwrap();
+    push(&stage.layout(), "noise", &remote, &KEEP).unwrap();
     assert!(is_tagged(&stage));
 }
 
@@ -169,7 +170,7 @@ fn a_damaged_release_is_not_pushed() {
     // The registry never had it.
     let remote = connect(&stage.direct(), &quick()).unwrap();
     let error = remote.layer(layer, &mut tempfile::tempfile().unwrap(), &|_| {}).unwrap_err();
-    assert!(error.message.contains("404"), "{error}");
+    assert!(error.source.as_ref().is_some_and(|source| source.to_string().contains("404")), "{error:?}");
 }
 
 #[test]
@@ -178,7 +179,7 @@ fn a_registry_that_takes_nothing_is_left() {
     stage.proxy.fail(|seen| if seen.method == "PUT" { Fault::Silence(Duration::from_secs(30)) } else { Fault::None });
     let options = isomer_registry::Options { idle_timeout: Duration::from_millis(300), ..quick() };
     let remote = connect(&stage.remote().reference().to_string(), &options).unwrap();
-    let error = push(&stage.layout(), "noise", &remote, &|_| {}).unwrap_err();
+    let error = push(&stage.layout(), "noise", &remote, &KEEP).unwrap_err();
     assert_shown("push-silence", &stage.shown(&error));
 }
 
@@ -201,7 +202,85 @@ fn what_can_not_be_named_is_not_pushed() {
     let Some(stage) = stage("what_can_not_be_named_is_not_pushed") else { return };
     let layout: Layout = stage.layout();
     let untagged = connect(&format!("{}/acme/noise", stage.proxy.host()), &quick()).unwrap();
-    assert_shown("push-no-tag", &stage.shown(&push(&layout, "noise", &untagged, &|_| {}).unwrap_err()));
-    assert_shown("push-unknown-module", &stage.shown(&push(&layout, "nois", &stage.remote(), &|_| {}).unwrap_err()));
+    assert_shown("push-no-tag", &stage.shown(&push(&layout, "noise", &untagged, &KEEP).unwrap_err()));
+    assert_shown("push-unknown-module", &stage.shown(&push(&layout, "nois", &stage.remote(), &KEEP).unwrap_err()));
     assert_eq!(stage.proxy.seen().len(), 0);
+}
+
+/// The same module with other bytes, in another directory.
+fn other_release(stage: &Stage, version: &str) -> Layout {
+    let directory = stage.directory.path().join(format!("other-{version}"));
+    release_of(&directory, b"other bytes", version);
+    Layout::open(&directory).unwrap()
+}
+
+fn push_as(layout: &Layout, tag: &str, stage: &Stage, move_version_tag: bool) -> Result<Pushed, RegistryError> {
+    let remote = connect(&format!("{}/acme/noise:{tag}", stage.proxy.host()), &quick()).unwrap();
+    push(layout, "noise", &remote, &PushOptions { move_version_tag, ..KEEP })
+}
+
+#[test]
+fn the_tag_of_a_version_is_put_once() {
+    let Some(stage) = stage_pushed("the_tag_of_a_version_is_put_once") else { return };
+    let other = other_release(&stage, "1.0.0");
+    stage.proxy.fail(|_| Fault::None);
+    assert_shown("push-tag-exists", &stage.shown(&push_as(&other, "1.0.0", &stage, false).unwrap_err()));
+    assert_eq!(writes(&stage), [""; 0], "nothing was sent");
+    let index = |layout: &Layout| layout.parts("noise").unwrap().index.bytes;
+    assert_eq!(stage.remote().index().unwrap(), index(&stage.layout()));
+    push_through(&stage).expect("the same content");
+
+    push_as(&other, "1.0.0", &stage, true).expect("the caller allows it");
+    assert_eq!(stage.remote().index().unwrap(), index(&other));
+    // Between the first look at the tag and the last.
+    stage.proxy.fail(|seen| {
+        let late = seen.method == "HEAD" && seen.path.ends_with("/manifests/1.0.0") && seen.before == 0;
+        if late { Fault::status("404 Not Found") } else { Fault::None }
+    });
+    push_as(&stage.layout(), "1.0.0", &stage, false).unwrap_err();
+    assert_eq!(stage.remote().index().unwrap(), index(&other));
+    // A tag that names no version is for moving.
+    for layout in [&stage.layout(), &other] {
+        stage.proxy.fail(|_| Fault::None);
+        push_as(layout, "stable", &stage, false).unwrap();
+    }
+}
+
+#[test]
+fn the_tag_of_a_version_is_the_modules_version() {
+    let Some(stage) = stage("the_tag_of_a_version_is_the_modules_version") else { return };
+    for tag in ["1.0.1", "v1", "2026-11-30"] {
+        let error = push_as(&stage.layout(), tag, &stage, true).unwrap_err();
+        assert!(matches!(&error, RegistryError::OtherVersion { version, .. } if version == "1.0.0"), "{error}");
+    }
+    assert_shown("push-other-version", &stage.shown(&push_as(&stage.layout(), "1.0.1", &stage, true).unwrap_err()));
+    assert_eq!(stage.proxy.seen().len(), 0);
+}
+
+/// Registries with immutable tags refuse in words of their own.
+#[test]
+fn a_registry_with_immutable_tags_is_understood() {
+    let Some(stage) = stage_pushed("a_registry_with_immutable_tags_is_understood") else { return };
+    let other = other_release(&stage, "1.0.0");
+    for (name, status, code, message) in [
+        ("400", "400 Bad Request", "TAG_INVALID", "The image tag '1.0.0' already exists and cannot be overwritten"),
+        ("409", "409 Conflict", "CONFLICT", "the tag exists"),
+        ("412", "412 Precondition Failed", "PRECONDITION", "tag '1.0.0' is configured as immutable"),
+    ] {
+        stage.proxy.fail(move |seen| {
+            let body = format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#);
+            let is_tag = seen.method == "PUT" && seen.path.contains("/manifests/1.0.0");
+            let answer = || Fault::Answer(format!("{status}\r\nConnection: close\r\n\r\n{body}"));
+            if is_tag { answer() } else { Fault::None }
+        });
+        let error = push_as(&other, "1.0.0", &stage, true).unwrap_err();
+        assert_shown(&format!("push-immutable-{name}"), &stage.shown(&error));
+    }
+    // The same code for a tag that does not exist is about something else.
+    stage.proxy.fail(|seen| {
+        let body = r#"{"errors":[{"code":"TAG_INVALID","message":"no tags of this form here"}]}"#;
+        let answer = || Fault::Answer(format!("400 Bad Request\r\nConnection: close\r\n\r\n{body}"));
+        if seen.method == "PUT" && seen.path.contains("/manifests/odd") { answer() } else { Fault::None }
+    });
+    assert_shown("push-tag-refused", &stage.shown(&push_as(&other, "odd", &stage, false).unwrap_err()));
 }

@@ -4,7 +4,7 @@ use isomer_contract::Hinted;
 use isomer_contract::manifest::Blob;
 use isomer_contract::name::Version;
 use isomer_layout::{Identity, Layout, ReleasedModule, Writer};
-use isomer_registry::{Options, Reference, Remote, Retry, push};
+use isomer_registry::{Options, PushOptions, Reference, Remote, Retry, push};
 use isomer_testing::http_proxy::Proxy;
 use isomer_testing::registry::Registry;
 use isomer_testing::skip;
@@ -21,6 +21,9 @@ pub(crate) struct Stage {
     pub(crate) directory: TempDir,
 }
 
+/// No tag of a version is moved, and nobody is told how far it is.
+pub(crate) const KEEP: PushOptions<'static> = PushOptions { move_version_tag: false, on_step: &|_| {} };
+
 /// A registry's stage, or the news that there can be none.
 pub(crate) fn stage(test: &str) -> Option<Stage> {
     let Some(registry) = Registry::start() else {
@@ -36,7 +39,7 @@ pub(crate) fn stage(test: &str) -> Option<Stage> {
 pub(crate) fn stage_pushed(test: &str) -> Option<Stage> {
     let stage = stage(test)?;
     let remote = connect(&stage.direct(), &quick()).unwrap();
-    push(&stage.layout(), "noise", &remote, &|_| {}).unwrap();
+    push(&stage.layout(), "noise", &remote, &KEEP).unwrap();
     Some(stage)
 }
 
@@ -69,7 +72,13 @@ impl Stage {
 
 pub(crate) fn shown(error: &(impl std::error::Error + Hinted)) -> String {
     let hint = error.hint().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-    format!("error: {error}{hint}")
+    let mut text = format!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!("\n  caused by: {cause}");
+        source = cause.source();
+    }
+    text + &hint
 }
 
 pub(crate) fn connect(reference: &str, options: &Options) -> Result<Remote, isomer_registry::RegistryError> {
@@ -103,9 +112,14 @@ pub(crate) fn release(directory: &Path) {
         state ^= state << 17;
         bytes.copy_from_slice(&state.to_le_bytes()[..bytes.len()]);
     }
+    release_of(directory, &noise, "1.0.0");
+}
+
+/// A release of one module of these bytes, with a signature.
+pub(crate) fn release_of(directory: &Path, bytes: &[u8], version: &str) {
     let writer = Writer::open(directory).unwrap();
-    let wasm = writer.add_wasm(&noise).unwrap();
-    let version: Version = "1.0.0".parse().unwrap();
+    let wasm = writer.add_wasm(bytes).unwrap();
+    let version: Version = version.parse().unwrap();
     let module =
         ReleasedModule { name: "noise".parse().unwrap(), version: version.clone(), wasm, variants: Vec::new() };
     let identity = Identity { name: "r".parse().unwrap(), version, counter: 0, part: None };

@@ -1,6 +1,7 @@
-//! Why a signature does not count, and why those that do are not enough. Each says what was found and expected.
+//! Why a signature does not count, and why those that count are not enough. Each reason says what was found and expected.
 
 use crate::bundle::BundleError;
+use crate::counters::RELEASES_MAX;
 use crate::dsse::PAYLOAD_TYPE;
 use crate::key::KeyId;
 use crate::statement::StatementError;
@@ -12,32 +13,35 @@ use std::fmt;
 
 /// Why one bundle does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Reason {
-    /// It can't be read.
+    /// It cannot be read.
     #[error("it is malformed: {0}")]
     Malformed(BundleError),
     /// It signs something else than a statement.
-    #[error("it signs a payload of type `{found}`, expected `{PAYLOAD_TYPE}`")]
+    #[error("expected a signed payload of type `{PAYLOAD_TYPE}`, found `{found}`")]
     PayloadType {
         /// The type.
         found: String,
     },
-    /// No key of the policy made the signature, and it claims to be of none.
+    /// No key of the policy made the signature, nor does it declare one.
     #[error("it is signed by {}, which the policy does not name", claimed(.hint.as_deref()))]
     UnknownKey {
-        /// The key that it claims to be of.
+        /// The key id that it declares.
         hint: Option<String>,
     },
-    /// It claims to be signed by a key of the policy, and is not.
-    #[error("it claims to be signed by `{key}`, and the signature is not that key's: it or the statement was altered")]
+    /// It declares a key of the policy, whose signature it is not.
+    #[error(
+        "it declares the key `{key}`, and its signature is not valid for that key: it or the statement was altered"
+    )]
     BadSignature {
         /// The key's name in the policy.
         key: String,
     },
-    /// What was signed says nothing about a release.
+    /// What was signed is not a statement about a release.
     #[error("its statement is malformed: {0}")]
     Statement(StatementError),
-    /// The key is believed no longer.
+    /// The key is revoked.
     #[error("the key `{key}` is revoked")]
     RevokedKey {
         /// Its name in the policy.
@@ -45,27 +49,27 @@ pub enum Reason {
         /// Its id.
         id: KeyId,
     },
-    /// The key is not believed yet.
+    /// The key is not valid yet.
     #[error("the key `{key}` is valid from {not_before:.0}, and it is {now:.0}")]
     NotYetValid {
         /// Its name in the policy.
         key: String,
-        /// From when on it is.
+        /// The beginning of its validity.
         not_before: Timestamp,
         /// The server's time.
         now: Timestamp,
     },
-    /// The key is believed no longer.
+    /// The key is not valid any more.
     #[error("the key `{key}` was valid until {not_after:.0}, and it is {now:.0}")]
     Expired {
         /// Its name in the policy.
         key: String,
-        /// Until when it was.
+        /// The end of its validity.
         not_after: Timestamp,
         /// The server's time.
         now: Timestamp,
     },
-    /// The key is believed for other modules.
+    /// The key is trusted for other modules.
     #[error("the key `{key}` may not sign the module `{module}`, only {}", .modules.join(", "))]
     NotAllowed {
         /// Its name in the policy.
@@ -75,16 +79,16 @@ pub enum Reason {
         /// The patterns of those that it may.
         modules: Vec<String>,
     },
-    /// It vouches for other modules.
-    #[error("it vouches for {}, expected {expected}", list(.signed))]
+    /// It attests other modules.
+    #[error("expected an attestation of {expected}, found one of {}", list(.signed))]
     OtherSubject {
         /// The references that it names.
         signed: Vec<String>,
-        /// The one that was asked for.
+        /// The one that is required.
         expected: String,
     },
-    /// It vouches for another index of that name.
-    #[error("it vouches for the index {signed} of {reference}, and this one is {found}")]
+    /// It attests another index of that reference.
+    #[error("it attests the index {signed} of {reference}, found {found}")]
     OtherDigest {
         /// The reference.
         reference: String,
@@ -99,18 +103,28 @@ pub enum Reason {
         /// Its name in the policy.
         key: String,
     },
-    /// A release older than the last one.
-    #[error("the release {release} has counter {counter}, and {last} was seen already")]
+    /// A release older than one that was installed.
+    #[error("the release {release} has the counter {counter}, and {last} was seen already")]
     Replayed {
         /// Its name.
         release: String,
         /// Its counter.
         counter: u64,
-        /// The last one seen.
+        /// The one of a release with this module that the same key signed.
         last: u64,
     },
-    /// A release older than the policy takes.
-    #[error("the release {release} has counter {counter}, and the policy takes none below {minimum}")]
+    /// The key signed the module in more releases of different names than are remembered.
+    #[error("the key `{key}` signed `{module}` in {RELEASES_MAX} releases with other names than {release} already")]
+    TooManyReleases {
+        /// Its name in the policy.
+        key: String,
+        /// The module.
+        module: String,
+        /// The release's name.
+        release: String,
+    },
+    /// A release older than the policy accepts.
+    #[error("the release {release} has the counter {counter}, and the policy accepts none below {minimum}")]
     BelowMinimumCounter {
         /// Its name.
         release: String,
@@ -139,16 +153,17 @@ impl Hinted for Reason {
         let hint = match self {
             Reason::Malformed(error) => return error.hint(),
             Reason::Statement(error) => return error.hint(),
-            Reason::PayloadType { .. } => "this signature is about something else than a release",
-            Reason::UnknownKey { .. } => {
-                "if it should be believed, add its public half to the policy, or name it by `--key`"
-            }
-            Reason::BadSignature { .. } => "fetch the release and its signatures again, from where they were made",
+            Reason::PayloadType { .. } => "the signature is of something else than a release",
+            Reason::UnknownKey { .. } => "if the key is to be trusted, add its public half to the policy",
+            Reason::BadSignature { .. } => "fetch the release and its signatures again from where they were made",
             Reason::RevokedKey { .. } | Reason::Expired { .. } => "sign the release again with a key that is valid",
             Reason::NotYetValid { .. } => "check this server's clock",
             Reason::NotAllowed { .. } => "sign it with another key, or add the module to the key's `modules`",
-            Reason::OtherDigest { .. } => "the index was altered, or signed before it was made again: sign it again",
-            Reason::Replayed { .. } => "an operator who wants the older release back says so with `--allow-rollback`",
+            Reason::OtherDigest { .. } => {
+                "the index was altered, or was built again after it was signed: sign it again"
+            }
+            Reason::Replayed { .. } => "allow the rollback if this older release is the one to go on from",
+            Reason::TooManyReleases { .. } => "the releases of one line keep one name",
             Reason::OtherSubject { .. } | Reason::DuplicateSigner { .. } | Reason::BelowMinimumCounter { .. } => {
                 return None;
             }
@@ -160,13 +175,13 @@ impl Hinted for Reason {
 /// A bundle that does not count, with one of its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Its place among those that were given, from 0.
+    /// Its index among those that were given, from 0.
     pub bundle: usize,
     /// Why.
     pub reason: Reason,
 }
 
-/// The place is shown from 1.
+/// The index is shown from 1.
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "signature {}: {}", self.bundle + 1, self.reason)
@@ -179,26 +194,27 @@ impl Hinted for Rejected {
     }
 }
 
-/// Why something is not to be used, whatever each single bundle says.
+/// Why something must not be used, whatever each single bundle attests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
-    /// Nobody signed it.
+    /// It has no signature.
     #[error("it is not signed")]
     NoSignature,
-    /// More bundles than anybody needs.
-    #[error("it has {found} signatures, expected at most {SIGNATURES_MAX}")]
+    /// Too many bundles.
+    #[error("expected at most {SIGNATURES_MAX} signatures, found {found}")]
     TooManySignatures {
         /// How many there are.
         found: usize,
     },
-    /// Too few believed keys signed it.
-    #[error("{} of {needed} needed keys vouch for it{}", .by.len(), vouching(.by, *.releases))]
+    /// Too few trusted keys signed it.
+    #[error("{} of {needed} required keys attest it{}", .by.len(), attesting(.by, *.releases))]
     Threshold {
-        /// The keys that do, by their names in the policy.
+        /// The keys that did, by their names in the policy.
         by: Vec<String>,
-        /// How many are needed.
+        /// How many are required.
         needed: usize,
-        /// For how many different releases of the same index believed keys vouch.
+        /// The number of different releases of the same index that trusted keys attest.
         releases: usize,
     },
     /// A part of it is revoked.
@@ -207,8 +223,8 @@ pub enum Refusal {
         /// The part.
         digest: Digest,
     },
-    /// It was compiled by an engine that the policy refuses.
-    #[error("it was compiled by wasmtime {found}, and the policy takes none before {minimum}")]
+    /// It was compiled by an engine older than the policy accepts.
+    #[error("it was compiled by wasmtime {found}, and the policy accepts none before {minimum}")]
     OldEngine {
         /// The engine.
         found: Version,
@@ -217,7 +233,7 @@ pub enum Refusal {
     },
 }
 
-fn vouching(by: &[String], releases: usize) -> String {
+fn attesting(by: &[String], releases: usize) -> String {
     let names = if by.is_empty() { String::new() } else { format!(": {}", by.join(", ")) };
     let others = if releases > 1 { "; others name another version or counter" } else { "" };
     names + others
@@ -226,16 +242,16 @@ fn vouching(by: &[String], releases: usize) -> String {
 impl Hinted for Refusal {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Refusal::NoSignature => "sign it: `isomer sign DIR --key FILE`",
+            Refusal::NoSignature => "sign it with a key that is trusted",
             Refusal::OldEngine { .. } => "compile it again with a newer isomer",
-            Refusal::RevokedDigest { .. } => "use another release: somebody found this one harmful",
+            Refusal::RevokedDigest { .. } => "use another release: the policy revokes this one",
             Refusal::TooManySignatures { .. } | Refusal::Threshold { .. } => return None,
         };
         Some(hint.to_owned())
     }
 }
 
-/// Why something is not believed: all of it.
+/// Why something is not trusted: every reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untrusted {
     /// What is wrong with the whole, at least one.
@@ -253,7 +269,7 @@ impl fmt::Display for Untrusted {
 
 impl std::error::Error for Untrusted {}
 
-/// The first that is known; each part has its own.
+/// The first hint; each reason has its own.
 impl Hinted for Untrusted {
     fn hint(&self) -> Option<String> {
         self.refusals.iter().find_map(Hinted::hint).or_else(|| self.rejected.iter().find_map(Hinted::hint))

@@ -1,15 +1,17 @@
-//! One test for each reason to refuse, and none that depends on unsigned data.
+//! One test for each reason to refuse; no decision depends on unsigned data.
 
 use super::*;
+use crate::counters::{RELEASES_MAX, Scope};
 use crate::dsse::Envelope;
 use crate::key::{Algorithm, SigningKey};
 use crate::policy::Pattern;
-use crate::statement::tests::statement;
+use crate::statement::StatementError;
+use crate::statement::tests::{release, statement};
 use isomer_contract::Hinted;
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
-/// `farm` (Ed25519), `desk` (ECDSA) and `stranger`, whom no policy below names.
+/// `farm` (Ed25519), `desk` (ECDSA) and `stranger`, which no policy below names.
 static KEYS: LazyLock<[SigningKey; 3]> = LazyLock::new(|| {
     [Algorithm::Ed25519, Algorithm::EcdsaP256, Algorithm::Ed25519]
         .map(|algorithm| SigningKey::generate(algorithm).expect("there is randomness"))
@@ -21,7 +23,7 @@ fn index() -> Digest {
     Digest::of(b"index")
 }
 
-/// Believes `farm` and `desk`.
+/// Trusts `farm` and `desk`.
 fn policy(threshold: usize) -> Policy {
     let keys = ["farm", "desk"].into_iter().zip(&*KEYS);
     let mut policy = Policy::of_keys(keys.map(|(name, key)| TrustedKey::new(name, key.public_key())));
@@ -64,13 +66,21 @@ impl Default for Case {
 
 impl Case {
     fn evaluate(&self, policy: &Policy, bundles: &[String]) -> Result<Trusted, Untrusted> {
+        let mut counters = Counters::default();
+        if let Some(last) = self.last {
+            let name = release("acme-plugins", last).name;
+            counters.raise(Scope { key: None, module: None, release: name }, last);
+        }
+        self.evaluate_with(policy, bundles, &counters)
+    }
+
+    fn evaluate_with(&self, policy: &Policy, bundles: &[String], counters: &Counters) -> Result<Trusted, Untrusted> {
         let Case { module, reference, index, .. } = *self;
-        let last_counters = self.last.map(|last| ("acme-plugins".to_owned(), last)).into_iter().collect();
         let facts = Facts {
             engines: &self.engines,
             digests: &self.digests,
             now: time("2026-06-01T12:00:00Z"),
-            last_counters: &last_counters,
+            counters,
             allow_rollback: self.allow_rollback,
         };
         evaluate(policy, bundles, &Subject { module, reference, index }, &facts)
@@ -95,7 +105,7 @@ impl Case {
 }
 
 #[test]
-fn one_believed_key_is_enough() {
+fn one_trusted_key_is_enough() {
     for (key, name) in [(0, "farm"), (1, "desk")] {
         let trusted = Case::default().evaluate(&policy(1), &[signed(key, 7)]).expect("it is signed");
         assert_eq!(trusted.by, [name]);
@@ -115,15 +125,15 @@ fn no_signature() {
 fn too_many_signatures() {
     let bundles = vec![signed(0, 7); SIGNATURES_MAX + 1];
     let (refusal, _) = Case::default().refused(&policy(1), &bundles);
-    assert_eq!(refusal, "it has 65 signatures, expected at most 64");
+    assert_eq!(refusal, "expected at most 64 signatures, found 65");
     let trusted = Case::default().evaluate(&policy(1), &bundles[1..]).expect("64 may be");
     assert_eq!((trusted.by.len(), trusted.rejected.len()), (1, 63));
 }
 
 #[test]
-fn nobody_is_believed() {
-    let nobody = Policy::of_keys([]);
-    let reasons = Case::default().reasons(&nobody, signed(0, 7));
+fn a_policy_without_keys_trusts_none() {
+    let empty = Policy::of_keys([]);
+    let reasons = Case::default().reasons(&empty, signed(0, 7));
     assert_eq!(reasons, [Reason::UnknownKey { hint: Some(KEYS[0].public_key().id().to_string()) }]);
 }
 
@@ -131,7 +141,7 @@ fn nobody_is_believed() {
 fn an_unknown_key() {
     let id = KEYS[2].public_key().id();
     let (refusal, rejected) = Case::default().refused(&policy(1), &[signed(2, 7)]);
-    assert_eq!(refusal, "0 of 1 needed keys vouch for it");
+    assert_eq!(refusal, "0 of 1 required keys attest it");
     assert_eq!(rejected, [format!("signature 1: it is signed by the key `{id}`, which the policy does not name")]);
 }
 
@@ -269,7 +279,7 @@ fn a_key_for_other_modules() {
 fn the_name_that_the_key_may_sign_is_the_one_that_it_signed() {
     let mut policy = policy(1);
     policy.keys[0].modules = vec![Pattern::new("acme-*")];
-    // Whoever asks under another name than the signed one gets neither.
+    // Under another name than the signed one, neither is trusted.
     let case = Case { module: "acme-resize", ..Case::default() };
     let reasons = case.reasons(&policy, signed(0, 7));
     assert!(matches!(&reasons[..], [Reason::OtherSubject { .. }]), "{reasons:?}");
@@ -285,7 +295,10 @@ fn the_name_that_the_key_may_sign_is_the_one_that_it_signed() {
 fn another_subject() {
     let bundle = Bundle::sign(&statement("sort:1.4.0", index(), 7), &KEYS[0]).to_json();
     let (_, rejected) = Case::default().refused(&policy(1), &[bundle]);
-    assert_eq!(rejected, ["signature 1: it vouches for sort:1.4.0, expected resize:1.4.0 of module resize"]);
+    assert_eq!(
+        rejected,
+        ["signature 1: expected an attestation of resize:1.4.0 of module resize, found one of sort:1.4.0"]
+    );
 }
 
 #[test]
@@ -312,7 +325,7 @@ fn an_engine_that_is_too_old() {
     for (minimum, refused) in [("48.0.9", true), ("48.0.8", false), ("49.0.0", true), ("47.9.9", false)] {
         policy.minimum_engine = minimum.parse().ok();
         let result = Case::default().evaluate(&policy, &[signed(0, 7)]).map_err(|untrusted| untrusted.to_string());
-        let expected = format!("it was compiled by wasmtime 48.0.8, and the policy takes none before {minimum}");
+        let expected = format!("it was compiled by wasmtime 48.0.8, and the policy accepts none before {minimum}");
         assert_eq!(result.err(), refused.then_some(expected));
     }
     policy.minimum_engine = Some(Version::new(99, 0, 0));
@@ -352,18 +365,18 @@ fn a_threshold_counts_keys() {
     for bundles in [[signed(0, 7), signed(0, 7)], [signed(0, 7), again]] {
         for policy in [&policy(2), &twice] {
             let (refusal, rejected) = Case::default().refused(policy, &bundles);
-            assert_eq!(refusal, "1 of 2 needed keys vouch for it: farm");
+            assert_eq!(refusal, "1 of 2 required keys attest it: farm");
             assert_eq!(rejected, ["signature 2: the key `farm` has signed the same release already, and counts once"]);
         }
     }
     let (refusal, rejected) = Case::default().refused(&policy(2), &[signed(1, 7), signed(2, 7)]);
-    assert_eq!((refusal.as_str(), rejected.len()), ("1 of 2 needed keys vouch for it: desk", 1));
+    assert_eq!((refusal.as_str(), rejected.len()), ("1 of 2 required keys attest it: desk", 1));
 }
 
 #[test]
 fn signatures_for_different_releases_do_not_add_up() {
     let (refusal, rejected) = Case::default().refused(&policy(2), &[signed(0, 7), signed(1, 8)]);
-    let expected = "1 of 2 needed keys vouch for it: desk; others name another version or counter";
+    let expected = "1 of 2 required keys attest it: desk; others name another version or counter";
     assert_eq!((refusal.as_str(), rejected), (expected, vec![]));
     let bundles = [signed(0, 7), signed(1, 8), signed(1, 7), signed(0, 9)];
     let trusted = Case::default().evaluate(&policy(2), &bundles).expect("both have signed 7");
@@ -406,15 +419,15 @@ fn every_reason_is_told_and_hinted() {
         Refusal::Threshold { by: vec![], needed: 0, releases: 0 },
     ];
     assert_eq!(refusals, expected.iter().map(std::mem::discriminant).collect::<Vec<_>>());
-    let places: Vec<_> = untrusted.rejected.iter().map(|rejected| rejected.bundle).collect();
-    assert_eq!(places, [0, 0, 0, 0, 1, 2]);
+    let indices: Vec<_> = untrusted.rejected.iter().map(|rejected| rejected.bundle).collect();
+    assert_eq!(indices, [0, 0, 0, 0, 1, 2]);
     assert!(untrusted.hint().is_some());
     assert!(untrusted.rejected.iter().filter(|rejected| rejected.hint().is_some()).count() >= 5);
 }
 
-/// Whichever bit of a bundle is flipped: it is refused, or says exactly what was signed.
+/// Whichever bit of a bundle is flipped: it is refused, or is exactly what was signed.
 #[test]
-fn no_flipped_bit_changes_what_is_believed() {
+fn no_flipped_bit_changes_what_is_trusted() {
     let (policy, expected) = (policy(1), statement(REFERENCE, index(), 7));
     for (key, name) in [(0, "farm"), (1, "desk")] {
         let bundle = signed(key, 7);
@@ -422,7 +435,7 @@ fn no_flipped_bit_changes_what_is_believed() {
         let envelope = &json["dsseEnvelope"];
         let signed = [&envelope["payload"], &envelope["payloadType"], &envelope["signatures"][0]["sig"]].map(|value| {
             let text = value.as_str().expect("they are strings");
-            let start = bundle.find(text).expect("it stands in the bundle");
+            let start = bundle.find(text).expect("the bundle has it");
             start..start + text.len()
         });
         for bit in 0..bundle.len() * 8 {
@@ -435,4 +448,103 @@ fn no_flipped_bit_changes_what_is_believed() {
             }
         }
     }
+}
+
+/// A key that may sign one module raises its counter as far as a counter goes, for the release's name of others.
+#[test]
+fn a_counter_of_one_key_keeps_out_no_other_key_and_no_other_module() {
+    let [farm, desk] = [0, 1].map(|key: usize| KEYS[key].public_key().id());
+    let mut counters = Counters::default();
+    let name = release("acme-plugins", 7).name;
+    counters.set(desk, &"sort".parse().expect("a name"), &name, u64::MAX);
+    let case = Case::default();
+    for key in [0, 1] {
+        case.evaluate_with(&policy(1), &[signed(key, 7)], &counters).expect("it is another module");
+    }
+    counters.set(desk, &"resize".parse().expect("a name"), &name, u64::MAX);
+    case.evaluate_with(&policy(1), &[signed(0, 7)], &counters).expect("it is another key");
+    let untrusted = case.evaluate_with(&policy(1), &[signed(1, 7)], &counters).expect_err("it is older");
+    let expected = Reason::Replayed { release: "acme-plugins".to_owned(), counter: 7, last: u64::MAX };
+    assert_eq!(untrusted.rejected, [Rejected { bundle: 0, reason: expected }]);
+    counters.set(farm, &"resize".parse().expect("a name"), &name, 8);
+    case.evaluate_with(&policy(1), &[signed(0, 7)], &counters).expect_err("it is older than the same key's");
+    let trusted = case.evaluate_with(&policy(1), &[signed(0, 9)], &counters).expect("it is newer");
+    assert_eq!(trusted.keys, [farm]);
+}
+
+#[test]
+fn a_key_cannot_have_any_number_of_releases_remembered() {
+    let farm = KEYS[0].public_key().id();
+    let mut counters = Counters::default();
+    for number in 0..RELEASES_MAX {
+        let name = release(&format!("r{number}"), 1).name;
+        counters.set(farm, &"resize".parse().expect("a name"), &name, 1);
+    }
+    let untrusted = Case::default().evaluate_with(&policy(1), &[signed(0, 7)], &counters).expect_err("one more");
+    let shown: Vec<_> = untrusted.rejected.iter().map(ToString::to_string).collect();
+    let expected =
+        "signature 1: the key `farm` signed `resize` in 16 releases with other names than acme-plugins already";
+    assert_eq!(shown, [expected]);
+    Case::default().evaluate_with(&policy(1), &[signed(1, 7)], &counters).expect("another key has room");
+}
+
+#[test]
+fn a_long_list_of_subjects_is_shortened() {
+    let mut statement = statement("a:1", index(), 7);
+    for (number, expected) in [(5, "a:1, b0:1, b1:1, b2:1, b3:1"), (6, "a:1, b0:1, b1:1, b2:1, b3:1 and 1 more")] {
+        for number in 0..number - 1 {
+            statement.subjects.insert(format!("b{number}:1"), index());
+        }
+        let bundle = Bundle::sign(&statement, &KEYS[0]).to_json();
+        let (_, rejected) = Case::default().refused(&policy(1), &[bundle]);
+        let found =
+            format!("signature 1: expected an attestation of resize:1.4.0 of module resize, found one of {expected}");
+        assert_eq!(rejected, [found]);
+    }
+}
+
+#[test]
+fn each_reason_has_a_hint_of_its_own() {
+    let text = String::new;
+    let now = time("2026-06-01T12:00:00Z");
+    let (id, digest) = (KEYS[0].public_key().id(), index());
+    let material = BundleError::Material { found: text() };
+    let statement = StatementError::OtherType { field: "_type", found: text(), expected: "" };
+    for (reason, hint) in [
+        (Reason::Malformed(material), "with a key"),
+        (Reason::Malformed(BundleError::SignatureCount { found: 2 }), ""),
+        (Reason::Statement(statement), "another tool"),
+        (Reason::PayloadType { found: text() }, "something else"),
+        (Reason::UnknownKey { hint: None }, "add its public half"),
+        (Reason::BadSignature { key: text() }, "fetch the release"),
+        (Reason::RevokedKey { key: text(), id }, "a key that is valid"),
+        (Reason::Expired { key: text(), not_after: now, now }, "a key that is valid"),
+        (Reason::NotYetValid { key: text(), not_before: now, now }, "clock"),
+        (Reason::NotAllowed { key: text(), module: text(), modules: vec![] }, "`modules`"),
+        (Reason::OtherDigest { reference: text(), signed: digest, found: digest }, "sign it again"),
+        (Reason::Replayed { release: text(), counter: 1, last: 2 }, "rollback"),
+        (Reason::TooManyReleases { key: text(), module: text(), release: text() }, "one name"),
+        (Reason::DuplicateSigner { key: text() }, ""),
+    ] {
+        let found = reason.hint().unwrap_or_default();
+        assert!(found.contains(hint) && found.is_empty() == hint.is_empty(), "{reason}: {found}");
+        // Nor does it name an option of a command.
+        assert!(!found.contains("--"), "{found}");
+        assert_eq!(Rejected { bundle: 0, reason: reason.clone() }.hint(), reason.hint());
+    }
+    for (refusal, hint) in [
+        (Refusal::NoSignature, "sign it"),
+        (Refusal::OldEngine { found: Version::new(1, 0, 0), minimum: Version::new(2, 0, 0) }, "compile it again"),
+        (Refusal::RevokedDigest { digest }, "another release"),
+        (Refusal::TooManySignatures { found: 65 }, ""),
+        (Refusal::Threshold { by: vec![], needed: 1, releases: 0 }, ""),
+    ] {
+        let found = refusal.hint().unwrap_or_default();
+        assert!(found.contains(hint) && found.is_empty() == hint.is_empty(), "{refusal}: {found}");
+    }
+    let rejected = vec![Rejected { bundle: 0, reason: Reason::BadSignature { key: text() } }];
+    let none = Refusal::Threshold { by: vec![], needed: 1, releases: 0 };
+    let untrusted = |refusals| Untrusted { refusals, rejected: rejected.clone() }.hint().unwrap_or_default();
+    assert!(untrusted(vec![none.clone()]).contains("fetch the release"), "the first of the bundles");
+    assert!(untrusted(vec![none, Refusal::NoSignature]).contains("sign it"), "the first of the whole");
 }

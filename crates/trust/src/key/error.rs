@@ -1,63 +1,64 @@
-//! What can be wrong with a key: what was found, what was expected, and what mends it.
+//! What can be wrong with a key: what was found, what was expected, and what to do.
 
 use isomer_contract::Hinted;
 use pkcs8::ObjectIdentifier;
 
-/// Why text is not the key that was asked for.
+/// Why text is not a key of the required kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyError {
-    /// No PEM at all.
-    #[error("is no key in PEM: {reason}")]
+    /// Not PEM.
+    #[error("expected a key in PEM: {reason}")]
     NotPem {
         /// The parser's words.
         reason: String,
     },
-    /// The other half of a key, or another thing in PEM.
-    #[error("is {found}, expected {expected}")]
+    /// The other half of a key, or something else in PEM.
+    #[error("expected {expected}, found {found}")]
     OtherKind {
         /// What it is.
         found: String,
-        /// What was asked for.
+        /// What is required.
         expected: &'static str,
     },
-    /// PEM, of which the inside does not parse.
-    #[error("is a damaged key: {reason}")]
+    /// PEM whose contents do not parse.
+    #[error("the key is damaged: {reason}")]
     Malformed {
         /// The parser's words.
         reason: String,
     },
     /// A key, or the name of one, that isomer does not sign with.
-    #[error("the algorithm is {found}, expected ed25519 or ecdsa-p256")]
+    #[error("expected the algorithm ed25519 or ecdsa-p256, found {found}")]
     UnsupportedAlgorithm {
         /// Its name, or its object identifier.
         found: String,
     },
     /// A public key of small order.
-    #[error("is an Ed25519 key of small order, which verifies signatures that nobody made")]
+    #[error("the key is an Ed25519 key of small order, for which valid signatures exist without a private key")]
     Weak,
     /// An encrypted key, and no passphrase.
-    #[error("is encrypted, and no passphrase was given")]
+    #[error("the key is encrypted, and no passphrase was given")]
     PassphraseNeeded,
-    /// An encrypted key, and another passphrase.
-    #[error("can't be decrypted: the passphrase is wrong, or the file is damaged")]
+    /// An encrypted key, and a wrong passphrase.
+    #[error("the key cannot be decrypted: the passphrase is wrong, or the file is damaged")]
     WrongPassphrase,
-    /// A passphrase that protects nothing.
+    /// A passphrase without a character.
     #[error("the passphrase is empty")]
     EmptyPassphrase,
     /// Encrypted in another way.
-    #[error("is encrypted with {found}, expected PBES2 with scrypt or PBKDF2, and AES")]
+    #[error("expected encryption by PBES2 with scrypt or PBKDF2, and AES, found {found}")]
     UnsupportedEncryption {
         /// Its name, or its object identifier.
         found: String,
     },
-    /// Text that names no key.
-    #[error("`{found}` is no key id: expected 64 lower-case hexadecimal digits")]
+    /// Text that is not a key id.
+    #[error("invalid key id `{found}`: expected 64 lower-case hexadecimal digits")]
     NotAnId {
         /// As typed.
         found: String,
     },
-    /// The operating system has no randomness to give.
-    #[error("the operating system gave no randomness: {0}")]
+    /// The operating system gave no random numbers.
+    #[error("the operating system gave no random numbers: {0}")]
     Randomness(String),
 }
 
@@ -112,16 +113,16 @@ impl Hinted for KeyError {
                 "a key begins with `-----BEGIN PUBLIC KEY-----` or `-----BEGIN PRIVATE KEY-----`"
             }
             KeyError::OtherKind { found, .. } => match found.as_str() {
-                "a private key" => "name the file with its public half; this one stays with who signs",
+                "a private key" => "name the file with its public half; this one stays where releases are signed",
                 "a public key" => "name the file with its private half",
                 "a private key in the form of SEC 1" => "convert it: `openssl pkcs8 -topk8 -in KEY -out NEW`",
                 "a certificate" => "take its key out: `openssl x509 -pubkey -noout -in CERTIFICATE`",
                 _ => return None,
             },
-            KeyError::UnsupportedAlgorithm { .. } | KeyError::Weak => "make another: `isomer keygen`",
+            KeyError::UnsupportedAlgorithm { .. } | KeyError::Weak => "make a new key of one of these two algorithms",
             KeyError::UnsupportedEncryption { .. } => "convert it: `openssl pkcs8 -topk8 -scrypt -in KEY -out NEW`",
-            KeyError::PassphraseNeeded => "name a file that holds it by `--passphrase-file`, or set ISOMER_PASSPHRASE",
-            KeyError::EmptyPassphrase => "leave it out for a key without one",
+            KeyError::PassphraseNeeded => "give the passphrase that it was encrypted with",
+            KeyError::EmptyPassphrase => "give none for a key without a passphrase",
             _ => return None,
         };
         Some(hint.to_owned())

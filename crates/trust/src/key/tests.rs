@@ -106,11 +106,11 @@ fn a_key_of_another_algorithm_is_named() {
     ] {
         let error = PublicKey::from_pem(&public(key)).expect_err(name);
         assert_eq!(error, KeyError::UnsupportedAlgorithm { found: name.to_owned() });
-        assert!(error.hint().is_some_and(|hint| hint.contains("isomer keygen")));
+        assert!(error.hint().is_some_and(|hint| hint.contains("make a new key")));
     }
     assert_eq!(
         "rsa".parse::<Algorithm>().expect_err("isomer makes no RSA keys").to_string(),
-        "the algorithm is rsa, expected ed25519 or ecdsa-p256"
+        "expected the algorithm ed25519 or ecdsa-p256, found rsa"
     );
 }
 
@@ -127,18 +127,18 @@ fn the_other_half_and_other_things_are_named() {
     let private = key.to_pem(None).expect("there is no passphrase");
     let shown = |error: KeyError| (error.to_string(), error.hint().unwrap_or_default());
     let (message, hint) = shown(PublicKey::from_pem(&private).expect_err("it is private"));
-    assert_eq!(message, "is a private key, expected a public key");
+    assert_eq!(message, "expected a public key, found a private key");
     assert!(hint.contains("public half"), "{hint}");
     let (message, hint) = shown(SigningKey::from_pem(&key.public_key().to_pem(), None).expect_err("it is public"));
-    assert_eq!(message, "is a public key, expected a private key");
+    assert_eq!(message, "expected a private key, found a public key");
     assert!(hint.contains("private half"), "{hint}");
     for (label, expected) in [
-        ("EC PRIVATE KEY", "is a private key in the form of SEC 1, expected a private key"),
-        ("OPENSSH PRIVATE KEY", "is a private key in OpenSSH's form, expected a private key"),
-        ("ENCRYPTED SIGSTORE PRIVATE KEY", "is a private key in cosign's form, expected a private key"),
-        ("RSA PRIVATE KEY", "the algorithm is RSA, expected ed25519 or ecdsa-p256"),
-        ("CERTIFICATE", "is a certificate, expected a private key"),
-        ("PARAMETERS", "is `PARAMETERS` in PEM, expected a private key"),
+        ("EC PRIVATE KEY", "expected a private key, found a private key in the form of SEC 1"),
+        ("OPENSSH PRIVATE KEY", "expected a private key, found a private key in OpenSSH's form"),
+        ("ENCRYPTED SIGSTORE PRIVATE KEY", "expected a private key, found a private key in cosign's form"),
+        ("RSA PRIVATE KEY", "expected the algorithm ed25519 or ecdsa-p256, found RSA"),
+        ("CERTIFICATE", "expected a private key, found a certificate"),
+        ("PARAMETERS", "expected a private key, found `PARAMETERS` in PEM"),
     ] {
         let text = format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
         let error = SigningKey::from_pem(&text, None).expect_err(label);

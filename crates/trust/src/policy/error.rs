@@ -1,17 +1,17 @@
-//! What can be wrong with a policy: each problem names what was found and what was expected, and what mends it.
+//! What can be wrong with a policy: each problem names what was found, what was expected, and what to do.
 
 use super::KEYS_MAX;
 use crate::key::KeyError;
-use crate::keys::KeyFileError;
+use crate::key_file::KeyFileError;
 use isomer_contract::Hinted;
 use std::fmt;
 
-/// A problem with its place.
+/// A problem, and the line that has it.
 #[derive(Debug)]
 pub struct PolicyError {
-    /// The file, as it was named.
+    /// The file, as the caller named it.
     pub path: String,
-    /// The line, from 1, where the problem has one.
+    /// The line, from 1, of problems that have one.
     pub line: Option<usize>,
     /// What is wrong.
     pub problem: PolicyProblem,
@@ -19,37 +19,38 @@ pub struct PolicyError {
 
 /// What is wrong with a policy.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PolicyProblem {
-    /// The file can't be read.
-    #[error("{0}")]
+    /// The file cannot be read.
+    #[error(transparent)]
     Unreadable(KeyFileError),
-    /// The text is no TOML.
+    /// The text is not TOML.
     #[error("{0}")]
     Toml(String),
-    /// A key that no policy has.
+    /// A key that policies do not have.
     #[error("unknown key `{key}`{}", in_table(.table))]
     UnknownKey {
         /// As typed.
         key: String,
-        /// The table it stands in, empty for the top.
+        /// Its table, empty for the top.
         table: &'static str,
         /// The key that was probably meant.
         nearest: Option<String>,
     },
-    /// A value of the wrong type or outside its words.
+    /// A value of the wrong type, or not one of those that are possible.
     #[error("`{key}` is {found}; expected {expected}")]
     WrongValue {
         /// The key.
         key: &'static str,
-        /// What stands there.
+        /// The value.
         found: String,
-        /// What may stand there.
+        /// The values that are possible.
         expected: &'static str,
     },
     /// A trusted key without a name.
     #[error("a [[key]] has no `name`")]
     NoName,
-    /// A trusted key that is nowhere, or in two places.
+    /// A trusted key that is in no file and no PEM, or in both.
     #[error("the key `{name}` has {found}; expected either")]
     FileOrPem {
         /// Its name.
@@ -57,37 +58,38 @@ pub enum PolicyProblem {
         /// What it has.
         found: &'static str,
     },
-    /// Two trusted keys of one name.
+    /// Two trusted keys with the same name.
     #[error("two keys are called `{0}`")]
     DuplicateName(String),
     /// The PEM of a trusted key does not parse.
-    #[error("the PEM of `{name}` {error}")]
+    #[error("the PEM of `{name}` is not a valid public key")]
     Pem {
         /// The key's name.
         name: String,
         /// What is wrong with it.
+        #[source]
         error: KeyError,
     },
-    /// The file of a trusted key is no public key.
-    #[error("{0}")]
+    /// The file of a trusted key is not a public key.
+    #[error(transparent)]
     KeyFile(KeyFileError),
-    /// A time that ends before it begins.
-    #[error("the key `{name}` is never valid: `not-after` lies before `not-before`")]
+    /// A time whose end is before its beginning.
+    #[error("the key `{name}` is never valid: `not-after` is before `not-before`")]
     NeverValid {
         /// Its name.
         name: String,
     },
-    /// It trusts nobody.
-    #[error("no [[key]] is given")]
+    /// It trusts no key.
+    #[error("expected at least one [[key]], found none")]
     NoKeys,
-    /// It trusts too many.
-    #[error("{found} keys are given, expected at most {KEYS_MAX}")]
+    /// It trusts too many keys.
+    #[error("expected at most {KEYS_MAX} keys, found {found}")]
     TooManyKeys {
         /// How many.
         found: usize,
     },
-    /// More signatures asked for than there can be.
-    #[error("`threshold` is {threshold}, but {} not revoked", given(*.keys))]
+    /// More signatures required than there are keys.
+    #[error("`threshold` is {threshold}, and {} not revoked", given(*.keys))]
     Unreachable {
         /// How many must sign.
         threshold: usize,
@@ -97,7 +99,7 @@ pub enum PolicyProblem {
 }
 
 fn given(keys: usize) -> String {
-    if keys == 1 { "1 key is given that is".to_owned() } else { format!("{keys} different keys are given that are") }
+    if keys == 1 { "only 1 key is".to_owned() } else { format!("only {keys} different keys are") }
 }
 
 fn in_table(table: &str) -> String {
@@ -110,7 +112,7 @@ impl Hinted for PolicyError {
             PolicyProblem::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             PolicyProblem::Pem { error, .. } => error.hint(),
             PolicyProblem::KeyFile(error) => error.hint(),
-            PolicyProblem::NoName => Some("messages call the key by it: `name = \"farm 2026\"`".to_owned()),
+            PolicyProblem::NoName => Some("messages use it: `name = \"farm 2026\"`".to_owned()),
             PolicyProblem::FileOrPem { .. } => Some(
                 "`file = \"farm.pub\"` is relative to the policy; `pem = \"\"\"…\"\"\"` holds the key itself"
                     .to_owned(),
@@ -134,4 +136,8 @@ impl fmt::Display for PolicyError {
     }
 }
 
-impl std::error::Error for PolicyError {}
+impl std::error::Error for PolicyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.problem)
+    }
+}

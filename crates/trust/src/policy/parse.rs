@@ -3,9 +3,8 @@
 use super::error::{PolicyError, PolicyProblem};
 use super::{KEYS_MAX, Pattern, Policy, TrustedKey};
 use crate::key::PublicKey;
-use crate::keys::KeyFileError;
-use crate::strict_json::shorten;
-use isomer_contract::{line_at, nearest};
+use crate::key_file::KeyFileError;
+use isomer_contract::{line_at, nearest, shorten};
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
@@ -20,7 +19,10 @@ const TOP_KEYS: [&str; 5] = ["key", "threshold", "revoked", "minimum-engine", "m
 const KEY_KEYS: [&str; 6] = ["name", "file", "pem", "not-before", "not-after", "modules"];
 const REVOKED_KEYS: [&str; 2] = ["keys", "digests"];
 
-const NAMES: &str = "names in a list, in which `*` stands for any characters";
+/// The longest name of a key.
+const NAME_SIZE_BYTES_MAX: usize = 256;
+const NAME: &str = "at most 256 bytes, without control characters";
+const NAMES: &str = "names in a list, in which `*` matches any characters";
 const DATE: &str = "a date, 2026-01-31, or a time with its offset, 2026-01-31T12:00:00Z";
 
 pub(super) fn parse(
@@ -76,7 +78,7 @@ pub(super) fn parse(
     Ok(policy)
 }
 
-/// What only the whole can be wrong with.
+/// Problems of the policy as a whole.
 fn check(policy: &Policy) -> Result<(), PolicyProblem> {
     if policy.keys.is_empty() {
         return Err(PolicyProblem::NoKeys);
@@ -88,7 +90,7 @@ fn check(policy: &Policy) -> Result<(), PolicyProblem> {
     ids.retain(|id| !policy.revoked_keys.contains(id));
     ids.sort();
     ids.dedup();
-    // A policy whose only key was revoked is right, and refuses everything.
+    // A policy whose only key was revoked is valid, and refuses everything.
     let threshold = policy.threshold.get();
     if threshold > 1 && threshold > ids.len() {
         return Err(PolicyProblem::Unreachable { threshold, keys: ids.len() });
@@ -107,7 +109,12 @@ fn trusted_key(
     for (key, value) in entries {
         let at = |problem| source.error(key.span(), problem);
         match key.get_ref().as_ref() {
-            "name" => name = Some(string("name", value).map_err(at)?.to_owned()),
+            "name" => {
+                // It is recorded with what is installed, and shown.
+                let short = |name: &&str| name.len() <= NAME_SIZE_BYTES_MAX && !name.contains(char::is_control);
+                let text = string("name", value).map_err(at)?;
+                name = Some(Some(text).filter(short).ok_or_else(|| at(wrong("name", value, NAME)))?.to_owned());
+            }
             "file" => file = Some((string("file", value).map_err(at)?, key.span())),
             "pem" => pem = Some((string("pem", value).map_err(at)?, key.span())),
             "not-before" => not_before = Some(time("not-before", value, Time::midnight()).map_err(at)?),
@@ -230,7 +237,7 @@ fn items<'a, 'i>(
     value.get_ref().as_array().map(|array| &array[..]).ok_or_else(|| wrong(key, value, expected))
 }
 
-/// A time, or `of_day` on a date in UTC. Quotes around either do no harm; a time without an offset has no meaning.
+/// A time, or `of_day` on a date in UTC. Either may be a string; a time without an offset has no meaning.
 fn time(key: &'static str, value: &Spanned<DeValue<'_>>, of_day: Time) -> Result<Timestamp, PolicyProblem> {
     let text = match value.get_ref() {
         DeValue::Datetime(time) => Some(time.to_string()),
@@ -256,10 +263,10 @@ mod tests {
         Algorithm::ALL.map(|algorithm| SigningKey::generate(algorithm).expect("there is randomness").public_key())
     });
 
-    /// A key file is called by its key's place in [`KEYS`].
+    /// A key file's name is its key's index in [`KEYS`].
     fn read_key(path: &Path) -> Result<PublicKey, KeyFileError> {
-        let place = path.to_str().and_then(|name| name.strip_suffix(".pub")?.parse::<usize>().ok());
-        let key = place.and_then(|place| KEYS.get(place)).cloned();
+        let index = path.to_str().and_then(|name| name.strip_suffix(".pub")?.parse::<usize>().ok());
+        let key = index.and_then(|index| KEYS.get(index)).cloned();
         key.ok_or_else(|| KeyFileError::Exists { path: path.to_owned() })
     }
 
@@ -270,7 +277,7 @@ mod tests {
     const KEY: &str = "[[key]]\nname = \"farm\"\nfile = \"0.pub\"\n";
 
     #[test]
-    fn a_policy_says_all_it_can() {
+    fn every_key_of_a_policy_is_read() {
         let (pem, id, digest) = (KEYS[1].to_pem(), KEYS[1].id(), Digest::of(b"bad"));
         let text = format!(
             "threshold = 1\nminimum-engine = \"48.0.5\"\n{KEY}not-before = 2026-01-01\nnot-after = \"2026-12-31\"\n\
@@ -294,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn one_key_is_enough_to_say() {
+    fn a_policy_of_one_key_has_defaults_for_the_rest() {
         let expected = Policy::of_keys([TrustedKey::new("farm", KEYS[0].clone())]);
         assert_eq!(policy(KEY).expect("it is right"), expected);
     }
@@ -307,7 +314,7 @@ mod tests {
         let with = |more: &str| format!("[[key]]\nname = \"x\"\n{more}");
         let text = str::to_owned;
         for (text, expected, hint) in [
-            (text(""), " no [[key]] is given", "name a public key"),
+            (text(""), " expected at least one [[key]], found none", "name a public key"),
             (text("a = "), "1: string values must be quoted, expected literal string", ""),
             (text("\ntreshold = 1\n"), "2: unknown key `treshold`", "did you mean `threshold`?"),
             (farm("not_after = 1"), "4: unknown key `not_after` in [[key]]", "did you mean `not-after`?"),
@@ -315,19 +322,25 @@ mod tests {
             (text("threshold = 0"), "1: `threshold` is 0; expected a whole number from 1", ""),
             (text("threshold = -1"), "1: `threshold` is -1; expected a whole number from 1", ""),
             (text("threshold = \"2\""), "1: `threshold` is `2`; expected a whole number from 1", ""),
-            (format!("threshold = 2\n{KEY}"), "1: `threshold` is 2, but 1 key is given that is not revoked", ""),
+            (format!("threshold = 2\n{KEY}"), "1: `threshold` is 2, and only 1 key is not revoked", ""),
             (text("key = 1"), "1: `key` is 1; expected tables, each `[[key]]`", ""),
             (text("[key]\nname = \"x\""), "1: `key` is a table; expected tables, each `[[key]]`", ""),
-            (text("[[key]]\nfile = \"0.pub\""), "1: a [[key]] has no `name`", "messages call"),
+            (text("[[key]]\nfile = \"0.pub\""), "1: a [[key]] has no `name`", "messages use it"),
             (with(""), "1: the key `x` has neither `file` nor `pem`; expected either", "is relative to"),
             (farm("pem = \"\""), "1: the key `farm` has both `file` and `pem`; expected either", "is relative to"),
             (farm(KEY), "4: two keys are called `farm`", ""),
-            (with("file = \"9.pub\""), "3: `9.pub` exists, and a key is never written over another file", "choose"),
+            (with("file = \"9.pub\""), "3: `9.pub` exists, and a key never replaces another file", "choose"),
             (
                 with(&format!("pem = '''\n{}'''", *private)),
-                "3: the PEM of `x` is a private key, expected a public key",
+                "3: the PEM of `x` is not a valid public key",
                 "public half",
             ),
+            (
+                farm("").replace("farm\"", &format!("{}\"", "x".repeat(257))),
+                &format!("2: `name` is `{}…`; expected NAME", "x".repeat(200)),
+                "",
+            ),
+            (with("file = \"0.pub\"").replace("\"x\"", "\"a\\u0007\""), "2: `name` is `a\\u{7}`; expected NAME", ""),
             (farm("modules = []"), "4: `modules` is an empty list; expected NAMES", ""),
             (farm("modules = [1]"), "4: `modules` is a list; expected NAMES", ""),
             (farm("not-before = 2026-01-01T00:00:00"), "4: `not-before` is 2026-01-01T00:00:00; expected DATE", ""),
@@ -335,7 +348,7 @@ mod tests {
             (farm("not-before = 10:00:00"), "4: `not-before` is 10:00:00; expected DATE", ""),
             (
                 farm("not-before = 2026-02-01\nnot-after = 2026-01-31"),
-                "1: the key `farm` is never valid: `not-after` lies before `not-before`",
+                "1: the key `farm` is never valid: `not-after` is before `not-before`",
                 "",
             ),
             (text("minimum-engine = \"48\""), "1: `minimum-engine` is `48`; expected a version, \"48.0.5\"", ""),
@@ -356,16 +369,16 @@ mod tests {
             ),
         ] {
             let error = policy(&text).expect_err(&text);
-            let shown = error.to_string().replace(DATE, "DATE").replace(NAMES, "NAMES");
+            let shown = error.to_string().replace(DATE, "DATE").replace(NAMES, "NAMES").replace(NAME, "NAME");
             assert_eq!(shown, format!("trust.toml:{expected}"));
             assert!(error.hint().unwrap_or_default().contains(hint), "{expected}: {:?}", error.hint());
         }
     }
 
     #[test]
-    fn a_key_in_two_entries_can_not_reach_a_threshold_of_two() {
+    fn a_key_in_two_entries_does_not_reach_a_threshold_of_two() {
         let other = KEY.replace("farm", "farm again");
-        let error = policy(&format!("threshold = 2\n{KEY}{other}")).expect_err("one key can't sign for two");
+        let error = policy(&format!("threshold = 2\n{KEY}{other}")).expect_err("one key cannot sign for two");
         assert!(matches!(error.problem, PolicyProblem::Unreachable { threshold: 2, keys: 1 }), "{error}");
         let second = other.replace("0.pub", "1.pub");
         let text = format!("threshold = 2\n{KEY}{second}");
@@ -379,8 +392,10 @@ mod tests {
     #[test]
     fn the_number_of_keys_has_a_limit() {
         let keys: String = (0..=KEYS_MAX).map(|number| KEY.replace("farm", &number.to_string())).collect();
+        let most: String = (0..KEYS_MAX).map(|number| KEY.replace("farm", &number.to_string())).collect();
+        assert_eq!(policy(&most).expect("it has as many as it may").keys.len(), KEYS_MAX);
         let error = policy(&keys).expect_err("there is one too many").to_string();
-        assert_eq!(error, "trust.toml: 257 keys are given, expected at most 256");
+        assert_eq!(error, "trust.toml: expected at most 256 keys, found 257");
     }
 
     proptest! {

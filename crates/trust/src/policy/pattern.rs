@@ -1,8 +1,8 @@
-//! In: a pattern of a policy and a module's name. Out: whether they match. Only `*` has a meaning.
+//! In: a pattern of a policy and a module's name. Out: whether they match. Never here: a wildcard other than `*`.
 
 use std::fmt;
 
-/// A name in which each `*` stands for any characters, also none.
+/// A name in which each `*` matches any characters, also none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 
@@ -17,7 +17,7 @@ impl Pattern {
         Pattern("*".to_owned())
     }
 
-    /// Whether `name` is such a name. Upper and lower case differ.
+    /// Whether the pattern matches all of `name`. Upper and lower case differ.
     ///
     /// ```
     /// # use isomer_trust::Pattern;
@@ -29,7 +29,7 @@ impl Pattern {
         let Some(mut name) = name.strip_prefix(first) else { return false };
         let mut parts: Vec<_> = rest.split('*').collect();
         let last = parts.pop().unwrap_or_default();
-        // The earliest place for each part leaves the most to those after it.
+        // The first match of each part leaves the most to those after it.
         for part in parts {
             match name.find(part) {
                 Some(at) => name = &name[at + part.len()..],
@@ -69,6 +69,12 @@ mod tests {
             assert!(yes.iter().all(|name| pattern.matches(name)), "{pattern}");
             assert!(!no.iter().any(|name| pattern.matches(name)), "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_pattern_is_shown_as_it_was_written() {
+        assert_eq!(Pattern::new("acme-*").to_string(), "acme-*");
+        assert_eq!(Pattern::all(), Pattern::new("*"));
     }
 
     /// The definition, which takes exponential time.

@@ -1,10 +1,9 @@
-//! In: paths. Out: keys and policies, or files that hold keys. The only file of this crate that touches a disk.
+//! In: paths. Out: keys, or files that hold keys. Never here: what a key may sign.
 //!
-//! A private key's file is its owner's alone (0600), and never replaces another. One that others may read is refused:
-//! who could read it may have signed with it.
+//! A private key's file is readable by its owner alone (0600), and never replaces another. One that other users may read
+//! is refused: they may have signed with it.
 
 use crate::key::{KeyError, PublicKey, SigningKey, is_private};
-use crate::policy::{Policy, PolicyError, PolicyProblem};
 use isomer_contract::Hinted;
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
@@ -13,46 +12,46 @@ use std::path::{Path, PathBuf};
 
 /// The largest key file that is read. An RSA key of 16384 bits, which is refused by its name, has 13 KiB.
 pub const KEY_SIZE_BYTES_MAX: u64 = 64 << 10;
-/// The largest policy that is read.
-pub const POLICY_SIZE_BYTES_MAX: u64 = 1 << 20;
 
 /// Why a key's file was not read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyFileError {
-    /// The file is not the key that was asked for.
-    #[error("`{}` {error}", .path.display())]
+    /// The file is not a valid key of the required kind.
+    #[error("cannot use `{}` as a key", .path.display())]
     Key {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        #[source]
         error: KeyError,
     },
-    /// A private key that others than its owner can reach.
-    #[error("`{}` has the mode {mode:04o}, expected 0600: others may read or change this private key", .path.display())]
+    /// A private key that other users than its owner can read or change.
+    #[error("expected the mode 0600 for the private key `{}`, found {mode:04o}: other users may read or change it", .path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
     },
-    /// No file of a key's size, or no file.
-    #[error("`{}` is {found}, expected a file of at most {limit_bytes} bytes", .path.display())]
+    /// Something else than a file, or a file larger than a key.
+    #[error("expected a file of at most {limit_bytes} bytes, found `{}`, {found}", .path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
-        /// What is there.
+        /// What it is.
         found: String,
         /// The limit.
         limit_bytes: u64,
     },
-    /// There is a file already, which may be somebody's only key.
-    #[error("`{}` exists, and a key is never written over another file", .path.display())]
+    /// A file of that name exists, which may be the only copy of a key.
+    #[error("`{}` exists, and a key never replaces another file", .path.display())]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// The operating system refused.
-    #[error("can't {action} `{}`: {source}", .path.display())]
+    #[error("cannot {action} `{}`", .path.display())]
     Io {
         /// What was tried, a verb.
         action: &'static str,
@@ -68,12 +67,12 @@ impl Hinted for KeyFileError {
         match self {
             KeyFileError::Key { error, .. } => error.hint(),
             KeyFileError::Exposed { path, .. } => {
-                Some(format!("if nobody read it meanwhile, `chmod 600 {}`; else make another", path.display()))
+                Some(format!("if no other user has read it, `chmod 600 {}`; otherwise make a new key", path.display()))
             }
             KeyFileError::Exists { .. } => Some("choose another name, or move the file away".to_owned()),
-            KeyFileError::Io { action: "read", source, .. } if source.kind() == io::ErrorKind::NotFound => Some(
-                "is the path right? `isomer keygen` makes keys; `isomer-run verify --help` shows a policy".to_owned(),
-            ),
+            KeyFileError::Io { action: "read", source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("check the path".to_owned())
+            }
             KeyFileError::NotAFile { .. } | KeyFileError::Io { .. } => None,
         }
     }
@@ -82,7 +81,7 @@ impl Hinted for KeyFileError {
 /// Writes a private key and its public half, both or neither.
 ///
 /// # Errors
-/// When one of the files exists or can't be written, or the passphrase is empty.
+/// When one of the files exists or cannot be written, or the passphrase is empty.
 pub fn write_pair(
     private: &Path,
     public: &Path,
@@ -92,7 +91,7 @@ pub fn write_pair(
     let pem = key.to_pem(passphrase).map_err(|error| KeyFileError::Key { path: private.to_owned(), error })?;
     write_new(public, key.public_key().to_pem().as_bytes(), 0o644)?;
     write_new(private, pem.as_bytes(), 0o600).inspect_err(|_| {
-        // It was made above, and says nothing that the error does not.
+        // It was made above.
         let _ = std::fs::remove_file(public);
     })
 }
@@ -100,13 +99,13 @@ pub fn write_pair(
 /// Reads a private key.
 ///
 /// # Errors
-/// When its file can't be read, can be read by others, or is no private key that the passphrase opens.
+/// When its file cannot be read, can be read by other users, or is not a private key that the passphrase opens.
 pub fn read_private(path: &Path, passphrase: Option<&str>) -> Result<SigningKey, KeyFileError> {
     let file = open(path, KEY_SIZE_BYTES_MAX)?;
     let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
     let text = zeroize::Zeroizing::new(read(file, path, KEY_SIZE_BYTES_MAX)?);
     let text = text_of_key(path, &text)?;
-    // What is no private key may be read by all, and is not what was asked for.
+    // Text that is not a private key may be readable by all users; the error is another one.
     if mode & 0o077 != 0 && is_private(text) {
         return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
     }
@@ -116,28 +115,14 @@ pub fn read_private(path: &Path, passphrase: Option<&str>) -> Result<SigningKey,
 /// Reads a public key.
 ///
 /// # Errors
-/// When its file can't be read, or is no public key.
+/// When its file cannot be read, or is not a public key.
 pub fn read_public(path: &Path) -> Result<PublicKey, KeyFileError> {
     let bytes = read(open(path, KEY_SIZE_BYTES_MAX)?, path, KEY_SIZE_BYTES_MAX)?;
     let text = text_of_key(path, &bytes)?;
     PublicKey::from_pem(text).map_err(|error| KeyFileError::Key { path: path.to_owned(), error })
 }
 
-/// Reads a policy, and the keys whose files it names relative to its own.
-///
-/// # Errors
-/// When a file can't be read, or does not say what a policy says.
-pub fn read_policy(path: &Path) -> Result<Policy, PolicyError> {
-    let directory = path.parent().unwrap_or(Path::new(""));
-    let shown = path.display().to_string();
-    let fail = |problem| PolicyError { path: shown.clone(), line: None, problem };
-    let bytes = open(path, POLICY_SIZE_BYTES_MAX).and_then(|file| read(file, path, POLICY_SIZE_BYTES_MAX));
-    let bytes = bytes.map_err(|error| fail(PolicyProblem::Unreadable(error)))?;
-    let text = String::from_utf8(bytes).map_err(|error| fail(PolicyProblem::Toml(error.to_string())))?;
-    Policy::parse(&shown, &text, |file| read_public(&directory.join(file)))
-}
-
-fn open(path: &Path, limit_bytes: u64) -> Result<File, KeyFileError> {
+pub(crate) fn open(path: &Path, limit_bytes: u64) -> Result<File, KeyFileError> {
     // Before it is opened: opening a pipe waits for its writer.
     let metadata = std::fs::metadata(path).map_err(io_error("read", path))?;
     let not_a_file = |found| KeyFileError::NotAFile { path: path.to_owned(), found, limit_bytes };
@@ -150,23 +135,23 @@ fn open(path: &Path, limit_bytes: u64) -> Result<File, KeyFileError> {
     File::open(path).map_err(io_error("read", path))
 }
 
-fn read(file: File, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, KeyFileError> {
+pub(crate) fn read(file: File, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, KeyFileError> {
     let mut bytes = Vec::new();
     file.take(limit_bytes + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
     if bytes.len() as u64 > limit_bytes {
-        return Err(KeyFileError::NotAFile { path: path.to_owned(), found: "larger".to_owned(), limit_bytes });
+        return Err(KeyFileError::NotAFile { path: path.to_owned(), found: "a larger one".to_owned(), limit_bytes });
     }
     Ok(bytes)
 }
 
 fn text_of_key<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, KeyFileError> {
     std::str::from_utf8(bytes).map_err(|_| {
-        let error = KeyError::NotPem { reason: "it holds bytes that are no text".to_owned() };
+        let error = KeyError::NotPem { reason: "it is not text".to_owned() };
         KeyFileError::Key { path: path.to_owned(), error }
     })
 }
 
-/// Writes a file where none is: nobody sees half of it, and whoever comes second is refused.
+/// Writes a file that does not exist: no other process sees half of it, and the second of two writers gets an error.
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyFileError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let fail = io_error("write", path);
@@ -189,6 +174,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyF
 mod tests {
     use super::*;
     use crate::key::Algorithm;
+    use std::error::Error as _;
 
     fn pair(directory: &Path) -> (PathBuf, PathBuf) {
         (directory.join("farm.key"), directory.join("farm.pub"))
@@ -226,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_key_that_others_can_reach_is_refused() {
+    fn a_private_key_that_other_users_can_read_is_refused() {
         let directory = scratch();
         let (private, public) = pair(directory.path());
         write_pair(&private, &public, &generate(), None).expect("the directory is empty");
@@ -241,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_file_says_so() {
+    fn an_invalid_key_file_is_an_error_that_names_it() {
         let directory = scratch();
         let (private, public) = pair(directory.path());
         write_pair(&private, &public, &generate(), None).expect("the directory is empty");
@@ -251,49 +237,33 @@ mod tests {
         };
         let large = write("large", &[b'-'; KEY_SIZE_BYTES_MAX as usize + 1]);
         let binary = write("binary", b"\xff\xfe");
-        let shown = |error: KeyFileError| error.to_string().replace(&directory.path().display().to_string(), "DIR");
+        let shown = |error: KeyFileError| {
+            let source = error.source().map_or_else(String::new, |source| format!(" | {source}"));
+            format!("{error}{source}").replace(&directory.path().display().to_string(), "DIR")
+        };
         for (path, expected) in [
-            (private.as_path(), "`DIR/farm.key` is a private key, expected a public key"),
-            (directory.path(), "`DIR` is a directory, expected a file of at most 65536 bytes"),
-            (Path::new("/dev/null"), "`/dev/null` is a device, pipe or socket, expected a file of at most 65536 bytes"),
-            (&large, "`DIR/large` is larger, expected a file of at most 65536 bytes"),
-            (&binary, "`DIR/binary` is no key in PEM: it holds bytes that are no text"),
-            (&directory.path().join("none"), "can't read `DIR/none`: No such file or directory (os error 2)"),
+            (private.as_path(), "cannot use `DIR/farm.key` as a key | expected a public key, found a private key"),
+            (directory.path(), "expected a file of at most 65536 bytes, found `DIR`, a directory"),
+            (
+                Path::new("/dev/null"),
+                "expected a file of at most 65536 bytes, found `/dev/null`, a device, pipe or socket",
+            ),
+            (&large, "expected a file of at most 65536 bytes, found `DIR/large`, a larger one"),
+            (&binary, "cannot use `DIR/binary` as a key | expected a key in PEM: it is not text"),
+            (&directory.path().join("none"), "cannot read `DIR/none` | No such file or directory (os error 2)"),
         ] {
             assert_eq!(shown(read_public(path).expect_err("it is no public key")), expected);
         }
         std::fs::set_permissions(&public, Permissions::from_mode(0o600)).expect("the file is ours");
         let error = read_private(&public, None).expect_err("it is the public half");
-        assert_eq!(shown(error), "`DIR/farm.pub` is a public key, expected a private key");
-        // What is no key at all is not to be hidden.
+        assert_eq!(shown(error), "cannot use `DIR/farm.pub` as a key | expected a private key, found a public key");
+        // A file that is not a key need not be hidden.
         let manifest = write("isomer.toml", b"[release]\n");
         std::fs::set_permissions(&manifest, Permissions::from_mode(0o644)).expect("the file is ours");
         let error = read_private(&manifest, None).expect_err("it is no key");
-        assert_eq!(shown(error), "`DIR/isomer.toml` is no key in PEM: it has no line `-----BEGIN …-----`");
-    }
-
-    #[test]
-    fn a_policy_names_its_keys_relative_to_itself() {
-        let directory = scratch();
-        let (private, public) = pair(directory.path());
-        let key = generate();
-        write_pair(&private, &public, &key, None).expect("the directory is empty");
-        let path = directory.path().join("trust.toml");
-        std::fs::write(&path, "[[key]]\nname = \"farm\"\nfile = \"farm.pub\"\n").expect("the directory is ours");
-        let policy = read_policy(&path).expect("it is right");
-        assert_eq!(policy.keys[0].key, key.public_key());
-        std::fs::write(&path, "[[key]]\nname = \"farm\"\nfile = \"farm.key\"\n").expect("the directory is ours");
-        let error = read_policy(&path).expect_err("it names the private half").to_string();
-        assert!(
-            error.contains("trust.toml:3: ") && error.ends_with("is a private key, expected a public key"),
-            "{error}"
+        assert_eq!(
+            shown(error),
+            "cannot use `DIR/isomer.toml` as a key | expected a key in PEM: it has no line `-----BEGIN …-----`"
         );
-        std::fs::write(&path, b"\xff").expect("the directory is ours");
-        let shown = |path: &Path| {
-            let error = read_policy(path).expect_err("it is no policy").to_string();
-            error.replace(&directory.path().display().to_string(), "DIR")
-        };
-        assert_eq!(shown(&path), "DIR/trust.toml: invalid utf-8 sequence of 1 bytes from index 0");
-        assert_eq!(shown(&directory.path().join("x")), "can't read `DIR/x`: No such file or directory (os error 2)");
     }
 }
