@@ -71,8 +71,8 @@ impl Installed {
                 let load_path = LoadPath::Mapped { hashed_at: record.at().to_owned() };
                 Ok(OpenedArtifact { artifact: map(opened, &config)?, load_path })
             }
-            Err(reasons) => {
-                let (artifact, recorded) = copy(&opened, &config)?;
+            Err(mut reasons) => {
+                let (artifact, recorded) = copy(&opened, &config, &mut reasons)?;
                 Ok(OpenedArtifact { artifact, load_path: LoadPath::Copied { reasons, recorded } })
             }
         }
@@ -85,7 +85,7 @@ impl Installed {
     pub fn verify(&self, chosen: &Chosen<'_>) -> Result<VerifiedArtifact, StoreError> {
         let config = chosen.manifest(&self.layout)?.config;
         let opened = self.open_artifact(&config)?;
-        copy(&opened, &config).map(|(artifact, _)| artifact)
+        copy(&opened, &config, &mut Vec::new()).map(|(artifact, _)| artifact)
     }
 
     pub(crate) fn open_artifact(&self, config: &VariantConfig) -> Result<OpenFile, StoreError> {
@@ -101,9 +101,14 @@ impl Installed {
     }
 }
 
-/// Copies the artifact, hashes the copy, and records it where that counts. Whether it is recorded.
-fn copy(opened: &OpenFile, config: &VariantConfig) -> Result<(VerifiedArtifact, bool), StoreError> {
-    let witness = Witness::of(opened);
+/// Copies the artifact, hashes the copy, and records it where that counts. Whether it is recorded; `reasons` has one more
+/// where a process keeps it from that.
+fn copy(
+    opened: &OpenFile,
+    config: &VariantConfig,
+    reasons: &mut Vec<Weakness>,
+) -> Result<(VerifiedArtifact, bool), StoreError> {
+    let witness = Witness::of(opened, reasons);
     let bytes = SealedBytes::copy(&opened.file, config.artifact.size_bytes).map_err(|error| sealing(config, error))?;
     let artifact = verify(bytes, Expected::Variant(config)).map_err(|error| verifying(config, error))?;
     let recorded = witness.is_some_and(|witness| witness.record(opened, config.artifact.digest));

@@ -176,9 +176,9 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// Before `opened` is hashed. None where a record would not count: this is not root, others can change the file, or a
-    /// process has it open for writing.
-    pub(crate) fn of(opened: &OpenFile) -> Option<Witness> {
+    /// Before `opened` is hashed. None where a record would not count; where that is because a process has it open for
+    /// writing, the reason is added to `reasons`.
+    pub(crate) fn of(opened: &OpenFile, reasons: &mut Vec<Weakness>) -> Option<Witness> {
         if !geteuid().is_root() || !weaknesses(opened).is_empty() {
             return None;
         }
@@ -191,7 +191,10 @@ impl Witness {
         }
         let records = directory.make_directory(RECORDS.1).ok().filter(only_links)?;
         lies_beside(opened, &records).ok()?;
-        has_no_writer(&opened.file).then_some(())?;
+        if !has_no_writer(&opened.file) {
+            reasons.push(Weakness::OpenForWriting(opened.real.clone()));
+            return None;
+        }
         Some(Witness { records, identity: Identity::of(&opened.file)? })
     }
 
@@ -294,5 +297,59 @@ fn has_no_writer(file: &File) -> bool {
         libc::fcntl(fd, F_SETSIG, libc::SIGURG) == 0
             && libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) == 0
             && libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+
+    #[test]
+    fn writers_are_found_also_those_that_have_only_a_mapping() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let path = dir.path().join("file");
+        fs::write(&path, b"bytes").expect("there is room");
+        let file = File::open(&path).expect("it exists");
+        assert!(has_no_writer(&file));
+        let writer = OpenOptions::new().read(true).write(true).open(&path).expect("it is ours");
+        assert!(!has_no_writer(&file));
+        let (protection, flags) =
+            (rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE, rustix::mm::MapFlags::SHARED);
+        #[allow(unsafe_code)]
+        // SAFETY: the kernel chooses the address, and nothing but `munmap` uses the mapping.
+        let mapped = unsafe { rustix::mm::mmap(std::ptr::null_mut(), 5, protection, flags, &writer, 0) };
+        let mapped = mapped.expect("it can be mapped");
+        drop(writer);
+        assert!(!has_no_writer(&file), "it is mapped");
+        #[allow(unsafe_code)]
+        // SAFETY: as above.
+        unsafe { rustix::mm::munmap(mapped, 5) }.expect("it is mapped");
+        assert!(has_no_writer(&file));
+    }
+
+    #[test]
+    fn every_change_of_a_file_is_another_identity() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let path = dir.path().join("file");
+        let identity = || Identity::of(&File::open(&path).expect("it exists")).expect("the kernel has statx");
+        fs::write(&path, b"bytes").expect("there is room");
+        let before = identity();
+        assert_eq!(identity().difference(&before), None);
+        let modified = fs::metadata(&path).expect("it exists").modified().expect("it is kept");
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
+        pause();
+        fs::write(&path, b"other").expect("it is ours");
+        let file = OpenOptions::new().write(true).open(&path).expect("it is ours");
+        file.set_times(fs::FileTimes::new().set_modified(modified)).expect("it is ours");
+        assert_eq!(identity().difference(&before), Some("time of change"));
+        let before = identity();
+        pause();
+        fs::rename(&path, dir.path().join("away")).expect("it is ours");
+        fs::rename(dir.path().join("away"), &path).expect("it is ours");
+        assert_eq!(identity().difference(&before), Some("time of change"));
+        fs::copy(&path, dir.path().join("copy")).expect("there is room");
+        fs::rename(dir.path().join("copy"), &path).expect("it is ours");
+        assert_eq!(identity().difference(&before), Some("inode"));
     }
 }

@@ -19,6 +19,30 @@
 //! Readers take no lock: everything they see took its name in one rename, after its bytes were on disk. Writers take it
 //! for the last step alone, when all bytes are there. A process that dies at any moment leaves a store that works, and
 //! what it left is removed by the next one.
+//!
+//! A store is opened once: each part of it is judged by the descriptor that it is then read by, and no path is resolved
+//! twice. What another user could have written counts for nothing, and what cannot be judged counts as such. An artifact
+//! is mapped without being hashed only where this machine has a record, outside of every store, that root hashed that
+//! very file; `SECURITY.md` in the repository says what is promised.
+//!
+//! ```
+//! # fn main() -> Result<(), isomer_store::StoreError> {
+//! # let directory = tempfile::tempdir().expect("there is room");
+//! # let directory = directory.path().join("store");
+//! use isomer_store::{Check, Store};
+//!
+//! let store = Store::create(&directory)?;
+//! let (installed, damaged) = store.installed()?;
+//! for module in &installed {
+//!     module.check(Check::Bytes)?;
+//! }
+//! assert!(damaged.is_empty());
+//!
+//! let error = store.find("resize").expect_err("nothing is installed yet");
+//! assert!(error.to_string().starts_with("`resize` is not installed in"));
+//! # Ok(())
+//! # }
+//! ```
 
 #![cfg_attr(
     not(test),

@@ -265,7 +265,7 @@ impl Locked<'_> {
         // It was hashed while it was written.
         if let Some(opened) = dir.file(&name)?
             && (opened.stat.st_dev, opened.stat.st_ino) == (staged.st_dev, staged.st_ino)
-            && let Some(witness) = Witness::of(&opened)
+            && let Some(witness) = Witness::of(&opened, &mut Vec::new())
         {
             witness.record(&opened, artifact);
         }

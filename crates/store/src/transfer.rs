@@ -97,7 +97,7 @@ impl Store {
 
     /// The digest of all bytes of an installed artifact. Where it is the expected one and root asks, that is recorded.
     pub(crate) fn hash_artifact(&self, opened: &OpenFile, expected: Digest) -> Result<Digest, StoreError> {
-        let witness = Witness::of(opened);
+        let witness = Witness::of(opened, &mut Vec::new());
         let mut hasher = Sha256::new();
         let hashed = copy(&mut &opened.file, |bytes| {
             hasher.update(bytes);

@@ -69,6 +69,8 @@ pub enum Weakness {
     },
     /// This machine has no record that it hashed the file.
     NotRecorded(PathBuf),
+    /// A process may have it open for writing.
+    OpenForWriting(PathBuf),
     /// It was changed or replaced since this machine hashed it.
     Changed {
         /// The file.
@@ -117,6 +119,9 @@ impl fmt::Display for Weakness {
             Weakness::Namespace { reason } => f.write_str(reason),
             Weakness::NotRecorded(path) => {
                 write!(f, "this machine has no record that it hashed `{}`", path.display())
+            }
+            Weakness::OpenForWriting(path) => {
+                write!(f, "a process may have `{}` open for writing", path.display())
             }
             Weakness::Changed { path, what } => {
                 write!(f, "`{}` is not the file that this machine hashed: its {what} differs", path.display())

@@ -148,7 +148,7 @@ fn a_file_that_a_process_has_open_for_writing_is_hashed_each_time() {
     fs::set_permissions(&artifact, fs::Permissions::from_mode(0o444)).unwrap();
     for _ in 0..2 {
         let said = explained(&farm, &farm.store(), "--key one.pub");
-        assert!(said.contains(HASHED), "{said}");
+        assert!(said.contains(HASHED) && said.contains("open for writing"), "{said}");
     }
     drop(open);
     let said = explained(&farm, &farm.store(), "--key one.pub");
