@@ -204,7 +204,7 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
     let version_of = [("isomer".to_owned(), VERSION.to_owned())].into();
     Ok(Statement {
         subjects,
-        release: Release { name: name.into(), version: version.into(), counter },
+        release: Release { name, version, counter },
         build,
         inputs,
         builder: Builder { id: options.builder.to_owned(), version: version_of },

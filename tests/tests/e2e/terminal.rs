@@ -115,7 +115,7 @@ fn names_in_releases() {
     call(directory.path(), "release --shard 1/1").ok();
     let original = forge::read(&dist.join("index.json"));
     let mut forged = original.clone();
-    rename(&mut forged, &original);
+    rename(&mut forged);
     fs::write(dist.join("index.json"), forged.to_string()).unwrap();
     for line in ["inspect dist", "inspect dist --json", "merge dist -o other", "release", "plan", "push dist x.test/y"]
     {
@@ -144,7 +144,7 @@ fn names_in_releases() {
 }
 
 /// Puts the hostile name wherever `index.json` says the release's or the module's.
-fn rename(value: &mut Value, original: &Value) {
+fn rename(value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
@@ -153,11 +153,11 @@ fn rename(value: &mut Value, original: &Value) {
                         *value = HOSTILE.into();
                     }
                 } else {
-                    rename(value, original);
+                    rename(value);
                 }
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(|value| rename(value, original)),
+        Value::Array(values) => values.iter_mut().for_each(rename),
         _ => {}
     }
 }
