@@ -3,17 +3,16 @@
 //! loader built for aarch64, riscv64 and s390x, and `foreign.json`, which says where each is or why it is not there.
 //! Nothing is installed over the system but Debian's cross compilers; what is there already is kept.
 
-use crate::setup;
-use crate::shell::{read, root, run, tools};
-use anyhow::{Context, Result, bail, ensure};
+use crate::shell::{root, run, tools};
+use crate::{debian, setup};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-pub(crate) mod debian;
 mod rust;
 
 /// An architecture that this machine only emulates.
@@ -171,21 +170,4 @@ fn build_run_side(foreign: &Foreign) -> Result<PathBuf> {
     }
     run(&mut cargo)?;
     Ok(target.join(foreign.triple).join("foreign"))
-}
-
-/// What a program printed, as one line.
-fn first_line(command: &mut Command) -> Result<String> {
-    Ok(read(command)?.lines().next().unwrap_or_default().to_owned())
-}
-
-/// The packages in `directory`, unpacked into `into`.
-pub(crate) fn unpack(package: &Path, into: &Path) -> Result<()> {
-    run(Command::new("dpkg-deb").arg("-x").arg(package).arg(into))
-}
-
-fn need(program: &str) -> Result<()> {
-    if !setup::on_path(program) {
-        bail!("no `{program}` on this machine: it is not a Debian");
-    }
-    Ok(())
 }

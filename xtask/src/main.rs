@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod corpus;
+mod debian;
 mod dist;
 mod engine;
 mod farm;

@@ -2,8 +2,7 @@
 //! `tests/mutants.toml` with the survivors that are known. Out: the share that is caught, and every survivor that is not
 //! known. By hand: it takes an hour. Needs `cargo install cargo-mutants`.
 
-use crate::setup;
-use crate::shell::{root, tools};
+use crate::shell::{on_path, root, tools};
 use crate::test::cargo;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -48,7 +47,7 @@ struct Survivor {
 }
 
 pub(crate) fn run_mutants(args: &Args) -> Result<()> {
-    ensure!(setup::on_path("cargo-mutants"), "cargo-mutants is not installed: `cargo install cargo-mutants`");
+    ensure!(on_path("cargo-mutants"), "cargo-mutants is not installed: `cargo install cargo-mutants`");
     let path = root().join("tests/mutants.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
     let known: Known = toml::from_str(&text).with_context(|| format!("could not read {}", path.display()))?;

@@ -1,8 +1,7 @@
 //! What tests and benches need beyond Rust, gcc and Python: installed once, kept under `target/tools`.
 
-use crate::foreign::debian::Apt;
-use crate::foreign::unpack;
-use crate::shell::{read, run, tools};
+use crate::debian::{Apt, unpack};
+use crate::shell::{on_path, read, run, tools};
 use anyhow::{Context, Error, Result};
 use isomer_testing::{casd, python};
 use std::fs;
@@ -62,12 +61,6 @@ pub(crate) fn install_cross_compiler(arch: &str, debian: &str) -> Result<()> {
 /// One program that a command calls.
 pub(crate) fn install_program(package: &str, program: &str) -> Result<()> {
     if on_path(program) { Ok(()) } else { apt_install(&[package]) }
-}
-
-/// Whether a directory of PATH holds the program.
-pub(crate) fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
 fn apt_install(packages: &[&str]) -> Result<()> {

@@ -32,3 +32,14 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     );
     String::from_utf8(output.stdout).with_context(|| format!("{command:?} printed something that is not UTF-8"))
 }
+
+/// Whether a directory of PATH holds the program.
+pub(crate) fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+/// The first line that a program printed.
+pub(crate) fn first_line(command: &mut Command) -> Result<String> {
+    Ok(read(command)?.lines().next().unwrap_or_default().to_owned())
+}

@@ -5,7 +5,7 @@
 //! Cranelift twice, for metadata that the builds have already. `clippy-driver` is a compiler that also lints, and
 //! `rustdoc` is called for the documentation's examples anyway, with all that it takes to check the documentation.
 
-use crate::shell::{root, run, tools};
+use crate::shell::{on_path, root, run, tools};
 use crate::{foreign, setup, tidy};
 use anyhow::{Result, bail, ensure};
 use output::Counts;
@@ -52,7 +52,7 @@ const UNITS: [&[&str]; 3] = [
 pub(crate) fn run_tests(args: &Args) -> Result<()> {
     let mut times = Times::default();
     if !args.no_lints {
-        ensure!(setup::on_path("clippy-driver"), "clippy is not installed: `rustup component add clippy`");
+        ensure!(on_path("clippy-driver"), "clippy is not installed: `rustup component add clippy`");
         times.measure("tidy", tidy::check)?;
         times.measure("formatting", || run(cargo().args(["fmt", "--all", "--check"])))?;
     }

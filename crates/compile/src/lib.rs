@@ -49,6 +49,7 @@ pub mod schedule;
 pub mod cache;
 pub mod maker;
 pub mod records;
+pub mod reuse;
 pub mod seal;
 
 mod collapse;

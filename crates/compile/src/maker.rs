@@ -5,8 +5,6 @@
 //! release (`records`), so that what a remote once sent is known for that ever after. An artifact that was compiled
 //! locally too, and came out the same, is [`Maker::Local`].
 
-use crate::cache::Cache;
-use crate::records::Records;
 use isomer_contract::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -50,17 +48,6 @@ impl fmt::Display for Maker {
             Maker::RemoteExecution { url } => write!(f, "the remote farm {url}"),
         }
     }
-}
-
-/// What earlier work a build may take over, and how far it trusts what remotes made.
-#[derive(Clone, Copy)]
-pub struct Reuse<'a> {
-    /// The user's cache.
-    pub cache: Option<&'a Cache>,
-    /// The records of what the user released. Without them nothing in the output directory is taken over.
-    pub records: Option<&'a Records>,
-    /// Which artifacts of remotes are compared first.
-    pub distrust: &'a Distrust,
 }
 
 /// Which artifacts of remotes are compiled locally too, and compared.

@@ -4,8 +4,9 @@
 use isomer_compile::cache::Cache;
 use isomer_compile::codegen::Compiled;
 use isomer_compile::executor::{Executor, JobFailure, Runner};
-use isomer_compile::maker::{Distrust, Reuse};
+use isomer_compile::maker::Distrust;
 use isomer_compile::matrix::{Origin, State};
+use isomer_compile::reuse::Reuse;
 use isomer_compile::seal::SealKey;
 use isomer_compile::{CellReport, Compiler, Input, Job, Module, Step, compile_to_files};
 use isomer_contract::Profile;

@@ -122,7 +122,7 @@ fn names_in_releases() {
         is_harmless(&call(directory.path(), line).run());
     }
     for line in
-        ["select dist", "verify dist --allow-unsigned", "run dist numbers --allow-unsigned", "select dist numbers"]
+        ["select dist/", "verify dist/ --key one.pub", "run --allow-unsigned dist/ numbers", "select dist/ numbers"]
     {
         is_harmless(&isomer_run().line(line).dir(directory.path()).run());
     }
@@ -137,7 +137,7 @@ fn names_in_releases() {
         is_harmless(&call(directory.path(), line).run());
     }
     for line in
-        ["select dist numbers", "select dist numbers --explain", "verify dist", "run dist numbers --allow-unsigned"]
+        ["select dist/ numbers", "select dist/ numbers --explain", "verify dist/", "run --allow-unsigned dist/ numbers"]
     {
         is_harmless(&isomer_run().line(line).dir(directory.path()).run());
     }

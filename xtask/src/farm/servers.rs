@@ -3,7 +3,7 @@
 //! its database says of jobs, until it is dropped. Never here: a process that outlives this one, whatever ends it, or
 //! a server that other machines can reach.
 
-use crate::foreign::debian::Apt;
+use crate::debian::Apt;
 use crate::setup;
 use crate::shell::{read, run, tools};
 use anyhow::{Context, Result, bail, ensure};

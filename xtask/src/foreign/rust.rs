@@ -1,9 +1,9 @@
 //! A Rust compiler with a foreign architecture's standard library: the one in use where it has it, else the one of
 //! Debian's next release, whose `libstd-rust-dev` comes for every architecture. Unpacked, not installed.
 
-use super::debian::Apt;
-use super::{FOREIGN, Foreign, unpack};
-use crate::shell::{read, root, run};
+use super::{FOREIGN, Foreign};
+use crate::debian::{Apt, unpack};
+use crate::shell::{first_line, read, root, run};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -67,7 +67,7 @@ exec "$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" --argv0 rustc
 fn check_version(rustc: &Path) -> Result<()> {
     let manifest: toml::Table = fs::read_to_string(root().join("Cargo.toml"))?.parse()?;
     let needed = manifest["workspace"]["package"]["rust-version"].as_str().context("the workspace says its Rust")?;
-    let printed = super::first_line(Command::new(rustc).arg("--version"))?;
+    let printed = first_line(Command::new(rustc).arg("--version"))?;
     let found = printed.split(' ').nth(1).unwrap_or_default();
     let numbers = |version: &str| version.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>();
     ensure!(numbers(found)? >= numbers(needed)?, "Debian {SUITE} has Rust {found}; expected {needed} or later");

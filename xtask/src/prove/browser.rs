@@ -2,8 +2,7 @@
 //! the page needs nothing, and the browser is told to ask for nothing.
 
 use super::report::{Report, State};
-use crate::setup;
-use crate::shell::{read, run};
+use crate::shell::{on_path, read, run};
 use anyhow::{Result, ensure};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,7 +12,7 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chro
 
 /// The browser, where one is installed.
 pub(super) fn find() -> Option<String> {
-    NAMES.iter().find(|name| setup::on_path(name)).map(|name| (*name).to_owned())
+    NAMES.iter().find(|name| on_path(name)).map(|name| (*name).to_owned())
 }
 
 /// Opens the page, takes a picture beside it, and compares what the browser counts with the report.

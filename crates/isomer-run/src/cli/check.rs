@@ -44,7 +44,7 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let file = arguments.artifact.display();
+    let file = isomer_terminal::escaped(&arguments.artifact.display().to_string()).into_owned();
     let host = input::host(arguments.host.as_deref())?;
     let because = |error: ArtifactError| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint());
     let (requirements, imports) = match arguments.store.module(arguments.artifact.as_os_str()) {

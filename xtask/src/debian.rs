@@ -1,8 +1,7 @@
 //! Debian packages of other releases and architectures, downloaded and unpacked into a directory of their own: apt is
 //! given lists, a state and a cache there, and the system's are never touched.
 
-use super::{need, unpack};
-use crate::shell::{read, run};
+use crate::shell::{first_line, on_path, read, run};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +19,7 @@ pub(crate) struct Apt {
 const QEMU_SUITE: &str = "bookworm-backports";
 
 /// The emulators' programs by architecture, unpacked on the first call.
-pub(super) fn emulators(directory: &Path, architectures: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+pub(crate) fn emulators(directory: &Path, architectures: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let unpacked = directory.join("qemu");
     if !unpacked.exists() {
         let apt = Apt::with(&directory.join("apt-qemu"), &[(QEMU_SUITE, &["amd64"])])?;
@@ -32,7 +31,7 @@ pub(super) fn emulators(directory: &Path, architectures: &[&str]) -> Result<BTre
     }
     let emulator = |arch: &&str| {
         let path = unpacked.join("usr/bin").join(format!("qemu-{arch}"));
-        let version = super::first_line(Command::new(&path).arg("--version"))?;
+        let version = first_line(Command::new(&path).arg("--version"))?;
         let major = version.split_whitespace().filter_map(|word| word.split('.').next()?.parse::<u32>().ok()).next();
         ensure!(major >= Some(10), "{} says `{version}`; expected 10 or later", path.display());
         Ok(((*arch).to_owned(), path))
@@ -43,7 +42,7 @@ pub(super) fn emulators(directory: &Path, architectures: &[&str]) -> Result<BTre
 impl Apt {
     /// Reads the lists of these suites, each for these architectures.
     pub(crate) fn with(directory: &Path, suites: &[(&str, &[&str])]) -> Result<Apt> {
-        need("apt-get")?;
+        ensure!(on_path("apt-get"), "no `apt-get` on this machine: it is not a Debian");
         let mirror = mirror()?;
         for part in ["lists/partial", "cache/archives/partial", "state", "sources.d", "packages"] {
             fs::create_dir_all(directory.join(part))?;
@@ -113,7 +112,7 @@ impl Apt {
     }
 
     /// What the package depends on, and what that does, down to the last: names without an architecture.
-    pub(super) fn closure(&self, package: &str) -> Result<Vec<String>> {
+    pub(crate) fn closure(&self, package: &str) -> Result<Vec<String>> {
         let mut depends = self.call("apt-cache");
         depends.args(["depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks"]);
         let printed = read(depends.args(["--no-replaces", "--no-enhances", package]))?;
@@ -144,6 +143,11 @@ fn address(line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     let first = words.next()?;
     (first == "URIs:" || first == "deb").then(|| words.find(|word| word.contains("://"))).flatten().map(str::to_owned)
+}
+
+/// Unpacks a package into `into`.
+pub(crate) fn unpack(package: &Path, into: &Path) -> Result<()> {
+    run(Command::new("dpkg-deb").arg("-x").arg(package).arg(into))
 }
 
 #[cfg(test)]
