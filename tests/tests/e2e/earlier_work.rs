@@ -137,7 +137,7 @@ fn nothing_is_written_into_or_signed_in_a_directory_of_another_user() {
     copy(&dist, &farm.path().join("copy"));
     assert_snapshot!("other_user_sign_copy", farm.shown(&isomer("sign copy --key key.key").fails()));
     let ran = isomer("sign copy --key key.key --trust-contents").ok();
-    assert_snapshot!("other_user_sign_copy_trusting_contents", farm.shown(&ran));
+    assert!(ran.stdout().starts_with("signed r 1.0.0, counter 0, 1 module, by the key "), "{ran}");
     // For Mallory it is earlier work like any other.
     let ran = mallory.isomer("release --json -o dist").dir(farm.path()).ok();
     assert_eq!(compiled(&ran.json()), 0, "{ran}");

@@ -177,6 +177,7 @@ fn distrust_detects_wrong_code_with_right_metadata() {
         let ran = farm.release(&format!("--distrust 100% {how}")).fails();
         let mut settings = snapshot_settings();
         settings.add_filter(r"127\.0\.0\.1:\d+", "[ADDRESS]");
+        settings.add_filter("the remote (cache|farm) grpc", "the remote [KIND] grpc");
         settings.bind(|| assert_snapshot!("poison_other_code", ran.stderr()));
         assert!(!farm.path().join("dist").exists(), "{ran}");
     }

@@ -7,7 +7,7 @@ use isomer_contract::artifact::{ArtifactError, Import, imports};
 use isomer_contract::wasi::Interface;
 use isomer_contract::{Hinted, Host, Requirements, check};
 use isomer_runtime::{Trust, VerifiedArtifact};
-use isomer_terminal::Failure;
+use isomer_terminal::{Failure, Text};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -77,23 +77,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let Requirements { engine, kind, arch, isa, .. } = &requirements;
     let isa: Vec<_> = isa.iter().map(String::as_str).collect();
     let with = if isa.is_empty() { String::new() } else { format!(" with {}", isa.join(", ")) };
-    isomer_terminal::print(&format!("`{file}` loads {on}: {kind} for {arch}{with}, wasmtime {engine}\n"))?;
-    isomer_terminal::print(&imports_text(&imports))?;
+    let mut text = Text::new();
+    text.push_line(format!("`{file}` loads {on}: {kind} for {arch}{with}, wasmtime {engine}"));
+    // A name may hold line breaks: each sentence is one line whatever it names.
+    if let Some(line) = imports_text(&imports) {
+        text.push_line(line);
+    }
+    isomer_terminal::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What it imports: by name where commands are not given it, else by where it is from.
-fn imports_text(imports: &[Import]) -> String {
+fn imports_text(imports: &[Import]) -> Option<String> {
     let missing: Vec<_> = imports.iter().filter(|it| !it.provided).map(ToString::to_string).collect();
     if !missing.is_empty() {
-        return format!("it imports what `isomer-run run` does not provide: {}\n", missing.join(", "));
+        return Some(format!("it imports what `isomer-run run` does not provide: {}", missing.join(", ")));
     }
     let from: BTreeSet<_> = imports.iter().map(origin).collect();
     if from.is_empty() {
-        return String::new();
+        return None;
     }
     let from = from.into_iter().collect::<Vec<_>>().join(", ");
-    format!("it imports from {from}, which `isomer-run run` provides\n")
+    Some(format!("it imports from {from}, which `isomer-run run` provides"))
 }
 
 /// The module or the package that an import is from.
