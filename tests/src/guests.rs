@@ -1,8 +1,8 @@
 //! The guests of `tests/guests/guests.toml`, run by a program on a machine. In: a case, a machine. Out: what came out,
 //! and what is wrong with it. Never here: what must come out, which the table says.
 
-use crate::Ran;
 use crate::foreign::{Machine, Program};
+use crate::{Call, Ran};
 use isomer_testing::guests::{Case, Guest, directory, table};
 
 /// All guests.
@@ -12,6 +12,11 @@ pub fn guests() -> Vec<Guest> {
 
 /// Runs `case` on `machine`; `what` are the arguments that name the artifact.
 pub fn run(case: &Case, machine: &Machine, what: &[&str]) -> Ran {
+    call(case, machine, what).run()
+}
+
+/// The call that [`run`] makes.
+pub fn call(case: &Case, machine: &Machine, what: &[&str]) -> Call {
     let isomer = machine.has(Program::Run);
     let call = machine.call(if isomer { Program::Run } else { Program::Upstream }).arg("run");
     let mut call = call.arg(if isomer { "--allow-unsigned" } else { "--allow-precompiled" }).stdin(case.stdin.clone());
@@ -24,8 +29,7 @@ pub fn run(case: &Case, machine: &Machine, what: &[&str]) -> Ran {
     if let Some(export) = &case.invoke {
         call = call.arg("--invoke").arg(export);
     }
-    let call = call.args(what);
-    if isomer { call.arg("--").args(&case.args).run() } else { call.args(&case.args).run() }
+    call.args(what).args(&case.args)
 }
 
 /// What is wrong with it, if anything.

@@ -1,6 +1,7 @@
 //! The harness of the end-to-end tests: finds the two binaries, runs them as a person would, and shows their output
 //! with everything that changes between runs replaced by a word.
 
+pub mod confined;
 pub mod farm;
 pub mod foreign;
 pub mod forge;

@@ -28,3 +28,8 @@ pub fn native() -> Native {
     };
     Native { oci, baseline, wider, newest }
 }
+
+/// The interpreter's target, for this machine's byte order.
+pub fn pulley() -> &'static str {
+    if cfg!(target_endian = "big") { "pulley64be" } else { "pulley64" }
+}

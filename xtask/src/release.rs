@@ -24,7 +24,7 @@ pub(crate) fn run_release(args: &Args) -> anyhow::Result<()> {
         .arg("-o")
         .arg(&args.output))?;
     println!("\nbinaries: {0}/isomer and {0}/isomer-run", binaries.display());
-    println!("try:      target/release/isomer-run run {} sha256 --allow-unsigned < README.md", args.output.display());
+    println!("try:      target/release/isomer-run run --allow-unsigned {} sha256 < README.md", args.output.display());
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! In: an artifact's bytes. Out: everything that it declares, as data for machines.
 
-use isomer_contract::artifact::{Artifact, ArtifactError, Section};
+use isomer_contract::artifact::{Artifact, ArtifactError, Import, Section, imports};
 use isomer_contract::{Digest, Requirements};
 use serde::Serialize;
 
@@ -24,6 +24,8 @@ pub struct Inspection {
     pub flags: Vec<(String, String)>,
     /// Its sections.
     pub sections: Vec<InspectedSection>,
+    /// What it imports.
+    pub imports: Vec<Import>,
 }
 
 /// One section of a `.cwasm`.
@@ -58,5 +60,6 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, ArtifactError> {
         triple: artifact.triple,
         requirements: artifact.requirements,
         flags: artifact.flags,
+        imports: imports(bytes)?,
     })
 }

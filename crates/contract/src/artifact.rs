@@ -4,7 +4,10 @@
 //! An artifact is an ELF64 file whose section `.wasmtime.engine` holds `0u8, len u8, version[len], postcard(Metadata)`
 //! (wasmtime's `engine/serialization.rs`). The layout of the metadata belongs to one major version.
 
+mod imports;
 mod machine;
+
+pub use imports::{Import, imports};
 
 use crate::Hinted;
 use crate::isa::{self, Arch};
@@ -119,6 +122,32 @@ impl Requirements {
     pub fn of_artifact(bytes: &[u8]) -> Result<Requirements, ArtifactError> {
         let (elf, engine) = sections(bytes)?;
         Ok(parse_engine_section(engine, &elf)?.requirements)
+    }
+}
+
+/// Where an artifact has its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodeSection {
+    /// From the artifact's beginning, in bytes.
+    pub offset_bytes: u64,
+    /// Whether it was compiled for pages that check the targets of branches (Arm's BTI).
+    pub branch_protection: bool,
+}
+
+impl CodeSection {
+    /// Of the artifact in `bytes`, where it has code.
+    ///
+    /// # Errors
+    /// When it is no artifact.
+    pub fn of_artifact(bytes: &[u8]) -> Result<Option<CodeSection>, ArtifactError> {
+        let (elf, _) = sections(bytes)?;
+        let section = |name: &str| elf.sections.iter().find(|(found, _)| found == name).map(|(_, data)| *data);
+        let branch_protection = section(obj::ELF_WASM_BTI).is_some_and(|data| data != [0]);
+        let code = section(".text").filter(|data| !data.is_empty());
+        Ok(code.map(|code| {
+            let offset_bytes = (code.as_ptr().addr() - bytes.as_ptr().addr()) as u64;
+            CodeSection { offset_bytes, branch_protection }
+        }))
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Mismatch {
         /// The host's.
         has: String,
     },
+    /// Native code, on a host whose system lets no code become executable.
+    NativeCode,
     /// An ISA extension that the host lacks.
     Extension {
         /// Its name.
@@ -69,6 +71,10 @@ impl Hinted for Mismatch {
                 Some(format!("compile for a profile of {has}, or for {}", pulley_of(*has)))
             }
             Mismatch::OperatingSystem { has, .. } => Some(format!("compile for a profile whose triple names {has}")),
+            Mismatch::NativeCode => Some(
+                "permit it (systemd: `MemoryDenyWriteExecute=no`; SELinux: `execmem`), or compile for Pulley, which needs none"
+                    .to_owned(),
+            ),
             Mismatch::Extension { needs, .. } => Some(match baseline(needs) {
                 Some(arch) => format!("all native code for {arch} needs it: compile for {}", pulley_of(arch)),
                 None => format!("compile for a profile without `{needs}`"),
@@ -91,6 +97,7 @@ impl fmt::Display for Mismatch {
             Mismatch::OperatingSystem { needs, has } => {
                 write!(f, "needs the operating system {needs}; this host has {has}")
             }
+            Mismatch::NativeCode => f.write_str("needs executable memory, which this host denies"),
             Mismatch::Extension { needs, doc } => write!(f, "needs the extension `{needs}` ({doc})"),
             Mismatch::UnknownFlag { flag } => {
                 write!(f, "compiled with `{flag}`, which isomer does not know and cannot probe on this CPU")
@@ -155,6 +162,9 @@ fn check_platform(requirements: &Requirements, host: &Host) -> Vec<Mismatch> {
     let mut mismatches = Vec::new();
     if *os != host.os {
         mismatches.push(Mismatch::OperatingSystem { needs: os.clone(), has: host.os.clone() });
+    }
+    if !host.native_code {
+        mismatches.push(Mismatch::NativeCode);
     }
     let baseline = isa::all(*arch).filter(|row| row.baseline).map(|row| row.name);
     for name in baseline.chain(isa.iter().map(String::as_str)) {

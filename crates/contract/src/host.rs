@@ -19,9 +19,21 @@ pub struct Host {
     pub cpu: Option<String>,
     /// The ISA extensions that CPU and operating system both support, by their names in [`isa`].
     pub isa: BTreeSet<String>,
+    /// Whether the system lets code become executable. Where it does not, only Pulley runs.
+    #[serde(default = "permitted", skip_serializing_if = "is_permitted")]
+    pub native_code: bool,
     /// The version of wasmtime that would load artifacts there.
     #[serde(default = "engine_here")]
     pub engine: String,
+}
+
+/// As almost everywhere: host files only state the exception.
+fn permitted() -> bool {
+    true
+}
+
+fn is_permitted(native_code: &bool) -> bool {
+    *native_code
 }
 
 fn engine_here() -> String {

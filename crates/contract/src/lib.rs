@@ -35,6 +35,8 @@ mod requirements;
 pub mod artifact;
 mod engine;
 
+pub mod wasi;
+
 mod check;
 mod host;
 

@@ -12,7 +12,14 @@ fn requirements(target: &str) -> Requirements {
 fn host(target: &str) -> Host {
     let Requirements { arch, os, isa, .. } = requirements(target);
     let baseline = isa::all(arch).filter(|row| row.baseline).map(|row| row.name.to_owned());
-    Host { arch, os, cpu: None, isa: isa.into_iter().chain(baseline).collect(), engine: "48.0.8".to_owned() }
+    Host {
+        arch,
+        os,
+        cpu: None,
+        isa: isa.into_iter().chain(baseline).collect(),
+        native_code: true,
+        engine: "48.0.8".to_owned(),
+    }
 }
 
 /// What is wrong, and what would help.
@@ -40,7 +47,7 @@ fn a_host_with_all_that_is_needed_has_no_mismatch() {
 #[test]
 fn each_mismatch_has_its_words_and_its_hint() {
     type Change = fn(&mut Requirements, &mut Host);
-    let cases: [(Change, &[(&str, &str)]); 9] = [
+    let cases: [(Change, &[(&str, &str)]); 10] = [
         (
             |requirements, _| requirements.engine = "47".to_owned(),
             &[(
@@ -53,6 +60,13 @@ fn each_mismatch_has_its_words_and_its_hint() {
             &[(
                 "needs the operating system linux; this host has windows",
                 "compile for a profile whose triple names windows",
+            )],
+        ),
+        (
+            |_, host| host.native_code = false,
+            &[(
+                "needs executable memory, which this host denies",
+                "permit it (systemd: `MemoryDenyWriteExecute=no`; SELinux: `execmem`), or compile for Pulley, which needs none",
             )],
         ),
         (
@@ -150,8 +164,8 @@ fn all_mismatches_are_listed_together() {
 #[test]
 fn bytecode_needs_the_byte_order_of_the_host_and_nothing_else() {
     let mut host = host("z14");
-    // An interpreter runs on any operating system and without any extension.
-    (host.os, host.isa) = ("unknown".to_owned(), ["vector".to_owned()].into());
+    // An interpreter runs on any operating system, without any extension and without executable memory.
+    (host.os, host.isa, host.native_code) = ("unknown".to_owned(), ["vector".to_owned()].into(), false);
     assert_found(&requirements("pulley64be"), &host, &[]);
     assert_found(
         &requirements("pulley64"),

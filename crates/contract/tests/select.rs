@@ -24,7 +24,14 @@ fn changed(name: &str, mut variant: Variant, change: impl FnOnce(&mut Requiremen
 fn host(target: &str) -> Host {
     let Requirements { arch, os, isa, .. } = variant(target).requirements;
     let baseline = isa::all(arch).filter(|row| row.baseline).map(|row| row.name.to_owned());
-    Host { arch, os, cpu: None, isa: isa.into_iter().chain(baseline).collect(), engine: "48.0.8".to_owned() }
+    Host {
+        arch,
+        os,
+        cpu: None,
+        isa: isa.into_iter().chain(baseline).collect(),
+        native_code: true,
+        engine: "48.0.8".to_owned(),
+    }
 }
 
 fn names<'a>(variants: impl IntoIterator<Item = &'a Variant>) -> Vec<&'a str> {

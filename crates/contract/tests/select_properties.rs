@@ -90,7 +90,8 @@ fn runs(variant: &Variant, host: &Host) -> bool {
     let needs = &variant.requirements;
     let bytecode = if host.arch == Arch::S390x { Arch::Pulley64be } else { Arch::Pulley64 };
     let baseline_is_there = isa::all(host.arch).filter(|row| row.baseline).all(|row| host.isa.contains(row.name));
-    let native = needs.arch == host.arch && needs.os == host.os && baseline_is_there && needs.isa.is_subset(&host.isa);
+    let native_runs = host.native_code && baseline_is_there;
+    let native = needs.arch == host.arch && needs.os == host.os && native_runs && needs.isa.is_subset(&host.isa);
     let interpreted = needs.arch == bytecode && needs.isa.is_empty();
     needs.engine == major(&host.engine) && (native || interpreted)
 }
@@ -130,14 +131,15 @@ fn shuffled_fleet() -> impl Strategy<Value = (Host, Vec<Variant>, Vec<Variant>)>
 }
 
 fn host() -> impl Strategy<Value = Host> {
-    let parts = (one_of(MACHINES.to_vec()), prop::bool::weighted(0.9), any::<bool>(), engine(), os());
-    parts.prop_flat_map(|(arch, has_baseline, is_closed, engine, os)| {
+    let mostly = prop::bool::weighted(0.9);
+    let parts = (one_of(MACHINES.to_vec()), mostly, mostly, any::<bool>(), engine(), os());
+    parts.prop_flat_map(|(arch, has_baseline, native_code, is_closed, engine, os)| {
         extensions(arch).prop_map(move |mut isa| {
             if has_baseline {
                 isa.extend(isa::all(arch).filter(|row| row.baseline).map(|row| row.name.to_owned()));
             }
             let isa = if is_closed { closed(arch, &isa) } else { isa };
-            Host { arch, os: os.to_owned(), cpu: None, isa, engine: engine.to_owned() }
+            Host { arch, os: os.to_owned(), cpu: None, isa, native_code, engine: engine.to_owned() }
         })
     })
 }

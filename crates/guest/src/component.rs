@@ -1,7 +1,8 @@
 //! A component: a `wasi:cli/command`, or a call of one of its exports in WAVE's notation.
 
 use super::invoke::Call;
-use super::{Ended, GuestError};
+use super::{Ended, GuestError, not_instantiated};
+use isomer_contract::wasi::{self, Interface};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::wasm_wave::wasm::DisplayFuncResults;
@@ -10,9 +11,6 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::Command;
-
-/// The packages of WASI 0.2 that `wasmtime-wasi` implements.
-const WASI_PACKAGES: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
 
 pub(super) async fn run(
     store: &mut Store<WasiP1Ctx>,
@@ -26,19 +24,39 @@ pub(super) async fn run(
 }
 
 async fn command(store: &mut Store<WasiP1Ctx>, component: &Component) -> Result<Vec<String>, Ended> {
-    let is_command = exports(component).any(|(name, _)| name.starts_with("wasi:cli/run@0.2."));
-    if !is_command {
-        let exports = functions(component).into_iter().map(|function| function.path()).collect();
-        return Err(GuestError::NotACommand { entry: "interface `wasi:cli/run@0.2`", exports }.into());
-    }
+    check_command(component)?;
     let linker = linker(component)?;
-    let instance = linker.instantiate_async(&mut *store, component).await?;
+    let instance = linker.instantiate_async(&mut *store, component).await.map_err(not_instantiated)?;
     let command = Command::new(&mut *store, &instance)?;
     match command.wasi_cli_run().call_run(&mut *store).await? {
         Ok(()) => Ok(Vec::new()),
         // As `wasmtime run`: a command that fails without a code has failed with 1.
         Err(()) => Err(Ended::Raised(I32Exit(1).into())),
     }
+}
+
+/// A command exports `wasi:cli/run`, of a version that is linked here.
+fn check_command(component: &Component) -> Result<(), GuestError> {
+    let mut other_command = None;
+    let mut http = None;
+    for (name, _) in exports(component) {
+        match Interface::parse(&name) {
+            Some(Interface { package: "wasi:cli", name: "run", version }) if wasi::is_released_0_2(version) => {
+                return Ok(());
+            }
+            Some(Interface { package: "wasi:cli", name: "run", .. }) => other_command = Some(name),
+            Some(Interface { package: "wasi:http", name: "incoming-handler" | "handler", .. }) => http = Some(name),
+            _ => {}
+        }
+    }
+    Err(match (other_command, http) {
+        (Some(interface), _) => GuestError::OtherCommand(interface),
+        (None, Some(interface)) => GuestError::ServesHttp(interface),
+        (None, None) => {
+            let exports = functions(component).into_iter().map(|function| function.path()).collect();
+            GuestError::NotACommand { entry: "interface `wasi:cli/run@0.2`", exports }
+        }
+    })
 }
 
 async fn invoke(store: &mut Store<WasiP1Ctx>, component: &Component, call: &Call) -> Result<Vec<String>, Ended> {
@@ -54,7 +72,7 @@ async fn invoke(store: &mut Store<WasiP1Ctx>, component: &Component, call: &Call
     };
     let params = params.map_err(wrong)?;
     let linker = linker(component)?;
-    let instance = linker.instantiate_async(&mut *store, component).await?;
+    let instance = linker.instantiate_async(&mut *store, component).await.map_err(not_instantiated)?;
     let function = instance.get_func(&mut *store, index).ok_or_else(|| wrong("it is no function".to_owned()))?;
     let mut results = vec![Val::Bool(false); ty.results().len()];
     function.call_async(&mut *store, &params, &mut results).await?;
@@ -87,7 +105,7 @@ fn values(ty: &ComponentFunc, words: &[String]) -> Result<Vec<Val>, String> {
 fn linker(component: &Component) -> Result<Linker<WasiP1Ctx>, Ended> {
     let ty = component.component_type();
     let imports: Vec<String> = ty.imports(component.engine()).map(|(name, _)| name.to_owned()).collect();
-    let missing: Vec<String> = imports.iter().filter(|name| !is_provided(name)).cloned().collect();
+    let missing: Vec<String> = imports.iter().filter(|name| !wasi::is_provided(name)).cloned().collect();
     if !missing.is_empty() {
         return Err(GuestError::MissingImports(missing).into());
     }
@@ -96,12 +114,6 @@ fn linker(component: &Component) -> Result<Linker<WasiP1Ctx>, Ended> {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     }
     Ok(linker)
-}
-
-/// `wasi:io/streams@0.2.3` and the like. Within one of these a function may still be missing; wasmtime names it.
-fn is_provided(import: &str) -> bool {
-    let package = import.strip_prefix("wasi:").and_then(|rest| rest.split_once('/'));
-    package.is_some_and(|(package, interface)| WASI_PACKAGES.contains(&package) && interface.contains("@0.2."))
 }
 
 /// A function that a component exports, in an interface or by itself.

@@ -2,7 +2,7 @@
 //!
 //! WASI previews 0 and 1 for core modules, preview 2 for components, as `wasmtime run` offers them: inherited standard
 //! streams, no environment, no files and no network but what is given. Each guest gets one thread, and no other is
-//! started for it unless it reads standard input.
+//! started for it.
 
 #![cfg_attr(
     not(test),
@@ -12,13 +12,16 @@
 mod component;
 mod invoke;
 mod module;
+mod stdin;
 
 pub use invoke::Call;
 
 use isomer_contract::settings::Value;
-use isomer_contract::{Hinted, Requirements};
+use isomer_contract::{Hinted, Requirements, wasi};
 use isomer_runtime::{Code, Loaded};
+use rustix::io::Errno;
 use std::path::PathBuf;
+use stdin::Stdin;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
@@ -73,6 +76,12 @@ pub enum GuestError {
     /// It imports what nobody provides; all of it.
     #[error("it imports what isomer-run does not provide: {}", .0.join(", "))]
     MissingImports(Vec<String>),
+    /// It answers HTTP requests, and is no command.
+    #[error("it serves HTTP and is not a command: it exports `{0}`")]
+    ServesHttp(String),
+    /// It is a command of a version of WASI that is not provided.
+    #[error("it is a command of another version of WASI: it exports `{0}`, expected `wasi:cli/run@0.2`")]
+    OtherCommand(String),
     /// It is a library; its functions.
     #[error("it is a library: it exports no {entry}{}", exported(.exports))]
     NotACommand {
@@ -97,9 +106,24 @@ pub enum GuestError {
         /// What is wrong with them.
         reason: String,
     },
+    /// It can't be instantiated here: it has not run.
+    #[error("it cannot be instantiated")]
+    Instantiate(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Wasmtime refuses, or a host function failed.
     #[error("it did not run to its end")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Follows "cannot reserve address space for its memories".
+const ADDRESS_SPACE_HINT: &str = "raise the limit on address space (`ulimit -v`), or compile for a profile with a smaller \
+     `memory-reservation`, `memory-reservation-for-growth` and `memory-guard-size`: with 0, a memory takes what it holds";
+
+/// Whether the system gave no memory or address space.
+fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        error.downcast_ref::<Errno>() == Some(&Errno::NOMEM) || code == Some(Errno::NOMEM.raw_os_error())
+    })
 }
 
 fn exported(exports: &[String]) -> String {
@@ -112,11 +136,25 @@ fn exported(exports: &[String]) -> String {
 impl Hinted for GuestError {
     fn hint(&self) -> Option<String> {
         match self {
+            GuestError::MissingImports(names) if names.iter().all(|name| name.starts_with("wasi:")) => {
+                Some(format!("components are given {}", wasi::provided_to_components()))
+            }
             GuestError::MissingImports(names) if names.iter().all(|name| name.starts_with("wasi")) => {
-                Some("isomer-run provides WASI previews 0 and 1 to modules and `wasi:…@0.2` to components".to_owned())
+                Some(format!("core modules are given {}", wasi::CORE_MODULES.join(" and ")))
             }
             GuestError::MissingImports(_) => {
                 Some("it is made for another host; embed it with `isomer_run::load` and a `Linker` of yours".to_owned())
+            }
+            GuestError::EventLoop(_) => {
+                Some("allow epoll and eventfd (seccomp profile), or raise the limit on file descriptors".to_owned())
+            }
+            GuestError::ServesHttp(_) => Some("only commands run: load it in a host that serves HTTP".to_owned()),
+            GuestError::OtherCommand(interface) if interface.contains('-') => {
+                Some("it was built for a draft of WASI: build it again for WASI 0.2.0 or later".to_owned())
+            }
+            GuestError::OtherCommand(_) => Some("build it for WASI 0.2".to_owned()),
+            GuestError::Instantiate(error) | GuestError::Failed(error) if is_out_of_memory(error.as_ref()) => {
+                Some(ADDRESS_SPACE_HINT.to_owned())
             }
             GuestError::NotACommand { exports, .. } => {
                 exports.first().map(|name| format!("call one of them: `--invoke '{name}'`"))
@@ -167,6 +205,14 @@ impl From<GuestError> for Ended {
     }
 }
 
+/// Why an instance could not be made. What a start function raised is the guest's affair.
+fn not_instantiated(error: wasmtime::Error) -> Ended {
+    if error.is::<Trap>() || error.is::<I32Exit>() {
+        return Ended::Raised(error);
+    }
+    Ended::Refused(GuestError::Instantiate(error.into()))
+}
+
 impl From<wasmtime::Error> for Ended {
     fn from(error: wasmtime::Error) -> Ended {
         Ended::Raised(error)
@@ -187,7 +233,7 @@ fn raised(error: wasmtime::Error) -> Result<Outcome, GuestError> {
 fn store(loaded: &Loaded, guest: &Guest) -> Result<Store<WasiP1Ctx>, GuestError> {
     let mut wasi = WasiCtxBuilder::new();
     // The guest is all that this thread does.
-    wasi.inherit_stdio().allow_blocking_current_thread(true);
+    wasi.stdin(Stdin::default()).inherit_stdout().inherit_stderr().allow_blocking_current_thread(true);
     wasi.args(&guest.arguments).envs(&guest.environment);
     for directory in &guest.directories {
         wasi.preopened_dir(&directory.host, &directory.guest, FsPerms::ReadWrite)

@@ -1,7 +1,7 @@
 //! A core module: a WASI command's `_start`, or a call of one of its exports.
 
 use super::invoke::{self, Call};
-use super::{Ended, GuestError};
+use super::{Ended, GuestError, not_instantiated};
 use wasmtime::{ExternType, Instance, Linker, Module, Store, Val};
 use wasmtime_wasi::p1::WasiP1Ctx;
 
@@ -21,7 +21,7 @@ pub(super) async fn run(
     };
     let arguments = arguments(module, &name, &words)?;
     let linker = linker(store, module)?;
-    let instance = linker.instantiate_async(&mut *store, module).await?;
+    let instance = linker.instantiate_async(&mut *store, module).await.map_err(not_instantiated)?;
     if name != INITIALIZE && instance.get_func(&mut *store, INITIALIZE).is_some() {
         self::call(store, &instance, INITIALIZE, &[]).await?;
     }

@@ -1,7 +1,7 @@
 //! In: the command line. Out: an exit code; one error on stderr when something is wrong.
 //!
-//! Exit codes: 0, or the guest's own; 1 for an error; 2 for a command line that is none; 134 for a trap, as
-//! `wasmtime run` does.
+//! Exit codes: 0, or the guest's own; 1 for an error; 2 for a command line that is none; 101 for a bug; 134 for a trap,
+//! as `wasmtime run` does.
 
 mod input;
 mod signers;
@@ -21,7 +21,7 @@ mod pull;
 
 use crate::log;
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use isomer_contract::ENGINE_VERSION;
 use isomer_terminal::Failure;
 use std::process::ExitCode;
@@ -64,8 +64,7 @@ enum Command {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| elsewhere(error).exit());
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = Cli::try_parse().unwrap_or_else(|error| elsewhere(error).exit());
     log::begin();
     let result = match cli.command {
         Command::Host(arguments) => host::run(&arguments),
@@ -77,11 +76,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Rollback(arguments) => activate::rollback(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Gc(arguments) => gc::run(&arguments),
-        Command::Run(arguments) => {
-            let typed = matches.subcommand_matches("run").expect("the command that was parsed");
-            let checked = run::check_operand(&arguments).and_then(|()| run::check_order(typed, &arguments));
-            checked.and_then(|()| run::run(arguments))
-        }
+        Command::Run(arguments) => run::run(&arguments),
         Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|failure| {

@@ -2,9 +2,12 @@
 
 mod cli;
 mod log;
+mod panics;
+mod signals;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    signals::set_up();
+    panics::as_errors(cli::main)
 }

@@ -65,7 +65,8 @@ impl<'a> Progress<'a> {
         let running: Vec<_> = self.running.values().map(|(name, _)| name.as_str()).collect();
         let (done, all) = (self.all.position(), self.all.length().unwrap_or_default());
         let seconds = self.begun.elapsed().as_secs();
-        anstream::eprintln!("{} {done}/{all} after {seconds} s; now {}", self.verb, running.join(", "));
+        let now = if running.is_empty() { String::new() } else { format!("; now {}", running.join(", ")) };
+        anstream::eprintln!("{} {done}/{all} after {seconds} s{now}", self.verb);
     }
 }
 

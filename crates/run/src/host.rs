@@ -1,5 +1,6 @@
 //! In: what [`crate::probe`] found. Out: this machine as an [`isomer_contract::Host`].
 
+use crate::executable::{CodePermission, code_permission};
 use crate::probe::{self, ProbeError};
 use isomer_contract::{ENGINE_VERSION, Host};
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ pub fn here() -> Result<Host, ProbeError> {
         os: os().to_owned(),
         cpu: None,
         isa: isa.into_iter().map(str::to_owned).collect(),
+        native_code: code_permission() != CodePermission::Denied,
         engine: ENGINE_VERSION.to_owned(),
     })
 }

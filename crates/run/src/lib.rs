@@ -54,15 +54,20 @@ mod choose;
 mod trust;
 
 mod map;
+mod memory;
 mod sealed;
 
-mod load;
 mod verify;
 
+mod executable;
+mod load;
+mod system;
+
 pub use choose::{Chosen, FetchError, SelectError, WhyNot};
-pub use load::{Code, LoadError, Loaded, load};
+pub use load::{Code, LoadError, Loaded, Profiler, load, load_with};
 pub use map::MappedFile;
 pub use probe::ProbeError;
 pub use sealed::{SealError, SealedBytes};
+pub use system::DeniedCall;
 pub use trust::{Excluded, Signers, Trust, TrustError, TrustedModule, trust};
 pub use verify::{Expected, VerifiedArtifact, VerifyError, verify, verify_requirements};

@@ -4,6 +4,7 @@
 //! A file on disk could be overwritten between its check and its use, or while it runs; a truncated one is a SIGBUS.
 
 use crate::map::Map;
+use crate::memory;
 use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::{Digest, Hinted};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -14,6 +15,12 @@ use std::io::{self, ErrorKind, Read, Write};
 
 /// Large enough for few system calls, small enough to stay in the CPU's cache.
 const BUFFER_SIZE_BYTES: usize = 256 << 10;
+
+/// After so many bytes, the control group is asked whether it leaves room for as many again.
+const MEMORY_STEP_BYTES: u64 = 2 << 20;
+
+/// What it must leave beside them, for an engine and a small guest, in bytes.
+const HEADROOM_BYTES: u64 = 4 << 20;
 
 /// Why bytes can't be sealed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +33,17 @@ pub enum SealError {
     TooLarge {
         /// The most that were expected.
         max: u64,
+    },
+    /// A control group would end this process for the rest of the copy.
+    #[error(
+        "a control group leaves too little memory for a copy of the artifact: {} MiB after its first {} MiB",
+        .available_bytes >> 20, .copied_bytes >> 20
+    )]
+    Memory {
+        /// What it leaves, in bytes.
+        available_bytes: u64,
+        /// How many bytes were copied.
+        copied_bytes: u64,
     },
     /// The kernel makes no memory file.
     #[error("cannot create a memory file (memfd_create) to hold the artifact")]
@@ -45,10 +63,18 @@ impl Hinted for SealError {
     fn hint(&self) -> Option<String> {
         match self {
             SealError::Create(_) => Some(
-                "artifacts run from sealed memory only: allow memfd_create (kernel 3.17 or later; seccomp profile; \
-                 file descriptor limit)"
+                "allow memfd_create (kernel 3.17 or later; seccomp profile; file descriptor limit), or install the module \
+                 in a protected store, from which it is mapped without a copy"
                     .to_owned(),
             ),
+            SealError::Memory { .. } => Some(
+                "install the module in a protected store, from which it is mapped without a copy, or raise the limit \
+                 (memory.max)"
+                    .to_owned(),
+            ),
+            SealError::Write(error) if error.raw_os_error() == Some(Errno::FBIG.raw_os_error()) => {
+                Some("the limit on file sizes (`ulimit -f`) holds for memory files, too: raise it".to_owned())
+            }
             SealError::Seal(_) => Some("the kernel must support F_ADD_SEALS on memory files".to_owned()),
             SealError::Write(error) if error.kind() == ErrorKind::StorageFull => {
                 Some("give this process more memory".to_owned())
@@ -110,6 +136,7 @@ fn memory_file() -> Result<File, Errno> {
 fn copy(mut from: impl Read, to: &mut File, size_bytes_max: u64) -> Result<u64, SealError> {
     let mut buffer = vec![0; BUFFER_SIZE_BYTES];
     let mut copied: u64 = 0;
+    let mut next_question = MEMORY_STEP_BYTES;
     loop {
         let read = match from.read(&mut buffer) {
             Ok(0) => return Ok(copied),
@@ -121,7 +148,20 @@ fn copy(mut from: impl Read, to: &mut File, size_bytes_max: u64) -> Result<u64, 
         if copied > size_bytes_max {
             return Err(SealError::TooLarge { max: size_bytes_max });
         }
+        if copied >= next_question {
+            check_memory(copied)?;
+            next_question = copied + MEMORY_STEP_BYTES;
+        }
         to.write_all(&buffer[..read]).map_err(SealError::Write)?;
+    }
+}
+
+fn check_memory(copied_bytes: u64) -> Result<(), SealError> {
+    match memory::available_bytes() {
+        Some(available_bytes) if available_bytes < MEMORY_STEP_BYTES + HEADROOM_BYTES => {
+            Err(SealError::Memory { available_bytes, copied_bytes })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::map::MappedFile;
 use crate::sealed::SealedBytes;
-use isomer_contract::artifact::ArtifactError;
+use isomer_contract::artifact::{ArtifactError, Import, imports};
 use isomer_contract::manifest::VariantConfig;
 use isomer_contract::{Digest, Hinted, Requirements};
 use std::fs::File;
@@ -73,6 +73,13 @@ pub(crate) enum Bytes {
 }
 
 impl Bytes {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Bytes::Sealed(sealed) => sealed.bytes(),
+            Bytes::Mapped(mapped) => mapped.bytes(),
+        }
+    }
+
     pub(crate) fn file(&self) -> &File {
         match self {
             Bytes::Sealed(sealed) => sealed.file(),
@@ -104,6 +111,14 @@ impl VerifiedArtifact {
     /// What it needs, as it says itself.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements
+    }
+
+    /// What it imports.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn imports(&self) -> Result<Vec<Import>, ArtifactError> {
+        imports(self.bytes.bytes())
     }
 
     /// The profile that it was compiled for, where a release says so.

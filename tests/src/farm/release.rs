@@ -78,7 +78,7 @@ impl Farm {
     /// `select`, `run` and `verify` of the module `sha256` of `dist` refuse it; what `verify` prints.
     #[track_caller]
     pub fn untrusted(&self, options: &str) -> String {
-        let run = self.call(&format!("run dist sha256 {options}")).run();
+        let run = self.call(&format!("run {options} dist/ sha256")).run();
         assert_eq!(run.code(), 1, "{run}");
         assert!(run.stdout().is_empty() && run.stderr().starts_with("error:"), "{run}");
         let select = self.call(&format!("select dist sha256 {options}")).run();
@@ -93,7 +93,7 @@ impl Farm {
     /// `run` and `verify` of the module `sha256` of `dist` succeed.
     #[track_caller]
     pub fn trusted(&self, options: &str) {
-        let run = self.call(&format!("run dist sha256 {options}")).ok();
+        let run = self.call(&format!("run {options} dist/ sha256")).ok();
         assert!(run.stdout().starts_with(ABC), "{run}");
         self.call(&format!("verify dist sha256 {options}")).ok();
     }

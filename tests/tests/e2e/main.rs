@@ -4,9 +4,11 @@
 // Modules and artifacts.
 mod compile;
 mod guests;
+mod imports;
 mod incremental;
 mod levels;
 mod linkage;
+mod profiling;
 mod upstream;
 
 // Releases.
@@ -27,7 +29,13 @@ mod select;
 mod store;
 mod tampering;
 
+// Servers that are not like others.
+mod first_process;
+mod hardened;
+mod no_proc;
+
 // What a person reads.
 mod errors;
+mod operands;
 mod readme;
 mod sessions;

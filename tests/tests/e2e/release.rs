@@ -97,7 +97,7 @@ fn only_what_changed_is_compiled_and_the_result_is_as_if_made_anew() {
     let fifth = release(&manifest, &output, &["--json", "--compression", "none"]).json();
     assert_eq!(compiled(&fifth), 0, "{fifth}");
     assert_eq!(
-        isomer_run().arg("run").arg(&output).line("numbers --allow-unsigned --invoke clz32 -- 1").ok().stdout(),
+        isomer_run().line("run --allow-unsigned --invoke clz32").arg(&output).line("numbers 1").ok().stdout(),
         "31\n"
     );
 }
@@ -234,6 +234,6 @@ fn skopeo_reads_and_copies_it() {
         assert_eq!(manifest["layers"][0]["mediaType"], "application/wasm", "{reference}");
     }
     // The copy is a release like any other.
-    let ran = isomer_run().arg("run").arg(copy.path()).line("sha256 --allow-unsigned").stdin("abc").ok();
+    let ran = isomer_run().line("run --allow-unsigned").arg(copy.path()).arg("sha256").stdin("abc").ok();
     assert!(ran.stdout().starts_with("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"), "{ran}");
 }

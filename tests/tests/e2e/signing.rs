@@ -37,7 +37,7 @@ fn a_release_signed_by_a_trusted_key_runs() {
         assert_snapshot!(format!("sign_{name}"), shown.shown(farm.path()));
         farm.trusted(&format!("--key {key}.pub"));
     }
-    assert_snapshot!("verify_two_keys", farm.call("verify dist --key one.pub --key two.pub").ok().shown(farm.path()));
+    assert_snapshot!("verify_two_keys", farm.call("verify dist/ --key one.pub --key two.pub").ok().shown(farm.path()));
     assert_snapshot!("verify_one_of_two", farm.call("verify dist sort --key one.pub").ok().shown(farm.path()));
     assert_snapshot!("verify_json", farm.call("verify dist sort --key two.pub --json").ok().shown(farm.path()));
     farm.policy("minimum-engine = '48.0.0'", "modules = ['sha*', 'sort']", "[minimum-counter]\nacme = 7");
@@ -102,7 +102,7 @@ fn engines_before_the_minimum_are_refused() {
     let farm = Farm::signed();
     farm.policy("minimum-engine = '48.99.0'", "", "");
     farm.untrusted("--trust trust.toml");
-    assert_snapshot!("run_minimum_engine", farm.call("run dist sha256 --trust trust.toml").run().shown(farm.path()));
+    assert_snapshot!("run_minimum_engine", farm.call("run --trust trust.toml dist/ sha256").run().shown(farm.path()));
     let explained = farm.call("select dist sha256 --trust trust.toml --explain").run();
     assert_eq!(explained.code(), 1, "{explained}");
     assert_eq!(explained.stdout().matches("excluded  ").count(), 6, "{explained}");
@@ -122,10 +122,10 @@ fn a_revoked_part_is_not_used() {
     revoke(&[&native["digest"]]);
     let chosen = farm.call("select dist sha256 --trust trust.toml").ok();
     assert!(chosen.stdout().starts_with("pulley64"), "{chosen}");
-    let run = farm.call("run dist sha256 --trust trust.toml").ok();
+    let run = farm.call("run --trust trust.toml dist/ sha256").ok();
     assert!(run.stdout().starts_with(ABC), "{run}");
     let required = native["annotations"]["dev.isomer.target"].as_str().unwrap();
-    let run = farm.call(&format!("run dist sha256 --trust trust.toml --require {required}")).fails();
+    let run = farm.call(&format!("run --trust trust.toml --require {required} dist/ sha256")).fails();
     assert!(run.stderr().contains("is revoked"), "{run}");
     let verify = farm.call("verify dist sha256 --trust trust.toml").fails();
     assert!(verify.stderr().contains(&format!("the variant for {required}: sha256:")), "{verify}");
@@ -133,8 +133,8 @@ fn a_revoked_part_is_not_used() {
     farm.untrusted("--trust trust.toml");
     for digest in [&config["artifact"]["digest"], &config["wasm"]["digest"]] {
         revoke(&[digest]);
-        for line in ["run dist sha256", "verify dist sha256"] {
-            let ran = farm.call(&format!("{line} --trust trust.toml")).fails();
+        for line in ["run --trust trust.toml dist/ sha256", "verify dist sha256 --trust trust.toml"] {
+            let ran = farm.call(line).fails();
             assert!(ran.stderr().contains(&format!("{} is revoked", digest.as_str().unwrap())), "{ran}");
         }
     }
@@ -198,8 +198,8 @@ fn changes_after_signing_are_refused() {
     let mut altered = original.clone();
     altered[original.len() / 2] ^= 1;
     fs::write(&path, altered).unwrap();
-    assert!(farm.call("verify dist --key one.pub").fails().stderr().contains("was altered"));
-    assert!(farm.call("run dist sha256 --key one.pub").fails().stderr().contains("was altered"));
+    assert!(farm.call("verify dist/ --key one.pub").fails().stderr().contains("was altered"));
+    assert!(farm.call("run --key one.pub dist/ sha256").fails().stderr().contains("was altered"));
     fs::write(&path, original).unwrap();
     farm.trusted("--key one.pub");
 
@@ -236,7 +236,7 @@ fn a_signed_module_does_not_pass_for_another() {
         }
     }
     farm.put_index(&index);
-    for line in ["run dist sha256 --key one.pub", "verify dist sha256 --key one.pub"] {
+    for line in ["run --key one.pub dist/ sha256", "verify dist sha256 --key one.pub"] {
         let ran = farm.call(line).fails();
         assert!(ran.stderr().contains("the module is `sort`"), "{ran}");
     }
@@ -383,19 +383,19 @@ fn sign_and_verify_errors_name_the_cause() {
     assert_eq!(fs::read_dir(farm.path().join("empty")).unwrap().count(), 0);
     farm.policy("", "module = ['sha256']", "");
     for (name, line) in [
-        ("verify_no_key", "verify dist"),
-        ("verify_private_key", "verify dist --key one.key"),
+        ("verify_no_key", "verify dist/"),
+        ("verify_private_key", "verify dist/ --key one.key"),
         ("verify_unknown_module", "verify dist sha25 --key one.pub"),
-        ("verify_bad_policy", "verify dist --trust trust.toml"),
-        ("run_nothing_trusted", "run dist sha256"),
-        ("run_file_with_key", "run one.cwasm --key one.pub"),
+        ("verify_bad_policy", "verify dist/ --trust trust.toml"),
+        ("run_nothing_trusted", "run dist/ sha256"),
+        ("run_file_with_key", "run --key one.pub one.cwasm"),
     ] {
         assert_snapshot!(name, farm.call(line).run().shown(farm.path()));
     }
     for line in
         ["--key one.pub --digest sha256:00", "--key one.pub --allow-unsigned", "--key one.pub --trust trust.toml"]
     {
-        farm.call(&format!("run dist sha256 {line}")).misused();
+        farm.call(&format!("run {line} dist/ sha256")).misused();
     }
 }
 
@@ -409,7 +409,7 @@ fn skopeo_leaves_signatures_behind() {
     let farm = Farm::signed();
     let copy_tag = "copy --quiet --all --preserve-digests oci:dist:sha256:1.4.0 oci:copied:sha256:1.4.0";
     program("skopeo").line(copy_tag).dir(farm.path()).ok();
-    let ran = farm.call("run copied sha256 --key one.pub").fails();
+    let ran = farm.call("run --key one.pub copied/ sha256").fails();
     assert!(ran.stderr().contains("it is not signed"), "{ran}");
     // The index is the same: the signature is right for the copy, once it is there.
     let from = farm.index();
@@ -418,10 +418,10 @@ fn skopeo_leaves_signatures_behind() {
     let signatures = from["manifests"].as_array().unwrap().iter().filter(|it| it["artifactType"] == BUNDLE);
     index["manifests"].as_array_mut().unwrap().extend(signatures.cloned());
     fs::write(farm.path().join("copied/index.json"), index.to_string()).unwrap();
-    farm.call("run copied sha256 --key one.pub").ok();
+    farm.call("run --key one.pub copied/ sha256").ok();
     // skopeo writes `index.json` again for the next tag, and may leave out what it does not know of the signatures.
     program("skopeo").line("copy --quiet --all oci:dist:sort:1.4.0 oci:copied:sort:1.4.0").dir(farm.path()).ok();
-    farm.call("verify copied --key one.pub").ok();
+    farm.call("verify copied/ --key one.pub").ok();
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn verify_sign_merge_and_inspect_read_every_blob() {
             _ => fs::write(path, [&bytes[..bytes.len() - 1], b"\n"].concat()).unwrap(),
         }
         for ran in [
-            farm.call("verify dist --key one.pub").fails(),
+            farm.call("verify dist/ --key one.pub").fails(),
             farm.isomer("sign dist --key two.key").fails(),
             farm.isomer("merge dist -o merged").fails(),
             farm.isomer("inspect dist").fails(),
@@ -451,5 +451,5 @@ fn verify_sign_merge_and_inspect_read_every_blob() {
         }
         fs::write(path, bytes).unwrap();
     }
-    farm.call("verify dist --key one.pub").ok();
+    farm.call("verify dist/ --key one.pub").ok();
 }

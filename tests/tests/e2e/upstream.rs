@@ -23,14 +23,14 @@ fn artifacts_that_upstream_made_check_and_run() {
         let artifact = directory.path().join(format!("{name}.cwasm"));
         program(&wasmtime).arg("compile").arg(guest(name)).arg("-o").arg(&artifact).ok();
         isomer_run().arg("check").arg(&artifact).ok();
-        let ran = isomer_run().arg("run").arg(&artifact).arg("--allow-unsigned").stdin(stdin).ok();
+        let ran = isomer_run().line("run --allow-unsigned").arg(&artifact).stdin(stdin).ok();
         assert!(ran.stdout().contains(expected), "{ran}");
     }
     // Flags that upstream needs again on the run side are read from the artifact.
     let artifact = directory.path().join("tuned.cwasm");
     let flags = "compile -W fuel=1000000000 -O memory-reservation=65536 -O memory-guard-size=65536 -C collector=null -W epoch-interruption=n";
     program(&wasmtime).line(flags).arg(guest("sha256")).arg("-o").arg(&artifact).ok();
-    let ran = isomer_run().arg("run").arg(&artifact).arg("--allow-unsigned").stdin("abc").run();
+    let ran = isomer_run().line("run --allow-unsigned").arg(&artifact).stdin("abc").run();
     assert!(ran.stdout().starts_with("ba7816bf"), "{ran}");
 }
 

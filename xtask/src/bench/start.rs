@@ -36,12 +36,12 @@ impl Bench {
         let size = format!("{:.1} MB", bytes.len() as f64 / 1e6);
         // What comes before the guest's arguments.
         let mut ways: Vec<(String, Vec<OsString>)> =
-            vec![("file, --digest".to_owned(), vec![artifact.clone().into(), "--digest".into(), digest.into()])];
+            vec![("file, --digest".to_owned(), vec!["--digest".into(), digest.into(), artifact.clone().into()])];
         for compression in ["none", "zstd"] {
             let layout = self.layout(label, wasm, compression)?;
             ways.push((
                 format!("layout, {compression}"),
-                vec![layout.into(), "module".into(), "--allow-unsigned".into()],
+                vec!["--allow-unsigned".into(), layout.into(), "module".into()],
             ));
         }
         let places = self.stores(label, wasm)?;
@@ -52,7 +52,7 @@ impl Bench {
             let (mut here, mut there) = (Vec::new(), Vec::new());
             // Turn by turn, so that whatever else the machine does falls on both.
             for _ in 0..runs {
-                here.push(timed(self.isomer_run().arg("run").args(&arguments).arg("--").args(guest_args))?);
+                here.push(timed(self.isomer_run().arg("run").args(&arguments).args(guest_args))?);
                 let mut upstream = Command::new(&self.upstream);
                 there.push(timed(upstream.args(["run", "--allow-precompiled"]).arg(&artifact).args(guest_args))?);
             }
@@ -86,7 +86,7 @@ impl Bench {
                 fs::set_permissions(artifacts, std::os::unix::fs::PermissionsExt::from_mode(0o775))?;
             }
             let mut explain = self.isomer_run();
-            explain.args(["run", "--explain", "--store"]).arg(place.path()).args(["module", "--", "--version"]);
+            explain.args(["run", "--explain", "--store"]).arg(place.path()).args(["module", "--version"]);
             let explained = explain.stdin(Stdio::null()).output()?.stderr;
             let mapped = String::from_utf8_lossy(&explained).contains("is mapped from the store");
             ensure!(mapped == (*name == "protected"), "{name}: {}", String::from_utf8_lossy(&explained));

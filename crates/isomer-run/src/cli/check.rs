@@ -2,10 +2,13 @@
 
 use super::select::Reason;
 use super::{input, store};
+use isomer_contract::artifact::{ArtifactError, Import, imports};
+use isomer_contract::wasi::Interface;
 use isomer_contract::{Hinted, Host, Requirements, check};
-use isomer_runtime::Trust;
+use isomer_runtime::{Trust, VerifiedArtifact};
 use isomer_terminal::Failure;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,19 +40,24 @@ struct Report<'a> {
     loads: bool,
     mismatches: Vec<Reason<'a>>,
     requirements: &'a Requirements,
+    imports: &'a [Import],
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let file = arguments.artifact.display();
     let host = input::host(arguments.host.as_deref())?;
-    let requirements = match arguments.store.module(arguments.artifact.as_os_str()) {
-        Some(name) => installed(arguments, name, &host)?,
+    let because = |error: ArtifactError| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint());
+    let (requirements, imports) = match arguments.store.module(arguments.artifact.as_os_str()) {
+        Some(name) => {
+            let artifact = installed(arguments, name, &host)?;
+            (artifact.requirements().clone(), artifact.imports())
+        }
         None => {
             let bytes = input::read(&arguments.artifact, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)?;
-            Requirements::of_artifact(&bytes)
-                .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?
+            (Requirements::of_artifact(&bytes).map_err(because)?, imports(&bytes))
         }
     };
+    let imports = imports.map_err(because)?;
     let mismatches = check(&requirements, &host);
     let on = input::on(arguments.host.as_deref());
     if arguments.json {
@@ -58,6 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             loads: mismatches.is_empty(),
             mismatches: reasons,
             requirements: &requirements,
+            imports: &imports,
         })?;
         return Ok(if mismatches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
@@ -68,11 +77,35 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let isa: Vec<_> = isa.iter().map(String::as_str).collect();
     let with = if isa.is_empty() { String::new() } else { format!(" with {}", isa.join(", ")) };
     isomer_terminal::print(&format!("`{file}` loads {on}: {kind} for {arch}{with}, wasmtime {engine}\n"))?;
+    isomer_terminal::print(&imports_text(&imports))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the installed artifact needs that the host would run; where it would run none, what the first one needs.
-fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<Requirements, Failure> {
+/// What it imports: by name where commands are not given it, else by where it is from.
+fn imports_text(imports: &[Import]) -> String {
+    let missing: Vec<_> = imports.iter().filter(|it| !it.provided).map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        return format!("it imports what `isomer-run run` does not provide: {}\n", missing.join(", "));
+    }
+    let from: BTreeSet<_> = imports.iter().map(origin).collect();
+    if from.is_empty() {
+        return String::new();
+    }
+    let from = from.into_iter().collect::<Vec<_>>().join(", ");
+    format!("it imports from {from}, which `isomer-run run` provides\n")
+}
+
+/// The module or the package that an import is from.
+fn origin(import: &Import) -> &str {
+    match (&import.module, Interface::parse(&import.name)) {
+        (Some(module), _) => module,
+        (None, Some(interface)) => interface.package,
+        (None, None) => &import.name,
+    }
+}
+
+/// The installed artifact that the host would run; where it would run none, the first one.
+fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<VerifiedArtifact, Failure> {
     let installed = arguments.store.find(name)?;
     let on = input::on(arguments.host.as_deref());
     // Nothing is run, and the artifact is hashed.
@@ -81,5 +114,5 @@ fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<Requireme
         Ok(chosen) => chosen,
         Err(error) => trusted.variants().next().ok_or_else(|| store::not_chosen(&error, &on, &installed))?,
     };
-    Ok(installed.verify(&chosen)?.requirements().clone())
+    Ok(installed.verify(&chosen)?)
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:
   isomer-run host
   isomer-run host --json > edge-box.json          # a host file, to be used anywhere:
-  isomer-run select dist resize --host edge-box.json --explain")]
+  isomer-run select dist/ resize --host edge-box.json --explain")]
 pub(crate) struct Arguments {
     /// Print a host file, which `--host` of the other commands reads
     #[arg(long)]
@@ -38,6 +38,9 @@ fn describe(host: &Host) -> String {
     line("system", &host.os);
     line("cpu", host.cpu.as_deref().unwrap_or("unknown"));
     line("engine", &format!("wasmtime {}", host.engine));
+    if !host.native_code {
+        line("native code", "denied: this system lets no memory become executable");
+    }
     for (index, names) in wrapped(host.isa.iter().map(String::as_str)).iter().enumerate() {
         line(if index == 0 { "extensions" } else { "" }, names);
     }

@@ -63,9 +63,10 @@ pub(crate) fn open(file: &Path) -> Result<std::fs::File, Failure> {
 fn say_if_waiting(pipe: &Path) -> Sender<()> {
     let (opened, is_open) = channel();
     let pipe = pipe.display().to_string();
-    thread::spawn(move || {
+    // Where no thread can be started, the wait is silent.
+    let _ = thread::Builder::new().spawn(move || {
         if is_open.recv_timeout(SILENT_WAIT) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("waiting for somebody to write into the pipe `{pipe}`");
+            tracing::warn!("waiting for another process to write into the pipe `{pipe}`");
         }
     });
     opened

@@ -4,11 +4,10 @@ use super::input;
 use super::select;
 use super::signers;
 use super::store;
-use clap::ArgMatches;
-use clap::parser::ValueSource;
+use crate::signals;
 use isomer_contract::Hinted;
 use isomer_guest::{Call, Directory, Guest, GuestError, Outcome};
-use isomer_runtime::{Expected, LoadError, Loaded, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_runtime::{Expected, LoadError, Loaded, Profiler, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_store::{Installed, LoadPath, OpenedArtifact};
 use isomer_terminal::Failure;
 use std::ffi::OsString;
@@ -25,27 +24,24 @@ const EXIT_TRAP: u8 = 134;
 /// options give it.
 #[derive(clap::Args)]
 #[command(
-    override_usage = "isomer-run run [OPTIONS] <MODULE | DIR MODULE | FILE> [ARGS]... [-- ARGS...]",
+    override_usage = "isomer-run run [OPTIONS] <MODULE | DIR/ MODULE | FILE> [ARGS]...",
     after_help = "Examples:
-  isomer-run run resize --dir photos::/in -- /in/cat.jpg            # installed by `isomer-run pull`
-  isomer-run run resize:1.4.0 --trust trust.toml                    # … and its signatures looked at again
-  isomer-run run dist resize --trust trust.toml --dir photos::/in -- /in/cat.jpg
-  isomer-run run dist resize --key farm.pub                         # no policy, one key
-  isomer-run run dist resize --digest sha256:9f86d0…
-  isomer-run run resize.x86-64-v3.cwasm --allow-unsigned --env LANG
-  isomer-run run dist sort --allow-unsigned --invoke add 1 2        # a core module's function
-  isomer-run run dist greet --allow-unsigned --invoke 'hello(\"you\")' # a component's, in WAVE
+  isomer-run run --dir photos::/in resize /in/cat.jpg               # installed by `isomer-run pull`
+  isomer-run run --trust trust.toml resize:1.4.0                    # … and its signatures looked at again
+  isomer-run run --trust trust.toml --dir photos::/in dist/ resize --width 640 /in/cat.jpg
+  isomer-run run --key farm.pub dist/ resize                        # no policy, one key
+  isomer-run run --digest sha256:9f86d0… dist/ resize
+  isomer-run run --allow-unsigned --env LANG resize.x86-64-v3.cwasm
+  isomer-run run --allow-unsigned --invoke add dist/ sort 1 2       # a core module's function
+  isomer-run run --allow-unsigned --invoke 'hello(\"you\")' dist/ greet # a component's, in WAVE
 
 Exit code: the guest's own; 134 when it traps; 1 for an error."
 )]
 pub(crate) struct Arguments {
-    /// An installed module, or a release and the name of a module in it, or a compiled artifact (.cwasm); then the
-    /// guest's arguments
-    #[arg(value_name = "MODULE | DIR MODULE | FILE", required = true, num_args = 1.., allow_negative_numbers = true)]
+    /// An installed module; or a release (a directory, with a `/`) and the name of a module in it; or a compiled artifact
+    /// (.cwasm). All that follows are the guest's arguments
+    #[arg(value_name = "MODULE | DIR/ MODULE | FILE", required = true, num_args = 1.., trailing_var_arg = true)]
     operands: Vec<OsString>,
-    /// The guest's arguments, also such as start with a hyphen
-    #[arg(value_name = "ARGS", last = true)]
-    arguments: Vec<OsString>,
     #[command(flatten)]
     word: signers::Word,
     #[command(flatten)]
@@ -62,6 +58,9 @@ pub(crate) struct Arguments {
     /// Call this function instead of running a command, with ARGS or as `name(argument, …)`
     #[arg(long, value_name = "NAME")]
     invoke: Option<String>,
+    /// Tell a profiler which function is where: `perfmap` writes /tmp/perf-PID.map for `perf`
+    #[arg(long, value_name = "PROFILER", value_parser = profiler)]
+    profile: Option<Profiler>,
     /// Fail unless the choice is the variant for this target
     #[arg(long, value_name = "TARGET")]
     require: Option<String>,
@@ -75,6 +74,10 @@ fn directory(text: &str) -> Result<Directory, String> {
     Ok(Directory { host: PathBuf::from(host), guest: guest.to_owned() })
 }
 
+fn profiler(text: &str) -> Result<Profiler, String> {
+    if text == "perfmap" { Ok(Profiler::PerfMap) } else { Err("expected `perfmap`".to_owned()) }
+}
+
 fn variable(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('=') {
         return Err("expected NAME or NAME=VALUE".to_owned());
@@ -82,19 +85,38 @@ fn variable(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let Program { name, artifact, load_path, words } = program(&arguments)?;
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    signals::reap_children();
+    check_operand(arguments)?;
+    execute(arguments).map_err(|failure| failure.hint(misplaced_option(arguments)))
+}
+
+fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let Program { name, artifact, load_path, words } = program(arguments)?;
     if arguments.explain {
         explain(&name, &artifact, load_path.as_ref());
     }
-    let words = words.iter().chain(&arguments.arguments).map(text).collect::<Result<Vec<_>, _>>()?;
-    let loaded = isomer_runtime::load(artifact).map_err(|error| load_failure(&name, &error))?;
-    let guest = guest(&arguments, &name, words)?;
+    let words = words.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    let loaded = isomer_runtime::load_with(artifact, arguments.profile.unwrap_or_default())
+        .map_err(|error| load_failure(&name, &error))?;
+    let guest = guest(arguments, &name, words)?;
     finish(&name, isomer_guest::run(&loaded, &guest), &loaded)
 }
 
-/// Refuses an operand that nothing can be run from, before anything is said of what stands behind it.
-pub(crate) fn check_operand(arguments: &Arguments) -> Result<(), Failure> {
+/// Everything behind the module's name is the guest's, as with `wasmtime run`: who fills in its arguments in a script must
+/// not be able to give it a directory. An option that was typed there was perhaps meant for this program.
+fn misplaced_option(arguments: &Arguments) -> Option<String> {
+    let command = <Arguments as clap::Args>::augment_args(clap::Command::new("run"));
+    let is_option = |word: &&str| {
+        let name = word.strip_prefix("--").map(|word| word.split_once('=').map_or(word, |(name, _)| name));
+        name.is_some_and(|name| command.get_arguments().any(|option| option.get_long() == Some(name)))
+    };
+    let word = arguments.operands.iter().skip(1).filter_map(|word| word.to_str()).find(is_option)?;
+    Some(format!("`{word}` went to the guest, as all that follows the module: options go before the module"))
+}
+
+/// Refuses an operand that nothing can be run from, before anything is said of what it contains.
+fn check_operand(arguments: &Arguments) -> Result<(), Failure> {
     let Some(path) = arguments.operands.first().filter(|it| arguments.store.module(it).is_none()).map(Path::new) else {
         return Ok(());
     };
@@ -109,26 +131,6 @@ pub(crate) fn check_operand(arguments: &Arguments) -> Result<(), Failure> {
         return Err(failure.hint(format!("install a module from it: `isomer-run pull oci-archive:{shown}:NAME`")));
     }
     Ok(())
-}
-
-/// Refuses options behind the guest's first argument. Whoever fills in the guest's arguments in a script must not be
-/// able to give the guest a directory, and `wasmtime run` would hand such words to the guest.
-pub(crate) fn check_order(typed: &ArgMatches, arguments: &Arguments) -> Result<(), Failure> {
-    let is_release = |path: &OsString| arguments.store.module(path).is_none() && Path::new(path).is_dir();
-    let own = if arguments.operands.first().is_some_and(is_release) { 2 } else { 1 };
-    let Some(first) = typed.indices_of("operands").and_then(|mut indices| indices.nth(own)) else { return Ok(()) };
-    let typed_behind = |id: &&clap::Id| {
-        let by_user = typed.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-        by_user && typed.indices_of(id.as_str()).is_some_and(|mut indices| indices.any(|index| index > first))
-    };
-    let options: Vec<_> = typed.ids().filter(|id| !["operands", "arguments"].contains(&id.as_str())).collect();
-    let Some(id) = options.into_iter().find(typed_behind) else { return Ok(()) };
-    let command = <Arguments as clap::Args>::augment_args(clap::Command::new("run"));
-    let option = command.get_arguments().find(|option| option.get_id() == id).and_then(clap::Arg::get_long);
-    let argument = arguments.operands[own].to_string_lossy();
-    let failure =
-        Failure::new(format!("`--{}` stands behind the guest's argument `{argument}`", option.unwrap_or_default()));
-    Err(failure.hint("options go before the guest's arguments; what is for the guest goes behind `--`".to_owned()))
 }
 
 /// What is run.
@@ -238,7 +240,7 @@ fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest,
             Some((name, value)) => environment.push((name.to_owned(), value.to_owned())),
             // As wasmtime: a variable that is not set here is not set there.
             None => match std::env::var_os(variable) {
-                Some(value) => environment.push((variable.clone(), text(&value)?)),
+                Some(value) => environment.push((variable.clone(), variable_text(variable, value)?)),
                 None => continue,
             },
         }
@@ -249,6 +251,14 @@ fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest,
         environment,
         directories: arguments.directories.clone(),
         invoke: arguments.invoke.clone().map(|name| Call::new(name, words)),
+    })
+}
+
+fn variable_text(name: &str, value: OsString) -> Result<String, Failure> {
+    value.into_string().map_err(|value| {
+        let failure = Failure::new(format!("the value of the variable `{name}` is not UTF-8, as guests require"));
+        let failure = failure.caused_by(format!("it is `{}`", value.to_string_lossy()));
+        failure.hint(format!("give the guest another value: `--env {name}=VALUE`"))
     })
 }
 

@@ -15,15 +15,15 @@ use std::process::ExitCode;
 /// Show which variant of a module this machine, or another, would run; nothing is run
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  isomer-run select dist resize
-  isomer-run select dist resize --explain                   # why none of the others
-  isomer-run select dist resize --host edge-box.json        # as another machine would choose
-  isomer-run select dist resize --trust trust.toml          # as `run --trust` would choose
-  isomer-run select dist resize --require x86-64-v3         # an error if it would be another
+  isomer-run select dist/ resize
+  isomer-run select dist/ resize --explain                   # why none of the others
+  isomer-run select dist/ resize --host edge-box.json        # as another machine would choose
+  isomer-run select dist/ resize --trust trust.toml          # as `run --trust` would choose
+  isomer-run select dist/ resize --require x86-64-v3         # an error if it would be another
   isomer-run select resize                                  # among what is installed")]
 pub(crate) struct Arguments {
     /// A release, a directory that `isomer release` made; or an installed module
-    #[arg(value_name = "DIR | MODULE")]
+    #[arg(value_name = "DIR/ | MODULE")]
     release: PathBuf,
     /// The module's name in the release
     #[arg(value_name = "MODULE")]

@@ -28,12 +28,12 @@ impl Location {
         Ok(Store::open(&self.dir())?)
     }
 
-    /// The module of the store that `operand` names, or none when it is a path: without `--store`, whatever is there
-    /// as a file or a directory, or looks like one.
+    /// The module of the store that `operand` names, or none when it is a path. What it is depends on how it is written
+    /// and never on the current directory, where another user may have put something of that name: a path has a `/` in
+    /// it or ends in `.cwasm`. With `--store`, every operand is a name.
     pub(crate) fn module<'a>(&self, operand: &'a OsStr) -> Option<&'a str> {
         let name = operand.to_str()?;
-        let path = Path::new(name);
-        let is_path = name.contains('/') || path.extension().is_some_and(|it| it == "cwasm") || path.exists();
+        let is_path = name.contains('/') || name.ends_with(".cwasm") || [".", ".."].contains(&name);
         (self.given.is_some() || !is_path).then_some(name)
     }
 
@@ -41,12 +41,19 @@ impl Location {
     pub(crate) fn find(&self, name: &str) -> Result<Installed, Failure> {
         Store::open(&self.dir()).and_then(|store| store.find(name)).map_err(|error| match error {
             StoreError::NoStore { .. } if self.given.is_none() => {
-                let failure = Failure::new(format!("`{name}` is neither a file or directory here nor installed"));
-                failure.caused_by(error.to_string()).hint(error.hint())
+                let failure = Failure::new(format!("`{name}` is not installed")).caused_by(error.to_string());
+                failure.hint(as_path(name).or_else(|| error.hint()))
             }
-            error => Failure::from(error),
+            error => Failure::from(error).hint(as_path(name)),
         })
     }
+}
+
+/// How to write what is in the current directory under the name of a module.
+fn as_path(name: &str) -> Option<String> {
+    let there = Path::new(name).metadata().ok()?;
+    let path = if there.is_dir() { format!("{name}/") } else { format!("./{name}") };
+    Some(format!("a name without `/` is that of an installed module; what is in this directory is `{path}`"))
 }
 
 /// Why a module of `release`, or an installed one, is not to be had.

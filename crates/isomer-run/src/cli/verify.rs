@@ -15,8 +15,8 @@ use std::process::ExitCode;
 /// Tell who signed the modules of a release, and whether every byte of them is what was signed; nothing is run
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  isomer-run verify dist --key farm-2026.pub
-  isomer-run verify dist resize --trust trust.toml
+  isomer-run verify dist/ --key farm-2026.pub
+  isomer-run verify dist/ resize --trust trust.toml
   isomer-run verify resize --key farm-2026.pub              # as it is installed
 
 A policy:
@@ -41,7 +41,7 @@ this machine would not run.")]
 #[command(group(clap::ArgGroup::new("signers").args(["keys", "trust"]).required(true).multiple(true)))]
 pub(crate) struct Arguments {
     /// A release, a directory that `isomer release` made; or an installed module
-    #[arg(value_name = "DIR | MODULE")]
+    #[arg(value_name = "DIR/ | MODULE")]
     release: PathBuf,
     /// One module of the release [default: all]
     #[arg(value_name = "MODULE")]

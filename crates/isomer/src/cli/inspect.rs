@@ -2,6 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use isomer_compile::inspect::{Inspection, inspect};
+use isomer_contract::artifact::Import;
 use isomer_contract::{Hinted, Requirements, Variant};
 use isomer_layout::{Identity, Layout, Manifest, Module, Part};
 use isomer_terminal::{Failure, Failures, print, print_json};
@@ -44,7 +45,7 @@ fn file(args: &Args) -> Result<(), Failures> {
 }
 
 fn file_text(path: &Path, inspection: &Inspection) -> String {
-    let Inspection { digest, size_bytes, triple, requirements, compat, code, flags, sections } = inspection;
+    let Inspection { digest, size_bytes, triple, requirements, compat, code, flags, sections, imports } = inspection;
     let facts = [
         ("digest", digest.to_string()),
         ("size", bytes(*size_bytes)),
@@ -62,6 +63,13 @@ fn file_text(path: &Path, inspection: &Inspection) -> String {
         .iter()
         .map(|section| vec![format!("  {}", section.name), bytes(section.size_bytes), section.digest.to_string()]);
     text += &format!("\n{HEAD}sections{HEAD:#}\n{}", aligned(shown));
+    if !imports.is_empty() {
+        let row = |import: &Import| {
+            let provided = if import.provided { "provided by `isomer-run run`" } else { "not provided" };
+            vec![format!("  {import}"), provided.to_owned()]
+        };
+        text += &format!("\n{HEAD}imports{HEAD:#}\n{}", aligned(imports.iter().map(row)));
+    }
     text
 }
 

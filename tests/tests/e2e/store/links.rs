@@ -22,7 +22,7 @@ fn every_directory_on_the_way_to_a_store_is_checked() {
     assert!(refused.stderr().contains(&format!("everybody can write `{}`", open.display())), "{refused}");
     let refused = farm.call("pull --store link oci-dir:new:sha256 --key one.pub").fails();
     assert!(refused.stderr().contains("nothing is written to"), "{refused}");
-    farm.runs("run --store link sha256 --key one.pub");
+    farm.runs("run --store link --key one.pub sha256");
     symlink("turn", farm.path().join("turn")).unwrap();
     assert_eq!(farm.call("run --store turn sha256").run().code(), 1);
 }

@@ -24,11 +24,11 @@ fn unknown_operands_say_what_was_expected() {
         "pull oci-dir:old:sha256 --key one.pub --store file",
         "pull oci-dir:old:sha256 --key one.pub --store file/store",
         "list --store file",
-        "run sha256 --key two.pub",
-        "run sha256:1.1.0 --key two.pub",
-        "run sha256 --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        "run old sha256 --key two.pub",
-        "run old sha256 --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "run --key two.pub sha256",
+        "run --key two.pub sha256:1.1.0",
+        "run --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 sha256",
+        "run --key two.pub old/ sha256",
+        "run --digest sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 old/ sha256",
         "verify sha256:1.1.0 --key two.pub",
     ] {
         let shown = farm.session(line);
@@ -48,12 +48,12 @@ fn mistyped_operands_get_a_hint() {
         "pull oci-archive:old:sha256 --key one.pub",
         "pull oci-dir:a.tar:sha256 --key one.pub",
         "pull oci-dir:old:sha256:9.9 --key one.pub",
-        "run old sha256:9.9 --allow-unsigned",
-        "run a.tar sha256 --key one.pub",
-        "run ./nope sha256 --key one.pub",
-        "run ./nope --key one.pub",
-        "run old sha256 --env =x",
-        "verify old --key isomer.toml",
+        "run --allow-unsigned old/ sha256:9.9",
+        "run --key one.pub ./a.tar sha256",
+        "run --key one.pub ./nope sha256",
+        "run --key one.pub ./nope",
+        "run --env =x old/ sha256",
+        "verify old/ --key isomer.toml",
         "gc",
         "compile a.wasm",
         "complete bash",
@@ -145,10 +145,10 @@ fn waiting_for_a_pipe_is_reported() {
     let farm = Farm::two_releases();
     let pipe = farm.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let running = farm.call("run pipe --allow-unsigned").start();
+    let running = farm.call("run --allow-unsigned ./pipe").start();
     thread::sleep(Duration::from_secs(4));
     fs::write(&pipe, "no artifact").unwrap();
     let ran = running.wait();
-    assert!(ran.stderr().starts_with("warning: waiting for somebody to write into the pipe `pipe`"), "{ran}");
-    assert!(ran.code() == 1 && ran.stderr().contains("error: cannot run `pipe`"), "{ran}");
+    assert!(ran.stderr().starts_with("warning: waiting for another process to write into the pipe `./pipe`"), "{ran}");
+    assert!(ran.code() == 1 && ran.stderr().contains("error: cannot run `./pipe`"), "{ran}");
 }

@@ -85,7 +85,7 @@ fn a_world_writable_store_is_not_a_trust_basis() {
     assert_snapshot!("store_open_to_all", farm.session("run sha256"));
     assert_snapshot!("store_open_to_all_pull", farm.session("pull oci-dir:new:sha256 --key one.pub"));
     // Signatures suffice, no matter who can write there.
-    let explained = farm.runs("run --explain sha256 --key one.pub").stderr();
+    let explained = farm.runs("run --explain --key one.pub sha256").stderr();
     assert!(explained.contains("everybody can write `"), "{explained}");
 }
 
@@ -102,7 +102,7 @@ fn group_writable_store_files_are_not_a_trust_basis() {
         let refused = farm.call("run sha256").fails();
         let expected = format!("its group can write `{}`", path.display());
         assert!(refused.stderr().contains(&expected), "{refused}");
-        farm.runs("run sha256 --key one.pub");
+        farm.runs("run --key one.pub sha256");
         fs::set_permissions(path, before).unwrap();
     }
     farm.runs("run sha256");
@@ -161,7 +161,7 @@ fn another_user_reads_and_cannot_write() {
     // A store of another user than root is a trust basis for itself alone.
     let chown = |owner: &str| Command::new("chown").args(["-R", owner]).arg(farm.store()).status().unwrap();
     assert!(chown("1234:1234").success());
-    for line in ["run --explain sha256", "run --explain sha256 --key one.pub"] {
+    for line in ["run --explain sha256", "run --explain --key one.pub sha256"] {
         let run = as_other(line);
         let explained = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success() && explained.contains("belongs to the user 1234, not to root"), "{explained}");
@@ -175,7 +175,7 @@ fn another_user_reads_and_cannot_write() {
         assert!(farm.call(line).fails().stderr().contains("nothing is written to"), "{line}");
     }
     assert_eq!(farm.files(), before);
-    let explained = farm.runs("run --explain sha256 --key one.pub").stderr();
+    let explained = farm.runs("run --explain --key one.pub sha256").stderr();
     assert!(explained.contains("belongs to the user 1234, not to root"), "{explained}");
     assert!(chown("65534:65534").success());
     let explained = as_other("run --explain sha256");

@@ -56,7 +56,7 @@ fn refused(ran: &Ran) {
 }
 
 fn explained(farm: &Farm, store: &Path, option: &str) -> String {
-    let ran = farm.call(&format!("run --explain sha256 {option} --store")).arg(store).ok();
+    let ran = farm.call(&format!("run --explain {option} --store")).arg(store).arg("sha256").ok();
     assert!(ran.stdout().starts_with(ABC), "{ran}");
     ran.stderr()
 }
@@ -99,7 +99,7 @@ fn a_store_that_root_copied_is_hashed() {
         tampered(&farm.path().join("theirs"));
         assert!(sh(&format!("rm -r copy && {copy}"), farm.path()));
         for option in options(&farm) {
-            refused(&farm.call(&format!("run sha256 {option} --store")).arg(&store).run());
+            refused(&farm.call(&format!("run {option} --store")).arg(&store).arg("sha256").run());
         }
     }
 }
@@ -117,7 +117,7 @@ fn a_change_that_leaves_size_and_times_alone_is_seen() {
     let after = fs::metadata(&artifact).unwrap();
     assert_eq!((before.len(), before.mtime(), before.ino()), (after.len(), after.mtime(), after.ino()));
     for option in options(&farm) {
-        refused(&farm.call(&format!("run sha256 {option}")).run());
+        refused(&farm.call(&format!("run {option} sha256")).run());
     }
 }
 
@@ -130,7 +130,7 @@ fn a_file_in_the_place_of_another_is_hashed() {
     tamper(&theirs);
     fs::rename(&theirs, &artifact).unwrap();
     for option in options(&farm) {
-        refused(&farm.call(&format!("run sha256 {option}")).run());
+        refused(&farm.call(&format!("run {option} sha256")).run());
     }
 }
 
@@ -169,7 +169,7 @@ fn only_what_root_hashed_is_mapped_for_others() {
     fs::copy(isomer_run_path(), &program).unwrap();
     fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let explained_to = |store: &str| {
-        let call = other.program(&program).line("run --explain sha256 --key one.pub --store").arg(store);
+        let call = other.program(&program).line("run --explain --key one.pub --store").arg(store).arg("sha256");
         call.dir(farm.path()).stdin("abc").ok().stderr()
     };
     assert!(explained_to("store").contains(MAPPED));
@@ -214,7 +214,7 @@ fn hashed_each_time(farm: &Farm, store: &Path, reason: &str) {
     }
     tampered(store);
     for option in options(farm) {
-        refused(&farm.call(&format!("run sha256 {option} --store")).arg(store).run());
+        refused(&farm.call(&format!("run {option} --store")).arg(store).arg("sha256").run());
     }
 }
 
@@ -287,20 +287,20 @@ fn a_store_in_a_user_namespace_is_hashed() {
     // The attacker is root there, and the owner of every file.
     let inside = |line: &str| {
         let unshared = attacker.program("unshare").args(["--user", "--map-root-user", "chroot"]).arg(&system);
-        unshared.args(["/bin/isomer-run"]).line(line).args(["--store", "/store"]).stdin("abc").run()
+        unshared.args(["/bin/isomer-run"]).line(line).env("ISOMER_STORE", "/store").stdin("abc").run()
     };
     let listed = inside("list");
     if !has_program("unshare") || listed.code() != 0 {
         return skip(test, &format!("users make no namespaces here: {listed}"));
     }
     for option in ["", "--key one.pub"] {
-        let said = inside(&format!("run --explain sha256 {option}"));
+        let said = inside(&format!("run --explain {option} sha256"));
         assert!(said.stderr().contains(HASHED) && said.stdout().starts_with(ABC), "{said}");
         assert!(said.stderr().contains("says whether root is the system's root"), "{said}");
     }
     tampered(&system.join("store"));
     for option in ["", "--key one.pub"] {
-        refused(&inside(&format!("run sha256 {option}")));
+        refused(&inside(&format!("run {option} sha256")));
     }
 }
 

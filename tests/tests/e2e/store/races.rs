@@ -116,7 +116,7 @@ fn a_store_that_is_renamed_while_root_reads_it_runs_nothing() {
     let mut foreign = 0;
     scene.attack(attacker, (installed(&store), "install.json"), away_and_back, || {
         for _ in 0..tries() {
-            let ran = scene.farm.call("run sha256 --store").arg(&store).run();
+            let ran = scene.farm.call("run --store").arg(&store).arg("sha256").run();
             foreign += usize::from(ran.stdout().starts_with(ABC));
             assert!(ran.code() == 1 || foreign > 0, "{ran}");
         }
@@ -134,7 +134,7 @@ fn a_store_that_is_renamed_in_a_directory_of_a_group_runs_nothing() {
     let mut foreign = 0;
     scene.attack(attacker, (installed(&store), "install.json"), away_and_back, || {
         for _ in 0..tries() {
-            let ran = victim.program(&scene.program).line("run sha256 --store").arg(&store).stdin("abc").run();
+            let ran = victim.program(&scene.program).line("run --store").arg(&store).arg("sha256").stdin("abc").run();
             foreign += usize::from(ran.stdout().starts_with(ABC));
             assert!(ran.code() == 1 || foreign > 0, "{ran}");
         }

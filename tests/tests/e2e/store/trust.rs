@@ -67,9 +67,9 @@ fn an_older_release_needs_allow_rollback() {
     farm.call("pull oci-dir:new:sort --key one.pub").ok();
     assert!(farm.refused("pull oci-dir:old:sort --key one.pub").contains("was seen already"));
     // What is installed may run again, unless a policy says otherwise.
-    farm.runs("run sha256:1.1.0 --key one.pub");
+    farm.runs("run --key one.pub sha256:1.1.0");
     farm.policy("", "", "[minimum-counter]\nacme = 2");
-    assert_snapshot!("store_run_minimum_counter", farm.session("run sha256:1.1.0 --trust trust.toml"));
+    assert_snapshot!("store_run_minimum_counter", farm.session("run --trust trust.toml sha256:1.1.0"));
 }
 
 #[test]
@@ -77,12 +77,12 @@ fn a_revoked_installed_artifact_does_not_run() {
     let _settings = settings();
     let farm = Farm::with_store();
     farm.policy("", "", "");
-    farm.runs("run sha256 --trust trust.toml");
+    farm.runs("run --trust trust.toml sha256");
     let artifact = farm.artifact();
     let hex = artifact.file_stem().unwrap().to_str().unwrap();
     farm.policy("", "", &format!("[revoked]\ndigests = ['sha256:{hex}']"));
-    assert_snapshot!("store_run_revoked", farm.session("run sha256 --trust trust.toml"));
-    assert_snapshot!("store_run_wrong_key", farm.session("run sha256 --key two.pub"));
+    assert_snapshot!("store_run_revoked", farm.session("run --trust trust.toml sha256"));
+    assert_snapshot!("store_run_wrong_key", farm.session("run --key two.pub sha256"));
     assert!(farm.call("verify sha256 --trust trust.toml").fails().stderr().contains("is revoked"));
 }
 
