@@ -165,6 +165,14 @@ impl Call {
         assert_eq!(ran.code(), 1, "{ran}");
         ran
     }
+
+    /// Runs it and requires that its command line is refused: the exit code 2.
+    #[track_caller]
+    pub fn misused(self) -> Ran {
+        let ran = self.run();
+        assert_eq!(ran.code(), 2, "{ran}");
+        ran
+    }
 }
 
 /// A call that runs.

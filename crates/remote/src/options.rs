@@ -82,7 +82,7 @@ impl Options {
         }
         let (scheme, rest) = self.cas.split_once("://").expect("it was parsed");
         let hint = format!("write `{}s://{rest}` for TLS, or leave them out", scheme.to_ascii_lowercase());
-        let reason = format!("unused without TLS, and `{}` is not one with TLS", self.cas);
+        let reason = format!("unused, since `{}` is without TLS", self.cas);
         Err(RemoteError::Options { what, reason, hint: Some(hint) })
     }
 }

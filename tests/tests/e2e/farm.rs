@@ -36,7 +36,7 @@ fn a_job_that_takes_too_much_is_one_failed_cell() {
         assert!(!farm.path().join("out/endless.x86-64-v3.cwasm").exists());
         fs::remove_dir_all(farm.path().join("out")).unwrap();
     }
-    let ran = farm.isomer(compile).line("--job-timeout 1s --job-memory 1kB").fails();
+    let ran = farm.isomer(compile).line("--job-timeout 1s --job-memory 1kB").misused();
     assert_snapshot!("limit_malformed", farm.shown(&ran));
 }
 
@@ -305,7 +305,7 @@ fn shards_join_to_the_bytes_that_one_machine_makes() {
     assert_snapshot!("merge_other_plan", farm.shown(&ran));
     let ran = farm.isomer("merge part-1 part-2 part-3 none -o missing").fails();
     assert_snapshot!("merge_no_release", farm.shown(&ran));
-    let ran = farm.isomer("release --shard 4/3 -o missing").fails();
+    let ran = farm.isomer("release --shard 4/3 -o missing").misused();
     assert_snapshot!("shard_malformed", farm.shown(&ran));
     assert!(!farm.path().join("missing").exists());
     isomer().line("keygen -o key").dir(farm.path()).env("ISOMER_PASSPHRASE", "secret").ok();

@@ -51,7 +51,7 @@ impl Client {
             r"closes the connection before it answers: .*",
             "closes the connection before it answers: [REASON]",
         );
-        let ran = self.call(more).fails();
+        let ran = self.call(more).run();
         settings.bind(|| assert_snapshot!(name, ran.shown(self.path())));
         assert!(!self.path().join("out").exists(), "{ran}");
         for secret in ["s3cret", "wr0ng"] {

@@ -12,6 +12,8 @@ fn sessions_print_what_their_files_say() {
         cases.register_bin(name, binaries().join(name));
     }
     cases.env("ISOMER_CACHE", cache.path().to_str().expect("temporary directories have names in UTF-8"));
+    // None, wherever the machine has one.
+    cases.env("ISOMER_STORE", "store");
     cases.env("NO_COLOR", "1");
     cases.case("sessions/*.trycmd");
     cases.run();

@@ -201,7 +201,7 @@ fn cancelling_stops_the_worker_too() {
 fn is_running(argument: &str) -> bool {
     fs::read_dir("/proc").unwrap().flatten().any(|process| {
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        line.starts_with(b"./bin/tool\0") && line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+        line.starts_with(b"./tools/tool\0") && line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
     })
 }
 

@@ -196,7 +196,7 @@ fn certificates_are_of_no_use_without_tls() {
     ] {
         options.tls = tls;
         let error = refusal(&options);
-        let expected = "unused without TLS, and `grpc://127.0.0.1:1` has none";
+        let expected = "unused, since `grpc://127.0.0.1:1` is without TLS";
         assert!(matches!(error, RemoteError::Options { .. }) && error.to_string().ends_with(expected), "{error}");
         assert!(error.hint().unwrap().starts_with("write `grpcs://127.0.0.1:1` for TLS"), "{error}");
     }

@@ -26,15 +26,15 @@ pub(crate) fn tool() -> Blob {
     .clone()
 }
 
-/// `./bin/tool LINE`, with one output if the line's last word is to be one.
+/// `./tools/tool LINE`, with one output if the line's last word is to be one.
 pub(crate) fn action(line: &str, outputs: &[&str]) -> ActionBuilder {
     let mut action = ActionBuilder {
-        arguments: std::iter::once("./bin/tool").chain(line.split(' ')).map(str::to_owned).collect(),
+        arguments: std::iter::once("./tools/tool").chain(line.split(' ')).map(str::to_owned).collect(),
         outputs: outputs.iter().map(|&path| path.to_owned()).collect(),
         timeout: Duration::from_secs(20),
         ..ActionBuilder::default()
     };
-    action.inputs.insert("bin/tool".to_owned(), Input { blob: tool(), executable: true });
+    action.inputs.insert("tools/tool".to_owned(), Input { blob: tool(), executable: true });
     action
 }
 
