@@ -412,7 +412,7 @@ mod tests {
             (r#"{"acme":2,"acme":1}"#, "the key `acme` occurs twice", 0),
             (r#"{"acme":2,"other":-1}"#, "invalid value", 1),
             (r#"{"acme":2,"a..":1}"#, "invalid release name", 1),
-            (&format!(r#"{{"acme":2,"{long}":1}}"#), "invalid release name", 1),
+            (&format!(r#"{{"acme":2,"{long}":1}}"#), "expected at most 1048576 bytes", 1),
             (r#"{"counters":[{"release":"a","counter":1},{"release":"a","counter":2}]}"#, "two counters for the", 1),
             (r#"{"counters":[{"release":"a","counter":1,"key":"x"}]}"#, "invalid key id `x`", 0),
             (r#"{"counters":[{"release":"a","counter":1,"module":"../x"}]}"#, "invalid module name", 0),
