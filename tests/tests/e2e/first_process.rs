@@ -2,7 +2,7 @@
 //! stops it there, at once and with the same exit code, and it leaves no zombies.
 
 use isomer_tests::native::native;
-use isomer_tests::{Call, Running, is_alive, isomer, isomer_run, program, scratch, signal, skip, wait_until};
+use isomer_tests::{Call, Running, is_alive, isomer, program, scratch, signal, skip, wait_until};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -91,7 +91,9 @@ fn it_ends_at_once_with_the_codes_of_other_processes() {
 #[test]
 fn elsewhere_it_ends_by_the_signal() {
     for (name, code) in [("TERM", 143), ("INT", 130)] {
-        let running = isomer_run().args(["run", "--allow-unsigned"]).arg(artifact("sleeps")).start();
+        // A test that is started in the background inherits signals that are ignored.
+        let running = program("env").arg("--default-signal=INT,TERM").arg(isomer_run_path());
+        let running = running.args(["run", "--allow-unsigned"]).arg(artifact("sleeps")).start();
         wait_until("the guest runs", || is_running_its_guest(running.id()));
         running.signal(name);
         let ran = running.wait();
