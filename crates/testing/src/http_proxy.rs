@@ -201,8 +201,9 @@ fn relay(from: &mut impl Read, client: &TcpStream, fault: &Fault, sent_bytes: &A
             buffer[wrong - at] ^= 1;
         }
         let mut client = client;
-        client.write_all(&buffer[..read])?;
+        // Before the client has them: it may end, and a test ask, before this thread goes on.
         sent_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        client.write_all(&buffer[..read])?;
         (left, at) = (left - read, at + read);
     }
     Ok(())
