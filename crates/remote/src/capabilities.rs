@@ -113,7 +113,7 @@ fn limits(url: &str, answer: &reapi::ServerCapabilities, uses: &[Use]) -> Result
             .iter()
             .map(|value| reapi::digest_function::Value::try_from(*value).map_or("unknown", |value| value.as_str_name()))
             .collect();
-        let found = if names.is_empty() { "no digest function at all".to_owned() } else { names.join(", ") };
+        let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         Err(RemoteError::DigestFunction { url: url.to_owned(), found })
     };
     if uses.contains(&Use::Execution) {
