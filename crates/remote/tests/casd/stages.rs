@@ -211,7 +211,7 @@ fn operations_that_are_always_lost() {
     let action = action("time result", &["result"]).build().unwrap();
     let error = connect(&options(proxy.address)).execute(&action, |_| ()).unwrap_err();
     assert!(matches!(error, RemoteError::TooManyRetries { .. }), "{error}");
-    assert!(error.to_string().contains("the operation is lost"), "{error}");
+    assert!(error.to_string().contains("the operation was lost"), "{error}");
     assert!(proxy.calls("Execute") < 8);
 }
 
@@ -299,7 +299,7 @@ fn invalid_responses_are_refused() {
         (nothing, "an operation that is done without a result"),
         (another, "an operation whose result is not an ExecuteResponse"),
         (empty, "neither an error nor a result"),
-        (broken, "an ExecuteResponse that can't be decoded"),
+        (broken, "an ExecuteResponse that cannot be decoded"),
     ];
     for (verdict, reason) in verdicts {
         let Some((result, _, _)) = with_first(verdict, |_| ()) else { return };
