@@ -53,6 +53,20 @@ impl Farm {
         })
     }
 
+    /// With two signed releases of `sha256` and `sort` for native code and Pulley: `old` is 0.9.0 with the counter 1, `new`
+    /// is 1.0.0 with the counter 2. Both are signed with the key `one`; there is a key `two`, of ECDSA.
+    pub fn two_versions() -> Farm {
+        static MADE: OnceLock<TempDir> = OnceLock::new();
+        Farm::copied(&MADE, |farm| {
+            farm.isomer("keygen -o one").ok();
+            farm.isomer("keygen -o two --algorithm ecdsa-p256").ok();
+            for (name, version, counter) in [("old", "0.9.0", 1), ("new", "1.0.0", 2)] {
+                farm.put("isomer.toml", manifest_of_signed(version, &format!("counter = {counter}\n")));
+                farm.isomer(&format!("release --sign one.key -o {name}")).ok();
+            }
+        })
+    }
+
     /// With two releases, and `old`'s `sha256` in the store and active.
     pub fn with_store() -> Farm {
         let farm = Farm::two_releases();
@@ -135,14 +149,15 @@ impl Farm {
         self.put("trust.toml", format!("{top}\n[[key]]\nname = 'farm one'\nfile = 'one.pub'\n{key}\n{rest}\n"));
     }
 
-    /// A call of `isomer` there, with the cache.
+    /// A call of `isomer` there, with the cache, and without the credentials of the user who runs the tests.
     pub fn isomer(&self, line: &str) -> Call {
-        isomer().line(line).dir(self.path()).env("ISOMER_CACHE", self.cache())
+        isomer().line(line).dir(self.path()).env("ISOMER_CACHE", self.cache()).env("DOCKER_CONFIG", self.path())
     }
 
     /// A call of `isomer-run` there, with the store, and `abc` as input.
     pub fn call(&self, line: &str) -> Call {
-        isomer_run().line(line).dir(self.path()).env("ISOMER_STORE", self.store()).stdin("abc")
+        let call = isomer_run().line(line).dir(self.path()).env("DOCKER_CONFIG", self.path());
+        call.env("ISOMER_STORE", self.store()).stdin("abc")
     }
 
     /// The files of a kind in the cache.

@@ -11,7 +11,7 @@ use anyhow::{Result, bail, ensure};
 use output::Counts;
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use times::Times;
 
@@ -62,6 +62,7 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
     fs::write(&log, "")?;
     times.measure("the binaries", || build(!args.no_lints))?;
     let foreign = times.measure("emulators", foreign::set_up_emulators)?;
+    let installed = programs();
     let mut counts = Counts::default();
     let mut failed = Vec::new();
     for packages in UNITS {
@@ -70,15 +71,7 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
         if !args.no_lints {
             rustdoc::wrap(&mut test)?;
         }
-        if let Ok(wasmtime) = setup::wasmtime() {
-            test.env("ISOMER_UPSTREAM_WASMTIME", wasmtime);
-        }
-        if let Ok(casd) = setup::casd() {
-            test.env("ISOMER_CASD", casd);
-        }
-        if let Ok(cosign) = setup::cosign() {
-            test.env("ISOMER_COSIGN", cosign);
-        }
+        test.envs(installed.iter().map(|(name, path)| (name, path)));
         packages.iter().for_each(|package| {
             test.args(["--package", package]);
         });
@@ -100,6 +93,24 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
         failed.push(format!("tests/skips.toml, which allows no skip of {}", unexpected.join(", ")));
     }
     if failed.is_empty() { Ok(()) } else { bail!("tests failed in {}", failed.join("; ")) }
+}
+
+/// The programs of others that tests call, by the variable that names them. One that cannot be had is reported with its
+/// reason: its tests are skipped, which `tests/skips.toml` does not allow in CI.
+fn programs() -> Vec<(&'static str, PathBuf)> {
+    let wanted = [
+        ("ISOMER_UPSTREAM_WASMTIME", setup::wasmtime()),
+        ("ISOMER_CASD", setup::casd()),
+        ("ISOMER_COSIGN", setup::cosign()),
+    ];
+    let mut installed = Vec::new();
+    for (name, found) in wanted {
+        match found {
+            Ok(path) => installed.push((name, path)),
+            Err(error) => println!("{name} names nothing, and its tests are skipped: {error:#}"),
+        }
+    }
+    installed
 }
 
 /// The programs that tests call.

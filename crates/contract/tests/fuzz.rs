@@ -14,26 +14,14 @@ use isomer_contract::{
 use isomer_testing::fuzz::Fuzzer;
 use std::collections::BTreeMap;
 
-/// What the documents of this crate are made of.
+/// What these documents are made of, beside JSON.
 const WORDS: &[&[u8]] = &[
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b"\"",
-    b":",
-    b",",
     b"=",
     b"'",
     b"\n",
-    b"null",
     b"true",
-    b"-1",
-    b"1e9",
     b"18446744073709551616",
     b"4GiB",
-    b"\\u0000",
-    b"\xff",
     b"avx512f",
     b"isa = [",
     b"inherits = \"p\"",
@@ -90,7 +78,7 @@ fn fuzz_profile() {
                  [optimize]\nopt-level = \"speed\"\nmemory-reservation = \"4GiB\"\n[codegen]\nnan-canonicalization = true\n\
                  [wasm]\nepoch-interruption = true\n";
     let shipped = shipped_names().map(|name| find_shipped(name).expect("it is shipped").text.into_bytes());
-    Fuzzer::new(shipped.chain([small.into()]).collect(), WORDS).run("profile", 2000, |bytes| {
+    Fuzzer::json(shipped.chain([small.into()]).collect(), WORDS).run("profile", 2000, |bytes| {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let text = ProfileText { name: "p".to_owned(), path: "p.toml".to_owned(), text };
         match Profile::resolve(&text, &find_shipped) {
@@ -114,7 +102,7 @@ fn fuzz_profile() {
 fn fuzz_requirements() {
     let documents = configs().iter().map(|config| canonical_json(&config.requirements).into_bytes()).collect();
     let host = host();
-    Fuzzer::new(documents, WORDS).run("requirements", 2000, |bytes| {
+    Fuzzer::json(documents, WORDS).run("requirements", 2000, |bytes| {
         let Ok(requirements) = serde_json::from_slice::<Requirements>(bytes) else { return false };
         let again: Requirements = serde_json::from_str(&canonical_json(&requirements)).expect("it was written");
         assert_eq!((again.compat(), &again), (requirements.compat(), &requirements));
@@ -126,7 +114,7 @@ fn fuzz_requirements() {
 #[test]
 fn fuzz_config() {
     let documents = configs().iter().map(|config| canonical_json(config).into_bytes()).collect();
-    Fuzzer::new(documents, WORDS).run("config", 2000, |bytes| match VariantConfig::from_json(bytes) {
+    Fuzzer::json(documents, WORDS).run("config", 2000, |bytes| match VariantConfig::from_json(bytes) {
         Ok(config) => {
             let again = VariantConfig::from_json(canonical_json(&config).as_bytes());
             assert_eq!(again.as_ref(), Ok(&config));
@@ -146,7 +134,7 @@ fn fuzz_annotations() {
     let host = host();
     let good = config("x86-64-v1", Kind::Module).annotations();
     let good = Variant::from_annotations(Digest::of(b"good"), &good).expect("it was written");
-    Fuzzer::new(documents, WORDS).run("annotations", 2000, |bytes| {
+    Fuzzer::json(documents, WORDS).run("annotations", 2000, |bytes| {
         let Ok(annotations) = serde_json::from_slice::<BTreeMap<String, String>>(bytes) else { return false };
         let Ok(variant) = Variant::from_annotations(Digest::of(b"other"), &annotations) else { return false };
         let one = [good.clone(), variant.clone()];
@@ -160,7 +148,7 @@ fn fuzz_annotations() {
 
 #[test]
 fn fuzz_host() {
-    Fuzzer::new(vec![canonical_json(&host()).into_bytes()], WORDS).run("host", 2000, |bytes| {
+    Fuzzer::json(vec![canonical_json(&host()).into_bytes()], WORDS).run("host", 2000, |bytes| {
         let text = String::from_utf8_lossy(bytes);
         match Host::from_json(&text) {
             Ok(host) => {

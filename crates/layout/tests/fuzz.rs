@@ -15,21 +15,9 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// What OCI documents are made of.
+/// What these documents are made of, beside JSON.
 const WORDS: &[&[u8]] = &[
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b"\"",
-    b":",
-    b",",
-    b"null",
-    b"-1",
-    b"1e9",
     b"18446744073709551615",
-    b"\\u0000",
-    b"\xff",
     b"sha512:",
     b"sha256:",
     b"../",
@@ -154,7 +142,7 @@ fn fuzz(name: &str, document: Document) {
     let mut forged = Forged::new();
     let all = read(forged.directory.path()).expect("the release is whole");
     let original = forged.chain[document as usize].clone();
-    Fuzzer::new(vec![original], WORDS).run(name, 300, |bytes| {
+    Fuzzer::json(vec![original], WORDS).run(name, 300, |bytes| {
         forged.put(document, bytes);
         match read(forged.directory.path()) {
             Ok(artifacts) => {

@@ -55,6 +55,15 @@ pub enum Verdict {
     Headers(Vec<(&'static str, &'static str)>),
 }
 
+/// A rule that lets in who has the bearer token `s3cret`.
+pub fn with_token(call: &Call) -> Verdict {
+    match call.headers.get("authorization").map(|value| value.as_bytes()) {
+        Some(b"Bearer s3cret") => Verdict::Forward,
+        Some(_) => Verdict::Refuse(Status::permission_denied("this token is for others")),
+        None => Verdict::Refuse(Status::unauthenticated("no token")),
+    }
+}
+
 type Rule = dyn Fn(&Call) -> Verdict + Send + Sync;
 
 /// A proxy that runs.

@@ -130,3 +130,36 @@ impl Case {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_sources_that_exist() {
+        let table = table();
+        assert!(!table.guests.is_empty());
+        for guest in &table.guests {
+            assert!(directory().join(&guest.source).is_file(), "{}", guest.source.display());
+            assert!(!guest.cases.is_empty(), "{} is never called", guest.name);
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_run_is_compared() {
+        let case: Case =
+            toml::from_str("stdout = 'out'\nexit = 134\ntrap = 'unreachable'\nframes = ['inner', 'outer']").unwrap();
+        let trapped = "wasm trap: unreachable\n 0: m!inner\n 1: m!between\n 2: m!outer";
+        assert_eq!(case.fault("out", trapped, 134), None);
+        for (stdout, stderr, exit, expected) in [
+            ("other", trapped, 134, "expected to print \"out\""),
+            ("out", trapped, 0, "expected the exit code 134"),
+            ("out", "m!inner m!outer", 134, "expected the trap `unreachable`"),
+            ("out", "unreachable m!inner", 134, "expected the frame `outer`"),
+            // In another order than the stack has.
+            ("out", "unreachable m!outer m!inner", 134, "expected the frame `outer`"),
+        ] {
+            assert_eq!(case.fault(stdout, stderr, exit).as_deref(), Some(expected));
+        }
+    }
+}

@@ -225,3 +225,77 @@ fn header(head: &[String], name: &str) -> Option<String> {
     let found = head.iter().skip(1).filter_map(|line| line.split_once(':'));
     found.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = &[b'x'; 40_000];
+
+    /// A server that answers every request with [`BODY`].
+    fn server() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let mut from_client = BufReader::new(client.try_clone().unwrap());
+                let _ = read_head(&mut from_client);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BODY.len());
+                let _ = (&client).write_all(head.as_bytes()).and_then(|()| (&client).write_all(BODY));
+            }
+        });
+        host
+    }
+
+    /// The status line and the body that answer a request.
+    fn get(proxy: &Proxy, path: &str) -> (String, Vec<u8>) {
+        let client = TcpStream::connect(proxy.host()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nRange: bytes=1-\r\nAuthorization: me\r\n\r\n");
+        (&client).write_all(request.as_bytes()).unwrap();
+        let mut from_proxy = BufReader::new(client);
+        let head = read_head(&mut from_proxy).unwrap_or_default();
+        let mut body = Vec::new();
+        // Where an answer is cut, the connection may be reset.
+        let _ = from_proxy.read_to_end(&mut body);
+        (head.first().cloned().unwrap_or_default(), body)
+    }
+
+    #[test]
+    fn without_a_fault_it_passes_and_counts() {
+        let proxy = Proxy::start(&server());
+        for _ in 0..2 {
+            assert_eq!(get(&proxy, "/a"), ("HTTP/1.1 200 OK".to_owned(), BODY.to_vec()));
+        }
+        // At once: what a client has, is counted.
+        assert_eq!(proxy.body_bytes(), 2 * BODY.len() as u64);
+        assert_eq!(proxy.lines(), ["GET /a", "GET /a"]);
+        let seen = proxy.seen();
+        assert_eq!((seen[0].before, seen[1].before), (0, 1));
+        assert_eq!((seen[0].range.as_deref(), seen[0].authorization.as_deref()), (Some("bytes=1-"), Some("me")));
+    }
+
+    #[test]
+    fn faults_change_what_they_say() {
+        let proxy = Proxy::start(&server());
+        proxy.fail(|seen| match seen.path.as_str() {
+            "/cut" => Fault::CutAnswer(20_000),
+            "/wrong" => Fault::OtherByte(20_000),
+            "/busy" => Fault::status("503 Service Unavailable"),
+            "/gone" => Fault::CutRequest(0),
+            _ => Fault::None,
+        });
+        assert_eq!(get(&proxy, "/cut").1, &BODY[..20_000]);
+        assert_eq!(proxy.body_bytes(), 20_000);
+        let (_, wrong) = get(&proxy, "/wrong");
+        let differing: Vec<_> =
+            wrong.iter().zip(BODY).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at).collect();
+        assert_eq!((wrong.len(), differing), (BODY.len(), vec![20_000]));
+        assert_eq!(get(&proxy, "/busy"), ("HTTP/1.1 503 Service Unavailable".to_owned(), Vec::new()));
+        assert_eq!(get(&proxy, "/gone"), (String::new(), Vec::new()));
+        assert_eq!(get(&proxy, "/else").1, BODY);
+        // The record begins anew with the next rule.
+        proxy.fail(|_| Fault::None);
+        assert_eq!((proxy.seen().len(), proxy.body_bytes()), (0, 0));
+    }
+}

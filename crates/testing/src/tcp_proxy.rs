@@ -80,7 +80,7 @@ impl TcpProxy {
         self.open.lock().unwrap().push(server.try_clone().unwrap());
         let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));
         let delay = if let Line::Delay(delay) = line { delay } else { Duration::ZERO };
-        let up = Way {
+        let up = Direction {
             from: client.try_clone().unwrap(),
             to: server.try_clone().unwrap(),
             left: if let Line::CutUp(bytes) = line { bytes } else { usize::MAX },
@@ -89,7 +89,7 @@ impl TcpProxy {
             frozen: Arc::clone(&self.frozen),
             counter: Arc::default(),
         };
-        let down = Way {
+        let down = Direction {
             from: server,
             to: client,
             left: if let Line::CutDown(bytes) = line { bytes } else { usize::MAX },
@@ -103,7 +103,8 @@ impl TcpProxy {
     }
 }
 
-struct Way {
+/// What one end sends to the other.
+struct Direction {
     from: TcpStream,
     to: TcpStream,
     left: usize,
@@ -113,7 +114,7 @@ struct Way {
     counter: Arc<AtomicUsize>,
 }
 
-impl Way {
+impl Direction {
     fn copy(mut self) {
         let mut buffer = [0; 16 << 10];
         while let Ok(count @ 1..) = self.from.read(&mut buffer) {
@@ -130,5 +131,73 @@ impl Way {
         }
         let _ = self.from.shutdown(Shutdown::Both);
         let _ = self.to.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that sends back what it is sent, on every connection.
+    fn echo() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || io::copy(&mut &client, &mut &client));
+            }
+        });
+        address
+    }
+
+    /// What comes back of `hello` before the connection ends, or pauses for a fifth of a second.
+    fn echoed(client: &TcpStream) -> Vec<u8> {
+        client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut client = client;
+        let _ = client.write_all(b"hello");
+        let (mut back, mut buffer) = (Vec::new(), [0; 16]);
+        while let Ok(count @ 1..) = client.read(&mut buffer) {
+            back.extend_from_slice(&buffer[..count]);
+        }
+        back
+    }
+
+    #[test]
+    fn each_connection_breaks_as_planned_and_later_ones_pass() {
+        let plan = [Line::Pass, Line::CutDown(3), Line::BlackHole, Line::Delay(Duration::from_millis(1))];
+        let proxy = TcpProxy::start(echo(), &plan);
+        for (expected, total) in [("hello", 5), ("hel", 8), ("", 8), ("hello", 13), ("hello", 18)] {
+            let client = TcpStream::connect(proxy.address).unwrap();
+            assert_eq!(String::from_utf8_lossy(&echoed(&client)), expected);
+            assert_eq!(proxy.down_bytes.load(Ordering::SeqCst), total);
+        }
+        assert_eq!(proxy.connections.load(Ordering::SeqCst), plan.len() + 1);
+    }
+
+    #[test]
+    fn a_server_gets_no_more_than_was_planned() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = TcpProxy::start(listener.local_addr().unwrap(), &[Line::CutUp(2)]);
+        // Whether an answer would still come back is chance: the proxy hangs up both ways.
+        (&TcpStream::connect(proxy.address).unwrap()).write_all(b"hello").unwrap();
+        let mut server = listener.accept().unwrap().0;
+        server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut received = Vec::new();
+        assert!(server.read_to_end(&mut received).is_ok(), "the connection ends");
+        assert_eq!(received, b"he");
+    }
+
+    #[test]
+    fn a_frozen_connection_stays_open_and_a_cut_one_ends() {
+        let proxy = TcpProxy::start(echo(), &[]);
+        let client = TcpStream::connect(proxy.address).unwrap();
+        assert_eq!(echoed(&client), b"hello");
+        proxy.freeze();
+        assert_eq!(echoed(&client), b"");
+        // One that comes later is not frozen.
+        assert_eq!(echoed(&TcpStream::connect(proxy.address).unwrap()), b"hello");
+        proxy.cut();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(matches!((&client).read(&mut [0]), Ok(0)), "it has ended");
     }
 }

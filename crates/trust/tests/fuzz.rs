@@ -11,19 +11,8 @@ use isomer_trust::{
 };
 use std::collections::BTreeMap;
 
-/// What documents of these kinds are made of.
+/// What these documents are made of, beside JSON.
 const WORDS: &[&[u8]] = &[
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b"\"",
-    b":",
-    b",",
-    b"null",
-    b"1e9",
-    b"-1",
-    b"\\u0000",
     b"\\ud800",
     b"=",
     b"-",
@@ -34,7 +23,6 @@ const WORDS: &[&[u8]] = &[
     b"\"sig\":",
     b"\"sha256\"",
     b"2026-01-01",
-    b"\xff",
     b"-----BEGIN PUBLIC KEY-----",
     b"AAAA",
 ];
@@ -69,7 +57,7 @@ fn fuzz_strict_json() {
     let mut documents = bundles(&keys());
     documents.push(statement(7).to_json().into_bytes());
     documents.push(br#"{"a":[1,-2,3.5e1,true,false,null,"\u00e9\n"],"b":{"c":{"d":[[[[]]]]}},"e":{}}"#.to_vec());
-    Fuzzer::new(documents, WORDS).run("strict JSON", 2000, |bytes| {
+    Fuzzer::json(documents, WORDS).run("strict JSON", 2000, |bytes| {
         let read = strict_json::read::<serde_json::Value>(bytes, 1 << 20);
         if let Ok(value) = &read {
             assert_eq!(serde_json::from_slice::<serde_json::Value>(bytes).ok().as_ref(), Some(value));
@@ -84,7 +72,7 @@ fn fuzz_envelope() {
     let mut two = Envelope::sign(statement(7).to_json().into_bytes(), &keys[0]);
     let one = two.to_json().into_bytes();
     two.add_signature(&keys[1]);
-    Fuzzer::new(vec![one, two.to_json().into_bytes()], WORDS).run("DSSE envelope", 2000, |bytes| {
+    Fuzzer::json(vec![one, two.to_json().into_bytes()], WORDS).run("DSSE envelope", 2000, |bytes| {
         let read = Envelope::from_json(bytes);
         if let Ok(envelope) = &read {
             assert_eq!(Envelope::from_json(envelope.to_json().as_bytes()).as_ref(), Ok(envelope));
@@ -95,7 +83,7 @@ fn fuzz_envelope() {
 
 #[test]
 fn fuzz_statement() {
-    Fuzzer::new(vec![statement(7).to_json().into_bytes()], WORDS).run("statement", 2000, |bytes| {
+    Fuzzer::json(vec![statement(7).to_json().into_bytes()], WORDS).run("statement", 2000, |bytes| {
         let read = Statement::from_json(bytes);
         if let Ok(statement) = &read {
             assert_eq!(Statement::from_json(statement.to_json().as_bytes()).as_ref(), Ok(statement));
@@ -106,7 +94,7 @@ fn fuzz_statement() {
 
 #[test]
 fn fuzz_bundle() {
-    Fuzzer::new(bundles(&keys()), WORDS).run("bundle", 2000, |bytes| {
+    Fuzzer::json(bundles(&keys()), WORDS).run("bundle", 2000, |bytes| {
         let read = Bundle::from_json(bytes);
         if let Ok(bundle) = &read {
             assert_eq!(Bundle::from_json(bundle.to_json().as_bytes()).as_ref(), Ok(bundle));
@@ -127,7 +115,7 @@ fn fuzz_policy() {
          [revoked]\nkeys = [\"{id}\"]\ndigests = [\"{digest}\"]\n[minimum-counter]\nacme = 7\n"
     );
     let key = keys[1].public_key();
-    Fuzzer::new(vec![small.into(), text.into()], WORDS).run("policy", 2000, |bytes| {
+    Fuzzer::json(vec![small.into(), text.into()], WORDS).run("policy", 2000, |bytes| {
         let text = String::from_utf8_lossy(bytes);
         let read = Policy::parse("trust.toml", &text, |_| Ok(key.clone()));
         if let Err(error) = &read {
@@ -142,7 +130,7 @@ fn fuzz_keys() {
     let keys = keys();
     let public = keys.iter().map(|key| key.public_key().to_pem().into_bytes());
     let private = keys.iter().map(|key| key.to_pem(None).expect("there is no passphrase").as_bytes().to_vec());
-    Fuzzer::new(public.chain(private).collect(), WORDS).run("keys", 2000, |bytes| {
+    Fuzzer::json(public.chain(private).collect(), WORDS).run("keys", 2000, |bytes| {
         let text = String::from_utf8_lossy(bytes);
         let public = PublicKey::from_pem(&text);
         if let Ok(key) = &public {
@@ -166,7 +154,7 @@ fn fuzz_evaluate() {
     let facts =
         Facts { engines: &[], digests: &[], now: Timestamp::UNIX_EPOCH, counters: &counters, allow_rollback: false };
     let expected = statement(7);
-    Fuzzer::new(documents, WORDS).run("evaluate", 2000, |bytes| match evaluate(&policy, &[bytes], &subject, &facts) {
+    Fuzzer::json(documents, WORDS).run("evaluate", 2000, |bytes| match evaluate(&policy, &[bytes], &subject, &facts) {
         Ok(trusted) => {
             assert_eq!(trusted.statement, expected);
             true

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use isomer_testing::casd::Casd;
 use isomer_testing::certificates::Certificates;
-use isomer_testing::grpc_proxy::{Call, GrpcProxy, Verdict};
+use isomer_testing::grpc_proxy::{Call, GrpcProxy, Verdict, with_token};
 use isomer_tests::{guest, isomer, scratch, snapshot_settings};
 use std::fs;
 use std::path::Path;
@@ -106,15 +106,6 @@ fn a_farm_that_asks_for_a_certificate_gets_ours() {
     tls.refused("mtls_no_key", &alone);
     let other = format!("{alone} --remote-client-key {}", theirs.path("client.key").display());
     tls.refused("mtls_key_of_another", &other);
-}
-
-/// Lets in who has the token.
-fn with_token(call: &Call) -> Verdict {
-    match call.headers.get("authorization").map(|value| value.as_bytes()) {
-        Some(b"Bearer s3cret") => Verdict::Forward,
-        Some(_) => Verdict::Refuse(Status::permission_denied("this token is for others")),
-        None => Verdict::Refuse(Status::unauthenticated("no token")),
-    }
 }
 
 #[test]

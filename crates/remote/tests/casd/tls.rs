@@ -5,12 +5,11 @@ use crate::tool::action;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use isomer_remote::{Cancel, ClientCertificate, Header, Options, Remote, RemoteError, Tls};
 use isomer_testing::certificates::Certificates;
-use isomer_testing::grpc_proxy::{Call, GrpcProxy, Verdict};
+use isomer_testing::grpc_proxy::{GrpcProxy, Verdict, with_token};
 use prost::Message;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 fn secure(proxy: &GrpcProxy, ca: &Path) -> Options {
@@ -112,15 +111,6 @@ fn files_that_are_not_certificates_are_refused() {
     let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
     let text = with("broken", Some(broken));
     assert!(text.contains("certificates and keys (") && text.contains("/broken)"), "{text}");
-}
-
-/// A rule that lets in who has the token.
-fn with_token(call: &Call) -> Verdict {
-    match call.headers.get("authorization").map(|value| value.as_bytes()) {
-        Some(b"Bearer s3cret") => Verdict::Forward,
-        Some(_) => Verdict::Refuse(Status::permission_denied("this token is for others")),
-        None => Verdict::Refuse(Status::unauthenticated("no token")),
-    }
 }
 
 #[test]
