@@ -375,8 +375,6 @@ impl Layout {
 
     /// As [`Layout::signature_documents`], and a signature that cannot be read is passed over with a warning, as are
     /// those beyond [`SIGNATURES_MAX`]: another one may suffice.
-    ///
-    /// [`SIGNATURES_MAX`]: crate::SIGNATURES_MAX
     pub fn readable_signatures(&self, index: Digest) -> Vec<Signature> {
         let mut unreadable = Vec::new();
         let mut signatures = Vec::new();

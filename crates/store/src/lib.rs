@@ -1,8 +1,8 @@
 //! A server's store: modules that were pulled and found right, each as the variant that this machine runs.
 //!
-//! In: a [`Source`], what is trusted, this machine. Out: installed modules, of which one version each is active. Never
-//! here: a file that is half-written under its final name, the store's lock held while something is transferred, a
-//! byte of code fetched before its index is trusted.
+//! In: a [`Source`](isomer_layout::Source), what is trusted, this machine. Out: installed modules, of which one version
+//! each is active. Never here: a file that is half-written under its final name, the store's lock held while something is
+//! transferred, a byte of code fetched before its index is trusted.
 //!
 //! ```text
 //! store.json              the format
