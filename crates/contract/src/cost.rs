@@ -38,8 +38,9 @@ pub enum Cost {
 }
 
 impl Cost {
-    /// By about how many percent it slows a guest down, so that costs can be added and compared: only the order counts.
-    /// Measured with this repository's guests on x86-64, but for guest debugging, which stores every local and operand.
+    /// By about how many percent it slows a guest down, so that costs can be added and compared. These are estimates for
+    /// the sake of an order: how much a setting really costs depends on the guest. Epochs and fuel are paid at every loop and
+    /// call, bounds checks at every access; a debugger's instrumentation stores every local and operand.
     pub fn percent(self) -> u32 {
         match self {
             Cost::GuestDebug => 400,
