@@ -10,13 +10,29 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Warnings alone, unless ISOMER_LOG requests more; a filter is compiled only if it is set.
-pub(crate) fn begin() {
+/// `-v` and `-q`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Verbosity {
+    /// How often `-v` was given.
+    pub(crate) more: u8,
+    /// `-q`.
+    pub(crate) quiet: bool,
+}
+
+/// Warnings alone, unless options or else ISOMER_LOG request otherwise; a filter is compiled only if it is set.
+pub(crate) fn begin(verbosity: Verbosity) {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt().with_ansi(colour).event_format(Lines).with_writer(std::io::stderr);
-    match std::env::var("ISOMER_LOG") {
-        Ok(filter) => lines.with_env_filter(EnvFilter::new(filter)).init(),
-        Err(_) => lines.with_max_level(Level::WARN).init(),
+    let level = match verbosity {
+        Verbosity { quiet: true, .. } => Some(Level::ERROR),
+        Verbosity { more: 0, .. } => None,
+        Verbosity { more: 1, .. } => Some(Level::INFO),
+        Verbosity { more: 2.., .. } => Some(Level::DEBUG),
+    };
+    match (level, std::env::var("ISOMER_LOG")) {
+        (Some(level), _) => lines.with_max_level(level).init(),
+        (None, Ok(filter)) => lines.with_env_filter(EnvFilter::new(filter)).init(),
+        (None, Err(_)) => lines.with_max_level(Level::WARN).init(),
     }
 }
 

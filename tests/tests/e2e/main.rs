@@ -10,6 +10,7 @@ mod incremental;
 mod levels;
 mod linkage;
 mod profiling;
+mod run;
 mod upstream;
 
 // Releases.
@@ -38,6 +39,7 @@ mod hardened;
 mod no_proc;
 
 // What a person names, and what a person reads.
+mod documents;
 mod errors;
 mod operands;
 mod readme;

@@ -30,6 +30,9 @@ pub enum GuestError {
     /// A limit that the artifact was not compiled for.
     #[error(transparent)]
     LimitNotCompiled(#[from] LimitNotCompiled),
+    /// The guest profiler samples where code looks at the epoch.
+    #[error("the artifact was compiled without `epoch-interruption`, at which the guest profiler takes its samples")]
+    ProfileNotCompiled,
     /// Its memories cannot be limited: they are shared.
     #[error("its memory is shared, and may grow to {maximum_bytes} bytes; a limit cannot be enforced on it")]
     SharedMemory {
