@@ -4,6 +4,7 @@
 // Modules and artifacts.
 mod compile;
 mod embed;
+mod embedders;
 mod guests;
 mod imports;
 mod incremental;
@@ -25,6 +26,7 @@ mod signing;
 
 // From farm to fleet.
 mod fleet;
+mod forms;
 mod matrix;
 mod pull;
 mod registry;

@@ -14,8 +14,9 @@ use super::limit_options::LimitOptions;
 use super::operand::Operand;
 use super::{signers, store, wording};
 use crate::signals;
+use isomer_contract::{Demand, Urgency};
 use isomer_guest::{Call, Guest, Limits};
-use isomer_runtime::{Loaded, Loader};
+use isomer_runtime::{Loaded, Loader, Request};
 use isomer_terminal::Failure;
 use observe::Profile;
 use process::ProcessOptions;
@@ -64,6 +65,9 @@ pub(crate) struct Arguments {
     /// Fail unless the choice is the variant for this target
     #[arg(long, value_name = "TARGET")]
     require: Option<String>,
+    /// Run the variant for this target, although another may be better
+    #[arg(long, value_name = "TARGET", conflicts_with = "require")]
+    target: Option<String>,
     /// Call this function instead of running a command, with ARGS or as `name(argument, …)`
     #[arg(long, value_name = "NAME")]
     invoke: Option<String>,
@@ -118,7 +122,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (mut guest, argv0) = described(arguments)?;
-    let program = program::program(arguments)?;
+    let request = request(arguments, &guest);
+    let program = program::program(arguments, &request)?;
     if arguments.explain {
         program.explain();
     }
@@ -128,7 +133,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let loader = loader(arguments, &guest.limits);
     let loaded = loader.load(artifact).map_err(|error| wording::load(&name, &error))?;
-    guest.preloads = preloads(arguments, &loader)?;
+    guest.preloads = preloads(arguments, &request, &loader)?;
     times.load = started.elapsed();
     guest.arguments = [argv0.unwrap_or_else(|| name.clone())].into_iter().chain(words.iter().cloned()).collect();
     guest.invoke = arguments.invoke.clone().map(|call| Call::new(call, words));
@@ -162,6 +167,20 @@ fn described(arguments: &Arguments) -> Result<(Guest, Option<String>), Failure> 
     Ok((guest, process.argv0))
 }
 
+/// What the variant must be. Without epochs, a deadline ends the process: a form with them is better, and not required.
+fn request<'a>(arguments: &'a Arguments, guest: &Guest) -> Request<'a> {
+    let deadline = match (guest.profile, guest.limits.timeout) {
+        (true, _) => Urgency::Required,
+        (false, Some(_)) => Urgency::Preferred,
+        (false, None) => Urgency::None,
+    };
+    let fuel = if guest.limits.fuel.is_some() { Urgency::Required } else { Urgency::None };
+    Request {
+        demand: Demand { deadline, fuel, target: arguments.target.clone() },
+        require: arguments.require.as_deref(),
+    }
+}
+
 fn loader(arguments: &Arguments, limits: &Limits) -> Loader {
     let profile = arguments.observe.profile.as_ref();
     let (limits, coredump, jitdump) =
@@ -177,9 +196,9 @@ fn loader(arguments: &Arguments, limits: &Limits) -> Loader {
     })
 }
 
-fn preloads(arguments: &Arguments, loader: &Loader) -> Result<Vec<(String, Loaded)>, Failure> {
+fn preloads(arguments: &Arguments, request: &Request<'_>, loader: &Loader) -> Result<Vec<(String, Loaded)>, Failure> {
     let preload = |(name, operand): &(String, OsString)| {
-        let artifact = program::preload(arguments, operand)?;
+        let artifact = program::preload(arguments, request, operand)?;
         let loaded = loader.load(artifact).map_err(|error| wording::load(name, &error))?;
         Ok((name.clone(), loaded))
     };

@@ -68,3 +68,33 @@ fn limits_that_are_not_reached_change_nothing() {
     assert_eq!(run("-W max-memory-size=1048576 grow.cwasm").run().code(), TRAP);
     run("p3.fuel.cwasm").ok();
 }
+
+#[test]
+fn a_limit_takes_the_form_that_keeps_it_and_nothing_else_does() {
+    let directory = isomer_tests::scratch();
+    let path = directory.path();
+    std::fs::write(path.join("spin.wat"), include_str!("guests/spin.wat")).unwrap();
+    let manifest = format!(
+        "[release]\nname = 'forms'\nversion = '1.0.0'\ntargets = ['{}']\n[[module]]\npath = 'spin.wat'\n\
+         limits = ['none', 'epoch', 'fuel']\n",
+        isomer_tests::native::native().baseline
+    );
+    std::fs::write(path.join("isomer.toml"), manifest).unwrap();
+    isomer_tests::isomer().line("release -o dist").dir(path).ok();
+    let call = |line: &str| {
+        let line = format!("run --allow-unsigned --explain {line} dist/ spin");
+        isomer_tests::isomer_run().line(&line).dir(path).run()
+    };
+    let timed = call("--timeout 200ms");
+    assert!(
+        timed.code() == TIMEOUT && timed.stderr().contains("+epoch") && timed.stderr().contains("interrupt"),
+        "{timed}"
+    );
+    let fuelled = call("--fuel 10000");
+    assert!(fuelled.code() == TRAP && fuelled.stderr().contains("+fuel"), "{fuelled}");
+    let plain =
+        call("--timeout 200ms --target TARGET".replace("TARGET", isomer_tests::native::native().baseline).as_str());
+    assert!(plain.code() == TIMEOUT && plain.stderr().contains("its process is ended"), "{plain}");
+    let hint = format!("the form `{}+epoch` would trap there", isomer_tests::native::native().baseline);
+    assert!(plain.stderr().contains(&hint), "{plain}");
+}

@@ -5,7 +5,7 @@ use super::Arguments;
 use crate::cli::operand::{Operand, open_release, which_module};
 use crate::cli::{input, select, wording};
 use isomer_contract::Hinted;
-use isomer_runtime::{Expected, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_runtime::{Expected, Request, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_store::{Installed, LoadPath, OpenedArtifact};
 use isomer_terminal::Failure;
 use std::ffi::{OsStr, OsString};
@@ -49,17 +49,17 @@ impl Opened {
     }
 }
 
-pub(super) fn program(arguments: &Arguments) -> Result<Program<'_>, Failure> {
+pub(super) fn program<'a>(arguments: &'a Arguments, request: &Request<'_>) -> Result<Program<'a>, Failure> {
     let (path, words) = arguments.operands.split_first().ok_or_else(|| Failure::new("nothing to run"))?;
     let (name, Opened { artifact, load_path, times }, words) = match Operand::of(path, &arguments.store) {
         Operand::Installed(name) => {
             let installed = arguments.store.find(name)?;
-            (installed.module().name.clone(), of_store(arguments, &installed)?, words)
+            (installed.module().name.clone(), of_store(arguments, request, &installed)?, words)
         }
         Operand::Release(dir) => {
             let Some((module, words)) = words.split_first() else { return Err(which_module(dir, "run")) };
             let name = text(module)?;
-            let opened = of_release(arguments, dir, &name)?;
+            let opened = of_release(arguments, request, dir, &name)?;
             (name, opened, words)
         }
         Operand::File(path) => {
@@ -71,13 +71,17 @@ pub(super) fn program(arguments: &Arguments) -> Result<Program<'_>, Failure> {
 }
 
 /// A module that `--preload` names, trusted as the one that is run: an installed one, a file, or `DIR/MODULE` of a release.
-pub(super) fn preload(arguments: &Arguments, operand: &OsStr) -> Result<VerifiedArtifact, Failure> {
+pub(super) fn preload(
+    arguments: &Arguments,
+    request: &Request<'_>,
+    operand: &OsStr,
+) -> Result<VerifiedArtifact, Failure> {
     let opened = match Operand::of(operand, &arguments.store) {
-        Operand::Installed(name) => of_store(arguments, &arguments.store.find(name)?)?,
+        Operand::Installed(name) => of_store(arguments, request, &arguments.store.find(name)?)?,
         Operand::Release(dir) => return Err(which_module(dir, "run --preload NAME=DIR/MODULE")),
         Operand::File(path) => match (path.parent(), path.file_name().and_then(OsStr::to_str)) {
             (Some(dir), Some(module)) if !path.exists() && dir.join("oci-layout").exists() => {
-                of_release(arguments, dir, module)?
+                of_release(arguments, request, dir, module)?
             }
             _ => {
                 Operand::File(path).check_runnable()?;
@@ -89,12 +93,12 @@ pub(super) fn preload(arguments: &Arguments, operand: &OsStr) -> Result<Verified
 }
 
 /// A variant of an installed module: on the basis on which it was installed, unless an option states another.
-fn of_store(arguments: &Arguments, installed: &Installed) -> Result<Opened, Failure> {
+fn of_store(arguments: &Arguments, request: &Request<'_>, installed: &Installed) -> Result<Opened, Failure> {
     let started = Instant::now();
     let trust = arguments.trust.read()?;
     let trusted = installed.trust(trust.as_ref()).map_err(wording::store)?;
     let chosen = trusted
-        .choose(&input::this_machine()?, arguments.require.as_deref())
+        .choose(&input::this_machine()?, request)
         .map_err(|error| wording::select_installed(&error, "on this machine", installed))?;
     select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
     let selected = Instant::now();
@@ -102,7 +106,7 @@ fn of_store(arguments: &Arguments, installed: &Installed) -> Result<Opened, Fail
     Ok(Opened { load_path: Some(load_path), ..Opened::new(artifact, started, selected) })
 }
 
-fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<Opened, Failure> {
+fn of_release(arguments: &Arguments, request: &Request<'_>, release: &Path, module: &str) -> Result<Opened, Failure> {
     let started = Instant::now();
     let (layout, module) = open_release(release, module)?;
     let trust = arguments.trust.read()?.ok_or_else(|| {
@@ -112,17 +116,16 @@ fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<Ope
     let from = release.display().to_string();
     let trusted = isomer_runtime::trust(&layout, module, &trust).map_err(|error| wording::trust(error, Some(&from)))?;
     let host = input::this_machine()?;
-    let chosen = trusted
-        .choose(&host, arguments.require.as_deref())
-        .map_err(|error| wording::select(&error, "on this machine", false))?;
+    let chosen = trusted.choose(&host, request).map_err(|error| wording::select(&error, "on this machine", false))?;
     select::log_steps_down(&trusted.module().name, chosen.variant(), chosen.steps_down());
     let selected = Instant::now();
     Ok(Opened::new(chosen.fetch(&layout).map_err(Failure::from)?, started, selected))
 }
 
 fn of_file(arguments: &Arguments, file: &Path) -> Result<Opened, Failure> {
-    if arguments.require.is_some() {
-        let failure = Failure::new(format!("`--require` is about a release; `{}` is one artifact", file.display()));
+    let options = [("--require", &arguments.require), ("--target", &arguments.target)];
+    if let Some((option, _)) = options.iter().find(|(_, target)| target.is_some()) {
+        let failure = Failure::new(format!("`{option}` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
     if let Some(option) = arguments.trust.signers.given() {
