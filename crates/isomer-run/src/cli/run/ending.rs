@@ -57,8 +57,8 @@ fn limited(guest: &str, hit: LimitHit) -> Failure {
 
 /// The error's chain: where it was executing, then why it trapped. A core dump's own text repeats it.
 fn trap(failure: Failure, error: &wasmtime::Error) -> Failure {
-    let causes = error.chain().filter(|cause| !cause.is::<wasmtime::WasmCoreDump>());
-    causes.fold(failure, |failure, cause| failure.caused_by(cause.to_string()))
+    let causes = error.chain().map(ToString::to_string);
+    causes.filter(|cause| !cause.starts_with("wasm coredump generated")).fold(failure, Failure::caused_by)
 }
 
 /// Ends this process, whose guest cannot be interrupted.
