@@ -14,9 +14,10 @@ pub use error::GuestError;
 pub use invoke::Call;
 pub use streams::{Stream, Streams};
 
-use crate::grants::Grants;
+use crate::grants::{Grants, HttpRule};
 use crate::host::{Host, NoOutgoing, Prepare, Prepared, Process};
 use crate::limits::{LimitHit, LimitKind, Limits};
+use crate::outgoing::{Outgoing, OutgoingLimits, Roots};
 use deadline::{Deadline, OnStuck, Watch};
 use error::Ended;
 use isomer_runtime::{Code, Loaded};
@@ -28,6 +29,7 @@ use streams::Written;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::WasiHttpHooks;
 
 /// A guest that is to run.
 #[non_exhaustive]
@@ -206,8 +208,16 @@ fn store(prepared: &Prepared, loaded: &Loaded, guest: &Guest, written: &Written)
     let (arguments, current_dir) = (guest.arguments.clone(), guest.current_dir.clone());
     let mut process = Process { arguments, current_dir, ..Process::default() };
     guest.streams.open(&mut process, written)?;
-    let host = prepared.host(process, Box::new(NoOutgoing));
+    let host = prepared.host(process, outgoing(&guest.grants.allow_http)?);
     prepared.store(&loaded.engine, host).map_err(|error| GuestError::Failed(error.into()))
+}
+
+/// What sends the guest's HTTP requests. Certificates are read only if any are granted.
+fn outgoing(rules: &[HttpRule]) -> Result<Box<dyn WasiHttpHooks>, GuestError> {
+    if rules.is_empty() {
+        return Ok(Box::new(NoOutgoing));
+    }
+    Ok(Box::new(Outgoing::new(rules, &Roots::load(&[])?, OutgoingLimits::default())))
 }
 
 fn usage(store: &Store<Host>, limits: &Limits, started: Instant, instantiated: Option<Instant>) -> Usage {

@@ -16,6 +16,7 @@ mod check;
 mod host;
 mod run;
 mod select;
+mod serve;
 mod verify;
 
 mod activate;
@@ -62,6 +63,7 @@ enum Command {
     Check(check::Arguments),
     Verify(verify::Arguments),
     Run(Box<run::Arguments>),
+    Serve(serve::Arguments),
     Pull(pull::Arguments),
     Activate(activate::Arguments),
     Rollback(activate::RollbackArguments),
@@ -78,7 +80,12 @@ enum Command {
 
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| elsewhere(error).exit());
-    log::begin(log::Verbosity { more: cli.verbose, quiet: cli.quiet });
+    let verbosity = log::Verbosity { more: cli.verbose, quiet: cli.quiet };
+    let server = match &cli.command {
+        Command::Serve(arguments) => Some(arguments.log()),
+        _ => None,
+    };
+    log::begin(server, verbosity);
     let result = match cli.command {
         Command::Host(arguments) => host::run(&arguments),
         Command::Select(arguments) => select::run(&arguments),
@@ -91,6 +98,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Gc(arguments) => gc::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|failure| {
