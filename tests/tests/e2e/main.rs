@@ -35,6 +35,9 @@ mod store;
 mod tampering;
 mod trust;
 
+// Components that answer HTTP requests.
+mod serve;
+
 // Servers that are not like others.
 mod first_process;
 mod hardened;
