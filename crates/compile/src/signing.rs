@@ -8,10 +8,9 @@
 use crate::VERSION;
 use crate::maker::Maker;
 use crate::records::Record;
-use crate::release::{ForeignDirectory, check_owner};
 use isomer_contract::limits::COUNTER_MAX;
 use isomer_contract::{Digest, Hinted};
-use isomer_layout::{Identity, Layout, LayoutError, WriteError, Writer};
+use isomer_layout::{Identity, Layout, LayoutError, WriteError, Writer, check_owner};
 use isomer_trust::{Build, Builder, Bundle, Release, SUBJECTS_MAX, SigningKey, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,9 +34,6 @@ pub enum SignError {
     /// It is one part of a release.
     #[error("`{}` is one part of a release; expected the whole", .0.display())]
     Part(PathBuf),
-    /// The directory is another user's.
-    #[error(transparent)]
-    Foreign(#[from] ForeignDirectory),
     /// This user has no record of having released a module of it.
     #[error(
         "`{}` contains modules that this user has no record of having released from this machine: {}",
@@ -85,7 +81,6 @@ impl Hinted for SignError {
                 Some("other tools copy the modules without the release's name: sign the original".to_owned())
             }
             SignError::Part(_) => Some("join all parts first".to_owned()),
-            SignError::Foreign(error) => error.hint(),
             SignError::NotRecorded { .. } => Some("release it here, and sign it at once".to_owned()),
             SignError::Untrusted { .. } => {
                 Some("release it again and sign it at once: everything is compared then".to_owned())

@@ -2,7 +2,6 @@
 //! descriptor. Never here: a path that is resolved twice, a symbolic link followed below the store, a removal that leaves
 //! the directory.
 
-mod remove;
 mod walk;
 
 #[cfg(test)]
@@ -13,7 +12,7 @@ pub(crate) use walk::Walked;
 use crate::StoreError;
 use crate::error::io_error;
 use crate::weakness::Judgement;
-use remove::{listed, names, remove_in};
+use isomer_file::directory::{names, remove_in};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat,
 };
@@ -205,9 +204,14 @@ impl Directory {
         }
     }
 
+    /// A descriptor by which it can be listed and put on disk.
+    fn listed(&self) -> Result<OwnedFd, Errno> {
+        openat(&self.fd, ".", LIST, Mode::empty())
+    }
+
     /// All names in it, sorted.
     pub(crate) fn names(&self) -> Result<Vec<OsString>, StoreError> {
-        let names = listed(self.fd.as_fd()).and_then(|dir| names(dir.as_fd()));
+        let names = self.listed().and_then(|dir| names(dir.as_fd()));
         names.map_err(|error| io_error("read", &self.path)(error.into()))
     }
 
@@ -224,7 +228,7 @@ impl Directory {
 
     /// Puts its names on disk.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        let synced = listed(self.fd.as_fd()).and_then(fsync);
+        let synced = self.listed().and_then(fsync);
         synced.map_err(|error| io_error("write", &self.path)(error.into()))
     }
 

@@ -5,8 +5,9 @@
 
 use crate::key::{KeyError, PublicKey, SigningKey, is_private};
 use isomer_contract::Hinted;
+use isomer_file::{FileError, Regular};
 use std::fs::{File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -101,9 +102,11 @@ pub fn write_pair(
 /// # Errors
 /// When its file cannot be read, can be read by other users, or is not a private key that the passphrase opens.
 pub fn read_private(path: &Path, passphrase: Option<&str>) -> Result<SigningKey, KeyFileError> {
-    let file = open(path, KEY_SIZE_BYTES_MAX)?;
-    let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
-    let text = zeroize::Zeroizing::new(read(file, path, KEY_SIZE_BYTES_MAX)?);
+    let regular = open(path, KEY_SIZE_BYTES_MAX)?;
+    // The mode and the text of one and the same file.
+    let file = regular.file().metadata().map_err(io_error("read", path))?;
+    let mode = file.permissions().mode() & 0o7777;
+    let text = zeroize::Zeroizing::new(read(regular, path, KEY_SIZE_BYTES_MAX)?);
     let text = text_of_key(path, &text)?;
     // Text that is not a private key may be readable by all users; the error is another one.
     if mode & 0o077 != 0 && is_private(text) {
@@ -122,26 +125,21 @@ pub fn read_public(path: &Path) -> Result<PublicKey, KeyFileError> {
     PublicKey::from_pem(text).map_err(|error| KeyFileError::Key { path: path.to_owned(), error })
 }
 
-pub(crate) fn open(path: &Path, limit_bytes: u64) -> Result<File, KeyFileError> {
-    // Before it is opened: opening a pipe waits for its writer.
-    let metadata = std::fs::metadata(path).map_err(io_error("read", path))?;
-    let not_a_file = |found| KeyFileError::NotAFile { path: path.to_owned(), found, limit_bytes };
-    if metadata.is_dir() {
-        return Err(not_a_file("a directory".to_owned()));
-    }
-    if !metadata.is_file() {
-        return Err(not_a_file("a device, pipe or socket".to_owned()));
-    }
-    File::open(path).map_err(io_error("read", path))
+pub(crate) fn open(path: &Path, limit_bytes: u64) -> Result<Regular, KeyFileError> {
+    isomer_file::open(path).map_err(|error| not_read(error, path, limit_bytes))
 }
 
-pub(crate) fn read(file: File, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, KeyFileError> {
-    let mut bytes = Vec::new();
-    file.take(limit_bytes + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
-    if bytes.len() as u64 > limit_bytes {
-        return Err(KeyFileError::NotAFile { path: path.to_owned(), found: "a larger one".to_owned(), limit_bytes });
-    }
-    Ok(bytes)
+pub(crate) fn read(file: Regular, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, KeyFileError> {
+    file.read(limit_bytes).map_err(|error| not_read(error, path, limit_bytes))
+}
+
+fn not_read(error: FileError, path: &Path, limit_bytes: u64) -> KeyFileError {
+    let found = match error {
+        FileError::Io { source, .. } => return io_error("read", path)(source),
+        FileError::NotRegular { found, .. } => found,
+        _ => "a larger one",
+    };
+    KeyFileError::NotAFile { path: path.to_owned(), found: found.to_owned(), limit_bytes }
 }
 
 fn text_of_key<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, KeyFileError> {
@@ -244,10 +242,7 @@ mod tests {
         for (path, expected) in [
             (private.as_path(), "cannot use `DIR/farm.key` as a key | expected a public key, found a private key"),
             (directory.path(), "expected a file of at most 65536 bytes, found `DIR`, a directory"),
-            (
-                Path::new("/dev/null"),
-                "expected a file of at most 65536 bytes, found `/dev/null`, a device, pipe or socket",
-            ),
+            (Path::new("/dev/null"), "expected a file of at most 65536 bytes, found `/dev/null`, a device"),
             (&large, "expected a file of at most 65536 bytes, found `DIR/large`, a larger one"),
             (&binary, "cannot use `DIR/binary` as a key | expected a key in PEM: it is not text"),
             (&directory.path().join("none"), "cannot read `DIR/none` | No such file or directory (os error 2)"),

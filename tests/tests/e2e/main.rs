@@ -40,6 +40,7 @@ mod no_proc;
 // What a person names, and what a person reads.
 mod errors;
 mod operands;
+mod outputs;
 mod readme;
 mod sessions;
 mod terminal;
