@@ -91,7 +91,7 @@ impl Directory {
     fn below(&self, fd: OwnedFd, name: &OsStr) -> Result<Directory, StoreError> {
         let stat = fstat(&fd).map_err(|error| self.error("read", name, error))?;
         let (real, mut judgement) = (self.real.join(name), self.judgement.clone());
-        judgement.add(&real, &stat);
+        judgement.add(&real, &fd, &stat);
         Ok(Directory { fd, path: self.path_of(name), real, judgement })
     }
 
@@ -173,16 +173,16 @@ impl Directory {
             _ => return Err(self.malformed(name, "it is a device, socket or pipe, expected a file")),
         }
         let (real, mut judgement) = (self.real.join(name), self.judgement.clone());
-        judgement.add(&real, &stat);
+        judgement.add(&real, &fd, &stat);
         Ok(OpenFile { file: fd.into(), stat, real, judgement })
     }
 
     /// The reasons against the file or directory `name` in it, which need not be readable; none when it does not exist.
     pub(crate) fn judge(&self, name: &str) -> Result<Option<Judgement>, StoreError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = openat(&self.fd, name, flags, Mode::empty()).and_then(|fd| fstat(&fd));
-        let stat = match opened {
-            Ok(stat) => stat,
+        let opened = openat(&self.fd, name, flags, Mode::empty()).and_then(|fd| Ok((fstat(&fd)?, fd)));
+        let (stat, fd) = match opened {
+            Ok(opened) => opened,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(self.error("read", name.as_ref(), error)),
         };
@@ -190,7 +190,7 @@ impl Directory {
             return Err(self.malformed(name.as_ref(), "it is a symbolic link"));
         }
         let mut judgement = self.judgement.clone();
-        judgement.add(&self.real.join(name), &stat);
+        judgement.add(&self.real.join(name), &fd, &stat);
         Ok(Some(judgement))
     }
 
