@@ -5,8 +5,9 @@
 
 use crate::key::{KeyError, PublicKey, SigningKey, is_private};
 use isomer_contract::Hinted;
+use isomer_file::directory::Directory;
 use isomer_file::{FileError, Regular};
-use std::fs::{File, Permissions};
+use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -90,10 +91,10 @@ pub fn write_pair(
     passphrase: Option<&str>,
 ) -> Result<(), KeyFileError> {
     let pem = key.to_pem(passphrase).map_err(|error| KeyFileError::Key { path: private.to_owned(), error })?;
-    write_new(public, key.public_key().to_pem().as_bytes(), 0o644)?;
-    write_new(private, pem.as_bytes(), 0o600).inspect_err(|_| {
+    let directory = write_new(public, key.public_key().to_pem().as_bytes(), 0o644)?;
+    write_new(private, pem.as_bytes(), 0o600).map(drop).inspect_err(|_| {
         // It was made above.
-        let _ = std::fs::remove_file(public);
+        let _ = directory.remove_file(public.file_name().unwrap_or_default());
     })
 }
 
@@ -149,19 +150,20 @@ fn text_of_key<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, KeyFileError
     })
 }
 
-/// Writes a file that does not exist: no other process sees half of it, and the second of two writers gets an error.
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyFileError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let fail = io_error("write", path);
-    // Temporary files are made with O_EXCL and 0600.
-    let mut file = tempfile::Builder::new().prefix(".isomer-key-").tempfile_in(directory).map_err(fail)?;
+/// Writes a file that does not exist: no other process sees half of it, and the second of two writers gets an error. The
+/// directory that it is in.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Directory, KeyFileError> {
+    let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = Directory::open(above).map_err(io_error("write", path))?;
+    let mut file = directory.new_file(".isomer-key-", 0o600).map_err(io_error("write", path))?;
     let written = file.write_all(bytes).and_then(|()| file.as_file().set_permissions(Permissions::from_mode(mode)));
     written.and_then(|()| file.as_file().sync_all()).map_err(io_error("write", path))?;
-    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+    file.rename_new(&directory, path.file_name().unwrap_or_default()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
-        _ => io_error("write", path)(error.error),
+        _ => io_error("write", path)(error),
     })?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io_error("write", path))
+    directory.sync().map_err(io_error("write", path))?;
+    Ok(directory)
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyFileError {

@@ -82,8 +82,10 @@ fn a_link_of_another_user_leads_no_output_to_another_file() {
     scene.link("dist", &scene.other);
     scene.link("file.cwasm", &file);
     scene.link("page.html", &file);
-    scene.link("cache", &scene.other);
-    scene.link("state", &scene.other);
+    let empty = scene.farm.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    scene.link("cache", &empty);
+    scene.link("state", &empty);
     for (name, line) in [
         ("release", "release -o theirs/dist"),
         ("check_reproducible", "release --check-reproducible -o theirs/dist"),
@@ -100,6 +102,7 @@ fn a_link_of_another_user_leads_no_output_to_another_file() {
         let ran = compile().env(variable, scene.farm.path().join(directory)).ok();
         assert!(ran.stderr().contains("is a symbolic link of the user 61000"), "{variable}: {ran}");
     }
+    assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
     assert_eq!(contents(&scene.other), before);
     assert_eq!(fs::read(&file).unwrap(), b"this user's");
     // A link of this user's own is followed, wherever it lies.

@@ -3,7 +3,7 @@
 //! by its descriptor, and it is the one that is read.
 
 use super::{CacheError, damaged, is_ours};
-use isomer_file::directory::Directory;
+use isomer_file::directory::{Directory, Opened};
 use rustix::fs::{FileType, Stat, fstat};
 use std::ffi::OsStr;
 use std::fmt;
@@ -16,8 +16,8 @@ use std::path::Path;
 pub(super) fn own_directory(path: &Path, cache: &Path) -> Result<Directory, CacheError> {
     let error = |action| move |source| CacheError::Io { action, path: path.to_owned(), source };
     let opened = Directory::open_or_make(path, 0o700);
-    let directory = opened.map_err(|source| error(if is_no_directory(&source) { "use" } else { "create" })(source))?;
-    let directory = directory.directory;
+    let exists = || path.symlink_metadata().is_ok();
+    let Opened { directory, .. } = opened.map_err(|source| error(if exists() { "use" } else { "create" })(source))?;
     match others_write(&directory.stat().map_err(error("read"))?) {
         None => Ok(directory),
         Some(found) => {
@@ -26,10 +26,6 @@ pub(super) fn own_directory(path: &Path, cache: &Path) -> Result<Directory, Cach
             Err(CacheError::Foreign { path: path.to_owned(), cache, found })
         }
     }
-}
-
-fn is_no_directory(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::NotADirectory
 }
 
 /// The directory that the file `path` of a cache is in, and the file's name. Where a path leads may change at any moment:
