@@ -8,9 +8,10 @@ use crate::signature::{Referrer, referrers};
 use crate::{LayoutError, Signature, is_version_tag};
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX, WASM_SIZE_BYTES_MAX};
 use isomer_contract::manifest::{
-    ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES,
-    ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError,
-    VariantConfig, WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE,
+    ANNOTATION_CODE_GENERATION, ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_PRIORITY,
+    ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES, ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE,
+    LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError, VariantConfig, WASM_CONFIG_MEDIA_TYPE,
+    WASM_LAYER_MEDIA_TYPE,
 };
 use isomer_contract::name::{ModuleName, NameError};
 use isomer_contract::{Digest, Variant, canonical_json, major, nearest, shorten};
@@ -466,7 +467,15 @@ fn module_entries(file: &Path, index: &ImageIndex) -> Result<Vec<ModuleEntry>, L
 }
 
 fn variant_of(index: &Path, manifest: Digest, descriptor: &Descriptor) -> Result<Variant, LayoutError> {
-    let keys = [ANNOTATION_TARGET, ANNOTATION_SERVES, ANNOTATION_ENGINE, ANNOTATION_REQUIREMENTS, ANNOTATION_COMPAT];
+    let keys = [
+        ANNOTATION_TARGET,
+        ANNOTATION_SERVES,
+        ANNOTATION_ENGINE,
+        ANNOTATION_REQUIREMENTS,
+        ANNOTATION_COMPAT,
+        ANNOTATION_CODE_GENERATION,
+        ANNOTATION_PRIORITY,
+    ];
     let annotations: BTreeMap<String, String> =
         descriptor.annotations().clone().unwrap_or_default().into_iter().collect();
     for (key, value) in &annotations {
@@ -491,6 +500,9 @@ fn check_config(file: &Path, config: &VariantConfig, variant: &Variant) -> Resul
     disagreement(file, "target", &config.target, &variant.target)?;
     disagreement(file, "engine", &config.engine, &variant.engine)?;
     disagreement(file, "engine's major version", major(&config.engine), &config.requirements.engine)?;
+    let code_generation = (canonical_json(&config.code_generation), canonical_json(&variant.code_generation));
+    disagreement(file, "settings of the code generator", &code_generation.0, &code_generation.1)?;
+    disagreement(file, "priority", &config.priority().to_string(), &variant.priority.to_string())?;
     let serves: Vec<_> = config.serves.iter().map(|served| served.target.as_str()).collect();
     disagreement(file, "list of profiles served", &serves.join(","), &variant.serves.join(","))
 }

@@ -3,14 +3,15 @@
 use super::operand::{Operand, open_release, which_module};
 use super::{input, select, signers, store, wording};
 use crate::signals;
-use isomer_contract::Hinted;
-use isomer_guest::{Call, Directory, Guest, GuestError, Outcome};
-use isomer_runtime::{Expected, Loaded, Loader, Profiler, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_contract::{Demand, Hinted};
+use isomer_guest::{Call, Directory, Finished, Guest, GuestError, Outcome};
+use isomer_runtime::{Expected, Loaded, Loader, Profiler, Request, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_store::{Installed, LoadPath, OpenedArtifact};
 use isomer_terminal::Failure;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit code of a process that aborts, 128 + SIGABRT, which `wasmtime run` has for traps.
@@ -48,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     explain: bool,
     /// Give the guest a directory, to read and write
-    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = directory)]
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro|:rw]")]
     directories: Vec<Directory>,
     /// Give the guest an environment variable; without a value, this process's own
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
@@ -62,14 +63,18 @@ pub(crate) struct Arguments {
     /// Fail unless the choice is the variant for this target
     #[arg(long, value_name = "TARGET")]
     require: Option<String>,
+    /// Run the variant for this target, although another may be better
+    #[arg(long, value_name = "TARGET", conflicts_with = "require")]
+    target: Option<String>,
 }
 
-fn directory(text: &str) -> Result<Directory, String> {
-    let (host, guest) = text.split_once("::").unwrap_or((text, text));
-    if host.is_empty() || guest.is_empty() {
-        return Err("expected HOST or HOST::GUEST".to_owned());
+impl Arguments {
+    fn request(&self) -> Request<'_> {
+        Request {
+            demand: Demand { target: self.target.clone(), ..Demand::default() },
+            require: self.require.as_deref(),
+        }
     }
-    Ok(Directory { host: PathBuf::from(host), guest: guest.to_owned() })
 }
 
 fn profiler(text: &str) -> Result<Profiler, String> {
@@ -99,7 +104,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let loader = Loader::new().profiler(arguments.profile.unwrap_or_default());
     let loaded = loader.load(artifact).map_err(|error| wording::load(&name, &error))?;
     let guest = guest(arguments, &name, words)?;
-    finish(&name, isomer_guest::run(&loaded, &guest), &loaded)
+    finish(&name, isomer_guest::run(&loaded, guest), &loaded)
 }
 
 /// Everything behind the module's name is the guest's, as with `wasmtime run`: a caller who fills in its arguments in a
@@ -150,7 +155,7 @@ fn of_store(arguments: &Arguments, installed: &Installed) -> Result<OpenedArtifa
     let trust = arguments.trust.read()?;
     let trusted = installed.trust(trust.as_ref()).map_err(wording::store)?;
     let chosen = trusted
-        .choose(&input::this_machine()?, arguments.require.as_deref())
+        .choose(&input::this_machine()?, &arguments.request())
         .map_err(|error| wording::select_installed(&error, "on this machine", installed))?;
     select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
     installed.open(&chosen).map_err(wording::store)
@@ -166,15 +171,16 @@ fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<Ver
     let trusted = isomer_runtime::trust(&layout, module, &trust).map_err(|error| wording::trust(error, Some(&from)))?;
     let host = input::this_machine()?;
     let chosen = trusted
-        .choose(&host, arguments.require.as_deref())
+        .choose(&host, &arguments.request())
         .map_err(|error| wording::select(&error, "on this machine", false))?;
     select::log_steps_down(&trusted.module().name, chosen.variant(), chosen.steps_down());
     chosen.fetch(&layout).map_err(Failure::from)
 }
 
 fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failure> {
-    if arguments.require.is_some() {
-        let failure = Failure::new(format!("`--require` is about a release; `{}` is one artifact", file.display()));
+    let options = [("--require", &arguments.require), ("--target", &arguments.target)];
+    if let Some((option, _)) = options.iter().find(|(_, target)| target.is_some()) {
+        let failure = Failure::new(format!("`{option}` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
     if let Some(option) = arguments.trust.signers.given() {
@@ -207,24 +213,23 @@ fn explain(name: &str, artifact: &VerifiedArtifact, load_path: Option<&LoadPath>
 }
 
 fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest, Failure> {
-    let mut environment = Vec::new();
+    let mut environment = BTreeMap::new();
     for variable in &arguments.environment {
         match variable.split_once('=') {
-            Some((name, value)) => environment.push((name.to_owned(), value.to_owned())),
+            Some((name, value)) => environment.insert(name.to_owned(), value.to_owned()),
             // As wasmtime: a variable that is not set here is not set there.
             None => match std::env::var_os(variable) {
-                Some(value) => environment.push((variable.clone(), variable_text(variable, value)?)),
+                Some(value) => environment.insert(variable.clone(), variable_text(variable, value)?),
                 None => continue,
             },
-        }
+        };
     }
     let argv = [name.to_owned()].into_iter().chain(words.iter().cloned()).collect();
-    Ok(Guest {
-        arguments: argv,
-        environment,
-        directories: arguments.directories.clone(),
-        invoke: arguments.invoke.clone().map(|name| Call::new(name, words)),
-    })
+    let mut guest = Guest::new(argv);
+    guest.environment = environment;
+    guest.grants.directories = arguments.directories.clone();
+    guest.invoke = arguments.invoke.clone().map(|name| Call::new(name, words));
+    Ok(guest)
 }
 
 fn variable_text(name: &str, value: OsString) -> Result<String, Failure> {
@@ -235,8 +240,8 @@ fn variable_text(name: &str, value: OsString) -> Result<String, Failure> {
     })
 }
 
-fn finish(name: &str, ended: Result<Outcome, GuestError>, loaded: &Loaded) -> Result<ExitCode, Failure> {
-    match ended {
+fn finish(name: &str, ended: Result<Finished, GuestError>, loaded: &Loaded) -> Result<ExitCode, Failure> {
+    match ended.map(|finished| finished.outcome) {
         Ok(Outcome::Returned(results)) => {
             isomer_terminal::print(&results.iter().map(|line| format!("{line}\n")).collect::<String>())?;
             Ok(ExitCode::SUCCESS)
@@ -248,6 +253,8 @@ fn finish(name: &str, ended: Result<Outcome, GuestError>, loaded: &Loaded) -> Re
             trap(&format!("`{name}`{form} trapped"), &error).print();
             Ok(ExitCode::from(EXIT_TRAP))
         }
+        Ok(Outcome::Limited { hit, .. }) => Err(Failure::because(format!("`{name}` was ended"), &hit)),
+        Ok(other) => Err(Failure::new(format!("`{name}` ended as {other:?}"))),
         Err(error) => Err(wording::guest(name, &error)),
     }
 }
