@@ -8,6 +8,7 @@ use isomer_tests::{contents, skip};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown, symlink};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -65,9 +66,11 @@ impl Scene {
                 }
                 exchanged
             });
-            victim();
+            // Also where it panics: the scope waits for the attacker.
+            let ended = catch_unwind(AssertUnwindSafe(victim));
             done.store(true, Ordering::Relaxed);
             assert!(attack.join().unwrap() > 0);
+            ended.unwrap_or_else(|panic| resume_unwind(panic));
         });
     }
 }
