@@ -13,7 +13,13 @@
 //! let statement = Statement {
 //!     subjects: [("resize:1.4.0".to_owned(), Digest::of(b"index"))].into(),
 //!     release: Release { name: "acme-plugins".parse()?, version: "1.4.0".parse()?, counter: 7 },
-//!     build: Build { targets: [].into(), passes: vec![], engine: "48.0.8".into(), isomer: "0.1.0".into(), not_compiled: Default::default() },
+//!     build: Build {
+//!         targets: [].into(),
+//!         passes: vec![],
+//!         engine: "48.0.8".into(),
+//!         isomer: "0.1.0".into(),
+//!         not_compiled: Default::default(),
+//!     },
 //!     inputs: [("resize".to_owned(), Digest::of(b"wasm"))].into(),
 //!     builder: Builder { id: "https://farm.example".to_owned(), version: [].into() },
 //!     finished_on: None,
