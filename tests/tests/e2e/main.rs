@@ -47,6 +47,7 @@ mod no_proc;
 mod documents;
 mod errors;
 mod operands;
+mod outputs;
 mod readme;
 mod sessions;
 mod terminal;
