@@ -38,6 +38,7 @@ mod trust;
 mod first_process;
 mod hardened;
 mod no_proc;
+mod serve_faults;
 
 // What a person names, and what a person reads.
 mod errors;
