@@ -96,11 +96,11 @@ fn a_trap_in_one_request_of_a_shared_instance_is_reported_for_all_of_them() {
     let mut sleeping = served.send("GET", "/sleep/500", &[], b"");
     let trapped = served.get("/trap");
     failed(&served, &trapped, 500, "unreachable");
-    // It was in the same instance, or in another: it is told either way.
+    // Where it was in the same instance, the report of the trap names it, too.
     let response = sleeping.receive().unwrap();
     match response.status {
         200 => assert_eq!(response.text(), "slept\n"),
-        _ => failed(&served, &response, 500, "instance ended"),
+        _ => failed(&served, &response, 500, "unreachable"),
     }
     served.serves_others();
 }

@@ -3,6 +3,7 @@
 use isomer_tests::frames::{END_HEADERS, END_STREAM, Frame, Http2, head, kind};
 use isomer_tests::served::{Served, Setup};
 use isomer_tests::wait_until;
+use std::thread;
 use std::time::Duration;
 
 /// SETTINGS_INITIAL_WINDOW_SIZE.
@@ -137,6 +138,8 @@ fn the_work_for_a_stream_that_was_reset_ends() {
         let served = Setup { guest, route, ..Setup::default() }.start();
         let mut client = connect(&served, &[]);
         client.get(1, "/never").unwrap();
+        // Until the server has it: the route is busy with another request otherwise.
+        thread::sleep(Duration::from_millis(500));
         wait_until("the route is busy", || served.get("/hello").status == 503);
         client.send(kind::RST_STREAM, 0, 1, &CANCEL).unwrap();
         wait_until("the route is free", || served.get("/hello").status == 200);
