@@ -42,6 +42,7 @@ mod serve;
 mod first_process;
 mod hardened;
 mod no_proc;
+mod serve_faults;
 
 // What a person names, and what a person reads.
 mod documents;

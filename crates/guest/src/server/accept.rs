@@ -36,6 +36,8 @@ const IDLE_END_TIME: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the server waits before it accepts again after the system had no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How many idle connections are closed when the system has no room for another.
+const MADE_ROOM: usize = 32;
 
 /// A server that listens, and has everything loaded.
 pub struct Server {
@@ -357,7 +359,7 @@ impl Acceptor {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::error!("cannot accept a connection: {error}");
-                    self.connections.close_idlest();
+                    self.connections.close_idlest(MADE_ROOM);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -370,7 +372,7 @@ impl Acceptor {
             if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
                 return permit;
             }
-            self.connections.close_idlest();
+            self.connections.close_idlest(1);
             let acquired = tokio::time::timeout(ACCEPT_PAUSE, Arc::clone(&self.permits).acquire_owned()).await;
             if let Ok(Ok(permit)) = acquired {
                 return permit;

@@ -163,6 +163,11 @@ impl<Held> Drop for ResponseBody<Held> {
     }
 }
 
+/// No body.
+pub(super) fn empty() -> WasiBody {
+    http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
 /// A body of a server's own answer.
 pub(super) fn text(text: String) -> WasiBody {
     http_body_util::Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()

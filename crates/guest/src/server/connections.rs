@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// How long a connection may take to notice that its only exchange was cancelled. One that is blocked in writing to a
 /// client that does not read never does.
-const NOTICE: Duration = Duration::from_secs(1);
+const NOTICE: Duration = Duration::from_secs(5);
 
 /// A connection.
 #[derive(Debug, Default)]
@@ -134,14 +134,13 @@ impl Connections {
         lock(&self.open).values().cloned().collect()
     }
 
-    /// Closes the one that is idle for longest, so that another can be accepted.
-    pub(super) fn close_idlest(&self) {
+    /// Closes so many of those that are idle for longest, so that others can be accepted.
+    pub(super) fn close_idlest(&self, count: usize) {
         let all = self.all();
         let open = all.iter().filter(|connection| !connection.closing.load(Ordering::Relaxed));
-        let idle = open.filter_map(|connection| Some((connection.idle_since_ms()?, connection)));
-        if let Some((_, connection)) = idle.min_by_key(|(since_ms, _)| *since_ms) {
-            connection.close();
-        }
+        let mut idle: Vec<_> = open.filter_map(|connection| Some((connection.idle_since_ms()?, connection))).collect();
+        idle.sort_by_key(|(since_ms, _)| *since_ms);
+        idle.iter().take(count).for_each(|(_, connection)| connection.close());
     }
 
     /// Closes those that are idle for too long, or blocked.
@@ -185,9 +184,9 @@ mod tests {
         idle.connection.idle_since_ms.store(3, Ordering::Relaxed);
         idlest.connection.idle_since_ms.store(2, Ordering::Relaxed);
         let closing = |open: &Open| open.connection.closing.load(Ordering::Relaxed);
-        connections.close_idlest();
+        connections.close_idlest(1);
         assert_eq!([closing(&busy), closing(&idle), closing(&idlest)], [false, false, true]);
-        connections.close_idlest();
+        connections.close_idlest(1);
         assert_eq!([closing(&busy), closing(&idle)], [false, true]);
         drop((exchange, busy, idle, idlest));
         assert_eq!(connections.count(), 0);
@@ -200,7 +199,7 @@ mod tests {
         let _busy = connection.begin(Arc::clone(&exchange));
         assert!(!connection.is_blocked(1) && !connection.is_blocked(5000));
         exchange.cancel(Cause::ClientNotReading);
-        assert!(!connection.is_blocked(5000) && !connection.is_blocked(6000));
-        assert!(connection.is_blocked(6001));
+        assert!(!connection.is_blocked(5000) && !connection.is_blocked(10_000));
+        assert!(connection.is_blocked(10_001));
     }
 }

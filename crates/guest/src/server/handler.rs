@@ -3,7 +3,7 @@
 //! at once than the route may have.
 
 use super::clock::Clock;
-use super::exchange::{Exchange, Waiter};
+use super::exchange::{Cause, Exchange, Waiter};
 use super::guest_log::{GuestLog, Rate};
 use super::instance::{Instance, Lifetimes};
 use super::metrics::Metrics;
@@ -184,6 +184,10 @@ impl WorkerState for Worker {
     fn drop(&self, store: Store<Host>, result: wasmtime::Result<()>) {
         // It ended at a limit, which is reported already, or with the server.
         let ended = self.live.instance.overdue(now_ms()).is_some() || self.live.clock.is_stopped();
+        if result.is_err() {
+            // Before the store is gone: wasmtime-wasi-http takes a body that is cut off by that for one that has ended.
+            self.live.instance.exchanges().iter().for_each(|exchange| exchange.cancel(Cause::InstanceEnded));
+        }
         if let Err(error) = result
             && !ended
         {

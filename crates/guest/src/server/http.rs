@@ -1,11 +1,12 @@
 //! HTTP/1.1 and HTTP/2 on a connection. In: a stream of bytes. Out: its requests, to the live service, until it is closed,
 //! idle for too long, or the server ends. Never here: what a request is answered with.
 
+use super::body::empty;
 use super::connections::{Connection, Open};
 use super::limits::ServerLimits;
 use super::service::Live;
-use http::Request;
 use http::uri::Scheme;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -63,7 +64,12 @@ impl Http {
         let connection = Arc::clone(&open.connection);
         let answer = service_fn(move |request: Request<Incoming>| {
             let (service, connection, scheme) = (live.get(), Arc::clone(&connection), scheme.clone());
-            async move { Ok::<_, Infallible>(service.answer(&connection, scheme, request).await) }
+            async move {
+                let is_head = *request.method() == Method::HEAD;
+                let response = service.answer(&connection, scheme, request).await;
+                // hyper leaves it out in HTTP/1.1, and sends it in HTTP/2.
+                Ok::<_, Infallible>(if is_head { response.map(|_| empty()) } else { response })
+            }
         });
         let mut serving = pin!(self.builder.serve_connection(TokioIo::new(io), answer));
         let mut ends = false;

@@ -2,7 +2,7 @@
 //! connection.
 
 use super::admission::{Admission, Permit};
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody, empty};
 use super::clock::{Clock, Watched};
 use super::connections::{Busy, Connection};
 use super::exchange::{Cause, Exchange, Waiter};
@@ -16,7 +16,7 @@ use super::time::now_ms;
 use super::version::Version;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, Uri, Version as HttpVersion};
+use http::{Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -167,6 +167,13 @@ impl Target {
         let authority = match (request.uri().authority(), host) {
             // The target's own counts, and HTTP/1.1 has a `Host` beside it.
             (Some(_), None) if request.version() < HttpVersion::HTTP_2 => return Err(Reason::Host),
+            // Another server on the way may have gone by the other one.
+            (Some(authority), Some(host))
+                if request.version() >= HttpVersion::HTTP_2
+                    && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+            {
+                return Err(Reason::Host);
+            }
             (Some(authority), _) => authority.clone(),
             (None, Some(host)) => parse(host).ok_or(Reason::Host)?,
             (None, None) => return Err(Reason::Host),
@@ -283,6 +290,7 @@ impl Service {
             access: None,
         };
         let access = Access::of(&request);
+        let method = request.method().clone();
         let (mut parts, body) = request.into_parts();
         parts.uri = uri;
         let body = RequestBody::new(body, route.limits.request_size, Arc::clone(exchange)).boxed_unsync();
@@ -300,7 +308,11 @@ impl Service {
                 let took = Duration::from_millis(now_ms().saturating_sub(exchange.started_ms));
                 self.metrics.duration(&route.name, &version.label, took);
                 held.access = access.map(|access| Access { status: response.status().as_u16(), ..access });
-                Ok(response.map(|body| ResponseBody::new(body, Arc::clone(exchange), held).boxed_unsync()))
+                let has_content = has_content(&method, response.status());
+                Ok(response.map(|body| {
+                    let body = if has_content { body } else { empty() };
+                    ResponseBody::new(body, Arc::clone(exchange), held).boxed_unsync()
+                }))
             }
             Err(error) => Err(failed(exchange, route, &version, &error)),
         }
@@ -320,6 +332,11 @@ impl Service {
         }
         response
     }
+}
+
+/// Whether a response has content: where it has none, hyper leaves a body out in HTTP/1.1, and sends it in HTTP/2.
+fn has_content(method: &Method, status: StatusCode) -> bool {
+    *method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// A guest gave no response. What ended its instance has been reported by the instance.
