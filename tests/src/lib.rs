@@ -5,10 +5,12 @@ pub mod confined;
 pub mod farm;
 pub mod foreign;
 pub mod forge;
+pub mod frames;
 pub mod guests;
 pub mod matrix;
 pub mod native;
 pub mod proof;
+pub mod served;
 pub mod users;
 
 pub use isomer_testing::{has_program, root, skip, wait_until};
@@ -19,7 +21,7 @@ use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 
@@ -194,6 +196,11 @@ impl Running {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
         let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
         lists.flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<u32>>()).collect()
+    }
+
+    /// Its standard error, which is not part of [`Running::wait`]'s output then.
+    pub fn take_stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().expect("it is taken once")
     }
 
     /// Sends it a signal, as `kill -NAME` does.
