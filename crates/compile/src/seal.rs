@@ -15,13 +15,10 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hmac_sha2::Sha256;
 use isomer_contract::{Hinted, canonical_json};
-use rustix::fs::{Mode, OFlags, fstat, openat};
-use rustix::io::Errno;
+use isomer_file::directory::{Directory, Opened};
+use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -137,11 +134,11 @@ impl SealKey {
     pub fn open(dir: &Path) -> Result<SealKey, SealError> {
         let state = own_directory(dir)?;
         loop {
-            if let Some(key) = read(&state, dir)? {
+            if let Some(key) = read(&state)? {
                 return Ok(key);
             }
             // Another process may be as far: both use the first one's key.
-            create(dir)?;
+            create(&state)?;
         }
     }
 
@@ -213,15 +210,11 @@ fn mac(key: &[u8], purpose: &str, bytes: &[u8]) -> Hmac<Sha256> {
 }
 
 /// The state directory, of this user alone whatever the umask. What is in it is reached through the descriptor.
-fn own_directory(path: &Path) -> Result<OwnedFd, SealError> {
+pub(crate) fn own_directory(path: &Path) -> Result<Directory, SealError> {
     let error = |action| move |source| SealError::Io { action, path: path.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(error("create"))?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = rustix::fs::open(path, flags, Mode::empty());
-    let directory = open.map_err(|errno| error("read")(errno.into()))?;
-    let stat = fstat(&directory).map_err(|errno| error("read")(errno.into()))?;
-    let found = who_else(stat.st_uid, stat.st_mode, 0o022, "written");
-    match found {
+    let Opened { directory, .. } = Directory::open_or_make(path, 0o700).map_err(error("create"))?;
+    let stat = directory.stat().map_err(error("read"))?;
+    match who_else(stat.st_uid, stat.st_mode, 0o022, "written") {
         None => Ok(directory),
         Some(found) => {
             let expected = "a directory that only this user can write to";
@@ -231,14 +224,13 @@ fn own_directory(path: &Path) -> Result<OwnedFd, SealError> {
 }
 
 /// The key in the directory, or none when there is no file of its name.
-fn read(state: &OwnedFd, dir: &Path) -> Result<Option<SealKey>, SealError> {
-    let path = dir.join(FILE);
+fn read(state: &Directory) -> Result<Option<SealKey>, SealError> {
+    let path = state.path().join(FILE);
     let io = |source| SealError::Io { action: "read", path: path.clone(), source };
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(state, FILE, flags, Mode::empty()) {
+    let file = match state.file(FILE) {
         Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(io(errno.into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
     };
     let stat = fstat(&file).map_err(|errno| io(errno.into()))?;
     if let Some(found) = who_else(stat.st_uid, stat.st_mode, 0o077, "read or written") {
@@ -246,33 +238,25 @@ fn read(state: &OwnedFd, dir: &Path) -> Result<Option<SealKey>, SealError> {
     }
     let mut text = Zeroizing::new(Vec::with_capacity(HEAD.len() + 2 * KEY_SIZE_BYTES + 2));
     let size_bytes_max = (HEAD.len() + 2 * KEY_SIZE_BYTES + 1) as u64;
-    File::from(file).take(size_bytes_max + 1).read_to_end(&mut text).map_err(io)?;
+    file.take(size_bytes_max + 1).read_to_end(&mut text).map_err(io)?;
     let digits = text.strip_prefix(HEAD.as_bytes()).and_then(|rest| rest.strip_suffix(b"\n"));
     let key = digits.and_then(|digits| SealKey::from_hex(std::str::from_utf8(digits).ok()?));
     key.map(Some).ok_or(SealError::NotAKey { path })
 }
 
 /// Makes a key, unless there is one by now.
-fn create(dir: &Path) -> Result<(), SealError> {
-    let path = dir.join(FILE);
+fn create(state: &Directory) -> Result<(), SealError> {
+    let path = state.path().join(FILE);
     let io = |source| SealError::Io { action: "create", path: path.clone(), source };
     let mut key = Zeroizing::new([0; KEY_SIZE_BYTES]);
     getrandom::fill(key.as_mut_slice()).map_err(|error| io(io::Error::other(error.to_string())))?;
-    // Made with O_EXCL and mode 0600.
-    let mut file =
-        tempfile::Builder::new().prefix(".seal-").tempfile_in(dir).map_err(|error| io(without_path(error)))?;
+    let mut file = state.new_file(".seal-", 0o600).map_err(io)?;
     let text = Zeroizing::new(format!("{HEAD}{}\n", *Zeroizing::new(hex::encode(*key))));
     file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(io)?;
-    match file.persist_noclobber(&path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(io(error.error)),
+    match file.rename_new(state, FILE) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io(error)),
+        _ => Ok(()),
     }
-}
-
-/// An error of `tempfile` names the temporary file.
-fn without_path(error: io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// Who else can do what the permissions `forbidden` stand for, `done` to it. Root is another user too: its files are not

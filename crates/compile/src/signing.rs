@@ -8,11 +8,10 @@
 use crate::VERSION;
 use crate::maker::Maker;
 use crate::records::Record;
-use crate::release::{ForeignDirectory, check_owner};
 use isomer_contract::limits::COUNTER_MAX;
 use isomer_contract::{Digest, Hinted};
-use isomer_layout::{Identity, Layout, LayoutError, WriteError, Writer};
-use isomer_trust::{Build, Builder, Bundle, Release, SUBJECTS_MAX, SigningKey, Statement};
+use isomer_layout::{Identity, Layout, LayoutError, WriteError, Writer, check_owner};
+use isomer_trust::{Build, Builder, Bundle, NotCompiled, Release, SUBJECTS_MAX, SigningKey, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -35,9 +34,6 @@ pub enum SignError {
     /// It is one part of a release.
     #[error("`{}` is one part of a release; expected the whole", .0.display())]
     Part(PathBuf),
-    /// The directory is another user's.
-    #[error(transparent)]
-    Foreign(#[from] ForeignDirectory),
     /// This user has no record of having released a module of it.
     #[error(
         "`{}` contains modules that this user has no record of having released from this machine: {}",
@@ -85,7 +81,6 @@ impl Hinted for SignError {
                 Some("other tools copy the modules without the release's name: sign the original".to_owned())
             }
             SignError::Part(_) => Some("join all parts first".to_owned()),
-            SignError::Foreign(error) => error.hint(),
             SignError::NotRecorded { .. } => Some("release it here, and sign it at once".to_owned()),
             SignError::Untrusted { .. } => {
                 Some("release it again and sign it at once: everything is compared then".to_owned())
@@ -133,35 +128,40 @@ pub struct Signed {
 pub fn sign(dir: &Path, key: &SigningKey, options: Options<'_>) -> Result<Signed, SignError> {
     check_owner(dir)?;
     let mut statement = statement(&Layout::open(dir)?, options)?;
-    for maker in approved_remotes(dir, &statement, options.approval)? {
-        // SLSA has a place for the parts of a build platform; which version a remote is, it does not say.
-        statement.builder.version.insert(maker, "unknown".to_owned());
-    }
+    statement.build.not_compiled = not_compiled(dir, &statement, options.approval)?;
     let bundle = Bundle::sign(&statement, key).to_json();
     let subjects: Vec<_> = statement.subjects.values().copied().collect();
     let added = Writer::open(dir)?.sign(bundle.as_bytes(), &subjects)?;
     Ok(Signed { statement, added })
 }
 
-/// The addresses of the remotes that made artifacts of the release.
+/// What this user did not compile, and what approves it.
 ///
 /// # Errors
 /// When this user neither compiled every module nor trusts who did.
-fn approved_remotes(dir: &Path, statement: &Statement, approval: Approval<'_>) -> Result<BTreeSet<String>, SignError> {
-    let (mut modules, mut makers) = (Vec::new(), BTreeSet::new());
+fn not_compiled(dir: &Path, statement: &Statement, approval: Approval<'_>) -> Result<NotCompiled, SignError> {
+    let (mut modules, mut makers, mut found) = (Vec::new(), BTreeSet::new(), NotCompiled::default());
     for (reference, index) in &statement.subjects {
         match (approval.record)(*index) {
-            Some(record) => makers.extend(record.remote.into_values()),
-            None if approval.contents => {}
+            Some(record) => {
+                let urls: BTreeSet<_> =
+                    record.remote.values().filter_map(|maker| maker.remote().map(str::to_owned)).collect();
+                if !urls.is_empty() {
+                    found.remotes.insert(reference.clone(), urls);
+                }
+                makers.extend(record.remote.into_values());
+            }
+            None if approval.contents => {
+                found.contents.insert(reference.clone());
+            }
             None => modules.push(reference.clone()),
         }
     }
     if !modules.is_empty() {
         return Err(SignError::NotRecorded { dir: dir.to_owned(), modules });
     }
-    let urls: BTreeSet<_> = makers.iter().filter_map(|maker| maker.remote().map(str::to_owned)).collect();
     makers.retain(|maker| maker.remote().is_some_and(|url| !approval.remotes.contains(url)));
-    if makers.is_empty() { Ok(urls) } else { Err(SignError::Untrusted { dir: dir.to_owned(), makers }) }
+    if makers.is_empty() { Ok(found) } else { Err(SignError::Untrusted { dir: dir.to_owned(), makers }) }
 }
 
 /// What the release declares.
@@ -200,7 +200,13 @@ fn statement(layout: &Layout, options: Options<'_>) -> Result<Statement, SignErr
     }
     // A release is compiled by one isomer with one engine, unless it was merged.
     let all = |versions: BTreeSet<String>| versions.into_iter().collect::<Vec<_>>().join(", ");
-    let build = Build { targets, passes: passes.into_iter().collect(), engine: all(engines), isomer: all(isomers) };
+    let build = Build {
+        targets,
+        passes: passes.into_iter().collect(),
+        engine: all(engines),
+        isomer: all(isomers),
+        not_compiled: NotCompiled::default(),
+    };
     let version_of = [("isomer".to_owned(), VERSION.to_owned())].into();
     Ok(Statement {
         subjects,

@@ -25,6 +25,8 @@
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
 )]
 
+pub mod directory;
+
 use isomer_contract::Hinted;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, openat};
 use rustix::io::Errno;
@@ -142,6 +144,11 @@ impl Regular {
             return Err(FileError::TooLarge { path, size_bytes: Some(size_bytes), limit_bytes });
         }
         read_bounded(file, size_bytes, &path, limit_bytes)
+    }
+
+    /// The file, to ask the system about it.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// The file itself.

@@ -6,6 +6,7 @@ mod deadline;
 mod error;
 mod invoke;
 mod module;
+mod observe;
 mod stdin;
 mod streams;
 
@@ -13,10 +14,11 @@ pub use error::GuestError;
 pub use invoke::Call;
 pub use streams::{Stream, Streams};
 
-use crate::grants::Grants;
+use crate::grants::{Grants, HttpRule};
 use crate::host::{Host, NoOutgoing, Prepare, Prepared, Process};
 use crate::limits::{LimitHit, LimitKind, Limits};
-use deadline::Deadline;
+use crate::outgoing::{Outgoing, OutgoingLimits, Roots};
+use deadline::{Deadline, OnStuck, Watch};
 use error::Ended;
 use isomer_runtime::{Code, Loaded};
 use std::cell::Cell;
@@ -27,6 +29,7 @@ use streams::Written;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::WasiHttpHooks;
 
 /// A guest that is to run.
 #[non_exhaustive]
@@ -49,7 +52,11 @@ pub struct Guest {
     pub preloads: Vec<(String, Loaded)>,
     /// Called on another thread when its time is over and it can be interrupted by nothing but the end of the process.
     /// Without it, a deadline wants an artifact that was compiled with `epoch-interruption`.
-    pub on_stuck: Option<Box<dyn FnOnce(LimitHit) + Send>>,
+    pub on_stuck: Option<OnStuck>,
+    /// Whether its stack is sampled, for which the artifact must have been compiled with `epoch-interruption`.
+    pub profile: bool,
+    /// Whether a trap gives a core dump, for which the engine must have `Config::coredump_on_trap`.
+    pub coredump: bool,
 }
 
 impl Guest {
@@ -65,6 +72,8 @@ impl Guest {
             invoke: None,
             preloads: Vec::new(),
             on_stuck: None,
+            profile: false,
+            coredump: false,
         }
     }
 }
@@ -121,6 +130,10 @@ pub struct Finished {
     pub usage: Usage,
     /// A limit that it was refused something by, and went on.
     pub refused: Option<LimitHit>,
+    /// Samples of its stack, as JSON that the Firefox profiler reads, if they were requested.
+    pub profile: Option<Vec<u8>>,
+    /// The core dump of its trap, if it was requested and there was one; or why there is none.
+    pub coredump: Option<Result<Vec<u8>, String>>,
 }
 
 /// Runs a guest to its end, on this thread.
@@ -142,7 +155,14 @@ pub fn run(loaded: &Loaded, guest: Guest) -> Result<Finished, GuestError> {
     let prepared = prepare(&guest)?;
     let written = Written::new(limits.max_output);
     let mut store = store(&prepared, loaded, &guest, &written)?;
-    let deadline = limits.timeout.map(|timeout| Deadline::start(timeout, &mut store, guest.on_stuck)).transpose()?;
+    let name = guest.arguments.first().map_or("guest", String::as_str);
+    if guest.profile {
+        observe::profile(&mut store, loaded, name, limits.timeout)?;
+    }
+    let watch =
+        Watch { timeout: limits.timeout, tick: guest.profile.then_some(observe::INTERVAL), on_stuck: guest.on_stuck };
+    let is_watched = watch.timeout.is_some() || watch.tick.is_some();
+    let deadline = is_watched.then(|| Deadline::start(watch, &mut store)).transpose()?;
     let instantiated = Cell::new(None);
     let ended = executor.block_on(async {
         let run = async {
@@ -166,8 +186,15 @@ pub fn run(loaded: &Loaded, guest: Guest) -> Result<Finished, GuestError> {
     let refused = written.hit().or_else(|| store.data().limiter().hit());
     // A blocking operation that a deadline left behind must not keep this thread.
     executor.shutdown_background();
+    let profile = observe::finish_profile(&mut store);
     let outcome = outcome(ended, &limits, refused)?;
-    Ok(Finished { outcome, usage, refused })
+    let coredump = match &outcome {
+        Outcome::Trapped(error) | Outcome::Limited { trap: Some(error), .. } if guest.coredump => {
+            observe::coredump(&mut store, error, name)
+        }
+        _ => None,
+    };
+    Ok(Finished { outcome, usage, refused, profile, coredump })
 }
 
 fn prepare(guest: &Guest) -> Result<Prepared, GuestError> {
@@ -181,8 +208,16 @@ fn store(prepared: &Prepared, loaded: &Loaded, guest: &Guest, written: &Written)
     let (arguments, current_dir) = (guest.arguments.clone(), guest.current_dir.clone());
     let mut process = Process { arguments, current_dir, ..Process::default() };
     guest.streams.open(&mut process, written)?;
-    let host = prepared.host(process, Box::new(NoOutgoing));
+    let host = prepared.host(process, outgoing(&guest.grants.allow_http)?);
     prepared.store(&loaded.engine, host).map_err(|error| GuestError::Failed(error.into()))
+}
+
+/// What sends the guest's HTTP requests. Certificates are read only if any are granted.
+fn outgoing(rules: &[HttpRule]) -> Result<Box<dyn WasiHttpHooks>, GuestError> {
+    if rules.is_empty() {
+        return Ok(Box::new(NoOutgoing));
+    }
+    Ok(Box::new(Outgoing::new(rules, &Roots::load(&[])?, OutgoingLimits::default())))
 }
 
 fn usage(store: &Store<Host>, limits: &Limits, started: Instant, instantiated: Option<Instant>) -> Usage {

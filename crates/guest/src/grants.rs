@@ -139,7 +139,7 @@ impl Grants {
                     directory.host.display(),
                     directory.guest
                 ))
-                .hint("give each directory a path of its own in the guest: HOST::GUEST"));
+                .with_hint("give each directory a path of its own in the guest: HOST::GUEST"));
             }
         }
         Ok(())
@@ -159,7 +159,7 @@ impl GrantError {
         GrantError { message: message.into(), hint: None }
     }
 
-    pub(crate) fn hint(self, hint: impl Into<String>) -> GrantError {
+    pub(crate) fn with_hint(self, hint: impl Into<String>) -> GrantError {
         GrantError { hint: Some(hint.into()), ..self }
     }
 }

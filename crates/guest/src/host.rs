@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, GuestProfiler, Store};
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -191,6 +191,7 @@ impl Prepared {
             network: self.network.clone(),
             lookups: lookup::Lookups::default(),
             limiter: Limiter::new(&self.limits),
+            profiler: None,
         }
     }
 
@@ -218,6 +219,10 @@ impl Prepared {
 }
 
 fn open(directories: &[Directory], allow_blocking: bool) -> Result<WasiFilesystemCtx, PrepareError> {
+    if directories.is_empty() {
+        // A context costs system calls for its random numbers.
+        return Ok(WasiFilesystemCtx::default());
+    }
     let mut wasi = WasiCtxBuilder::new();
     wasi.allow_blocking_current_thread(allow_blocking);
     for directory in directories {
@@ -241,6 +246,8 @@ pub struct Host {
     network: Arc<Network>,
     lookups: lookup::Lookups,
     limiter: Limiter,
+    /// Samples the guest's stack, if it is profiled.
+    pub(crate) profiler: Option<Box<GuestProfiler>>,
 }
 
 impl fmt::Debug for Host {

@@ -1,9 +1,11 @@
 //! In: the command line. Out: an exit code; one error on stderr when something is wrong.
 //!
-//! Exit codes: 0, or the guest's own; 1 for an error; 2 for an invalid command line; 101 for a bug; 134 for a trap, as
-//! `wasmtime run` does.
+//! Exit codes: 0, or the guest's own; 1 for an error; 2 for an invalid command line; 101 for a bug; 124 when a guest's time
+//! is over, as timeout(1) does; 134 for a trap, as `wasmtime run` does, and for any other limit.
 
+mod grant_options;
 mod input;
+mod limit_options;
 mod operand;
 mod signers;
 mod source;
@@ -39,10 +41,17 @@ static VERSION: LazyLock<String> =
     name = "isomer-run",
     version = VERSION.as_str(),
     about = "Picks the best compiled form of a WebAssembly module for this machine, checks it, and runs it",
-    after_help = "Set ISOMER_LOG (error, warn, info, debug, or a filter as RUST_LOG's) to see more of what happens.",
+    after_help = "Set ISOMER_LOG (error, warn, info, debug, or a filter as RUST_LOG's) to see more of what happens; -v and -q \
+                  come first.",
     max_term_width = 100
 )]
 struct Cli {
+    /// Print more of what happens to standard error; twice, all of it
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", global = true)]
+    verbose: u8,
+    /// Print no warnings
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -53,7 +62,7 @@ enum Command {
     Select(select::Arguments),
     Check(check::Arguments),
     Verify(verify::Arguments),
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     Serve(serve::Arguments),
     Pull(pull::Arguments),
     Activate(activate::Arguments),
@@ -71,10 +80,12 @@ enum Command {
 
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| elsewhere(error).exit());
-    log::begin(match &cli.command {
+    let verbosity = log::Verbosity { more: cli.verbose, quiet: cli.quiet };
+    let server = match &cli.command {
         Command::Serve(arguments) => Some(arguments.log()),
         _ => None,
-    });
+    };
+    log::begin(server, verbosity);
     let result = match cli.command {
         Command::Host(arguments) => host::run(&arguments),
         Command::Select(arguments) => select::run(&arguments),

@@ -20,6 +20,27 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 
+/// `-v` and `-q`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Verbosity {
+    /// How often `-v` was given.
+    pub(crate) more: u8,
+    /// `-q`.
+    pub(crate) quiet: bool,
+}
+
+impl Verbosity {
+    /// The level that the options state, if they do.
+    fn level(self) -> Option<Level> {
+        match self {
+            Verbosity { quiet: true, .. } => Some(Level::ERROR),
+            Verbosity { more: 0, .. } => None,
+            Verbosity { more: 1, .. } => Some(Level::INFO),
+            Verbosity { more: 2.., .. } => Some(Level::DEBUG),
+        }
+    }
+}
+
 /// How a server logs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ServerLog {
@@ -31,28 +52,27 @@ pub(crate) struct ServerLog {
 
 impl ServerLog {
     /// Warnings, what guests print, and which version is served from now on.
-    fn filter(self) -> Targets {
+    fn filter(self, level: Level) -> Targets {
         let access = if self.access { LevelFilter::INFO } else { LevelFilter::OFF };
         let switch = ("switch", LevelFilter::INFO);
-        Targets::new().with_default(Level::WARN).with_targets([
-            ("guest", LevelFilter::INFO),
-            switch,
-            ("access", access),
-        ])
+        Targets::new().with_default(level).with_targets([("guest", LevelFilter::INFO), switch, ("access", access)])
     }
 }
 
-/// Warnings alone, unless ISOMER_LOG requests more; a filter is compiled only if it is set. A server's lines are written by
-/// a thread of their own: where standard error is not read, lines are dropped and counted, and the server goes on.
-pub(crate) fn begin(server: Option<ServerLog>) {
+/// Warnings alone, unless options or else ISOMER_LOG request otherwise; a filter is compiled only if it is set. A server's
+/// lines are written by a thread of their own: where standard error is not read, lines are dropped and counted, and the
+/// server goes on.
+pub(crate) fn begin(server: Option<ServerLog>, verbosity: Verbosity) {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt().with_ansi(colour).event_format(Lines);
-    let requested = std::env::var("ISOMER_LOG").map(EnvFilter::new);
+    let level = verbosity.level();
+    let requested = std::env::var("ISOMER_LOG").ok().filter(|_| level.is_none()).map(EnvFilter::new);
+    let level = level.unwrap_or(Level::WARN);
     let started = server.and_then(|server| Some((server, Queue::start().ok()?)));
     let Some((server, queue)) = started else {
         match requested {
-            Ok(filter) => lines.with_writer(std::io::stderr).with_env_filter(filter).init(),
-            Err(_) => lines.with_writer(std::io::stderr).with_max_level(Level::WARN).init(),
+            Some(filter) => lines.with_writer(std::io::stderr).with_env_filter(filter).init(),
+            None => lines.with_writer(std::io::stderr).with_max_level(level).init(),
         }
         return;
     };
@@ -60,8 +80,8 @@ pub(crate) fn begin(server: Option<ServerLog>) {
     let layer: Box<dyn Layer<Registry> + Send + Sync> =
         if server.json { layer.event_format(Json).boxed() } else { layer.event_format(Lines).boxed() };
     match requested {
-        Ok(filter) => tracing_subscriber::registry().with(layer.with_filter(filter)).init(),
-        Err(_) => tracing_subscriber::registry().with(layer.with_filter(server.filter())).init(),
+        Some(filter) => tracing_subscriber::registry().with(layer.with_filter(filter)).init(),
+        None => tracing_subscriber::registry().with(layer.with_filter(server.filter(level))).init(),
     }
 }
 

@@ -9,8 +9,12 @@ mod warning;
 mod wording;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 fn main() -> ExitCode {
+    // A write beyond the limit on file sizes is an error, and not the end of the process. It fails for signals alone that
+    // no process can handle.
+    let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::default());
     match cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {

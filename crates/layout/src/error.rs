@@ -245,6 +245,14 @@ pub enum WriteError {
         /// What it is.
         found: &'static str,
     },
+    /// Another user's directory.
+    #[error("`{}` belongs to the user {uid}; expected a directory of this user", .dir.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
     /// Another process is writing it.
     #[error("`{}` is being written by another process, which holds `{}`", .dir.display(), .lock.display())]
     Locked {
@@ -326,6 +334,9 @@ impl Hinted for WriteError {
         match self {
             WriteError::NotOurs { .. } => Some("choose a new or empty directory, or empty this one".to_owned()),
             WriteError::NoDirectory { .. } => Some("choose a new or empty directory, or remove it".to_owned()),
+            WriteError::Foreign { .. } => {
+                Some("use a directory of this user: its owner could change what is in it at any time".to_owned())
+            }
             WriteError::Locked { .. } => Some("wait for it to end, or choose another directory".to_owned()),
             WriteError::Replaced { .. } => {
                 Some("the release was replaced while it was signed: sign it again".to_owned())

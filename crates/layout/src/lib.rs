@@ -69,4 +69,4 @@ pub use source::{Signature, Source, SourceError};
 pub use sparse::{SparseLayout, blob_name, config_of};
 pub use staging::{check_writable, write_atomically};
 pub use wasm::Wasm;
-pub use writer::{Count, Signatures, Summary, SummaryModule, Writer, check_place};
+pub use writer::{Count, Signatures, Summary, SummaryModule, Writer, check_owner, check_place};

@@ -3,141 +3,141 @@
 
 use crate::error::CREATE_IN;
 use crate::{LayoutError, WriteError};
+use isomer_file::directory::{Directory, NewFile, is_link, read_link};
+use rustix::fs::{FileType, fstat};
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// The directory in a release that holds the lock and unfinished files. It exists only while a release is written, or
 /// after that was killed.
 pub(crate) const STAGING: &str = ".isomer-staging";
 
+/// The file in it that is locked.
+const LOCK: &str = "lock";
+/// What the names of unfinished files begin with.
+const TEMPORARY: &str = ".isomer-";
+/// The permissions of files, as the umask allows.
+const MODE: u32 = 0o644;
+/// More links than the kernel follows.
+const LINKS_MAX: usize = 40;
+
 /// The lock of a directory, and its temporary files. Both end with it.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    dir: PathBuf,
-    lock: PathBuf,
+    release: Directory,
+    dir: Directory,
     locked: File,
 }
 
 impl Staging {
     /// Takes the lock of `release` and removes the files of a killed run.
-    pub(crate) fn open(release: &Path) -> Result<Staging, WriteError> {
-        let dir = release.join(STAGING);
-        let path = dir.join("lock");
-        let locked = loop {
-            match fs::create_dir(&dir) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    // Everything in it is about to be removed: through a link, that would be another directory's.
-                    if dir.is_symlink() {
-                        let found = "a symbolic link";
-                        return Err(LayoutError::FileType { file: dir, found, expected: "a directory" }.into());
-                    }
-                }
-                Err(error) => return Err(io_error("create", &dir, error)),
-            }
-            let file = match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
+    pub(crate) fn open(release: &Directory) -> Result<Staging, WriteError> {
+        let path = release.path().join(STAGING);
+        let lock = path.join(LOCK);
+        let release = release.try_clone().map_err(|error| io_error("read", &path, error))?;
+        let (dir, locked) = loop {
+            // Everything in it is about to be removed: through a link, that would be another directory's.
+            let dir = make_directory(&release, STAGING)?;
+            let file = match dir.file_to_write(LOCK) {
                 Ok(file) => file,
                 // The process that had the lock has just removed the directory.
-                Err(error) if error.kind() == ErrorKind::NotFound && dir.symlink_metadata().is_err() => continue,
-                Err(error) => return Err(io_error("open", &path, error)),
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(io_error("open", &lock, error)),
             };
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(WriteError::Locked { dir: release.to_owned(), lock: path });
+                    return Err(WriteError::Locked { dir: release.path().to_owned(), lock });
                 }
-                Err(TryLockError::Error(error)) => return Err(io_error("lock", &path, error)),
+                Err(TryLockError::Error(error)) => return Err(io_error("lock", &lock, error)),
             }
             // The process that had it removed the file that is locked now: the lock is another file.
-            if is_same_file(&file, &path).map_err(|error| io_error("read", &path, error))? {
-                break file;
+            if is_in_place(&release, &file).map_err(|error| io_error("read", &lock, error))? {
+                break (dir, file);
             }
         };
-        let staging = Staging { dir, lock: path, locked };
-        staging.clear().map_err(|error| io_error("clear", &staging.dir, error))?;
+        let staging = Staging { release, dir, locked };
+        staging.clear().map_err(|error| io_error("clear", &path, error))?;
         Ok(staging)
     }
 
     /// A new file, readable by all as the umask allows, removed unless [`persist`] renames it.
-    pub(crate) fn file(&self) -> Result<NamedTempFile, WriteError> {
+    pub(crate) fn file(&self) -> Result<NewFile, WriteError> {
         temporary_in(&self.dir)
     }
 
     fn clear(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            if entry.path() == self.lock {
-                continue;
-            }
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            } else {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
+        let names = self.dir.names()?;
+        names.iter().filter(|name| *name != LOCK).try_for_each(|name| self.dir.remove_all(name))
     }
 
     /// Removes the directory while the lock is still held. Errors are ignored: the next
     /// release removes what remains.
     pub(crate) fn remove(&self) {
         let _ = self.clear();
-        let _ = fs::remove_file(&self.lock);
-        let _ = fs::remove_dir(&self.dir);
+        let _ = self.dir.remove_file(LOCK);
+        let _ = self.release.remove_empty(STAGING);
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         // Not after `remove`: the files may be another writer's now.
-        if is_same_file(&self.locked, &self.lock).unwrap_or(false) {
+        if is_in_place(&self.release, &self.locked).unwrap_or(false) {
             self.remove();
         }
     }
 }
 
-fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
-    let file = file.metadata()?;
-    match path.symlink_metadata() {
-        Ok(there) => Ok((file.dev(), file.ino()) == (there.dev(), there.ino())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Whether `locked` is the lock of `release`.
+fn is_in_place(release: &Directory, locked: &File) -> io::Result<bool> {
+    let locked = fstat(locked)?;
+    let there = match release.directory(STAGING) {
+        Ok(dir) => dir.stat_of(LOCK)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    Ok(there.is_some_and(|there| (there.st_dev, there.st_ino) == (locked.st_dev, locked.st_ino)))
 }
 
-fn temporary_in(dir: &Path) -> Result<NamedTempFile, WriteError> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".isomer-").suffix(".tmp").permissions(Permissions::from_mode(0o644));
-    builder.tempfile_in(dir).map_err(|error| io_error(CREATE_IN, dir, error))
+/// The directory `name` in `dir`, made where it does not exist.
+pub(crate) fn make_directory(dir: &Directory, name: &str) -> Result<Directory, WriteError> {
+    let path = dir.path().join(name);
+    dir.make_directory(name, 0o777).map_err(|error| {
+        let found = match dir.stat_of(name).ok().flatten() {
+            Some(there) if is_link(&there) => "a symbolic link",
+            Some(there) if FileType::from_raw_mode(there.st_mode) != FileType::Directory => "a file",
+            _ => return io_error("create", &path, error),
+        };
+        LayoutError::FileType { file: path.clone(), found, expected: "a directory" }.into()
+    })
 }
 
-/// Renames `file` to `path` once its bytes are on disk. A file of that name is replaced in one step.
-pub(crate) fn persist(file: NamedTempFile, path: &Path) -> Result<(), WriteError> {
-    file.as_file().sync_all().map_err(|error| io_error("write", path, error))?;
-    file.persist(path).map_err(|error| io_error("write", path, error.error))?;
-    Ok(())
+fn temporary_in(dir: &Directory) -> Result<NewFile, WriteError> {
+    dir.new_file(TEMPORARY, MODE).map_err(|error| io_error(CREATE_IN, dir.path(), error))
+}
+
+fn open_directory(dir: &Path) -> Result<Directory, WriteError> {
+    Directory::open(dir).map_err(|error| io_error(CREATE_IN, dir, error))
+}
+
+/// Gives `file` the name `name` in `dir` once its bytes are on disk. A file of that name is replaced in one step.
+pub(crate) fn persist(file: NewFile, dir: &Directory, name: impl AsRef<OsStr>) -> Result<(), WriteError> {
+    let error = |error| io_error("write", &dir.path().join(name.as_ref()), error);
+    file.as_file().sync_all().map_err(error)?;
+    file.rename(dir, name.as_ref()).map_err(error)
 }
 
 /// Flushes the directory's entries to disk.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), WriteError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io_error("write", dir, error))
+pub(crate) fn sync_dir(dir: &Directory) -> Result<(), WriteError> {
+    dir.sync().map_err(|error| io_error("write", dir.path(), error))
 }
 
 pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> WriteError {
-    WriteError::Io { action, path: path.to_owned(), source: without_path(source) }
-}
-
-/// An error of `tempfile` without the path of the temporary file.
-fn without_path(error: io::Error) -> io::Error {
-    let words = error.to_string();
-    match words.split_once(" at path \"") {
-        Some((words, _)) if error.raw_os_error().is_none() => io::Error::new(error.kind(), words.to_owned()),
-        _ => error,
-    }
+    WriteError::Io { action, path: path.to_owned(), source }
 }
 
 /// Checks that [`write_atomically`] could begin to write each of `paths`, before work is done for an output that cannot be
@@ -157,7 +157,7 @@ pub fn check_writable<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(
             Err(error) => return Err(io_error("write", path, error)),
         }
         if directories.insert(directory_of(path)) {
-            temporary_in(directory_of(path))?;
+            temporary_in(&open_directory(directory_of(path))?)?;
         }
     }
     Ok(())
@@ -170,35 +170,81 @@ fn directory_of(path: &Path) -> &Path {
 /// Writes the file `path` with what `write` writes: afterwards it is whole, or as it was before.
 ///
 /// The bytes go to a temporary file in the same directory, are flushed to disk, and then it is renamed. The new file's
-/// permissions are 0644 as the umask allows. A symbolic link stays and its target is replaced; a file that is not regular,
-/// `/dev/null` or a pipe, is written in place.
+/// permissions are 0644 as the umask allows. A symbolic link of this user or of root stays and its target is replaced; a
+/// file that is not regular, `/dev/null` or a pipe, is written in place.
 ///
 /// # Errors
-/// [`WriteError::Io`] when `write` fails or the operating system refuses; the temporary file is removed then.
+/// [`WriteError::Io`] when `write` fails or the operating system refuses; the temporary file is removed then. Also where
+/// `path` is a symbolic link of another user's, who could have it lead to any file of this user.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), WriteError> {
     let error = |error| io_error("write", path, error);
-    let path = match fs::metadata(path) {
-        Ok(there) if there.is_dir() => return Err(error(ErrorKind::IsADirectory.into())),
-        Ok(there) if !there.is_file() => {
-            let mut file = OpenOptions::new().write(true).open(path).map_err(error)?;
+    let output = Output::of(path)?;
+    let name = output.name();
+    match output.dir.stat_of(name).map_err(error)?.map(|there| FileType::from_raw_mode(there.st_mode)) {
+        Some(FileType::Directory) => return Err(error(ErrorKind::IsADirectory.into())),
+        Some(FileType::RegularFile) | None => {}
+        Some(_) => {
+            // By its path: a pipe is opened when there is a reader.
+            let mut file = OpenOptions::new().write(true).open(&output.path).map_err(error)?;
             return write(&mut file).map_err(error);
         }
-        Ok(_) => &*path.canonicalize().map_err(error)?,
-        Err(_) => path,
-    };
-    let dir = directory_of(path);
-    let mut file = temporary_in(dir)?;
-    let mut buffered = BufWriter::new(file.as_file_mut());
+    }
+    let mut file = temporary_in(&output.dir)?;
+    let mut buffered = BufWriter::new(&mut file);
     write(&mut buffered).and_then(|()| buffered.flush()).map_err(error)?;
     drop(buffered);
-    persist(file, path)?;
-    sync_dir(dir)
+    persist(file, &output.dir, name)?;
+    sync_dir(&output.dir)
+}
+
+/// A name in a directory, which is no symbolic link.
+struct Output {
+    dir: Directory,
+    path: PathBuf,
+}
+
+impl Output {
+    /// Follows links from `path` on. One that leads to nothing is replaced itself.
+    fn of(path: &Path) -> Result<Output, WriteError> {
+        let error = |error| io_error("write", path, error);
+        let first = Output { dir: open_directory(directory_of(path))?, path: path.to_owned() };
+        let mut next = Output { dir: first.dir.try_clone().map_err(error)?, path: path.to_owned() };
+        for _ in 0..LINKS_MAX {
+            match next.dir.stat_of(next.checked_name().map_err(error)?).map_err(error)? {
+                Some(there) if is_link(&there) => {}
+                Some(_) => return Ok(next),
+                None => return Ok(first),
+            }
+            let target = read_link(&next.dir, next.name()).map_err(error)?;
+            let path = directory_of(&next.path).join(target);
+            match Directory::open(directory_of(&path)) {
+                Ok(dir) => next = Output { dir, path },
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(first),
+                Err(source) => return Err(error(source)),
+            }
+        }
+        Err(error(io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error())))
+    }
+
+    fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
+    /// The name, where the path has one: `/` and `a/..` are directories.
+    fn checked_name(&self) -> io::Result<&OsStr> {
+        self.path.file_name().ok_or_else(|| ErrorKind::IsADirectory.into())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use isomer_contract::{Hinted, one_line};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn staging_in(dir: &Path) -> Result<Staging, WriteError> {
+        Staging::open(&Directory::open(dir).unwrap())
+    }
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {
@@ -246,10 +292,10 @@ mod tests {
     #[test]
     fn the_lock_is_exclusive_and_leaves_no_trace() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Staging::open(dir.path()).unwrap();
+        let first = staging_in(dir.path()).unwrap();
         let stale = dir.path().join(STAGING).join("stale");
         fs::write(&stale, b"").unwrap();
-        assert!(matches!(Staging::open(dir.path()), Err(WriteError::Locked { .. })));
+        assert!(matches!(staging_in(dir.path()), Err(WriteError::Locked { .. })));
         assert!(stale.exists(), "cleaned without the lock");
         drop(first);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
@@ -257,20 +303,20 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         fs::write(other.path().join("thesis"), b"").unwrap();
         std::os::unix::fs::symlink(other.path(), dir.path().join(STAGING)).unwrap();
-        let error = Staging::open(dir.path()).unwrap_err().to_string();
+        let error = staging_in(dir.path()).unwrap_err().to_string();
         assert!(error.contains("is a symbolic link"), "{error}");
         assert!(other.path().join("thesis").exists());
         fs::remove_file(dir.path().join(STAGING)).unwrap();
         // What a killed run leaves.
         fs::create_dir_all(dir.path().join(STAGING).join("sub")).unwrap();
         fs::write(&stale, b"").unwrap();
-        let second = Staging::open(dir.path()).unwrap();
+        let second = staging_in(dir.path()).unwrap();
         assert!(!stale.exists() && !dir.path().join(STAGING).join("sub").exists());
         second.remove();
         // A later writer's lock outlives the drop of one that was removed.
-        let third = Staging::open(dir.path()).unwrap();
+        let third = staging_in(dir.path()).unwrap();
         drop(second);
-        assert!(matches!(Staging::open(dir.path()), Err(WriteError::Locked { .. })));
+        assert!(matches!(staging_in(dir.path()), Err(WriteError::Locked { .. })));
         drop(third);
     }
 }

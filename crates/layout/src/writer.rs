@@ -20,20 +20,22 @@ use crate::layer::{Compression, Layer, copy_hashing, write_layer};
 use crate::parse::parse_index;
 use crate::released::{ReleasedModule, check_modules};
 use crate::signature::Referrer;
-use crate::staging::{STAGING, Staging, io_error, persist, sync_dir};
+use crate::staging::{STAGING, Staging, io_error, make_directory, persist, sync_dir};
 use crate::{LayoutError, Wasm, WriteError};
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, one_line};
+use isomer_file::directory::{Directory, NewFile, Opened, is_own};
 use oci_spec::image::{Descriptor, ImageIndex};
+use rustix::fs::FileType;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use target_lexicon::Triple;
-use tempfile::NamedTempFile;
 
 /// A release that is being written. It holds the directory's lock until [`Writer::finish`]; dropped before that, it removes
 /// the files it wrote and leaves the directory as it was.
@@ -42,9 +44,13 @@ use tempfile::NamedTempFile;
 #[derive(Debug)]
 pub struct Writer {
     root: Root,
+    directory: Directory,
+    /// `blobs`, and `sha256` in it.
+    above_blobs: Directory,
+    blobs: Directory,
     staging: Staging,
-    /// Whether this writer created the directory.
-    created_dir: bool,
+    /// The directory above and the name in it, where this writer created the directory.
+    created_dir: Option<(OwnedFd, OsString)>,
     state: Mutex<State>,
 }
 
@@ -108,21 +114,21 @@ impl Writer {
     /// Opens the directory `dir` for a release, and creates it if it does not exist.
     ///
     /// # Errors
-    /// Those of [`check_place`], and [`WriteError::Locked`] when another writer has it.
+    /// Those of [`check_place`], [`WriteError::Foreign`] when the directory is another user's, and [`WriteError::Locked`]
+    /// when another writer has it.
     pub fn open(dir: &Path) -> Result<Writer, WriteError> {
-        let created_dir = !check_place(dir)?;
-        fs::create_dir_all(dir).map_err(|error| io_error("create", dir, error))?;
-        let root = Root::open(dir)?;
-        let staging = Staging::open(dir)?;
-        let writer = Writer { root, staging, created_dir, state: Mutex::default() };
-        for dir in [dir.join("blobs"), writer.blobs_dir()] {
-            match fs::create_dir(&dir) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => check_directory(&dir)?,
-                Err(error) => return Err(io_error("create", &dir, error)),
-            }
-        }
-        Ok(writer)
+        check_place(dir)?;
+        let Opened { directory, made: created_dir } =
+            Directory::open_or_make(dir, 0o777).map_err(|error| io_error("create", dir, error))?;
+        // From here on, this directory is meant, wherever its path leads.
+        check_own(&directory)?;
+        let descriptor = directory.descriptor().map_err(|error| io_error("read", dir, error))?;
+        let root = Root::of_directory(descriptor, dir);
+        check_ours(&root, &directory)?;
+        let staging = Staging::open(&directory)?;
+        let above_blobs = make_directory(&directory, "blobs")?;
+        let blobs = make_directory(&above_blobs, "sha256")?;
+        Ok(Writer { root, directory, above_blobs, blobs, staging, created_dir, state: Mutex::default() })
     }
 
     /// The release in the directory, if there is one.
@@ -240,19 +246,19 @@ impl Writer {
         let (kept, signatures) = self.keep_signatures(&summaries);
         listed.extend(kept.iter().map(|it| document::signature_descriptor(it.manifest)));
         referenced.extend(kept.iter().flat_map(Referrer::digests));
-        sync_dir(&self.blobs_dir())?;
+        sync_dir(&self.blobs)?;
 
         let index = document::release_index(release, listed);
         check_document_size(&self.dir().join("index.json"), &index)?;
-        self.state().created_layout = !self.dir().join("oci-layout").exists();
+        self.state().created_layout = self.stat_of("oci-layout")?.is_none();
         self.replace("oci-layout", document::LAYOUT_FILE)?;
         self.replace("index.json", &index)?;
         self.state().committed = true;
-        sync_dir(self.dir())?;
+        sync_dir(&self.directory)?;
 
         self.replace("SHA256SUMS", &sums(&referenced, &index))?;
         let removed = self.sweep(&referenced)?;
-        sync_dir(self.dir())?;
+        sync_dir(&self.directory)?;
         let state = self.state();
         Ok(Summary { modules: summaries, written: state.written, reused: state.reused, removed, signatures })
     }
@@ -300,8 +306,8 @@ impl Writer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn blobs_dir(&self) -> PathBuf {
-        self.dir().join("blobs").join("sha256")
+    fn stat_of(&self, name: &str) -> Result<Option<rustix::fs::Stat>, WriteError> {
+        self.directory.stat_of(name).map_err(|error| io_error("read", &self.dir().join(name), error))
     }
 
     fn blob_path(&self, digest: Digest) -> PathBuf {
@@ -327,10 +333,10 @@ impl Writer {
         }
     }
 
-    fn install(&self, file: NamedTempFile, blob: Blob) -> Result<(), WriteError> {
-        let path = self.blob_path(blob.digest);
-        let existed = path.symlink_metadata().is_ok();
-        persist(file, &path)?;
+    fn install(&self, file: NewFile, blob: Blob) -> Result<(), WriteError> {
+        let name = blob.digest.hex();
+        let existed = self.blobs.stat_of(&name).ok().flatten().is_some();
+        persist(file, &self.blobs, &name)?;
         let mut state = self.state();
         // Two threads may have written the same bytes; the second rename changed nothing.
         if state.present.insert(blob.digest, blob.size_bytes).is_none() {
@@ -344,34 +350,33 @@ impl Writer {
 
     /// Replaces a file beside the blobs, unless it has the content already.
     fn replace(&self, name: &str, content: &str) -> Result<(), WriteError> {
-        let path = self.dir().join(name);
-        let is_file = path.symlink_metadata().is_ok_and(|there| there.is_file());
-        if is_file && fs::read(&path).is_ok_and(|there| there == content.as_bytes()) {
+        let in_place = self.root.read_top(name, content.len() as u64).ok().flatten();
+        if in_place.is_some_and(|in_place| in_place == content.as_bytes()) {
             return Ok(());
         }
         let mut file = self.staging.file()?;
-        file.write_all(content.as_bytes()).map_err(|error| io_error("write", &path, error))?;
-        persist(file, &path)
+        file.write_all(content.as_bytes()).map_err(|error| io_error("write", &self.dir().join(name), error))?;
+        persist(file, &self.directory, name)
     }
 
     /// Removes the blobs that are not referenced.
     fn sweep(&self, referenced: &BTreeSet<Digest>) -> Result<Count, WriteError> {
-        let dir = self.blobs_dir();
-        let error = |error| io_error("read", &dir, error);
+        let error = |error| io_error("read", self.blobs.path(), error);
         let mut removed = Count::default();
-        for entry in fs::read_dir(&dir).map_err(error)? {
-            let entry = entry.map_err(error)?;
-            let name = entry.file_name();
+        for name in self.blobs.names().map_err(error)? {
             let digest = name.to_str().and_then(|name| format!("sha256:{name}").parse::<Digest>().ok());
             let unreferenced = digest.is_some_and(|digest| !referenced.contains(&digest));
-            let metadata = entry.metadata().map_err(error)?;
-            if !unreferenced || !metadata.is_file() {
+            let there = self.blobs.stat_of(&name).map_err(error)?;
+            let Some(there) = there.filter(|it| FileType::from_raw_mode(it.st_mode) == FileType::RegularFile) else {
+                continue;
+            };
+            if !unreferenced {
                 continue;
             }
-            match fs::remove_file(entry.path()) {
-                Ok(()) => removed.add(metadata.len()),
+            match self.blobs.remove_file(&name) {
+                Ok(()) => removed.add(u64::try_from(there.st_size).unwrap_or(0)),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(io_error("remove", &entry.path(), error)),
+                Err(error) => return Err(io_error("remove", &self.blobs.path().join(name), error)),
             }
         }
         Ok(removed)
@@ -380,27 +385,25 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let dir = self.dir().to_owned();
-        let blobs = self.blobs_dir();
         let state = std::mem::take(&mut *self.state());
         if !state.committed {
             for digest in state.created {
-                let _ = fs::remove_file(blob_path(&dir, digest));
+                let _ = self.blobs.remove_file(digest.hex());
             }
             if matches!(self.root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX), Ok(None)) {
                 // There is no release: the files of a killed run are useless, and would make the directory look foreign.
                 let _ = self.sweep(&BTreeSet::new());
             }
             if state.created_layout {
-                let _ = fs::remove_file(dir.join("oci-layout"));
+                let _ = self.directory.remove_file("oci-layout");
             }
         }
         self.staging.remove();
         if !state.committed {
             // Only empty directories are removed.
-            let _ = fs::remove_dir(&blobs).and_then(|()| fs::remove_dir(dir.join("blobs")));
-            if self.created_dir {
-                let _ = fs::remove_dir(&dir);
+            let _ = self.above_blobs.remove_empty("sha256").and_then(|()| self.directory.remove_empty("blobs"));
+            if let Some(made) = &self.created_dir {
+                let _ = Opened::unmake(made);
             }
         }
     }
@@ -408,7 +411,7 @@ impl Drop for Writer {
 
 /// Hashes and counts what goes into a file.
 struct Hashing<'a> {
-    file: &'a mut NamedTempFile,
+    file: &'a mut NewFile,
     hasher: Sha256,
     size_bytes: u64,
 }
@@ -443,17 +446,41 @@ fn sums(blobs: &BTreeSet<Digest>, index: &str) -> String {
 /// isomer wrote.
 pub fn check_place(dir: &Path) -> Result<bool, WriteError> {
     let not_a_directory = |found| Err(WriteError::NoDirectory { path: dir.to_owned(), found });
-    match fs::metadata(dir) {
-        Ok(there) if there.is_dir() => check_ours(&Root::open(dir)?).map(|()| true),
-        Ok(_) => not_a_directory("a file"),
+    match Directory::open(dir) {
+        Ok(directory) => {
+            let descriptor = directory.descriptor().map_err(|error| io_error("read", dir, error))?;
+            check_ours(&Root::of_directory(descriptor, dir), &directory).map(|()| true)
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory && dir.is_file() => not_a_directory("a file"),
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("read", dir, error)),
         Err(_) if dir.is_symlink() => not_a_directory("a symbolic link to nothing"),
         Err(_) => Ok(false),
     }
 }
 
+/// Checks that the directory `dir`, where it exists, belongs to this user or to root.
+///
+/// # Errors
+/// [`WriteError::Foreign`] when it is another user's.
+pub fn check_owner(dir: &Path) -> Result<(), WriteError> {
+    match Directory::open(dir) {
+        Ok(directory) => check_own(&directory),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+        Err(error) => Err(io_error("read", dir, error)),
+    }
+}
+
+fn check_own(directory: &Directory) -> Result<(), WriteError> {
+    let dir = directory.path().to_owned();
+    match directory.stat() {
+        Ok(stat) if is_own(stat.st_uid) => Ok(()),
+        Ok(stat) => Err(WriteError::Foreign { dir, uid: stat.st_uid }),
+        Err(error) => Err(io_error("read", &dir, error)),
+    }
+}
+
 /// Checks that `root` is empty, a release that isomer wrote, or the files of a killed first run.
-fn check_ours(root: &Root) -> Result<(), WriteError> {
+fn check_ours(root: &Root, directory: &Directory) -> Result<(), WriteError> {
     let dir = root.path();
     let not_ours = |found: String| Err(WriteError::NotOurs { dir: dir.to_owned(), found });
     match index_in(root) {
@@ -463,17 +490,12 @@ fn check_ours(root: &Root) -> Result<(), WriteError> {
         Err(error @ LayoutError::Io { .. }) => return Err(error.into()),
         Err(error) => return not_ours(one_line(&error)),
     }
-    let mut first = None;
-    for entry in fs::read_dir(dir).map_err(|error| io_error("read", dir, error))? {
-        let name = entry.map_err(|error| io_error("read", dir, error))?.file_name();
-        if name == STAGING {
-            return Ok(());
+    let names = directory.names().map_err(|error| io_error("read", dir, error))?;
+    match names.first() {
+        Some(name) if !names.iter().any(|name| name == STAGING) => {
+            not_ours(format!("it holds `{}` and no `index.json`", name.to_string_lossy().escape_debug()))
         }
-        first = first.or(Some(name));
-    }
-    match first {
-        None => Ok(()),
-        Some(name) => not_ours(format!("it holds `{}` and no `index.json`", name.to_string_lossy().escape_debug())),
+        _ => Ok(()),
     }
 }
 
@@ -481,15 +503,6 @@ fn check_ours(root: &Root) -> Result<(), WriteError> {
 fn index_in(root: &Root) -> Result<Option<ImageIndex>, LayoutError> {
     let bytes = root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX)?;
     bytes.map(|bytes| parse_index(&root.path().join("index.json"), &bytes)).transpose()
-}
-
-fn check_directory(dir: &Path) -> Result<(), WriteError> {
-    let there = dir.symlink_metadata().map_err(|error| io_error("read", dir, error))?;
-    if there.is_dir() {
-        return Ok(());
-    }
-    let found = if there.is_symlink() { "a symbolic link" } else { "a file" };
-    Err(LayoutError::FileType { file: dir.to_owned(), found, expected: "a directory" }.into())
 }
 
 fn check_document_size(file: &Path, document: &str) -> Result<(), WriteError> {

@@ -4,6 +4,7 @@
 use crate::reference::is_loopback;
 use crate::{Options, Problem, Refusal, RegistryError};
 use isomer_contract::shorten;
+use isomer_file::FileError;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response, Url};
@@ -17,6 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const REDIRECTS_MAX: usize = 5;
 /// The largest refusal or token that is read.
 const MESSAGE_SIZE_BYTES_MAX: u64 = 64 << 10;
+/// The largest file of CA certificates that is read: that of a whole system has less than 1 MiB.
+const CERTIFICATES_SIZE_BYTES_MAX: u64 = 16 << 20;
 /// The least bytes a second, over the idle timeout. A blob that comes slower is requested again.
 const RATE_MIN: u128 = 1 << 10;
 
@@ -218,7 +221,10 @@ fn builder(options: &Options) -> Result<ClientBuilder, RegistryError> {
     let mut certificates = Vec::new();
     for file in &options.ca_certificates {
         let error = |reason: String| RegistryError::CaCertificates { file: file.clone(), reason };
-        let pem = std::fs::read(file).map_err(|source| error(source.to_string()))?;
+        let pem = isomer_file::read(file, CERTIFICATES_SIZE_BYTES_MAX).map_err(|source| match source {
+            FileError::Io { source, .. } => error(source.to_string()),
+            other => error(other.to_string()),
+        })?;
         let found = Certificate::from_pem_bundle(&pem).map_err(|source| error(first_cause(&source, |_| {})))?;
         if found.is_empty() {
             return Err(error("it holds no certificate".to_owned()));

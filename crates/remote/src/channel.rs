@@ -7,8 +7,8 @@ use crate::error::{Deadline, RemoteError};
 use crate::options::{Deadlines, Options, Retry, Tls};
 use crate::retry::Budget;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
+use isomer_file::FileError;
 use prost::Message;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap, MetadataValue};
@@ -169,6 +169,9 @@ fn headers(options: &Options) -> Result<MetadataMap, RemoteError> {
     Ok(headers)
 }
 
+/// The largest PEM file that is read: the CA certificates of a whole system have less than 1 MiB.
+const PEM_SIZE_BYTES_MAX: u64 = 16 << 20;
+
 /// What PEM says it holds.
 const CERTIFICATE: &str = "CERTIFICATE";
 const KEY: &str = "PRIVATE KEY";
@@ -194,7 +197,10 @@ fn tls_config(tls: &Tls) -> Result<ClientTlsConfig, RemoteError> {
 /// The TLS library silently accepts files without a certificate, and then trusts no peer.
 fn read_pem(path: &Path, label: &str) -> Result<Vec<u8>, RemoteError> {
     let bad = |reason: String| RemoteError::Options { what: path.display().to_string(), reason, hint: None };
-    let bytes = fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let bytes = isomer_file::read(path, PEM_SIZE_BYTES_MAX).map_err(|error| match error {
+        FileError::Io { source, .. } => bad(source.to_string()),
+        other => bad(other.to_string()),
+    })?;
     let is_wanted = |line: &[u8]| {
         let words = line.trim_ascii().strip_prefix(b"-----BEGIN ").and_then(|rest| rest.strip_suffix(b"-----"));
         // Keys may have a word before it that says of what kind they are.

@@ -2,7 +2,6 @@
 //! descriptor. Never here: a path that is resolved twice, a symbolic link followed below the store, a removal that leaves
 //! the directory.
 
-mod remove;
 mod walk;
 
 #[cfg(test)]
@@ -13,7 +12,7 @@ pub(crate) use walk::Walked;
 use crate::StoreError;
 use crate::error::io_error;
 use crate::weakness::Judgement;
-use remove::{listed, names, remove_in};
+use isomer_file::directory::{names, remove_in};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat,
 };
@@ -92,7 +91,7 @@ impl Directory {
     fn below(&self, fd: OwnedFd, name: &OsStr) -> Result<Directory, StoreError> {
         let stat = fstat(&fd).map_err(|error| self.error("read", name, error))?;
         let (real, mut judgement) = (self.real.join(name), self.judgement.clone());
-        judgement.add(&real, &stat);
+        judgement.add(&real, &fd, &stat);
         Ok(Directory { fd, path: self.path_of(name), real, judgement })
     }
 
@@ -174,16 +173,16 @@ impl Directory {
             _ => return Err(self.malformed(name, "it is a device, socket or pipe, expected a file")),
         }
         let (real, mut judgement) = (self.real.join(name), self.judgement.clone());
-        judgement.add(&real, &stat);
+        judgement.add(&real, &fd, &stat);
         Ok(OpenFile { file: fd.into(), stat, real, judgement })
     }
 
     /// The reasons against the file or directory `name` in it, which need not be readable; none when it does not exist.
     pub(crate) fn judge(&self, name: &str) -> Result<Option<Judgement>, StoreError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = openat(&self.fd, name, flags, Mode::empty()).and_then(|fd| fstat(&fd));
-        let stat = match opened {
-            Ok(stat) => stat,
+        let opened = openat(&self.fd, name, flags, Mode::empty()).and_then(|fd| Ok((fstat(&fd)?, fd)));
+        let (stat, fd) = match opened {
+            Ok(opened) => opened,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(self.error("read", name.as_ref(), error)),
         };
@@ -191,7 +190,7 @@ impl Directory {
             return Err(self.malformed(name.as_ref(), "it is a symbolic link"));
         }
         let mut judgement = self.judgement.clone();
-        judgement.add(&self.real.join(name), &stat);
+        judgement.add(&self.real.join(name), &fd, &stat);
         Ok(Some(judgement))
     }
 
@@ -205,9 +204,14 @@ impl Directory {
         }
     }
 
+    /// A descriptor by which it can be listed and put on disk.
+    fn listed(&self) -> Result<OwnedFd, Errno> {
+        openat(&self.fd, ".", LIST, Mode::empty())
+    }
+
     /// All names in it, sorted.
     pub(crate) fn names(&self) -> Result<Vec<OsString>, StoreError> {
-        let names = listed(self.fd.as_fd()).and_then(|dir| names(dir.as_fd()));
+        let names = self.listed().and_then(|dir| names(dir.as_fd()));
         names.map_err(|error| io_error("read", &self.path)(error.into()))
     }
 
@@ -224,7 +228,7 @@ impl Directory {
 
     /// Puts its names on disk.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        let synced = listed(self.fd.as_fd()).and_then(fsync);
+        let synced = self.listed().and_then(fsync);
         synced.map_err(|error| io_error("write", &self.path)(error.into()))
     }
 

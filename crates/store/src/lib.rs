@@ -54,6 +54,7 @@ mod error;
 
 mod directory;
 mod files;
+mod server;
 mod weakness;
 
 mod pull;

@@ -9,11 +9,16 @@
 //!   `/tmp`, is an exception where it is root's and the next on the path is root's: others can neither rename nor remove
 //!   that.
 //!
+//! A file system that a program of a user's serves (FUSE) shows owners and permissions of that program's making: there,
+//! all belongs to that user.
+//!
 //! What root does to its own files is not guarded against.
 
+use crate::server::{Server, server_of};
 use rustix::fs::{FileType, Stat};
 use rustix::process::geteuid;
 use std::fmt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 const ROOT: u32 = 0;
@@ -62,6 +67,13 @@ pub enum Weakness {
         /// The directory of the records.
         records: PathBuf,
     },
+    /// Its file system is served by a program of a user's, which makes up owners and permissions.
+    Served {
+        /// The directory or file.
+        path: PathBuf,
+        /// The user, where that can be found out.
+        user: Option<u32>,
+    },
     /// This process cannot tell who root is.
     Namespace {
         /// Why not.
@@ -86,8 +98,8 @@ impl Weakness {
     /// installed it.
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
-            Weakness::Owner { .. } => geteuid().is_root(),
-            Weakness::Sticky(_) | Weakness::Writable { .. } => true,
+            Weakness::Owner { .. } | Weakness::Served { user: Some(_), .. } => geteuid().is_root(),
+            Weakness::Served { user: None, .. } | Weakness::Sticky(_) | Weakness::Writable { .. } => true,
             _ => false,
         }
     }
@@ -116,6 +128,16 @@ impl fmt::Display for Weakness {
                 path.display(),
                 records.display()
             ),
+            Weakness::Served { path, user: Some(user) } => {
+                write!(f, "`{}` lies on a file system that a program of the user {user} serves", path.display())
+            }
+            Weakness::Served { path, user: None } => {
+                write!(
+                    f,
+                    "`{}` lies on a FUSE file system, and it cannot be found out which user serves it",
+                    path.display()
+                )
+            }
             Weakness::Namespace { reason } => f.write_str(reason),
             Weakness::NotRecorded(path) => {
                 write!(f, "this machine has no record that it hashed `{}`", path.display())
@@ -154,8 +176,13 @@ impl Judgement {
         self.weaknesses.iter().find(|weakness| weakness.is_foreign())
     }
 
-    /// Judges the directory or file `path`, whose descriptor has this `stat`.
-    pub(crate) fn add(&mut self, path: &Path, stat: &Stat) {
+    /// Judges the directory or file `path`, which is open as `fd`, and has this `stat`.
+    pub(crate) fn add(&mut self, path: &Path, fd: impl AsFd, stat: &Stat) {
+        match server_of(fd) {
+            Server::System => {}
+            Server::User(user) => self.weaknesses.push(Weakness::Served { path: path.to_owned(), user: Some(user) }),
+            Server::Unknown => self.weaknesses.push(Weakness::Served { path: path.to_owned(), user: None }),
+        }
         self.judge_owner(path, stat);
         let mode = stat.st_mode & 0o7777;
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;

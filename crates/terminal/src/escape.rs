@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// `text` for one line: line breaks and tabs become spaces, and every character that a terminal would obey or hide is
 /// spelled out as Rust spells it, `\u{1b}`.
 ///
-/// Two texts that differ look different afterwards, unless only line breaks, tabs and spaces differ. What was escaped
+/// Two texts that differ in what is hidden look different afterwards, unless only line breaks, tabs and spaces differ. What was escaped
 /// before is not changed again.
 ///
 /// ```
@@ -63,17 +63,19 @@ pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
 
 /// Whether a terminal does something else with the character than to show it where it is: control characters (C0, DEL
 /// and C1, which begin escape sequences), Unicode's bidirectional controls ([UAX #9]) and line separators, which change
-/// the order of what is around them, and characters that are never shown. The joiners U+200C and U+200D are part of
-/// words in some scripts and stay.
+/// the order of what is around them, and characters that are never shown: Unicode's `Default_Ignorable_Code_Point`, which
+/// can hide a text in another one, and the blank U+2800. The joiners U+200C and U+200D are part of words in some scripts
+/// and stay. Letters of different scripts that look alike are not told apart.
 ///
 /// [UAX #9]: https://www.unicode.org/reports/tr9/
 fn is_obeyed_or_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            | '\u{2028}' | '\u{2029}'
-            | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -90,6 +92,8 @@ mod tests {
             ("gpj.\u{202e}exe", "gpj.\\u{202e}exe"),
             ("a\u{2028}b\u{feff}\u{200b}", "a\\u{2028}b\\u{feff}\\u{200b}"),
             ("tag\u{e0041}", "tag\\u{e0041}"),
+            ("s\u{e0173}o\u{ad}r\u{34f}t\u{fe0f}", "s\\u{e0173}o\\u{ad}r\\u{34f}t\\u{fe0f}"),
+            ("\u{3164}\u{2800}\u{180e}", "\\u{3164}\\u{2800}\\u{180e}"),
             ("two\nlines\tand a tab", "two lines and a tab"),
             ("क्\u{200d}ष", "क्\u{200d}ष"),
         ] {

@@ -75,7 +75,13 @@ pub struct Trusted {
 /// # let statement = Statement {
 /// #     subjects: [("resize:1.4.0".to_owned(), Digest::of(b"index"))].into(),
 /// #     release: Release { name: "acme".parse()?, version: "1.4.0".parse()?, counter: 7 },
-/// #     build: Build { targets: Default::default(), passes: vec![], engine: "48.0.8".into(), isomer: "0.1.0".into() },
+/// #     build: Build {
+/// #         targets: Default::default(),
+/// #         passes: vec![],
+/// #         engine: "48.0.8".into(),
+/// #         isomer: "0.1.0".into(),
+/// #         not_compiled: Default::default(),
+/// #     },
 /// #     inputs: Default::default(),
 /// #     builder: Builder { id: "https://farm.example".to_owned(), version: Default::default() },
 /// #     finished_on: None,

@@ -5,8 +5,10 @@
 
 use crate::key::{KeyError, PublicKey, SigningKey, is_private};
 use isomer_contract::Hinted;
-use std::fs::{File, Permissions};
-use std::io::{self, Read, Write};
+use isomer_file::directory::Directory;
+use isomer_file::{FileError, Regular};
+use std::fs::Permissions;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -89,10 +91,10 @@ pub fn write_pair(
     passphrase: Option<&str>,
 ) -> Result<(), KeyFileError> {
     let pem = key.to_pem(passphrase).map_err(|error| KeyFileError::Key { path: private.to_owned(), error })?;
-    write_new(public, key.public_key().to_pem().as_bytes(), 0o644)?;
-    write_new(private, pem.as_bytes(), 0o600).inspect_err(|_| {
+    let directory = write_new(public, key.public_key().to_pem().as_bytes(), 0o644)?;
+    write_new(private, pem.as_bytes(), 0o600).map(drop).inspect_err(|_| {
         // It was made above.
-        let _ = std::fs::remove_file(public);
+        let _ = directory.remove_file(public.file_name().unwrap_or_default());
     })
 }
 
@@ -101,9 +103,11 @@ pub fn write_pair(
 /// # Errors
 /// When its file cannot be read, can be read by other users, or is not a private key that the passphrase opens.
 pub fn read_private(path: &Path, passphrase: Option<&str>) -> Result<SigningKey, KeyFileError> {
-    let file = open(path, KEY_SIZE_BYTES_MAX)?;
-    let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
-    let text = zeroize::Zeroizing::new(read(file, path, KEY_SIZE_BYTES_MAX)?);
+    let regular = open(path, KEY_SIZE_BYTES_MAX)?;
+    // The mode and the text of one and the same file.
+    let file = regular.file().metadata().map_err(io_error("read", path))?;
+    let mode = file.permissions().mode() & 0o7777;
+    let text = zeroize::Zeroizing::new(read(regular, path, KEY_SIZE_BYTES_MAX)?);
     let text = text_of_key(path, &text)?;
     // Text that is not a private key may be readable by all users; the error is another one.
     if mode & 0o077 != 0 && is_private(text) {
@@ -122,26 +126,21 @@ pub fn read_public(path: &Path) -> Result<PublicKey, KeyFileError> {
     PublicKey::from_pem(text).map_err(|error| KeyFileError::Key { path: path.to_owned(), error })
 }
 
-pub(crate) fn open(path: &Path, limit_bytes: u64) -> Result<File, KeyFileError> {
-    // Before it is opened: opening a pipe waits for its writer.
-    let metadata = std::fs::metadata(path).map_err(io_error("read", path))?;
-    let not_a_file = |found| KeyFileError::NotAFile { path: path.to_owned(), found, limit_bytes };
-    if metadata.is_dir() {
-        return Err(not_a_file("a directory".to_owned()));
-    }
-    if !metadata.is_file() {
-        return Err(not_a_file("a device, pipe or socket".to_owned()));
-    }
-    File::open(path).map_err(io_error("read", path))
+pub(crate) fn open(path: &Path, limit_bytes: u64) -> Result<Regular, KeyFileError> {
+    isomer_file::open(path).map_err(|error| not_read(error, path, limit_bytes))
 }
 
-pub(crate) fn read(file: File, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, KeyFileError> {
-    let mut bytes = Vec::new();
-    file.take(limit_bytes + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
-    if bytes.len() as u64 > limit_bytes {
-        return Err(KeyFileError::NotAFile { path: path.to_owned(), found: "a larger one".to_owned(), limit_bytes });
-    }
-    Ok(bytes)
+pub(crate) fn read(file: Regular, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, KeyFileError> {
+    file.read(limit_bytes).map_err(|error| not_read(error, path, limit_bytes))
+}
+
+fn not_read(error: FileError, path: &Path, limit_bytes: u64) -> KeyFileError {
+    let found = match error {
+        FileError::Io { source, .. } => return io_error("read", path)(source),
+        FileError::NotRegular { found, .. } => found,
+        _ => "a larger one",
+    };
+    KeyFileError::NotAFile { path: path.to_owned(), found: found.to_owned(), limit_bytes }
 }
 
 fn text_of_key<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, KeyFileError> {
@@ -151,19 +150,20 @@ fn text_of_key<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, KeyFileError
     })
 }
 
-/// Writes a file that does not exist: no other process sees half of it, and the second of two writers gets an error.
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyFileError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let fail = io_error("write", path);
-    // Temporary files are made with O_EXCL and 0600.
-    let mut file = tempfile::Builder::new().prefix(".isomer-key-").tempfile_in(directory).map_err(fail)?;
+/// Writes a file that does not exist: no other process sees half of it, and the second of two writers gets an error. The
+/// directory that it is in.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<Directory, KeyFileError> {
+    let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = Directory::open(above).map_err(io_error("write", path))?;
+    let mut file = directory.new_file(".isomer-key-", 0o600).map_err(io_error("write", path))?;
     let written = file.write_all(bytes).and_then(|()| file.as_file().set_permissions(Permissions::from_mode(mode)));
     written.and_then(|()| file.as_file().sync_all()).map_err(io_error("write", path))?;
-    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+    file.rename_new(&directory, path.file_name().unwrap_or_default()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
-        _ => io_error("write", path)(error.error),
+        _ => io_error("write", path)(error),
     })?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io_error("write", path))
+    directory.sync().map_err(io_error("write", path))?;
+    Ok(directory)
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyFileError {
@@ -244,10 +244,7 @@ mod tests {
         for (path, expected) in [
             (private.as_path(), "cannot use `DIR/farm.key` as a key | expected a public key, found a private key"),
             (directory.path(), "expected a file of at most 65536 bytes, found `DIR`, a directory"),
-            (
-                Path::new("/dev/null"),
-                "expected a file of at most 65536 bytes, found `/dev/null`, a device, pipe or socket",
-            ),
+            (Path::new("/dev/null"), "expected a file of at most 65536 bytes, found `/dev/null`, a device"),
             (&large, "expected a file of at most 65536 bytes, found `DIR/large`, a larger one"),
             (&binary, "cannot use `DIR/binary` as a key | expected a key in PEM: it is not text"),
             (&directory.path().join("none"), "cannot read `DIR/none` | No such file or directory (os error 2)"),

@@ -13,7 +13,13 @@
 //! let statement = Statement {
 //!     subjects: [("resize:1.4.0".to_owned(), Digest::of(b"index"))].into(),
 //!     release: Release { name: "acme-plugins".parse()?, version: "1.4.0".parse()?, counter: 7 },
-//!     build: Build { targets: [].into(), passes: vec![], engine: "48.0.8".into(), isomer: "0.1.0".into() },
+//!     build: Build {
+//!         targets: [].into(),
+//!         passes: vec![],
+//!         engine: "48.0.8".into(),
+//!         isomer: "0.1.0".into(),
+//!         not_compiled: Default::default(),
+//!     },
 //!     inputs: [("resize".to_owned(), Digest::of(b"wasm"))].into(),
 //!     builder: Builder { id: "https://farm.example".to_owned(), version: [].into() },
 //!     finished_on: None,
@@ -76,5 +82,6 @@ pub use policy::{
 };
 pub use semver::Version;
 pub use statement::{
-    BUILD_TYPE, Build, Builder, PREDICATE_TYPE, Release, STATEMENT_TYPE, SUBJECTS_MAX, Statement, StatementError,
+    BUILD_TYPE, Build, Builder, NotCompiled, PREDICATE_TYPE, Release, STATEMENT_TYPE, SUBJECTS_MAX, Statement,
+    StatementError,
 };

@@ -63,6 +63,28 @@ pub struct Build {
     pub engine: String,
     /// The version of isomer.
     pub isomer: String,
+    /// What the signer did not compile, and signs all the same.
+    #[serde(default, skip_serializing_if = "NotCompiled::is_empty")]
+    pub not_compiled: NotCompiled,
+}
+
+/// What the signer of a release did not compile, each by the module's reference, `NAME:VERSION`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "what was not compiled by the signer")]
+pub struct NotCompiled {
+    /// The modules of which the signer has no record, signed as their contents were: the signer trusts whoever made them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub contents: BTreeSet<String>,
+    /// The addresses of the remotes that made artifacts of a module.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub remotes: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl NotCompiled {
+    /// Whether the signer compiled all of it.
+    pub fn is_empty(&self) -> bool {
+        self.contents.is_empty() && self.remotes.is_empty()
+    }
 }
 
 /// What ran the build.
@@ -186,9 +208,24 @@ struct ExternalParametersJson {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "run details")]
 struct RunDetailsJson {
-    builder: Builder,
+    builder: BuilderJson,
     #[serde(default)]
     metadata: MetadataJson,
+}
+
+/// SLSA's place for the machines that a builder relies on: for its readers, and not read back.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a builder")]
+struct BuilderJson {
+    #[serde(flatten)]
+    builder: Builder,
+    #[serde(default, skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    builder_dependencies: Vec<UriJson>,
+}
+
+#[derive(Serialize)]
+struct UriJson {
+    uri: String,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -225,7 +262,7 @@ impl Statement {
             release: definition.external_parameters.release,
             build: definition.internal_parameters,
             inputs: digests("input", definition.resolved_dependencies)?,
-            builder: predicate.run_details.builder,
+            builder: predicate.run_details.builder.builder,
             finished_on: predicate.run_details.metadata.finished_on,
         })
     }
@@ -239,7 +276,10 @@ impl Statement {
             resolved_dependencies: resources(&self.inputs),
         };
         let metadata = MetadataJson { finished_on: self.finished_on.clone() };
-        let run_details = RunDetailsJson { builder: self.builder.clone(), metadata };
+        let remotes: BTreeSet<_> = self.build.not_compiled.remotes.values().flatten().collect();
+        let builder_dependencies = remotes.into_iter().map(|uri| UriJson { uri: uri.clone() }).collect();
+        let builder = BuilderJson { builder: self.builder.clone(), builder_dependencies };
+        let run_details = RunDetailsJson { builder, metadata };
         canonical_json(&StatementJson {
             statement_type: STATEMENT_TYPE.to_owned(),
             subject: resources(&self.subjects),
@@ -321,6 +361,7 @@ pub(crate) mod tests {
                 passes: vec!["hide-constants".to_owned()],
                 engine: "48.0.8".to_owned(),
                 isomer: "0.1.0".to_owned(),
+                not_compiled: NotCompiled::default(),
             },
             inputs: [("resize.wasm".to_owned(), Digest::of(b"wasm"))].into(),
             builder: Builder { id: "https://farm.example/isomer".to_owned(), version: BTreeMap::new() },
@@ -466,8 +507,12 @@ pub(crate) mod tests {
                 counter,
             },
         );
-        let build = (digests(0), prop::collection::vec(".*", 0..3), ".*", ".*")
-            .prop_map(|(targets, passes, engine, isomer)| Build { targets, passes, engine, isomer });
+        let texts = || prop::collection::btree_set(".*", 0..3);
+        let not_compiled = (texts(), prop::collection::btree_map(".*", texts(), 0..3))
+            .prop_map(|(contents, remotes)| NotCompiled { contents, remotes });
+        let build = (digests(0), prop::collection::vec(".*", 0..3), ".*", ".*", not_compiled).prop_map(
+            |(targets, passes, engine, isomer, not_compiled)| Build { targets, passes, engine, isomer, not_compiled },
+        );
         let builder =
             (".*", prop::collection::btree_map(".*", ".*", 0..3)).prop_map(|(id, version)| Builder { id, version });
         (subjects, release, build, digests(0), builder, any::<Option<String>>()).prop_map(

@@ -37,6 +37,7 @@ fn statement(counter: u64) -> Statement {
             passes: vec!["pass".to_owned()],
             engine: "48.0.8".to_owned(),
             isomer: "0.1.0".to_owned(),
+            not_compiled: Default::default(),
         },
         inputs: [("resize.wasm".to_owned(), Digest::of(b"wasm"))].into(),
         builder: Builder { id: "https://farm.example".to_owned(), version: BTreeMap::new() },

@@ -52,6 +52,7 @@ fn statement() -> Statement {
             passes: vec![],
             engine: "48.0.8".to_owned(),
             isomer: "0.1.0".to_owned(),
+            not_compiled: Default::default(),
         },
         inputs: [("resize.wasm".to_owned(), Digest::of(b"wasm"))].into(),
         builder: Builder { id: "https://farm.example/isomer".to_owned(), version: BTreeMap::new() },

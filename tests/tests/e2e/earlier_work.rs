@@ -222,8 +222,22 @@ fn parts_of_other_machines_are_signed_only_when_they_are_trusted_by_name() {
     on(0, "merge part-1 part-2 -o joined").ok();
     assert_snapshot!("sign_parts", farm.shown(&on(0, "sign joined --key key.key").fails()));
     on(0, "sign joined --key key.key --trust-contents").ok();
+    // The signature says so.
+    let stated =
+        |dist: &str| statement(&farm.path().join(dist))["predicate"]["buildDefinition"]["internalParameters"].clone();
+    let contents = serde_json::json!({"contents": ["matmul:1.0.0", "numbers:1.0.0"]});
+    assert_eq!(stated("joined")["notCompiled"], contents);
     // Parts that this user compiled are as good as a whole.
     on(0, "release --shard 2/2 -o own-2").ok();
     on(0, "merge part-1 own-2 -o own").ok();
     on(0, "sign own --key key.key").ok();
+    assert_eq!(stated("own").get("notCompiled"), None);
+}
+
+/// What the one signature in a release states.
+fn statement(dist: &Path) -> Value {
+    let documents = contents(dist).into_values().filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let mut payloads = documents.filter_map(|it| Some(it["dsseEnvelope"]["payload"].as_str()?.to_owned()));
+    let decoded = program("base64").arg("-d").stdin(payloads.next().expect("it is signed")).ok();
+    serde_json::from_slice(&decoded.output.stdout).expect("a statement is JSON")
 }

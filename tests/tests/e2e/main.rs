@@ -11,6 +11,7 @@ mod incremental;
 mod levels;
 mod linkage;
 mod profiling;
+mod run;
 mod upstream;
 
 // Releases.
@@ -34,6 +35,9 @@ mod store;
 mod tampering;
 mod trust;
 
+// Components that answer HTTP requests.
+mod serve;
+
 // Servers that are not like others.
 mod first_process;
 mod hardened;
@@ -41,8 +45,10 @@ mod no_proc;
 mod serve_faults;
 
 // What a person names, and what a person reads.
+mod documents;
 mod errors;
 mod operands;
+mod outputs;
 mod readme;
 mod sessions;
 mod terminal;

@@ -28,10 +28,10 @@ const TESTING: &str = "isomer-testing";
 const RULES: &[Rule] = &[
     Rule { package: "isomer-contract", may: &[], tests_may: &[TESTING], never: &["reqwest", "rustix", "tokio", "wasmtime-wasi"] },
     Rule { package: "isomer-file", may: &["isomer-contract"], tests_may: &[], never: &["reqwest", "tokio", "wasmtime"] },
-    Rule { package: "isomer-layout", may: &["isomer-contract"], tests_may: &[TESTING], never: &["reqwest", "tokio", "wasmtime"] },
-    Rule { package: "isomer-trust", may: &["isomer-contract"], tests_may: &[TESTING], never: &["reqwest", "tokio", "wasmtime"] },
-    Rule { package: "isomer-registry", may: &["isomer-contract", "isomer-layout"], tests_may: &[TESTING], never: &["wasmtime"] },
-    Rule { package: "isomer-remote", may: &[], tests_may: &[TESTING], never: &["wasmparser", "wasmtime"] },
+    Rule { package: "isomer-layout", may: &["isomer-contract", "isomer-file"], tests_may: &[TESTING], never: &["reqwest", "tokio", "wasmtime"] },
+    Rule { package: "isomer-trust", may: &["isomer-contract", "isomer-file"], tests_may: &[TESTING], never: &["reqwest", "tokio", "wasmtime"] },
+    Rule { package: "isomer-registry", may: &["isomer-contract", "isomer-file", "isomer-layout"], tests_may: &[TESTING], never: &["wasmtime"] },
+    Rule { package: "isomer-remote", may: &["isomer-contract", "isomer-file"], tests_may: &[TESTING], never: &["wasmparser", "wasmtime"] },
     Rule { package: "isomer-terminal", may: &["isomer-contract"], tests_may: &[], never: &["wasmtime"] },
     Rule {
         package: "isomer-compile",
@@ -53,7 +53,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: "isomer-store",
-        may: &["isomer-contract", "isomer-layout", "isomer-runtime", "isomer-trust"],
+        may: &["isomer-contract", "isomer-file", "isomer-layout", "isomer-runtime", "isomer-trust"],
         tests_may: &[TESTING],
         never: &["reqwest", "tokio", "wasmtime-wasi"],
     },

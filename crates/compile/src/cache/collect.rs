@@ -1,16 +1,19 @@
 //! How much a cache holds, and what of it goes. In: a limit. Out: a cache within it, without what was used longest ago.
 //! Any process may read and write meanwhile: one that misses a file makes it again.
 
-use super::{Action, Cache, CacheError, read_if_there};
+use super::ownership::own_directory;
+use super::{Action, Cache, CacheError, read_if_there, remove};
 use crate::maker::Maker;
 use crate::seal::Sealed;
 use isomer_contract::Size;
+use isomer_file::directory::Directory;
+use rustix::fs::FileType;
 use std::collections::BTreeMap;
-use std::fs::{self, DirEntry};
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the names of files begin with that are not finished.
 pub(super) const TEMPORARY: &str = ".tmp-";
@@ -77,7 +80,7 @@ impl Cache {
         }
         // What a killed process left, and what no job names.
         for (file, _) in artifacts.values().filter(|(file, users)| *users == 0 && old(file)) {
-            remove(file, &mut removed)?;
+            remove_file(file, &mut removed)?;
         }
         artifacts.retain(|path, _| path.exists());
         let sizes = actions.iter().map(|(file, _)| file.size_bytes);
@@ -87,18 +90,18 @@ impl Cache {
             if size_bytes <= size_max.0 {
                 break;
             }
-            remove(&file, &mut removed)?;
+            remove_file(&file, &mut removed)?;
             removed.jobs += u64::from(file.path.starts_with(self.path_of("actions")));
             size_bytes -= file.size_bytes;
             let Some((file, users)) = artifact.and_then(|path| artifacts.get_mut(&path)) else { continue };
             *users -= 1;
             if *users == 0 {
-                remove(file, &mut removed)?;
+                remove_file(file, &mut removed)?;
                 size_bytes -= file.size_bytes;
             }
         }
         if size_max == Size(0) {
-            self.files("profiles")?.iter().try_for_each(|file| remove(file, &mut removed))?;
+            self.files("profiles")?.iter().try_for_each(|file| remove_file(file, &mut removed))?;
         }
         Ok(Collected { left: self.usage()?, removed })
     }
@@ -123,20 +126,20 @@ impl Cache {
     }
 
     fn files(&self, name: &str) -> Result<Vec<Found>, CacheError> {
-        let directory = self.path_of(name);
-        let error = |source| CacheError::Io { action: "read", path: directory.clone(), source };
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&directory).map_err(error)? {
-            files.extend(found(&entry.map_err(error)?));
-        }
-        Ok(files)
+        let path = self.path_of(name);
+        let directory = own_directory(&path, &self.dir)?;
+        let names = directory.names().map_err(|source| CacheError::Io { action: "read", path, source })?;
+        Ok(names.iter().filter_map(|name| found(&directory, name)).collect())
     }
 }
 
 /// A file that is there still.
-fn found(entry: &DirEntry) -> Option<Found> {
-    let there = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-    Some(Found { path: entry.path(), size_bytes: there.len(), used: there.modified().ok()? })
+fn found(directory: &Directory, name: &OsStr) -> Option<Found> {
+    let there = directory.stat_of(name).ok()??;
+    let is_file = FileType::from_raw_mode(there.st_mode) == FileType::RegularFile;
+    let since = Duration::new(u64::try_from(there.st_mtime).ok()?, u32::try_from(there.st_mtime_nsec).ok()?);
+    let (size_bytes, used) = (u64::try_from(there.st_size).ok()?, UNIX_EPOCH.checked_add(since)?);
+    is_file.then(|| Found { path: directory.path().join(name), size_bytes, used })
 }
 
 /// What a file declares, whoever sealed it.
@@ -145,8 +148,8 @@ fn declared(file: &Found) -> Option<Action> {
     Some(serde_json::from_slice::<Sealed<Action>>(&text).ok()?.content)
 }
 
-fn remove(file: &Found, removed: &mut Usage) -> Result<(), CacheError> {
-    match fs::remove_file(&file.path) {
+fn remove_file(file: &Found, removed: &mut Usage) -> Result<(), CacheError> {
+    match remove(&file.path) {
         Ok(()) => {
             removed.size_bytes += file.size_bytes;
             Ok(())
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
     use crate::seal::SealKey;
     use isomer_contract::Digest;
-    use std::fs::File;
+    use std::fs::{self, File};
     use std::path::Path;
     use std::sync::Arc;
 

@@ -18,7 +18,6 @@ use isomer_contract::{Digest, ENGINE_VERSION};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -142,8 +141,9 @@ impl Pack {
         let new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
         let written = if new.is_empty() && used.len() == self.earlier.len() && !used.is_empty() {
             // The longest unused goes first. A cache that only may be read is of use too.
-            let file = File::options().append(true).open(&self.path);
-            let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
+            if let Ok(Some(file)) = open_if_there(&self.path) {
+                let _ = file.set_modified(SystemTime::now());
+            }
             Ok(())
         } else {
             let earlier = self.earlier.iter().filter(|(key, _)| used.contains(*key));

@@ -3,25 +3,23 @@
 //! by its descriptor, and it is the one that is read.
 
 use super::{CacheError, damaged, is_ours};
+use isomer_file::directory::{Directory, Opened};
+use rustix::fs::{FileType, Stat, fstat};
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, Metadata};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Makes a directory where there is none, of this user alone whatever the umask, and checks that no other user can write
 /// to it.
-pub(super) fn own_directory(path: &Path, cache: &Path) -> Result<(), CacheError> {
+pub(super) fn own_directory(path: &Path, cache: &Path) -> Result<Directory, CacheError> {
     let error = |action| move |source| CacheError::Io { action, path: path.to_owned(), source };
-    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.map_err(|source| match source.kind() {
-        // Only a directory may be there before.
-        ErrorKind::AlreadyExists => error("use")(ErrorKind::NotADirectory.into()),
-        _ => error("create")(source),
-    })?;
-    let there = fs::metadata(path).map_err(error("read"))?;
-    match others_write(&there) {
-        None => Ok(()),
+    let opened = Directory::open_or_make(path, 0o700);
+    let exists = || path.symlink_metadata().is_ok();
+    let Opened { directory, .. } = opened.map_err(|source| error(if exists() { "use" } else { "create" })(source))?;
+    match others_write(&directory.stat().map_err(error("read"))?) {
+        None => Ok(directory),
         Some(found) => {
             // Only then is it known what the mode of its directories should be.
             let cache = is_ours(cache).then(|| cache.to_owned());
@@ -30,14 +28,25 @@ pub(super) fn own_directory(path: &Path, cache: &Path) -> Result<(), CacheError>
     }
 }
 
+/// The directory that the file `path` of a cache is in, and the file's name. Where a path leads may change at any moment:
+/// it counts only as far as this user alone writes there, and what follows is done by the descriptor.
+pub(super) fn directory_of(path: &Path) -> io::Result<(Directory, &OsStr)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    let directory = Directory::open(parent)?;
+    match others_write(&directory.stat()?) {
+        None => Ok((directory, name)),
+        Some(found) => Err(io::Error::other(format!("its directory {found}"))),
+    }
+}
+
 /// Opens a file of the cache. One that may not be read counts as missing: otherwise a cache of root's would give a warning
 /// for every job.
 pub(super) fn open_if_there(path: &Path) -> Result<Option<File>, CacheError> {
     let error = |source: io::Error| CacheError::Io { action: "read", path: path.to_owned(), source };
-    let mut options = File::options();
     // A pipe of a file's name is not waited for, and a link is followed nowhere.
-    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW);
-    let file = match options.open(path) {
+    let file = match directory_of(path).and_then(|(directory, name)| directory.file(name)) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(None),
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
@@ -45,12 +54,20 @@ pub(super) fn open_if_there(path: &Path) -> Result<Option<File>, CacheError> {
         }
         Err(source) => return Err(error(source)),
     };
-    let there = file.metadata().map_err(error)?;
+    let there = fstat(&file).map_err(|errno| error(errno.into()))?;
     match others_write(&there) {
-        None if !there.is_file() => Err(damaged(path.to_owned(), "it is not a regular file".to_owned())),
+        None if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile => {
+            Err(damaged(path.to_owned(), "it is not a regular file".to_owned()))
+        }
         None => Ok(Some(file)),
         Some(found) => Err(damaged(path.to_owned(), format!("it {found}"))),
     }
+}
+
+/// Removes a file of the cache, or what has its name instead.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let (directory, name) = directory_of(path)?;
+    directory.remove_all(name)
 }
 
 /// A user other than this one and root.
@@ -75,14 +92,13 @@ impl fmt::Display for Writer {
 }
 
 /// Who else can have written there, the owner of it first.
-fn others_write(there: &Metadata) -> Option<Writer> {
-    let mode = there.permissions().mode();
-    if there.uid() != rustix::process::geteuid().as_raw() && there.uid() != 0 {
-        Some(Writer::User(there.uid()))
-    } else if mode & 0o002 != 0 {
+fn others_write(there: &Stat) -> Option<Writer> {
+    if there.st_uid != rustix::process::geteuid().as_raw() && there.st_uid != 0 {
+        Some(Writer::User(there.st_uid))
+    } else if there.st_mode & 0o002 != 0 {
         Some(Writer::Everybody)
     } else {
-        (mode & 0o020 != 0).then_some(Writer::Group(there.gid()))
+        (there.st_mode & 0o020 != 0).then_some(Writer::Group(there.st_gid))
     }
 }
 

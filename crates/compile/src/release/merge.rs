@@ -5,12 +5,13 @@
 //! variant records. Releases of different versions of isomer or wasmtime keep all their forms, so that each server finds
 //! the one for its engine.
 
-use super::{ForeignDirectory, check_owner};
 use crate::collapse::{Form, collapse};
 use crate::records::{Record, Records};
 use isomer_contract::name::Version;
 use isomer_contract::{Cost, Digest, Hinted};
-use isomer_layout::{Identity, Layout, LayoutError, Manifest, Part, ReleasedModule, Summary, WriteError, Writer};
+use isomer_layout::{
+    Identity, Layout, LayoutError, Manifest, Part, ReleasedModule, Summary, WriteError, Writer, check_owner,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -71,9 +72,6 @@ pub enum MergeError {
         /// Of what.
         what: String,
     },
-    /// The output directory is another user's.
-    #[error(transparent)]
-    Foreign(#[from] ForeignDirectory),
     /// The WebAssembly is missing.
     #[error("`{}` has no WebAssembly of `{module}`", .dir.display())]
     NoWasm {
@@ -108,7 +106,6 @@ impl Hinted for MergeError {
                 Some("compile both from the same sources, with one isomer for each engine".to_owned())
             }
             MergeError::OutputIsInput { .. } => Some("write into a new directory".to_owned()),
-            MergeError::Foreign(error) => error.hint(),
             MergeError::NoWasm { .. } | MergeError::Nothing => None,
         }
     }

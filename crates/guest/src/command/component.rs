@@ -63,6 +63,14 @@ async fn command(
     }
 }
 
+/// The interface by which it answers HTTP requests.
+fn http_interface(component: &Component) -> Option<String> {
+    exports(component).map(|(name, _)| name).find(|name| {
+        let interface = Interface::parse(name);
+        interface.is_some_and(|it| it.package == "wasi:http" && ["incoming-handler", "handler"].contains(&it.name))
+    })
+}
+
 async fn instantiate(store: &mut Store<Host>, component: &Component) -> Result<Instance, Ended> {
     let linker = component_linker(component)?;
     linker.instantiate_async(store, component).await.map_err(not_instantiated)
@@ -72,7 +80,6 @@ async fn instantiate(store: &mut Store<Host>, component: &Component) -> Result<I
 fn kind_of_command(component: &Component) -> Result<Command, GuestError> {
     let mut command = None;
     let mut other_command = None;
-    let mut http = None;
     for (name, _) in exports(component) {
         match Interface::parse(&name) {
             Some(Interface { package: "wasi:cli", name: "run", version }) if WASI_0_3.includes(version) => {
@@ -82,14 +89,13 @@ fn kind_of_command(component: &Component) -> Result<Command, GuestError> {
                 command = Some(Command::P2);
             }
             Some(Interface { package: "wasi:cli", name: "run", .. }) => other_command = Some(name),
-            Some(Interface { package: "wasi:http", name: "incoming-handler" | "handler", .. }) => http = Some(name),
             _ => {}
         }
     }
     if let Some(command) = command {
         return Ok(command);
     }
-    Err(match (other_command, http) {
+    Err(match (other_command, http_interface(component)) {
         (Some(interface), _) => GuestError::OtherCommand(interface),
         (None, Some(interface)) => GuestError::ServesHttp(interface),
         (None, None) => {
@@ -109,7 +115,10 @@ async fn invoke(
         Some(text) => text.split_at(text.find('(').unwrap_or(text.len())),
         None => (call.text(), ""),
     };
-    let Function { ty, index, .. } = find(component, name.trim())?;
+    let Function { ty, index, .. } = find(component, name.trim()).map_err(|error| match http_interface(component) {
+        Some(interface) => GuestError::ServesHttp(interface),
+        None => error,
+    })?;
     let wrong = |reason: String| GuestError::Arguments { name: name.to_owned(), reason };
     let params = match brackets {
         "" => values(&ty, call.words()),

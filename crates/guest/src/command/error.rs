@@ -3,6 +3,7 @@
 use super::streams::StreamError;
 use crate::host::{LinkError, PrepareError};
 use crate::limits::LimitNotCompiled;
+use crate::outgoing::RootsError;
 use isomer_contract::Hinted;
 use rustix::io::Errno;
 use wasmtime::Trap;
@@ -24,12 +25,18 @@ pub enum GuestError {
     /// A file for a standard stream cannot be opened.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// The certificates that its HTTP requests need cannot be read.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// What it imports cannot be linked.
     #[error(transparent)]
     Link(#[from] LinkError),
     /// A limit that the artifact was not compiled for.
     #[error(transparent)]
     LimitNotCompiled(#[from] LimitNotCompiled),
+    /// The guest profiler samples where code looks at the epoch.
+    #[error("the artifact was compiled without `epoch-interruption`, at which the guest profiler takes its samples")]
+    ProfileNotCompiled,
     /// Its memories cannot be limited: they are shared.
     #[error("its memory is shared, and may grow to {maximum_bytes} bytes; a limit cannot be enforced on it")]
     SharedMemory {

@@ -69,7 +69,7 @@ impl FromStr for HostPattern {
         let is_number = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
         if name.len() > 253 || !name.split('.').all(is_label) || is_number {
             let error = GrantError::new(format!("`{text}` is neither an address, a CIDR nor a host's name"));
-            return Err(error.hint("names are ASCII, international ones as `xn--…`; `*` alone means every host"));
+            return Err(error.with_hint("names are ASCII, international ones as `xn--…`; `*` alone means every host"));
         }
         Ok(if subdomains { HostPattern::Subdomains(format!(".{name}")) } else { HostPattern::Name(name) })
     }
@@ -77,12 +77,13 @@ impl FromStr for HostPattern {
 
 fn cidr(text: &str) -> Result<IpNet, GrantError> {
     let network: IpNet = text.parse().map_err(|_| {
-        GrantError::new(format!("`{text}` is not a CIDR")).hint("write `10.0.0.0/8` or, with a port, `[fd00::/8]:443`")
+        GrantError::new(format!("`{text}` is not a CIDR"))
+            .with_hint("write `10.0.0.0/8` or, with a port, `[fd00::/8]:443`")
     })?;
     let trimmed = network.trunc();
     if trimmed != network {
         let error = GrantError::new(format!("`{text}` has bits set behind its prefix"));
-        return Err(error.hint(format!("the network is `{trimmed}`; one address is `{}`", network.addr())));
+        return Err(error.with_hint(format!("the network is `{trimmed}`; one address is `{}`", network.addr())));
     }
     Ok(network)
 }
@@ -140,7 +141,7 @@ impl fmt::Display for Ports {
 pub(super) fn host_and_ports(text: &str) -> Result<(HostPattern, Option<Ports>), GrantError> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or_else(|| {
-            GrantError::new(format!("`{text}` lacks the closing bracket")).hint("write `[2001:db8::1]:443`")
+            GrantError::new(format!("`{text}` lacks the closing bracket")).with_hint("write `[2001:db8::1]:443`")
         })?;
         let ports = match rest {
             "" => None,

@@ -59,7 +59,7 @@ impl FromStr for Directory {
                 }
                 _ => "a path with a colon in it is stated in a file, as `{ host = \"…\", guest = \"…\" }`".to_owned(),
             };
-            return Err(error.hint(hint));
+            return Err(error.with_hint(hint));
         }
         Ok(Directory { host: PathBuf::from(host), guest: guest.to_owned(), access })
     }

@@ -100,7 +100,7 @@ impl FromStr for HttpRule {
             authority.split_once('/').is_some_and(|(_, rest)| rest.starts_with(|it: char| it.is_ascii_digit()));
         if authority.contains(['/', '?', '#']) && !is_cidr {
             let error = GrantError::new(format!("`{text}` holds a path; rules are about hosts"));
-            return Err(error.hint("write SCHEME://HOST:PORT alone"));
+            return Err(error.with_hint("write SCHEME://HOST:PORT alone"));
         }
         let (host, ports) = host_and_ports(authority)?;
         Ok(HttpRule { scheme, host, ports })

@@ -112,11 +112,11 @@ impl FromStr for NetworkRule {
         let (rest, protocol) = found.unwrap_or((text, Protocol::Any));
         if rest.contains("://") {
             let error = GrantError::new(format!("`{text}` is a URL; expected [tcp:|udp:]HOST[:PORT]"));
-            return Err(error.hint("requests by wasi:http have rules of their own"));
+            return Err(error.with_hint("requests by wasi:http have rules of their own"));
         }
         if protocol != Protocol::Any && rest.bytes().all(|byte| byte.is_ascii_digit()) {
             let error = GrantError::new(format!("`{text}` names no host"));
-            return Err(error.hint(format!("for every host write `{}*:{rest}`", text.trim_end_matches(rest))));
+            return Err(error.with_hint(format!("for every host write `{}*:{rest}`", text.trim_end_matches(rest))));
         }
         let (host, ports) = host_and_ports(rest)?;
         let listens = matches!(protocol, Protocol::TcpListen | Protocol::UdpListen);

@@ -43,6 +43,14 @@ impl LimitKind {
             LimitKind::KeyValue => "max-keyvalue",
         }
     }
+
+    /// The overlay that code keeps this limit with, of those that only code keeps.
+    pub fn overlay(self) -> &'static str {
+        match self {
+            LimitKind::Timeout => "epoch",
+            _ => "fuel",
+        }
+    }
 }
 
 /// A guest reached a limit.

@@ -2,7 +2,7 @@
 //! its time. Never here: what happens on a connection.
 
 use super::clock::Clock;
-use super::connections::Connections;
+use super::connections::{Connections, connections_max};
 use super::error::ServeError;
 use super::exchange::Cause;
 use super::http::Http;
@@ -23,12 +23,15 @@ use std::io;
 use std::net::TcpListener as StatusListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How long cancelled requests may take to end.
 const CANCEL_TIME: Duration = Duration::from_secs(1);
+/// How long a connection without a request may stay open once the server ends. HTTP/2 has clients acknowledge the end, and
+/// some never do.
+const IDLE_END_TIME: Duration = Duration::from_secs(1);
 /// How often idle connections are looked for, and whether all have ended.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the server waits before it accepts again after the system had no descriptor left.
@@ -217,7 +220,7 @@ impl Server {
             http: Http::new(&limits),
             live: Arc::clone(&live),
             connections: Arc::clone(&connections),
-            permits: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(connections_max(limits.connections).clamp(1, Semaphore::MAX_PERMITS))),
             draining: draining.clone(),
             header_time: limits.header_time,
             tls: tls.clone(),
@@ -268,8 +271,12 @@ fn check(settings: &Settings) -> Result<(), ServeError> {
 /// Waits until every connection has ended, and cancels requests that take too long for that.
 async fn drained(connections: &Connections, clock: &Clock, limits: &ServerLimits, stuck: &watchdog::Stuck) -> bool {
     let ended = async |time: Duration, without_stuck: bool| {
+        let begun = Instant::now();
         let all = async {
             loop {
+                if begun.elapsed() > IDLE_END_TIME {
+                    connections.close_overdue(IDLE_END_TIME, IDLE_END_TIME);
+                }
                 let left = connections.count();
                 if left == 0 || (without_stuck && clock.exchange_count() <= stuck.count()) {
                     return;

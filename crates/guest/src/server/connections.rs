@@ -4,6 +4,7 @@
 use super::exchange::Exchange;
 use super::time::now_ms;
 use futures_util::task::AtomicWaker;
+use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,6 +87,26 @@ impl Drop for Busy {
             self.connection.idle_since_ms.store(now_ms(), Ordering::Relaxed);
         }
     }
+}
+
+/// Descriptors for all but connections: listeners, files, guests' own connections.
+const DESCRIPTORS_BESIDE: u64 = 64;
+/// A server with less is none.
+const CONNECTIONS_MIN: u64 = 8;
+
+/// As many connections as are wanted, or as the process' limit on file descriptors leaves room for: beyond it, none could be
+/// accepted, and it would take a while until one that is idle made room.
+pub(super) fn connections_max(wanted: usize) -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = descriptors.saturating_sub(DESCRIPTORS_BESIDE).max(CONNECTIONS_MIN);
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    if room < wanted {
+        tracing::warn!(
+            "the limit on file descriptors, {descriptors}, leaves room for {room} connections and not for {wanted}: raise it \
+             (LimitNOFILE, ulimit -n)"
+        );
+    }
+    wanted.min(room)
 }
 
 /// All of them.

@@ -121,6 +121,7 @@ impl Switch {
                 let before = route.switch(Arc::new(version));
                 tracing::info!(target: "switch", route = name, from = &*before.label, to = label, "switched");
                 self.metrics.switched(name, "switched");
+                followed.rejected = None;
                 let until = Instant::now() + settings.probation;
                 let active_before = std::mem::replace(&mut followed.active, found);
                 followed.probation = Some(Probation { until, before, active_before });

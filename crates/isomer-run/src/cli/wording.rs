@@ -1,8 +1,8 @@
 //! Libraries' errors, as a person at this command line reads them. In: an error. Out: a [`Failure`], with hints that name
 //! this program's commands and options, else the library's own. Never here: what the program itself finds wrong.
 
-use isomer_contract::{Digest, Hinted, Mismatch};
-use isomer_guest::GuestError;
+use isomer_contract::{Digest, Hinted, Mismatch, Size, name};
+use isomer_guest::{GuestError, LimitKind, LimitNotCompiled};
 use isomer_layout::SourceError;
 use isomer_registry::Problem;
 use isomer_runtime::{Excluded, LoadError, NotChosen, SelectError, TrustError};
@@ -266,12 +266,19 @@ pub(crate) fn load(name: &str, error: &LoadError) -> Failure {
     }
 }
 
-/// Why the guest `name` did not run, or not to its end.
-pub(crate) fn guest(name: &str, error: &GuestError) -> Failure {
-    if let GuestError::Failed(error) = error {
-        return Failure::because(format!("`{name}` did not run to its end"), error.as_ref());
+/// Why the guest `name`, in the form for `target`, did not run, or not to its end.
+pub(crate) fn guest(name: &str, target: Option<&str>, error: &GuestError) -> Failure {
+    match error {
+        GuestError::Failed(error) => Failure::because(format!("`{name}` did not run to its end"), error.as_ref()),
+        GuestError::LimitNotCompiled(LimitNotCompiled { limit }) => {
+            let failure = Failure::because(format!("cannot run `{name}`"), error);
+            failure.hint(overlay_hint(target, limit.overlay()))
+        }
+        GuestError::ProfileNotCompiled => {
+            Failure::because(format!("cannot run `{name}`"), error).hint(overlay_hint(target, "epoch"))
+        }
+        error => Failure::because(format!("cannot run `{name}`"), error).hint(error.remedy()),
     }
-    Failure::because(format!("cannot run `{name}`"), error).hint(error.remedy())
 }
 
 impl Remedy for GuestError {
@@ -280,7 +287,37 @@ impl Remedy for GuestError {
             GuestError::NotACommand { exports, .. } => {
                 exports.first().map(|name| format!("call one of them: `--invoke '{name}'`"))
             }
+            GuestError::ServesHttp(_) => Some("`isomer-run serve` answers HTTP requests with it".to_owned()),
+            GuestError::SharedMemory { maximum_bytes } => {
+                let maximum = Size(*maximum_bytes);
+                Some(format!("`--max-memory {maximum}` or more, or build it with a smaller maximum"))
+            }
             _ => self.hint(),
         }
+    }
+}
+
+/// The option that raises a limit.
+pub(crate) fn limit_option(limit: LimitKind) -> String {
+    format!("`--{}`", limit.key())
+}
+
+/// What to do about a limit that was reached.
+pub(crate) fn limit_hint(limit: LimitKind) -> String {
+    format!("{} raises the limit", limit_option(limit))
+}
+
+/// How a guest comes to trap at its deadline.
+pub(crate) fn epoch_hint(target: Option<&str>) -> String {
+    let form =
+        target.map_or_else(|| "a form with the overlay `+epoch`".to_owned(), |it| format!("the form `{it}+epoch`"));
+    format!("{form} would trap there, and show where it was")
+}
+
+/// Which form does what this one was not compiled for.
+fn overlay_hint(target: Option<&str>, overlay: &str) -> String {
+    match target {
+        Some(target) => format!("release it for `{}`, too", name::with_overlay(target, overlay)),
+        None => format!("compile it for a target with the overlay `+{overlay}`"),
     }
 }

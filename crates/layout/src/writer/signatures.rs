@@ -106,15 +106,15 @@ impl Writer {
         listed.extend(signatures.iter().map(|it| document::signature_descriptor(it.manifest)));
         index.set_manifests(listed);
         let referenced = self.named_by(&index)?;
-        sync_dir(&self.blobs_dir())?;
+        sync_dir(&self.blobs)?;
 
         let index = isomer_contract::canonical_json(&index);
         check_document_size(&file, &index)?;
         self.replace("index.json", &index)?;
         self.state().committed = true;
-        sync_dir(self.dir())?;
+        sync_dir(&self.directory)?;
         self.replace("SHA256SUMS", &sums(&referenced, &index))?;
-        sync_dir(self.dir())?;
+        sync_dir(&self.directory)?;
         Ok(added)
     }
 

@@ -51,7 +51,7 @@ impl Walk {
     fn from_root() -> Result<Walk, Errno> {
         let fd = openat(CWD, "/", PASS, Mode::empty())?;
         let (real, mut judgement) = (PathBuf::from("/"), Judgement::new());
-        judgement.add(&real, &fstat(&fd)?);
+        judgement.add(&real, &fd, &fstat(&fd)?);
         Ok(Walk { fd, real, judgement, links: 0, missing: Vec::new() })
     }
 
@@ -91,7 +91,7 @@ impl Walk {
         } else {
             self.real.push(name);
         }
-        self.judgement.add(&self.real, &stat);
+        self.judgement.add(&self.real, &self.fd, &stat);
         Ok(())
     }
 

@@ -9,8 +9,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// Removes what is called `name` in `dir`.
-pub(super) fn remove_in(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+/// Removes what is called `name` in `dir`, with everything below.
+///
+/// # Errors
+/// When it does not exist, something is mounted there, or the system refuses.
+pub fn remove_in(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     match unlinkat(dir, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
         removed => return removed,
@@ -45,7 +48,10 @@ pub(super) fn listed(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 }
 
 /// The names in `dir`, which was opened to list it, sorted. No name has more than 255 bytes.
-pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
+///
+/// # Errors
+/// When the system refuses.
+pub fn names(dir: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
     let mut names = Vec::new();
     let mut buffer = [MaybeUninit::uninit(); 8192];
     let mut entries = RawDir::new(dir, &mut buffer);

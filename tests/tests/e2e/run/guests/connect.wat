@@ -1,0 +1,68 @@
+;; Resolves `localhost`, whatever comes of it, and connects to 127.0.0.1 at a port.
+(component
+  (import "wasi:sockets/types@0.3.0" (instance $types
+    (type $family' (enum "ipv4" "ipv6"))
+    (export "ip-address-family" (type $family (eq $family')))
+    (type $error' (variant (case "access-denied") (case "not-supported") (case "invalid-argument") (case "out-of-memory")
+      (case "timeout") (case "invalid-state") (case "address-not-bindable") (case "address-in-use")
+      (case "remote-unreachable") (case "connection-refused") (case "connection-broken") (case "connection-reset")
+      (case "connection-aborted") (case "datagram-too-large") (case "other" (option string))))
+    (export "error-code" (type $error (eq $error')))
+    (type $v4' (record (field "port" u16) (field "address" (tuple u8 u8 u8 u8))))
+    (export "ipv4-socket-address" (type $v4 (eq $v4')))
+    (type $v6' (record (field "port" u16) (field "flow-info" u32)
+      (field "address" (tuple u16 u16 u16 u16 u16 u16 u16 u16)) (field "scope-id" u32)))
+    (export "ipv6-socket-address" (type $v6 (eq $v6')))
+    (type $address' (variant (case "ipv4" $v4) (case "ipv6" $v6)))
+    (export "ip-socket-address" (type $address (eq $address')))
+    (export "tcp-socket" (type $socket (sub resource)))
+    (export "[static]tcp-socket.create"
+      (func (param "address-family" $family) (result (result (own $socket) (error $error)))))
+    (export "[method]tcp-socket.connect"
+      (func async (param "self" (borrow $socket)) (param "remote-address" $address) (result (result (error $error)))))))
+  (import "wasi:sockets/ip-name-lookup@0.3.0" (instance $lookup
+    (type $error' (variant (case "access-denied") (case "invalid-argument") (case "name-unresolvable")
+      (case "temporary-resolver-failure") (case "permanent-resolver-failure") (case "other" (option string))))
+    (export "error-code" (type $error (eq $error')))
+    (type $address' (variant (case "ipv4" (tuple u8 u8 u8 u8)) (case "ipv6" (tuple u16 u16 u16 u16 u16 u16 u16 u16))))
+    (export "ip-address" (type $address (eq $address')))
+    (export "resolve-addresses"
+      (func async (param "name" string) (result (result (list $address) (error $error)))))))
+  (core module $libc
+    (memory (export "memory") 1)
+    (global $top (mut i32) (i32.const 4096))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (global.set $top (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
+      (global.get $top)
+      (global.set $top (i32.add (global.get $top) (local.get 3)))))
+  (core instance $libc (instantiate $libc))
+  (core func $create (canon lower (func $types "[static]tcp-socket.create")
+    (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+  (core func $connect (canon lower (func $types "[method]tcp-socket.connect")
+    (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+  (core func $resolve (canon lower (func $lookup "resolve-addresses")
+    (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+  (core module $main
+    (import "libc" "memory" (memory 1))
+    (import "net" "create" (func $create (param i32 i32)))
+    (import "net" "connect" (func $connect
+      (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+    (import "net" "resolve" (func $resolve (param i32 i32 i32)))
+    (data (i32.const 0) "localhost")
+    (func (export "run") (result i32)
+      (call $resolve (i32.const 0) (i32.const 9) (i32.const 64))
+      (call $create (i32.const 0) (i32.const 128))
+      (if (i32.load8_u (i32.const 128)) (then (return (i32.const 1))))
+      (call $connect (i32.load (i32.const 132)) (i32.const 0) (i32.const {port})
+        (i32.const 127) (i32.const 0) (i32.const 0) (i32.const 1)
+        (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+        (i32.const 192))
+      (i32.load8_u (i32.const 192))))
+  (core instance $main (instantiate $main
+    (with "libc" (instance $libc))
+    (with "net" (instance
+      (export "create" (func $create)) (export "connect" (func $connect)) (export "resolve" (func $resolve))))))
+  (type $run (func async (result (result))))
+  (func $run (type $run) (canon lift (core func $main "run")))
+  (instance $cli (export "run" (func $run)))
+  (export "wasi:cli/run@0.3.0" (instance $cli)))

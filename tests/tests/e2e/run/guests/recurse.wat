@@ -1,0 +1,2 @@
+;; Calls itself without end.
+(module (func $f (export "_start") call $f))

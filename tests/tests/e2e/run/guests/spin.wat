@@ -1,0 +1,2 @@
+;; Executes without end.
+(module (func (export "_start") (loop br 0)))
