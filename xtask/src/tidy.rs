@@ -1,5 +1,5 @@
 //! The house's rules that no other tool checks. In: the files that git knows, and `cargo metadata`. Out: every breach, with
-//! the file and the line. Rules: every file says what it is for; documentation names files that exist; packages depend on
+//! the file and the line. Rules: every file says what it is for; documentation names files and items that exist; packages depend on
 //! what the architecture allows; no circles of imports inside a crate; libraries name no options and commands, print
 //! nothing and keep to their `clippy.toml`; no source is part of two crates.
 
@@ -84,12 +84,24 @@ fn links(file: &str, path: &Path, problems: &mut Vec<String>) -> Result<()> {
         for named in line.split('`').skip(1).step_by(2) {
             let looks_like_file =
                 ROOTS.iter().any(|root| named.starts_with(root)) && !named.contains(['*', ' ', '{', 'N', '…']);
-            if looks_like_file && !root().join(named).exists() {
+            if looks_like_file && !names_what_exists(named) {
                 problems.push(format!("{file}:{}: names {named}, which does not exist", number + 1));
             }
         }
     }
     Ok(())
+}
+
+/// Whether a name in documentation, `DIR/FILE` or `DIR/FILE.rs::ITEM`, is that of a file, and of a function, type or constant
+/// that the file defines.
+fn names_what_exists(named: &str) -> bool {
+    let Some((file, item)) = named.split_once("::") else { return root().join(named).exists() };
+    let defines = |line: &str| {
+        let words: Vec<_> = line.split(|character: char| !character.is_alphanumeric() && character != '_').collect();
+        let defines = |word| matches!(word, "fn" | "struct" | "enum" | "trait" | "const" | "type" | "static");
+        words.windows(2).any(|pair| defines(pair[0]) && pair[1] == item)
+    };
+    fs::read_to_string(root().join(file)).is_ok_and(|text| text.lines().any(defines))
 }
 
 /// The rules for the modules of a package's libraries, programs and tests.
@@ -139,4 +151,19 @@ fn library(package: &Package, found: &Crate, problems: &mut Vec<String>) -> Resu
         problems.push(format!("{}: no clippy.toml says what the library must never do", directory.display()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documentation_names_files_and_what_they_define() {
+        for named in ["xtask/src/tidy.rs", "xtask/src", "xtask/src/tidy.rs::published", "xtask/src/tidy.rs::CIRCLES"] {
+            assert!(names_what_exists(named), "{named}");
+        }
+        for named in ["xtask/src/untidy.rs", "xtask/src/untidy.rs::check", "xtask/src/tidy.rs::missing"] {
+            assert!(!names_what_exists(named), "{named}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ const RULES: &[Rule] = &[
     Rule { package: "isomer-file", may: &["isomer-contract"], tests_may: &[], never: &["reqwest", "tokio", "wasmtime"] },
     Rule { package: "isomer-layout", may: &["isomer-contract"], tests_may: &[TESTING], never: &["reqwest", "tokio", "wasmtime"] },
     Rule { package: "isomer-trust", may: &["isomer-contract"], tests_may: &[TESTING], never: &["reqwest", "tokio", "wasmtime"] },
-    Rule { package: "isomer-registry", may: &["isomer-contract", "isomer-layout"], tests_may: &[TESTING], never: &["wasmtime"] },
+    Rule { package: "isomer-registry", may: &["isomer-contract", "isomer-file", "isomer-layout"], tests_may: &[TESTING], never: &["wasmtime"] },
     Rule { package: "isomer-remote", may: &[], tests_may: &[TESTING], never: &["wasmparser", "wasmtime"] },
     Rule { package: "isomer-terminal", may: &["isomer-contract"], tests_may: &[], never: &["wasmtime"] },
     Rule {
