@@ -139,7 +139,7 @@ fn found(entry: &DirEntry) -> Option<Found> {
     Some(Found { path: entry.path(), size_bytes: there.len(), used: there.modified().ok()? })
 }
 
-/// What a file declares, whoever sealed it.
+/// The action that a file declares. Its seal is not checked.
 fn declared(file: &Found) -> Option<Action> {
     let text = read_if_there(&file.path).ok()??;
     Some(serde_json::from_slice::<Sealed<Action>>(&text).ok()?.content)

@@ -3,14 +3,15 @@
 //! by its descriptor, and it is the one that is read.
 
 use super::{CacheError, damaged, is_ours};
+use crate::owner::{Owners, foreign_owner};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Makes a directory where there is none, of this user alone whatever the umask, and checks that no other user can write
-/// to it.
+/// Creates a directory if it does not exist, for this user alone whatever the umask, and checks that no other user can
+/// write to it.
 pub(super) fn own_directory(path: &Path, cache: &Path) -> Result<(), CacheError> {
     let error = |action| move |source| CacheError::Io { action, path: path.to_owned(), source };
     let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -74,11 +75,11 @@ impl fmt::Display for Writer {
     }
 }
 
-/// Who else can have written there, the owner of it first.
+/// Which other user can have written to it, its owner first.
 fn others_write(there: &Metadata) -> Option<Writer> {
     let mode = there.permissions().mode();
-    if there.uid() != rustix::process::geteuid().as_raw() && there.uid() != 0 {
-        Some(Writer::User(there.uid()))
+    if let Some(user) = foreign_owner(there.uid(), Owners::ThisUserOrRoot) {
+        Some(Writer::User(user))
     } else if mode & 0o002 != 0 {
         Some(Writer::Everybody)
     } else {

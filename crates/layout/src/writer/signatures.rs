@@ -1,7 +1,8 @@
 //! In: a release, and a signature of it. Out: the release with the signature; or the signatures that a new release keeps.
 //! Never here: the content of a signature, or its signer.
 
-use super::{SummaryModule, Writer, check_document_size, index_in, sums};
+use super::directory::index_in;
+use super::{SummaryModule, Writer, check_document_size, sums};
 use crate::document;
 use crate::parse::{blob_of, parse_index, parse_manifest};
 use crate::signature::{Referrer, referrers};
