@@ -134,7 +134,7 @@ pub fn sign(dir: &Path, key: &SigningKey, options: Options<'_>) -> Result<Signed
     check_owner(dir)?;
     let mut statement = statement(&Layout::open(dir)?, options)?;
     for maker in approved_remotes(dir, &statement, options.approval)? {
-        // SLSA has a place for the parts of a build platform; which version a remote is, it does not say.
+        // SLSA has a field for the parts of a build platform, with their versions; a remote does not report its own.
         statement.builder.version.insert(maker, "unknown".to_owned());
     }
     let bundle = Bundle::sign(&statement, key).to_json();

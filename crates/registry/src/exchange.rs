@@ -4,6 +4,7 @@
 use crate::reference::is_loopback;
 use crate::{Options, Problem, Refusal, RegistryError};
 use isomer_contract::shorten;
+use isomer_file::FileError;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response, Url};
@@ -15,6 +16,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// More redirects than this are a loop.
 const REDIRECTS_MAX: usize = 5;
+/// The largest file with certificates that is read: a system's whole set has a quarter of this.
+const CERTIFICATES_SIZE_BYTES_MAX: u64 = 1 << 20;
 /// The largest refusal or token that is read.
 const MESSAGE_SIZE_BYTES_MAX: u64 = 64 << 10;
 /// The least bytes a second, over the idle timeout. A blob that comes slower is requested again.
@@ -212,13 +215,22 @@ fn redirects(plain_http: bool) -> Policy {
     })
 }
 
+/// Why a file cannot be read, for an error that names the file itself.
+pub(crate) fn reason_of(error: &FileError) -> String {
+    match error {
+        FileError::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
 fn builder(options: &Options) -> Result<ClientBuilder, RegistryError> {
     // An error means that one is installed already: every crate of this program installs the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut certificates = Vec::new();
     for file in &options.ca_certificates {
         let error = |reason: String| RegistryError::CaCertificates { file: file.clone(), reason };
-        let pem = std::fs::read(file).map_err(|source| error(source.to_string()))?;
+        let pem =
+            isomer_file::read_or_pipe(file, CERTIFICATES_SIZE_BYTES_MAX).map_err(|source| error(reason_of(&source)))?;
         let found = Certificate::from_pem_bundle(&pem).map_err(|source| error(first_cause(&source, |_| {})))?;
         if found.is_empty() {
             return Err(error("it holds no certificate".to_owned()));

@@ -8,7 +8,8 @@ use crate::options::{Deadlines, Options, Retry, Tls};
 use crate::retry::Budget;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use prost::Message;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap, MetadataValue};
@@ -173,6 +174,9 @@ fn headers(options: &Options) -> Result<MetadataMap, RemoteError> {
 const CERTIFICATE: &str = "CERTIFICATE";
 const KEY: &str = "PRIVATE KEY";
 
+/// A system's whole set of CA certificates has a quarter of this.
+const PEM_SIZE_BYTES_MAX: u64 = 1 << 20;
+
 fn tls_config(tls: &Tls) -> Result<ClientTlsConfig, RemoteError> {
     let mut config = ClientTlsConfig::new();
     if tls.ca_files.is_empty() {
@@ -194,7 +198,12 @@ fn tls_config(tls: &Tls) -> Result<ClientTlsConfig, RemoteError> {
 /// The TLS library silently accepts files without a certificate, and then trusts no peer.
 fn read_pem(path: &Path, label: &str) -> Result<Vec<u8>, RemoteError> {
     let bad = |reason: String| RemoteError::Options { what: path.display().to_string(), reason, hint: None };
-    let bytes = fs::read(path).map_err(|error| bad(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(PEM_SIZE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|error| bad(error.to_string()))?;
+    if bytes.len() as u64 > PEM_SIZE_BYTES_MAX {
+        return Err(bad(format!("expected PEM of at most {PEM_SIZE_BYTES_MAX} bytes, found more")));
+    }
     let is_wanted = |line: &[u8]| {
         let words = line.trim_ascii().strip_prefix(b"-----BEGIN ").and_then(|rest| rest.strip_suffix(b"-----"));
         // Keys may have a word before it that says of what kind they are.

@@ -1,6 +1,7 @@
 //! Whose a release's directory is. In: a directory that is about to be written, or signed in. Out: an error where another
 //! user could change what is written there. Never here: a judgement of what is in it.
 
+use crate::owner::{Owners, foreign_owner};
 use isomer_contract::Hinted;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -28,8 +29,8 @@ impl Hinted for ForeignDirectory {
 /// [`ForeignDirectory`] when one does.
 pub fn check_owner(dir: &Path) -> Result<(), ForeignDirectory> {
     let uid = fs::metadata(dir).map_or(0, |found| found.uid());
-    if uid == 0 || uid == rustix::process::geteuid().as_raw() {
-        return Ok(());
+    match foreign_owner(uid, Owners::ThisUserOrRoot) {
+        None => Ok(()),
+        Some(uid) => Err(ForeignDirectory { dir: dir.to_owned(), uid }),
     }
-    Err(ForeignDirectory { dir: dir.to_owned(), uid })
 }
