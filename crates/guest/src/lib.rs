@@ -124,7 +124,7 @@ pub enum GuestError {
         /// What is wrong with them.
         reason: String,
     },
-    /// It can't be instantiated here: it has not run.
+    /// It cannot be instantiated here: it has not run.
     #[error("it cannot be instantiated")]
     Instantiate(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Wasmtime refuses, or a host function failed.
