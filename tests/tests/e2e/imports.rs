@@ -9,12 +9,16 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// `(name, text)` of small modules and components.
-const MODULES: [(&str, &str); 9] = [
+const MODULES: [(&str, &str); 10] = [
     ("env", r#"(module (import "env" "log" (func)) (import "wasi_snapshot_preview1" "fd_write" (func)))"#),
     ("preview2", r#"(module (import "wasi_snapshot_preview2" "fd_write" (func)) (func (export "_start")))"#),
-    ("http", r#"(component (import "wasi:http/types@0.2.0" (instance)) {run})"#),
+    ("nn", r#"(component (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" (instance)) {run})"#),
+    (
+        "threads",
+        r#"(module (import "wasi" "thread-spawn" (func (param i32) (result i32))) (func (export "_start")))"#,
+    ),
     ("config", r#"(component (import "wasi:config/store@0.2.0-draft" (instance)) {run})"#),
-    ("p3", r#"(component (import "wasi:cli/environment@0.3.0" (instance)) {run})"#),
+    ("p3", r#"(component (import "wasi:cli/environment@0.3.0-rc-2025-09-16" (instance)) {run})"#),
     ("interface", r#"(component (import "wasi:io/tubes@0.2.0" (instance)) {run})"#),
     (
         "handler",
@@ -27,8 +31,8 @@ const MODULES: [(&str, &str); 9] = [
         (export "wasi:cli/run@0.2.0-rc-2023-11-10" (instance $i)))"#,
     ),
     (
-        "run3",
-        r#"(component (component $c) (instance $i (instantiate $c)) (export "wasi:cli/run@0.3.0" (instance $i)))"#,
+        "run4",
+        r#"(component (component $c) (instance $i (instantiate $c)) (export "wasi:cli/run@0.4.0" (instance $i)))"#,
     ),
 ];
 /// An instance under the name of a command's interface.
@@ -74,7 +78,7 @@ fn check_and_inspect_list_the_imports() {
     let _settings = settings();
     let directory = compiled();
     let mut session = String::new();
-    for name in ["sha256", "component", "numbers", "env", "http", "interface"] {
+    for name in ["sha256", "component", "numbers", "env", "nn", "interface"] {
         let line = format!("check {name}.cwasm");
         let ran = isomer_run().line(&line).dir(directory.path()).ok();
         session += &format!("$ isomer-run {line}\n{}", ran.stdout());
@@ -88,12 +92,12 @@ fn check_and_inspect_list_the_imports() {
             {"module": "wasi_snapshot_preview1", "name": "fd_write", "provided": true},
         ])
     );
-    for name in ["env", "http"] {
+    for name in ["env", "nn"] {
         let text = isomer().arg("inspect").arg(format!("{name}.cwasm")).dir(directory.path()).ok().stdout();
         let (_, imports) = text.split_once("\nimports\n").unwrap_or_else(|| panic!("{text}"));
         let imports = imports.split("\n\n").next().unwrap();
         assert_snapshot!(format!("imports_inspect_{name}"), imports);
     }
-    let json = isomer().line("inspect http.cwasm --json").dir(directory.path()).ok().json();
-    assert_eq!(json["imports"], serde_json::json!([{"name": "wasi:http/types@0.2.0", "provided": false}]));
+    let json = isomer().line("inspect nn.cwasm --json").dir(directory.path()).ok().json();
+    assert_eq!(json["imports"], serde_json::json!([{"name": "wasi:nn/tensor@0.2.0-rc-2024-10-28", "provided": false}]));
 }

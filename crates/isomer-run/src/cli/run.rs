@@ -4,13 +4,14 @@ use super::operand::{Operand, open_release, which_module};
 use super::{input, select, signers, store, wording};
 use crate::signals;
 use isomer_contract::Hinted;
-use isomer_guest::{Call, Directory, Guest, GuestError, Outcome};
+use isomer_guest::{Call, Directory, Finished, Guest, GuestError, Outcome};
 use isomer_runtime::{Expected, Loaded, Loader, Profiler, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_store::{Installed, LoadPath, OpenedArtifact};
 use isomer_terminal::Failure;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit code of a process that aborts, 128 + SIGABRT, which `wasmtime run` has for traps.
@@ -48,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     explain: bool,
     /// Give the guest a directory, to read and write
-    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = directory)]
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro|:rw]")]
     directories: Vec<Directory>,
     /// Give the guest an environment variable; without a value, this process's own
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = variable)]
@@ -62,14 +63,6 @@ pub(crate) struct Arguments {
     /// Fail unless the choice is the variant for this target
     #[arg(long, value_name = "TARGET")]
     require: Option<String>,
-}
-
-fn directory(text: &str) -> Result<Directory, String> {
-    let (host, guest) = text.split_once("::").unwrap_or((text, text));
-    if host.is_empty() || guest.is_empty() {
-        return Err("expected HOST or HOST::GUEST".to_owned());
-    }
-    Ok(Directory { host: PathBuf::from(host), guest: guest.to_owned() })
 }
 
 fn profiler(text: &str) -> Result<Profiler, String> {
@@ -99,7 +92,7 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let loader = Loader::new().profiler(arguments.profile.unwrap_or_default());
     let loaded = loader.load(artifact).map_err(|error| wording::load(&name, &error))?;
     let guest = guest(arguments, &name, words)?;
-    finish(&name, isomer_guest::run(&loaded, &guest), &loaded)
+    finish(&name, isomer_guest::run(&loaded, guest), &loaded)
 }
 
 /// Everything behind the module's name is the guest's, as with `wasmtime run`: a caller who fills in its arguments in a
@@ -207,24 +200,23 @@ fn explain(name: &str, artifact: &VerifiedArtifact, load_path: Option<&LoadPath>
 }
 
 fn guest(arguments: &Arguments, name: &str, words: Vec<String>) -> Result<Guest, Failure> {
-    let mut environment = Vec::new();
+    let mut environment = BTreeMap::new();
     for variable in &arguments.environment {
         match variable.split_once('=') {
-            Some((name, value)) => environment.push((name.to_owned(), value.to_owned())),
+            Some((name, value)) => environment.insert(name.to_owned(), value.to_owned()),
             // As wasmtime: a variable that is not set here is not set there.
             None => match std::env::var_os(variable) {
-                Some(value) => environment.push((variable.clone(), variable_text(variable, value)?)),
+                Some(value) => environment.insert(variable.clone(), variable_text(variable, value)?),
                 None => continue,
             },
-        }
+        };
     }
     let argv = [name.to_owned()].into_iter().chain(words.iter().cloned()).collect();
-    Ok(Guest {
-        arguments: argv,
-        environment,
-        directories: arguments.directories.clone(),
-        invoke: arguments.invoke.clone().map(|name| Call::new(name, words)),
-    })
+    let mut guest = Guest::new(argv);
+    guest.environment = environment;
+    guest.grants.directories = arguments.directories.clone();
+    guest.invoke = arguments.invoke.clone().map(|name| Call::new(name, words));
+    Ok(guest)
 }
 
 fn variable_text(name: &str, value: OsString) -> Result<String, Failure> {
@@ -235,8 +227,8 @@ fn variable_text(name: &str, value: OsString) -> Result<String, Failure> {
     })
 }
 
-fn finish(name: &str, ended: Result<Outcome, GuestError>, loaded: &Loaded) -> Result<ExitCode, Failure> {
-    match ended {
+fn finish(name: &str, ended: Result<Finished, GuestError>, loaded: &Loaded) -> Result<ExitCode, Failure> {
+    match ended.map(|finished| finished.outcome) {
         Ok(Outcome::Returned(results)) => {
             isomer_terminal::print(&results.iter().map(|line| format!("{line}\n")).collect::<String>())?;
             Ok(ExitCode::SUCCESS)
@@ -248,6 +240,8 @@ fn finish(name: &str, ended: Result<Outcome, GuestError>, loaded: &Loaded) -> Re
             trap(&format!("`{name}`{form} trapped"), &error).print();
             Ok(ExitCode::from(EXIT_TRAP))
         }
+        Ok(Outcome::Limited { hit, .. }) => Err(Failure::because(format!("`{name}` was ended"), &hit)),
+        Ok(other) => Err(Failure::new(format!("`{name}` ended as {other:?}"))),
         Err(error) => Err(wording::guest(name, &error)),
     }
 }

@@ -1,6 +1,6 @@
 //! In: `--invoke` and its arguments as text. Out: the export's name, and values of core WebAssembly; and back.
 
-use super::GuestError;
+use super::error::GuestError;
 use wasmtime::{FuncType, HeapType, Val, ValType};
 
 /// A call of an export: `add` and the words `1 2`, or `add(1, 2)` and no words.

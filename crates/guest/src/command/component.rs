@@ -1,65 +1,110 @@
 //! A component: a `wasi:cli/command`, or a call of one of its exports in WAVE's notation.
 
+use super::error::{Ended, GuestError, not_instantiated};
 use super::invoke::Call;
-use super::{Ended, GuestError, not_instantiated};
-use isomer_contract::wasi::{self, Interface};
+use crate::host::{Host, component_linker};
+use isomer_contract::wasi::{Interface, WASI_0_2, WASI_0_3};
+use std::cell::Cell;
+use std::time::Instant;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::wasm_wave::wasm::DisplayFuncResults;
-use wasmtime::component::{Component, ComponentExportIndex, Linker, Val, wasm_wave};
+use wasmtime::component::{Accessor, Component, ComponentExportIndex, Instance, Val, wasm_wave};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::p2::bindings::Command;
+use wasmtime_wasi::{p2, p3};
 
 pub(super) async fn run(
-    store: &mut Store<WasiP1Ctx>,
+    store: &mut Store<Host>,
     component: &Component,
     call: Option<&Call>,
+    instantiated: &Cell<Option<Instant>>,
 ) -> Result<Vec<String>, Ended> {
     match call {
-        Some(call) => invoke(store, component, call).await,
-        None => command(store, component).await,
+        Some(call) => invoke(store, component, call, instantiated).await,
+        None => command(store, component, instantiated).await,
     }
 }
 
-async fn command(store: &mut Store<WasiP1Ctx>, component: &Component) -> Result<Vec<String>, Ended> {
-    check_command(component)?;
-    let linker = linker(component)?;
-    let instance = linker.instantiate_async(&mut *store, component).await.map_err(not_instantiated)?;
-    let command = Command::new(&mut *store, &instance)?;
-    match command.wasi_cli_run().call_run(&mut *store).await? {
+/// What a command exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    /// `wasi:cli/run@0.2`
+    P2,
+    /// `wasi:cli/run@0.3`
+    P3,
+}
+
+async fn command(
+    store: &mut Store<Host>,
+    component: &Component,
+    instantiated: &Cell<Option<Instant>>,
+) -> Result<Vec<String>, Ended> {
+    let command = kind_of_command(component)?;
+    if command == Command::P3 && !component.engine().get_concurrency_support() {
+        return Err(GuestError::NoConcurrency.into());
+    }
+    let instance = instantiate(store, component).await?;
+    instantiated.set(Some(Instant::now()));
+    let ended = match command {
+        Command::P2 => {
+            let command = p2::bindings::Command::new(&mut *store, &instance)?;
+            command.wasi_cli_run().call_run(&mut *store).await?
+        }
+        Command::P3 => {
+            let command = p3::bindings::Command::new(&mut *store, &instance)?;
+            store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await??
+        }
+    };
+    match ended {
         Ok(()) => Ok(Vec::new()),
         // As `wasmtime run`: a command that fails without a code has failed with 1.
         Err(()) => Err(Ended::Raised(I32Exit(1).into())),
     }
 }
 
-/// A command exports `wasi:cli/run`, of a version that is linked here.
-fn check_command(component: &Component) -> Result<(), GuestError> {
+async fn instantiate(store: &mut Store<Host>, component: &Component) -> Result<Instance, Ended> {
+    let linker = component_linker(component)?;
+    linker.instantiate_async(store, component).await.map_err(not_instantiated)
+}
+
+/// A command exports `wasi:cli/run`, of a version that is linked here; of several, the newest is run.
+fn kind_of_command(component: &Component) -> Result<Command, GuestError> {
+    let mut command = None;
     let mut other_command = None;
     let mut http = None;
     for (name, _) in exports(component) {
         match Interface::parse(&name) {
-            Some(Interface { package: "wasi:cli", name: "run", version }) if wasi::is_released_0_2(version) => {
-                return Ok(());
+            Some(Interface { package: "wasi:cli", name: "run", version }) if WASI_0_3.includes(version) => {
+                return Ok(Command::P3);
+            }
+            Some(Interface { package: "wasi:cli", name: "run", version }) if WASI_0_2.includes(version) => {
+                command = Some(Command::P2);
             }
             Some(Interface { package: "wasi:cli", name: "run", .. }) => other_command = Some(name),
             Some(Interface { package: "wasi:http", name: "incoming-handler" | "handler", .. }) => http = Some(name),
             _ => {}
         }
     }
+    if let Some(command) = command {
+        return Ok(command);
+    }
     Err(match (other_command, http) {
         (Some(interface), _) => GuestError::OtherCommand(interface),
         (None, Some(interface)) => GuestError::ServesHttp(interface),
         (None, None) => {
             let exports = functions(component).into_iter().map(|function| function.path()).collect();
-            GuestError::NotACommand { entry: "interface `wasi:cli/run@0.2`", exports }
+            GuestError::NotACommand { entry: "interface `wasi:cli/run`", exports }
         }
     })
 }
 
-async fn invoke(store: &mut Store<WasiP1Ctx>, component: &Component, call: &Call) -> Result<Vec<String>, Ended> {
+async fn invoke(
+    store: &mut Store<Host>,
+    component: &Component,
+    call: &Call,
+    instantiated: &Cell<Option<Instant>>,
+) -> Result<Vec<String>, Ended> {
     let (name, brackets) = match call.wave()? {
         Some(text) => text.split_at(text.find('(').unwrap_or(text.len())),
         None => (call.text(), ""),
@@ -71,11 +116,16 @@ async fn invoke(store: &mut Store<WasiP1Ctx>, component: &Component, call: &Call
         brackets => wave_values(&ty, brackets),
     };
     let params = params.map_err(wrong)?;
-    let linker = linker(component)?;
-    let instance = linker.instantiate_async(&mut *store, component).await.map_err(not_instantiated)?;
+    let instance = instantiate(store, component).await?;
+    instantiated.set(Some(Instant::now()));
     let function = instance.get_func(&mut *store, index).ok_or_else(|| wrong("it is not a function".to_owned()))?;
     let mut results = vec![Val::Bool(false); ty.results().len()];
-    function.call_async(&mut *store, &params, &mut results).await?;
+    if ty.async_() && component.engine().get_concurrency_support() {
+        let call = async |store: &Accessor<Host>| function.call_concurrent(store, &params, &mut results).await;
+        store.run_concurrent(call).await??;
+    } else {
+        function.call_async(&mut *store, &params, &mut results).await?;
+    }
     Ok(if results.is_empty() { Vec::new() } else { vec![DisplayFuncResults(&results).to_string()] })
 }
 
@@ -99,21 +149,6 @@ fn values(ty: &ComponentFunc, words: &[String]) -> Result<Vec<Val>, String> {
         ty => wasm_wave::from_str(ty, word).map_err(|error| format!("`{word}` for its argument `{name}`: {error}")),
     };
     params.iter().zip(words).map(value).collect()
-}
-
-/// WASI, as far as the component imports it; all that is missing otherwise.
-fn linker(component: &Component) -> Result<Linker<WasiP1Ctx>, Ended> {
-    let ty = component.component_type();
-    let imports: Vec<String> = ty.imports(component.engine()).map(|(name, _)| name.to_owned()).collect();
-    let missing: Vec<String> = imports.iter().filter(|name| !wasi::is_provided(name)).cloned().collect();
-    if !missing.is_empty() {
-        return Err(GuestError::MissingImports(missing).into());
-    }
-    let mut linker = Linker::new(component.engine());
-    if !imports.is_empty() {
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    }
-    Ok(linker)
 }
 
 /// A function that a component exports, in an interface or by itself.

@@ -23,7 +23,7 @@ const READ_SIZE_BYTES_MAX: usize = 64 << 10;
 /// This process's standard input. All of its streams share one registration in the event loop, which accepts a descriptor
 /// once.
 #[derive(Clone, Default)]
-pub(crate) struct Stdin {
+pub(super) struct Stdin {
     watched: Arc<OnceLock<Option<AsyncFd<io::Stdin>>>>,
 }
 
