@@ -24,10 +24,9 @@ mod functions;
 mod ownership;
 
 pub use collect::{Collected, Usage};
-pub use error::CacheError;
+pub use error::{CacheError, Writer};
 pub use functions::Functions;
 pub(crate) use functions::{FunctionsUse, Pack};
-pub use ownership::Writer;
 
 use crate::maker::Maker;
 use crate::seal::{Purpose, SealKey, Sealed, Unsealed};

@@ -15,8 +15,7 @@ mod signatures;
 mod summary;
 
 pub use directory::check_place;
-pub use signatures::Signatures;
-pub use summary::{Count, Summary, SummaryModule};
+pub use summary::{Count, Signatures, Summary, SummaryModule};
 
 use crate::blob::{Root, blob_path};
 use crate::document::{self, Identity};

@@ -13,10 +13,7 @@ const MODULES: [(&str, &str); 10] = [
     ("env", r#"(module (import "env" "log" (func)) (import "wasi_snapshot_preview1" "fd_write" (func)))"#),
     ("preview2", r#"(module (import "wasi_snapshot_preview2" "fd_write" (func)) (func (export "_start")))"#),
     ("nn", r#"(component (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" (instance)) {run})"#),
-    (
-        "threads",
-        r#"(module (import "wasi" "thread-spawn" (func (param i32) (result i32))) (func (export "_start")))"#,
-    ),
+    ("threads", r#"(module (import "wasi" "thread-spawn" (func (param i32) (result i32))) (func (export "_start")))"#),
     ("config", r#"(component (import "wasi:config/store@0.2.0-draft" (instance)) {run})"#),
     ("p3", r#"(component (import "wasi:cli/environment@0.3.0-rc-2025-09-16" (instance)) {run})"#),
     ("interface", r#"(component (import "wasi:io/tubes@0.2.0" (instance)) {run})"#),

@@ -1,7 +1,7 @@
 //! Why a cache, or something in it, is not used.
 
-use super::Writer;
 use isomer_contract::Hinted;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -62,6 +62,27 @@ impl Hinted for CacheError {
                 Some("name another directory: a new or an empty one of this user".to_owned())
             }
             CacheError::Io { .. } | CacheError::Damaged { .. } => None,
+        }
+    }
+}
+
+/// A user other than this one and root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// The owner.
+    User(u32),
+    /// The members of this group.
+    Group(u32),
+    /// Every user.
+    Everybody,
+}
+
+impl fmt::Display for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Writer::User(user) => write!(f, "belongs to the user {user}"),
+            Writer::Group(group) => write!(f, "can be written by the group {group}"),
+            Writer::Everybody => f.write_str("can be written by every user"),
         }
     }
 }

@@ -2,9 +2,8 @@
 //! the outer of two walls: what such a file says is trusted for its seal. Never here: trust in a path. A file is judged
 //! by its descriptor, and it is the one that is read.
 
-use super::{CacheError, damaged, is_ours};
+use super::{CacheError, Writer, damaged, is_ours};
 use crate::owner::{Owners, foreign_owner};
-use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -51,27 +50,6 @@ pub(super) fn open_if_there(path: &Path) -> Result<Option<File>, CacheError> {
         None if !there.is_file() => Err(damaged(path.to_owned(), "it is not a regular file".to_owned())),
         None => Ok(Some(file)),
         Some(found) => Err(damaged(path.to_owned(), format!("it {found}"))),
-    }
-}
-
-/// A user other than this one and root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
-    /// The owner.
-    User(u32),
-    /// The members of this group.
-    Group(u32),
-    /// Every user.
-    Everybody,
-}
-
-impl fmt::Display for Writer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Writer::User(user) => write!(f, "belongs to the user {user}"),
-            Writer::Group(group) => write!(f, "can be written by the group {group}"),
-            Writer::Everybody => f.write_str("can be written by every user"),
-        }
     }
 }
 

@@ -7,7 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 
 fn refused<T: std::str::FromStr<Err = GrantError> + std::fmt::Debug>(text: &str) -> String {
     let error = text.parse::<T>().expect_err(text);
-    [Some(error.to_string()), error.hint()].into_iter().flatten().collect::<Vec<_>>().join(" / ")
+    [Some(error.to_string()), isomer_contract::Hinted::hint(&error)]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" / ")
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! What a writer did. In: blobs as they are written. Out: their number and size, and the digests of the modules.
 
-use super::Signatures;
 use isomer_contract::Digest;
 
 /// A number of blobs, and their bytes.
@@ -43,4 +42,17 @@ pub struct SummaryModule {
     pub digest: Digest,
     /// The manifest of its plain Wasm.
     pub wasm: Digest,
+}
+
+/// What became of the signatures when a release was written again, counted once for each module that they sign.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signatures {
+    /// Kept: the index that they sign is unchanged.
+    pub kept: usize,
+    /// Dropped with the index that they signed.
+    pub dropped: usize,
+    /// Dropped although that index is unchanged, or unknown: one of their files was damaged.
+    pub damaged: usize,
+    /// The problems of those files, each once.
+    pub problems: Vec<String>,
 }
