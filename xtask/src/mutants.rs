@@ -13,7 +13,15 @@ use std::path::Path;
 const FILES: [(&str, &[&str]); 4] = [
     (
         "isomer-contract",
-        &["crates/contract/src/check.rs", "crates/contract/src/select.rs", "crates/contract/src/requirements.rs"],
+        &[
+            "crates/contract/src/check.rs",
+            "crates/contract/src/cost.rs",
+            "crates/contract/src/demand.rs",
+            "crates/contract/src/embedder.rs",
+            "crates/contract/src/limit.rs",
+            "crates/contract/src/select.rs",
+            "crates/contract/src/requirements.rs",
+        ],
     ),
     ("isomer-trust", &["crates/trust/src/evaluate.rs", "crates/trust/src/policy.rs", "crates/trust/src/policy/*.rs"]),
     ("isomer-runtime", &["crates/run/src/verify.rs", "crates/run/src/sealed.rs"]),

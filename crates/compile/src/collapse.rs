@@ -2,7 +2,8 @@
 //! shipped form serves.
 //!
 //! Forms of equal code differ only in what they require, so the one that requires least represents all that require more.
-//! It is shipped as it was compiled: an artifact is never edited.
+//! Where two require the same, the settings of one cost nothing for this module: it is represented by the other, so that a
+//! server ranks it right. It is shipped as it was compiled: an artifact is never edited.
 
 use isomer_contract::{Digest, Requirements};
 
@@ -12,6 +13,8 @@ pub(crate) struct Form<'a> {
     pub(crate) target: &'a str,
     /// What it requires.
     pub(crate) requirements: &'a Requirements,
+    /// What its settings cost at run time, in percent.
+    pub(crate) cost_percent: u32,
     /// The digest of its code, without its requirements.
     pub(crate) code: Digest,
 }
@@ -24,7 +27,8 @@ pub(crate) fn collapse(forms: &[Form<'_>]) -> Vec<usize> {
             .enumerate()
             .filter(|(_, other)| other.code == form.code && other.requirements.no_stronger_than(form.requirements));
         // A representative represents itself: one that requires less would be a candidate here too.
-        let weakest = candidates.min_by_key(|(_, other)| (other.requirements.isa.len(), other.target));
+        let weakest =
+            candidates.min_by_key(|(_, other)| (other.requirements.isa.len(), other.cost_percent, other.target));
         weakest.expect("a form can represent itself").0
     };
     forms.iter().map(representative).collect()
@@ -46,7 +50,12 @@ mod tests {
         // v3 and everything above it are equal; v2 differs; so do Arm's two although "equal" to x86's by accident.
         let codes = ["a", "a", "a", "a", "b", "a", "c"].map(code);
         let forms: Vec<_> = (0..targets.len())
-            .map(|index| Form { target: targets[index], requirements: &requirements[index], code: codes[index] })
+            .map(|index| Form {
+                target: targets[index],
+                requirements: &requirements[index],
+                cost_percent: 0,
+                code: codes[index],
+            })
             .collect();
         let representatives: Vec<_> = collapse(&forms).into_iter().map(|index| targets[index]).collect();
         assert_eq!(
@@ -65,7 +74,9 @@ mod tests {
         };
         let (a, b) = (with("avxvnni"), with("avx512f"));
         let code = Digest::of(b"same");
-        let forms = [Form { target: "a", requirements: &a, code }, Form { target: "b", requirements: &b, code }];
-        assert_eq!(collapse(&forms), [0, 1]);
+        let form = |target, requirements, cost_percent| Form { target, requirements, cost_percent, code };
+        assert_eq!(collapse(&[form("a", &a, 0), form("b", &b, 0)]), [0, 1]);
+        // NaN canonicalization that changed nothing.
+        assert_eq!(collapse(&[form("a", &a, 10), form("b", &a, 0)]), [1, 1]);
     }
 }

@@ -144,7 +144,11 @@ fn switched_off(profile: &Profile, proposals: &[&'static Proposal]) -> NotExpres
     let by = match profile.origin(uses) {
         Origin::Default => "wasmtime leaves it off by default".to_owned(),
         Origin::Profile(name) => format!("the profile {name} switches it off"),
+        Origin::Overlay(name) => format!("the overlay {name} switches it off"),
     };
-    let fix = Some(format!("set {} in the profile's [wasm]", keys.join(" and ")));
+    let fix = Some(match profile.origin(uses) {
+        Origin::Overlay(name) => format!("leave out the overlay `{name}`"),
+        Origin::Default | Origin::Profile(_) => format!("set {} in the profile's [wasm]", keys.join(" and ")),
+    });
     NotExpressible { uses, reason: by, fix }
 }

@@ -27,12 +27,12 @@ use crate::executor::Runner;
 use crate::input::InputError;
 use crate::matrix::{CellReport, Matrix, Sharing};
 use crate::records::Record;
-use crate::release_manifest::{ReleaseManifest, ReleaseManifestError, ReleaseSection};
+use crate::release_manifest::{ReleaseManifest, ReleaseManifestError, ReleaseSection, with_limits};
 use crate::reuse::Reuse;
 use crate::targets::{self, TargetError};
 use crate::{Input, Module};
 use isomer_contract::name::Version;
-use isomer_contract::{Digest, Hinted};
+use isomer_contract::{Digest, ENGINE_VERSION, Hinted, Variant, only_name_differs};
 use isomer_file::FileError;
 use isomer_layout::{
     Compression, Identity, Layout, LayoutError, Manifest, Summary, WriteError, Writer, check_place, measure,
@@ -117,6 +117,16 @@ pub struct Release {
     pub modules: Vec<Module>,
 }
 
+/// Two targets of different settings of which neither is better on a server that runs both.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("where both run, only the names of {first} and {second} decide which is chosen")]
+pub struct IndistinctTargets {
+    /// The one.
+    pub first: String,
+    /// The other.
+    pub second: String,
+}
+
 /// How a release is written.
 #[derive(Clone, Copy)]
 pub struct Options {
@@ -157,9 +167,34 @@ impl Release {
             let mut input = Input::read(&base.join(&section.path))?;
             input.name = section.name.to_string();
             let profiles = section.targets.as_deref().map_or_else(|| Ok(all.clone()), resolve)?;
+            let limits = section.limits.as_deref().unwrap_or(&manifest.release.limits);
+            let profiles = with_limits(&profiles, limits)
+                .map_err(|error| ReleaseError::Target { manifest: path.to_owned(), source: Box::new(error.into()) })?;
             modules.push(Module { name: section.name.to_string(), input, profiles });
         }
         Ok(Release { manifest, modules })
+    }
+
+    /// The pairs of different targets between which only their names decide, on every server that runs both.
+    pub fn indistinct_targets(&self) -> Vec<IndistinctTargets> {
+        let mut pairs: Vec<IndistinctTargets> = Vec::new();
+        for module in &self.modules {
+            for (index, first) in module.profiles.iter().enumerate() {
+                let first_form = Variant::of_profile(first, module.input.kind, ENGINE_VERSION);
+                for second in &module.profiles[index + 1..] {
+                    let second_form = Variant::of_profile(second, module.input.kind, ENGINE_VERSION);
+                    // Those of equal settings have one form.
+                    if first.digest() == second.digest() || !only_name_differs(&first_form, &second_form) {
+                        continue;
+                    }
+                    let pair = IndistinctTargets { first: first.name.clone(), second: second.name.clone() };
+                    if !pairs.contains(&pair) {
+                        pairs.push(pair);
+                    }
+                }
+            }
+        }
+        pairs
     }
 
     fn identity(&self, options: Options) -> Identity {

@@ -1,10 +1,16 @@
 //! In: the text of an `isomer.toml`. Out: a [`ReleaseManifest`], what a release is to hold, or the first problem with
 //! its line. Files are not opened here.
 
+mod limits;
+
+pub use limits::FormLimits;
+pub(crate) use limits::with_limits;
+
 use crate::targets::ALL;
 use isomer_contract::limits::COUNTER_MAX;
 use isomer_contract::name::{ModuleName, NameError, ReleaseName, Version};
 use isomer_contract::{Hinted, line_at};
+use limits::form_limits;
 use serde::de::{self, Expected, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -36,6 +42,8 @@ pub struct ReleaseSection {
     pub counter: u64,
     /// Shipped profiles, profile files, or `all`.
     pub targets: Vec<String>,
+    /// The forms of each target, unless a module states its own.
+    pub limits: Vec<FormLimits>,
 }
 
 /// `[[module]]`
@@ -47,6 +55,8 @@ pub struct ModuleSection {
     pub path: PathBuf,
     /// Instead of the release's.
     pub targets: Option<Vec<String>>,
+    /// Instead of the release's.
+    pub limits: Option<Vec<FormLimits>>,
 }
 
 /// A manifest as it is typed.
@@ -66,6 +76,7 @@ struct ReleaseText {
     #[serde(default, deserialize_with = "counter")]
     counter: u64,
     targets: Spanned<Vec<String>>,
+    limits: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +85,7 @@ struct ModuleText {
     name: Option<Spanned<String>>,
     path: Spanned<PathBuf>,
     targets: Option<Spanned<Vec<String>>>,
+    limits: Option<Vec<Spanned<String>>>,
 }
 
 /// A problem with its location.
@@ -101,6 +113,20 @@ pub enum Problem {
     /// Nothing to compile for.
     #[error("`targets` of {0} is empty")]
     NoTargets(String),
+    /// A form with a limit that does not exist.
+    #[error("`limits` names `{name}`; expected `none`, `epoch`, `fuel` or `epoch+fuel`")]
+    UnknownLimit {
+        /// As typed.
+        name: String,
+        /// The nearest word.
+        nearest: Option<String>,
+    },
+    /// A form, or a limit of one, that is named twice.
+    #[error("`limits` names `{0}` twice")]
+    LimitTwice(String),
+    /// No form.
+    #[error("`limits` of {0} is empty")]
+    NoLimits(String),
     /// Two modules of one name.
     #[error("two modules are called `{name}`: {} and {}", .first.display(), .second.display())]
     DuplicateModule {
@@ -124,6 +150,11 @@ impl Hinted for ReleaseManifestError {
         match &self.problem {
             Problem::Toml(_) => None,
             Problem::NoModules => Some("add `[[module]]` and `path = \"app.wasm\"`".to_owned()),
+            Problem::UnknownLimit { nearest, .. } => {
+                nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?"))
+            }
+            Problem::LimitTwice(_) => Some("name it once".to_owned()),
+            Problem::NoLimits(_) => Some("`limits = [\"none\"]` is the default: the plain form alone".to_owned()),
             Problem::NoTargets(_) => Some(format!("name profiles, or `targets = [\"{ALL}\"]`")),
             Problem::DuplicateModule { .. } => Some("give one of them a `name`".to_owned()),
             Problem::Name(error) => {
@@ -158,7 +189,11 @@ impl ReleaseManifest {
         };
         let typed: ManifestText =
             toml::from_str(text).map_err(|toml| error(toml.span(), Problem::Toml(toml.message().to_owned())))?;
-        let ReleaseText { name, version, counter, targets } = typed.release;
+        let ReleaseText { name, version, counter, targets, limits: of_release } = typed.release;
+        let limits = |typed: Option<Vec<Spanned<String>>>, of: &dyn Fn() -> String| match typed {
+            Some(typed) => form_limits(typed, of).map(Some).map_err(|(span, problem)| error(span, problem)),
+            None => Ok(None),
+        };
         let named = |span: Range<usize>| move |problem: NameError| error(Some(span), problem.into());
         let release = ReleaseSection {
             name: name.get_ref().parse().map_err(named(name.span()))?,
@@ -166,12 +201,13 @@ impl ReleaseManifest {
             counter,
             targets: non_empty(targets, || "[release]".to_owned())
                 .map_err(|(span, problem)| error(Some(span), problem))?,
+            limits: limits(of_release, &|| "[release]".to_owned())?.unwrap_or_else(|| vec![FormLimits::default()]),
         };
         if typed.modules.is_empty() {
             return Err(error(None, Problem::NoModules));
         }
         let mut modules: Vec<ModuleSection> = Vec::new();
-        for ModuleText { name, path, targets } in typed.modules {
+        for ModuleText { name, path, targets, limits: of_module } in typed.modules {
             let span = name.as_ref().map_or(path.span(), Spanned::span);
             let path = path.into_inner();
             let Some(stem) = path.file_stem() else { return Err(error(Some(span), Problem::NoFileName(path))) };
@@ -183,7 +219,8 @@ impl ReleaseManifest {
             }
             let targets = targets.map(|targets| non_empty(targets, || format!("the module `{name}`"))).transpose();
             let targets = targets.map_err(|(span, problem)| error(Some(span), problem))?;
-            modules.push(ModuleSection { name, path, targets });
+            let limits = limits(of_module, &|| format!("the module `{name}`"))?;
+            modules.push(ModuleSection { name, path, targets, limits });
         }
         Ok(ReleaseManifest { release, modules })
     }
@@ -242,6 +279,20 @@ mod tests {
         assert_eq!(manifest.modules[0].name.as_str(), "resize");
     }
 
+    #[test]
+    fn a_module_states_its_own_limits_or_has_those_of_the_release() {
+        let overlays = |text: &str| -> Vec<Vec<&str>> {
+            let manifest = parse(text).unwrap();
+            let limits = manifest.modules[0].limits.clone().unwrap_or(manifest.release.limits);
+            limits.iter().map(|form| form.overlays().collect()).collect()
+        };
+        let module = "[[module]]\npath = 'a.wasm'\n";
+        assert_eq!(overlays(&format!("{HEAD}{module}")), [vec![""; 0]]);
+        assert_eq!(overlays(&format!("{HEAD}limits = ['epoch', 'none']\n{module}")), [vec!["epoch"], vec![]]);
+        let own = format!("{HEAD}limits = ['epoch']\n{module}limits = ['none', 'fuel+epoch']");
+        assert_eq!(overlays(&own), [vec![], vec!["epoch", "fuel"]]);
+    }
+
     /// What is written into a release is read from it again: neither fails after modules were compiled.
     #[test]
     fn names_that_no_release_can_hold_are_refused() {
@@ -275,6 +326,17 @@ mod tests {
             (&format!("{HEAD}counter = '1'"), "invalid type: string \"1\", expected a whole number from 0 to"),
             (&format!("{HEAD}counter = 9007199254740992"), "5: `counter` is 9007199254740992, expected a whole"),
             (&HEAD.replace("['all']", "[]"), "isomer.toml:4: `targets` of [release] is empty"),
+            (
+                &format!("{HEAD}[[module]]\npath = 'a.wasm'\nlimits = ['none',\n'epohc']"),
+                "isomer.toml:8: `limits` names `epohc`; expected `none`, `epoch`, `fuel` or `epoch+fuel`",
+            ),
+            (&format!("{HEAD}limits = ['none+epoch']"), "isomer.toml:5: `limits` names `none+epoch`; expected"),
+            (
+                &format!("{HEAD}limits = ['epoch+fuel', 'fuel+epoch']"),
+                "isomer.toml:5: `limits` names `fuel+epoch` twice",
+            ),
+            (&format!("{HEAD}limits = ['fuel+fuel']"), "isomer.toml:5: `limits` names `fuel+fuel` twice"),
+            (&format!("{HEAD}[[module]]\npath = 'a.wasm'\nlimits = []"), "`limits` of the module `a` is empty"),
         ];
         for (text, expected) in cases {
             let found = parse(text).unwrap_err();

@@ -1,7 +1,8 @@
 //! In: the targets of a command line or of a manifest. Out: their profiles. Never here: a profile that is not a regular
 //! file, or a large one.
 
-use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
+use isomer_contract::name::{OVERLAY, ProfileName, split_target};
+use isomer_contract::profile::{OverlayError, Problem, ProfileText, find_shipped, overlay_names, shipped_names};
 use isomer_contract::{Hinted, Profile, ProfileError, nearest};
 use isomer_file::FileError;
 use std::cell::RefCell;
@@ -31,6 +32,9 @@ pub enum TargetError {
     /// The profile is invalid.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// The overlays behind its name do not fit.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
     /// Two different profiles of one name: their artifacts could not be told apart.
     #[error("two targets are called `{name}`: {first} and {second}")]
     SameName {
@@ -46,9 +50,13 @@ pub enum TargetError {
 impl Hinted for TargetError {
     fn hint(&self) -> Option<String> {
         match self {
+            TargetError::Unknown { name, .. } if overlay_names().any(|overlay| overlay == name) => {
+                Some(format!("it is an overlay, which goes behind a target: `x86-64-v3{OVERLAY}{name}`"))
+            }
             TargetError::Unknown { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             TargetError::Unknown { .. } => Some("name a shipped profile, or a file with its `.toml`".to_owned()),
             TargetError::Profile(error) => error.hint(),
+            TargetError::Overlay(error) => error.hint(),
             TargetError::SameName { .. } => Some("rename one of the files".to_owned()),
             TargetError::File(error) => error.hint(),
         }
@@ -60,14 +68,18 @@ pub fn shipped() -> impl Iterator<Item = Profile> {
     shipped_names().map(|name| Profile::shipped(name).expect("the list names what is shipped"))
 }
 
-/// The profiles that `targets` name, each once, in that order. Files are relative to `base`.
+/// The profiles that `targets` name, each once, in that order: shipped ones, `all`, or files, which are relative to `base`.
+/// Behind each may be overlays: `x86-64-v3+epoch`, `all+epoch`, `profiles/edge-box.toml+epoch`.
 ///
 /// # Errors
 /// When one names no profile, or an invalid one.
 pub fn resolve(targets: &[String], base: &Path) -> Result<Vec<Profile>, TargetError> {
     let mut profiles: Vec<Profile> = Vec::new();
     for target in targets {
-        let found = if target == ALL { shipped().collect() } else { vec![resolve_one(target, base)?] };
+        let (name, overlays) = split(target);
+        let found: Vec<Profile> = if name == ALL { shipped().collect() } else { vec![resolve_one(name, base)?] };
+        let found = found.iter().map(|profile| profile.with_overlays(overlays.iter().copied()));
+        let found = found.collect::<Result<Vec<_>, _>>()?;
         for profile in found {
             match profiles.iter().find(|known| known.name == profile.name) {
                 None => profiles.push(profile),
@@ -82,8 +94,28 @@ pub fn resolve(targets: &[String], base: &Path) -> Result<Vec<Profile>, TargetEr
     Ok(profiles)
 }
 
+/// A target's name or file, and its overlays. `+` in a path is the path's, unless it follows `.toml`.
+fn split(target: &str) -> (&str, Vec<&str>) {
+    const END: &str = ".toml";
+    match target.rfind(&format!("{END}{OVERLAY}")) {
+        Some(at) => {
+            let (file, overlays) = target.split_at(at + END.len());
+            (file, overlays.split(OVERLAY).skip(1).collect())
+        }
+        None if is_file(target) => (target, Vec::new()),
+        None => {
+            let (name, overlays) = split_target(target);
+            (name, overlays.collect())
+        }
+    }
+}
+
+fn is_file(target: &str) -> bool {
+    target.ends_with(".toml") || target.contains('/')
+}
+
 fn resolve_one(target: &str, base: &Path) -> Result<Profile, TargetError> {
-    if target.ends_with(".toml") || target.contains('/') {
+    if is_file(target) {
         return from_file(&base.join(target));
     }
     Profile::shipped(target).ok_or_else(|| {
@@ -101,6 +133,10 @@ fn resolve_one(target: &str, base: &Path) -> Result<Profile, TargetError> {
 /// When a file cannot be read, or a profile is invalid.
 pub fn from_file(path: &Path) -> Result<Profile, TargetError> {
     let text = read(path)?;
+    text.name.parse::<ProfileName>().map_err(|error| {
+        let (path, problem) = (text.path.clone(), Problem::Name(error));
+        ProfileError { path, line: None, problem }
+    })?;
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let unreadable = RefCell::new(None);
     // A file in the directory comes before a shipped profile of that name; a name with a slash would leave the directory.

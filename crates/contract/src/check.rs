@@ -3,7 +3,7 @@
 use crate::Hinted;
 use crate::engine::{self, EngineConfigError};
 use crate::isa::{self, Arch};
-use crate::{Host, Requirements, engine_major};
+use crate::{Host, Limit, Requirements, engine_major, name};
 use serde::Serialize;
 use std::fmt;
 
@@ -59,6 +59,20 @@ pub enum Mismatch {
         /// Which one, and the values that it can have.
         reason: String,
     },
+    /// A limit that was required and that the code does not keep.
+    Limit {
+        /// Which one.
+        limit: Limit,
+        /// The target that it was compiled for, where that is known.
+        target: Option<String>,
+    },
+    /// Another target was requested.
+    Target {
+        /// The variant's.
+        has: String,
+        /// The requested one.
+        expected: String,
+    },
 }
 
 impl Hinted for Mismatch {
@@ -85,6 +99,13 @@ impl Hinted for Mismatch {
             Mismatch::Setting { .. } => {
                 Some("compile with isomer, or with that setting left at its default".to_owned())
             }
+            Mismatch::Limit { limit, target: Some(target) } => {
+                Some(format!("release the module for `{}` too", name::with_overlay(target, limit.overlay())))
+            }
+            Mismatch::Limit { limit, target: None } => {
+                Some(format!("compile for the same target with the overlay `+{}`", limit.overlay()))
+            }
+            Mismatch::Target { .. } => None,
         }
     }
 }
@@ -106,6 +127,8 @@ impl fmt::Display for Mismatch {
                 write!(f, "compiled with `{flag} = {value}`, which wasmtime never loads")
             }
             Mismatch::Setting { reason } => f.write_str(reason),
+            Mismatch::Limit { limit, .. } => write!(f, "does not keep {limit}: compiled without {}", limit.needs()),
+            Mismatch::Target { has, expected } => write!(f, "compiled for {has}; {expected} was requested"),
         }
     }
 }

@@ -23,7 +23,8 @@
 //!
 //! The data's path: a [`Profile`] (`profile`, from [`isa`] and [`settings`]) promises [`Requirements`]; an artifact
 //! declares its own (`artifact`); [`check`] compares them with a [`Host`]; [`select`] does so for every variant of an
-//! index (`manifest`); [`engine_config`] configures the engine that loads the chosen one. The names (`name`) and limits
+//! index (`manifest`), with what a host demands (`demand`) and what each form costs at run time (`cost`);
+//! [`engine_config`] configures the engine that loads the chosen one. The names (`name`) and limits
 //! (`limits`) are those of every document.
 
 #![cfg_attr(
@@ -55,21 +56,34 @@ mod engine;
 
 pub mod wasi;
 
+mod cost;
+mod limit;
+
 mod check;
 mod host;
 
+mod embedder;
+
 pub mod manifest;
+mod variant;
+
+mod demand;
 mod select;
 
 pub use check::{Mismatch, check};
+pub use cost::Cost;
+pub use demand::{Demand, Urgency};
 pub use digest::{Digest, DigestError, canonical_json};
+pub use embedder::{Embedder, EmbedderMismatch};
 pub use engine::{EngineConfigError, engine_config};
 pub use hint::Hinted;
 pub use host::{Host, HostError};
 pub use isa::Arch;
+pub use limit::Limit;
 pub use profile::{Origin, Profile, ProfileError};
 pub use requirements::{Kind, Needs, Requirements};
-pub use select::{Rejected, Selection, Variant, select};
+pub use select::{Rejected, Selection, only_name_differs, select};
 pub use size::Size;
 pub use text::{line_at, nearest, one_line, shorten};
+pub use variant::Variant;
 pub use version::{ENGINE_VERSION, engine_major, major};

@@ -2,9 +2,11 @@
 //! annotations of each variant in an index. The OCI documents around them are `isomer-layout`'s.
 
 use crate::name::TargetName;
+use crate::settings::Value;
 use crate::{Arch, Digest, Kind, Needs, Requirements, Variant};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::num::ParseIntError;
 use target_lexicon::Triple;
 
 /// `artifactType` of a manifest that holds a compiled variant.
@@ -31,6 +33,11 @@ pub const ANNOTATION_ENGINE: &str = "dev.isomer.engine";
 pub const ANNOTATION_REQUIREMENTS: &str = "dev.isomer.requirements";
 /// Annotation of a variant's descriptor: the digest of its requirements.
 pub const ANNOTATION_COMPAT: &str = "dev.isomer.compat";
+/// Annotation of a variant's descriptor: the settings that only the code generator saw, as canonical JSON, where they
+/// differ from wasmtime's defaults; absent if none does.
+pub const ANNOTATION_CODE_GENERATION: &str = "dev.isomer.code-generation";
+/// Annotation of a variant's descriptor: the highest priority of the profiles that it serves; absent if that is 0.
+pub const ANNOTATION_PRIORITY: &str = "dev.isomer.priority";
 /// Annotation of a module's index: the name that `isomer-run` knows it by.
 pub const ANNOTATION_MODULE: &str = "dev.isomer.module";
 
@@ -70,6 +77,13 @@ pub struct Served {
     /// Whether it was not compiled: its code was predicted to equal this variant's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub predicted: bool,
+    /// The profile's priority.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
+}
+
+fn is_zero(priority: &i32) -> bool {
+    *priority == 0
 }
 
 /// The config blob of a variant's manifest.
@@ -100,6 +114,9 @@ pub struct VariantConfig {
     pub isomer: String,
     /// What a server must have.
     pub requirements: Requirements,
+    /// The settings that only the code generator saw, by key, where they differ from wasmtime's defaults.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub code_generation: BTreeMap<String, Value>,
     /// The digest of `requirements`.
     pub compat: Digest,
     /// What the module needs beside instructions.
@@ -133,6 +150,11 @@ impl VariantConfig {
     /// The annotations of this variant's descriptor in an index.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let serves: Vec<_> = self.serves.iter().map(|served| served.target.as_str()).collect();
+        // Absent where they say nothing, as in releases from before these two existed.
+        let code_generation = (!self.code_generation.is_empty())
+            .then(|| (ANNOTATION_CODE_GENERATION, crate::canonical_json(&self.code_generation)));
+        let priority = self.priority();
+        let priority = (priority != 0).then(|| (ANNOTATION_PRIORITY, priority.to_string()));
         [
             (ANNOTATION_TARGET, self.target.clone()),
             (ANNOTATION_SERVES, serves.join(",")),
@@ -141,8 +163,15 @@ impl VariantConfig {
             (ANNOTATION_COMPAT, self.compat.to_string()),
         ]
         .into_iter()
+        .chain(code_generation)
+        .chain(priority)
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
+    }
+
+    /// The highest priority of the profiles that it serves.
+    pub fn priority(&self) -> i32 {
+        self.serves.iter().map(|served| served.priority).max().unwrap_or_default()
     }
 
     /// Reads a config blob.
@@ -180,12 +209,28 @@ impl Variant {
             Ok(name) => Ok(name.into()),
             Err(error) => Err(ManifestError::Malformed { key, reason: error.to_string() }),
         };
+        let code_generation = match annotations.get(ANNOTATION_CODE_GENERATION) {
+            Some(text) => serde_json::from_str(text).map_err(|error| ManifestError::Malformed {
+                key: ANNOTATION_CODE_GENERATION,
+                reason: error.to_string(),
+            })?,
+            None => BTreeMap::new(),
+        };
+        let priority = match annotations.get(ANNOTATION_PRIORITY) {
+            Some(text) => text.parse().map_err(|error: ParseIntError| ManifestError::Malformed {
+                key: ANNOTATION_PRIORITY,
+                reason: error.to_string(),
+            })?,
+            None => 0,
+        };
         let serves = get(ANNOTATION_SERVES)?.split(',').map(|text| target(ANNOTATION_SERVES, text));
         Ok(Variant {
             target: target(ANNOTATION_TARGET, get(ANNOTATION_TARGET)?)?,
             serves: serves.collect::<Result<_, _>>()?,
             engine: engine.to_owned(),
             requirements,
+            code_generation,
+            priority,
             manifest,
         })
     }

@@ -9,10 +9,13 @@
 //! - The [image layout](https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md) defines
 //!   `org.opencontainers.image.ref.name` as letters and digits with one separator of `[-._:@+]`, or `--`, between them.
 //!
-//! A [`ModuleName`] is a repository component and satisfies both, a [`Version`] is a tag and satisfies both.
+//! A [`ModuleName`] is a repository component and satisfies both, a [`Version`] is a tag and satisfies both. A
+//! [`TargetName`] is neither: it is part of the names of files and of layers' titles, and stands in annotations. So its
+//! overlays follow `+`, which is legal in all of these and never in a profile's own name: `x86-64-v3+epoch`.
 
 use crate::{Hinted, shorten};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,6 +29,8 @@ pub enum NameKind {
     Version,
     /// A [`ReleaseName`].
     Release,
+    /// A [`ProfileName`].
+    Profile,
     /// A [`TargetName`].
     Target,
     /// A [`Tag`].
@@ -39,7 +44,7 @@ impl NameKind {
     pub const fn length_max(self) -> usize {
         match self {
             // In a release directory, a layer's title is `MODULE.TARGET.cwasm.zst`, which clients save as a file.
-            NameKind::Module | NameKind::Target => 100,
+            NameKind::Module | NameKind::Profile | NameKind::Target => 100,
             // A tag has at most 128; the plain WebAssembly's is the version and `-wasm`.
             NameKind::Version => 100,
             NameKind::Release | NameKind::Tag => 128,
@@ -53,7 +58,8 @@ impl NameKind {
         let alphanumeric = |b: u8| b.is_ascii_alphanumeric();
         match self {
             NameKind::Module => is_words(text, lower, after_separator),
-            NameKind::Version | NameKind::Target => is_words(text, alphanumeric, after_separator),
+            NameKind::Version | NameKind::Profile => is_words(text, alphanumeric, after_separator),
+            NameKind::Target => text.split(OVERLAY).all(|part| is_words(part, alphanumeric, after_separator)),
             NameKind::Release => {
                 let inner = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ' ');
                 text.starts_with(char::is_alphanumeric)
@@ -74,8 +80,11 @@ impl NameKind {
     fn grammar(self) -> &'static str {
         match self {
             NameKind::Module => "lower-case letters and digits, with a single `.`, `_` or `-`, or `--`, between them",
-            NameKind::Version | NameKind::Target => {
+            NameKind::Version | NameKind::Profile => {
                 "letters and digits, with a single `.`, `_` or `-`, or `--`, between them"
+            }
+            NameKind::Target => {
+                "letters and digits, with a single `.`, `_` or `-`, or `--`, between them, and overlays after `+`"
             }
             NameKind::Release => "letters and digits, with `.`, `_`, `-`, `/` or spaces between them",
             NameKind::Tag => "letters, digits, `_`, `.` and `-`, the last two not first",
@@ -92,6 +101,7 @@ impl fmt::Display for NameKind {
             NameKind::Module => "module name",
             NameKind::Version => "version",
             NameKind::Release => "release name",
+            NameKind::Profile => "profile name",
             NameKind::Target => "target name",
             NameKind::Tag => "tag",
             NameKind::Repository => "repository name",
@@ -131,7 +141,7 @@ impl Hinted for NameError {
             NameKind::Module => self.suggestion().map(|name| format!("`{name}` is a valid name")),
             NameKind::Version => Some("a semantic version without `+` is valid: `1.4.0`".to_owned()),
             NameKind::Release => Some("`acme-plugins` is a valid name".to_owned()),
-            NameKind::Target => Some("rename the profile's file".to_owned()),
+            NameKind::Profile | NameKind::Target => Some("rename the profile's file".to_owned()),
             NameKind::Tag | NameKind::Repository => None,
         }
     }
@@ -238,11 +248,44 @@ names! {
     /// What people and signatures call a release: `acme-plugins`. It is not the name of a file or a repository.
     ReleaseName = Release;
     /// What a profile is called: the stem of its file, `x86-64-v3`.
+    ProfileName = Profile;
+    /// What a module is compiled for: a profile's name and that of each overlay, `x86-64-v3+epoch`.
     TargetName = Target;
     /// A tag in a registry, by the distribution specification: `1.4.0`, `stable`.
     Tag = Tag;
     /// A repository in a registry, by the distribution specification: `acme/resize`.
     RepositoryName = Repository;
+}
+
+/// What stands before each overlay in the name of a target.
+pub const OVERLAY: char = '+';
+
+/// The name of the profile in that of a target, and those of its overlays.
+///
+/// ```
+/// use isomer_contract::name::split_target;
+///
+/// let (profile, overlays) = split_target("x86-64-v3+debug+epoch");
+/// assert_eq!((profile, overlays.collect::<Vec<_>>()), ("x86-64-v3", vec!["debug", "epoch"]));
+/// ```
+pub fn split_target(target: &str) -> (&str, impl Iterator<Item = &str>) {
+    let mut parts = target.split(OVERLAY);
+    (parts.next().unwrap_or_default(), parts)
+}
+
+/// The name of `target` with one overlay more, unless it has that already: overlays are sorted by name, so that a target
+/// has one name.
+///
+/// ```
+/// use isomer_contract::name::with_overlay;
+///
+/// assert_eq!(with_overlay("x86-64-v3+epoch", "debug"), "x86-64-v3+debug+epoch");
+/// assert_eq!(with_overlay("x86-64-v3+epoch", "epoch"), "x86-64-v3+epoch");
+/// ```
+pub fn with_overlay(target: &str, overlay: &str) -> String {
+    let (profile, overlays) = split_target(target);
+    let overlays: BTreeSet<&str> = overlays.chain([overlay]).collect();
+    overlays.into_iter().fold(profile.to_owned(), |name, overlay| format!("{name}{OVERLAY}{overlay}"))
 }
 
 impl From<Version> for Tag {
@@ -255,52 +298,57 @@ impl From<Version> for Tag {
 mod tests {
     use super::*;
 
-    /// Which of the six kinds take the text, in the order of [`NameKind`].
+    /// Which of the seven kinds take the text, in the order of [`NameKind`], profiles as `f`.
     fn kinds(text: &str) -> String {
         let valid = [
             text.parse::<ModuleName>().is_ok(),
             text.parse::<Version>().is_ok(),
             text.parse::<ReleaseName>().is_ok(),
+            text.parse::<ProfileName>().is_ok(),
             text.parse::<TargetName>().is_ok(),
             text.parse::<Tag>().is_ok(),
             text.parse::<RepositoryName>().is_ok(),
         ];
-        valid.iter().zip("mvrtgp".chars()).map(|(valid, kind)| if *valid { kind } else { '-' }).collect()
+        valid.iter().zip("mvrftgp".chars()).map(|(valid, kind)| if *valid { kind } else { '-' }).collect()
     }
 
     #[test]
     fn each_kind_has_its_grammar() {
         for (text, expected) in [
-            ("resize", "mvrtgp"),
-            ("tfjs-backend_wasm.2", "mvrtgp"),
-            ("1", "mvrtgp"),
-            ("a--b", "mvrtgp"),
-            ("x86-64-v3", "mvrtgp"),
-            ("1.0.0-rc.1", "mvrtgp"),
-            ("SHA256", "-vrtg-"),
-            ("a---b", "--r-gp"),
-            ("a__b", "--r-gp"),
-            ("a..b", "--r-g-"),
-            ("a.-b", "--r-g-"),
-            ("a-.b", "--r-g-"),
-            ("1.0-", "----g-"),
-            ("_a", "----g-"),
-            ("-a", "------"),
-            (".a", "------"),
-            ("acme/resize", "--r--p"),
-            ("acme//resize", "--r---"),
-            ("acme/", "------"),
-            ("Acme Plugins", "--r---"),
-            ("Größe", "--r---"),
-            ("1.0.0+build", "------"),
-            ("a:b", "------"),
-            ("a,b", "------"),
-            ("a\n", "------"),
-            ("a\\b", "------"),
-            ("..", "------"),
-            ("", "------"),
-            (" a", "------"),
-            ("a\u{202e}b", "------"),
+            ("resize", "mvrftgp"),
+            ("tfjs-backend_wasm.2", "mvrftgp"),
+            ("1", "mvrftgp"),
+            ("a--b", "mvrftgp"),
+            ("x86-64-v3", "mvrftgp"),
+            ("1.0.0-rc.1", "mvrftgp"),
+            ("SHA256", "-vrftg-"),
+            ("a---b", "--r--gp"),
+            ("a__b", "--r--gp"),
+            ("a..b", "--r--g-"),
+            ("a.-b", "--r--g-"),
+            ("a-.b", "--r--g-"),
+            ("1.0-", "-----g-"),
+            ("_a", "-----g-"),
+            ("-a", "-------"),
+            (".a", "-------"),
+            ("acme/resize", "--r---p"),
+            ("acme//resize", "--r----"),
+            ("acme/", "-------"),
+            ("Acme Plugins", "--r----"),
+            ("Größe", "--r----"),
+            ("1.0.0+build", "----t--"),
+            ("x86-64-v3+debug+epoch", "----t--"),
+            ("x86-64-v3+", "-------"),
+            ("+epoch", "-------"),
+            ("a++b", "-------"),
+            ("a:b", "-------"),
+            ("a,b", "-------"),
+            ("a\n", "-------"),
+            ("a\\b", "-------"),
+            ("..", "-------"),
+            ("", "-------"),
+            (" a", "-------"),
+            ("a\u{202e}b", "-------"),
         ] {
             assert_eq!(kinds(text), expected, "{text:?}");
         }
@@ -309,7 +357,7 @@ mod tests {
     #[test]
     fn each_kind_has_its_length() {
         for (length, expected) in
-            [(100, "mvrtgp"), (101, "--r-gp"), (128, "--r-gp"), (129, "-----p"), (255, "-----p"), (256, "------")]
+            [(100, "mvrftgp"), (101, "--r--gp"), (128, "--r--gp"), (129, "------p"), (255, "------p"), (256, "-------")]
         {
             assert_eq!(kinds(&"a".repeat(length)), expected, "{length}");
         }

@@ -4,12 +4,14 @@
 mod effective;
 mod error;
 mod lint;
+mod overlay;
 mod parse;
 mod shipped;
 
 pub use effective::{Change, Effective};
 pub use error::{Problem, ProfileError};
 pub use lint::{Remark, lint};
+pub use overlay::{Overlay, OverlayError, overlay_names, overlays};
 pub use parse::ProfileText;
 use shipped::is_shipped;
 pub use shipped::{SHIPPED, find_shipped, shipped_names};
@@ -17,7 +19,7 @@ pub use shipped::{SHIPPED, find_shipped, shipped_names};
 use crate::isa::{self, Arch};
 use crate::name::TargetName;
 use crate::proposals;
-use crate::settings::{Section, Settings};
+use crate::settings::{Role, Section, Settings, Value};
 use parse::Parsed;
 use std::collections::{BTreeMap, BTreeSet};
 use target_lexicon::Triple;
@@ -33,12 +35,14 @@ pub enum Origin {
     Default,
     /// The profile of that name.
     Profile(String),
+    /// The overlay of that name.
+    Overlay(String),
 }
 
 /// A CPU profile with everything that it inherits: the settings of code generation, and what a server must have.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// The file's stem, a [`TargetName`]: what the target is called.
+    /// What the target is called, a [`TargetName`]: the file's stem, and its overlays.
     pub name: String,
     /// The file, as it is named in messages.
     pub path: String,
@@ -46,8 +50,13 @@ pub struct Profile {
     pub description: String,
     /// Other names for it.
     pub aliases: Vec<String>,
+    /// Which of two forms that are otherwise equally good on a server is chosen there: that of the higher priority. 0 unless
+    /// the file states another. No code depends on it, and it is not inherited.
+    pub priority: i32,
     /// The profiles that it inherits from, nearest first.
     pub inherits: Vec<String>,
+    /// The overlays on top of it, sorted.
+    pub overlays: Vec<String>,
     /// The platform, in target-lexicon's canonical form.
     pub triple: Triple,
     /// The architecture of `triple`.
@@ -60,13 +69,13 @@ pub struct Profile {
     /// The WebAssembly proposals that modules may use.
     pub features: WasmFeatures,
     /// The origin of each setting and proposal that is not a default, by key.
-    origins: BTreeMap<&'static str, String>,
+    origins: BTreeMap<&'static str, Origin>,
 }
 
 impl Profile {
     /// Where the value of the setting or proposal `key` comes from.
     pub fn origin(&self, key: &str) -> Origin {
-        self.origins.get(key).map_or(Origin::Default, |profile| Origin::Profile(profile.clone()))
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
     /// Reads `text` and the profiles that it inherits from; `find` returns the text of a profile by name.
@@ -88,7 +97,9 @@ impl Profile {
             path: leaf_text.path.clone(),
             description: leaf.description.clone(),
             aliases: leaf.aliases.clone(),
+            priority: leaf.priority,
             inherits: chain[1..].iter().map(|(text, _)| text.name.clone()).collect(),
+            overlays: Vec::new(),
             triple: triple.clone(),
             arch,
             isa: BTreeMap::new(),
@@ -108,6 +119,14 @@ impl Profile {
         Some(Profile::resolve(&text, &find_shipped).expect("a test resolves every shipped profile"))
     }
 
+    /// The settings that only the code generator sees, by key, where they differ from wasmtime's defaults.
+    pub fn code_generation(&self) -> BTreeMap<String, Value> {
+        let defaults = Settings::defaults(self.arch.is_pulley());
+        let pairs = self.settings.values().zip(defaults.values());
+        let differs = pairs.filter(|((row, value), (_, default))| row.role == Role::CodeGeneration && value != default);
+        differs.map(|((row, value), _)| (row.key.to_owned(), value)).collect()
+    }
+
     /// Adds one file of the inheritance chain.
     fn add(&mut self, text: &ProfileText, parsed: &Parsed) -> Result<(), ProfileError> {
         if let Some((triple, line)) = &parsed.triple
@@ -124,7 +143,7 @@ impl Profile {
         }
         self.check_closed(text, parsed)?;
         parsed.settings.apply(&mut self.settings, |key| {
-            self.origins.insert(key, text.name.clone());
+            self.origins.insert(key, Origin::Profile(text.name.clone()));
         });
         for (proposal, enable, line) in &parsed.proposals {
             if *enable
@@ -135,7 +154,7 @@ impl Profile {
                 return Err(text.error(Some(*line), problem));
             }
             self.features.set(proposal.feature, *enable);
-            self.origins.insert(proposal.key, text.name.clone());
+            self.origins.insert(proposal.key, Origin::Profile(text.name.clone()));
         }
         self.check_consistent(text, parsed)
     }
@@ -171,6 +190,13 @@ impl Profile {
         }
         if self.features.contains(WasmFeatures::RELAXED_SIMD) && !self.features.contains(WasmFeatures::SIMD) {
             return clash((Section::Wasm, "relaxed-simd"), "`simd = false`: set relaxed-simd to false as well");
+        }
+        let of_gc = WasmFeatures::GC | WasmFeatures::EXCEPTIONS;
+        if self.features.intersects(of_gc) && !self.features.contains(WasmFeatures::GC_TYPES) {
+            return clash(
+                (Section::Wasm, "gc-types"),
+                "`gc` and `exceptions`, which need it: set both to false as well",
+            );
         }
         if self.features.intersects(needs_concurrency()) && !settings.concurrency_support {
             return clash(

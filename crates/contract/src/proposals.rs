@@ -47,6 +47,11 @@ pub static PROPOSALS: &[Proposal] = &[
     on("extended-const", WasmFeatures::EXTENDED_CONST, "arithmetic in constant expressions (WebAssembly 3.0)"),
     on("function-references", WasmFeatures::FUNCTION_REFERENCES, "typed function references (WebAssembly 3.0)"),
     on("gc", WasmFeatures::GC, "garbage-collected structs and arrays (WebAssembly 3.0)"),
+    on(
+        "gc-types",
+        WasmFeatures::GC_TYPES,
+        "references to objects: externref, exnref and all of gc; without, no collector is needed",
+    ),
     on("exceptions", WasmFeatures::EXCEPTIONS, "exceptions with exnref: try_table, throw_ref (WebAssembly 3.0)"),
     on("threads", WasmFeatures::THREADS, "shared memories and atomic operations (phase 4)"),
     on("component-model", WasmFeatures::COMPONENT_MODEL, "components"),
@@ -116,7 +121,7 @@ pub fn unsupported_on(arch: Arch) -> &'static [(WasmFeatures, &'static str)] {
 
 /// The features of wasmtime 48's default configuration on `arch`.
 pub fn default_features(arch: Arch) -> WasmFeatures {
-    let mut features = WasmFeatures::WASM3 | WasmFeatures::GC_TYPES;
+    let mut features = WasmFeatures::WASM3;
     for proposal in PROPOSALS {
         features.set(proposal.feature, proposal.default);
     }

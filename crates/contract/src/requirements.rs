@@ -2,7 +2,7 @@
 //! Never here: a look at a host.
 
 use crate::isa::Arch;
-use crate::settings::{Role, Value};
+use crate::settings::{Collector, Role, Settings, Value};
 use crate::{Digest, Profile, proposals};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,19 +70,22 @@ pub(crate) fn fixed_tunables() -> [(&'static str, Value); 6] {
     ]
 }
 
+/// The settings that wasmtime's loader compares, with their values in an engine with `settings`.
+pub(crate) fn checked_settings(settings: &Settings) -> BTreeMap<String, Value> {
+    let checked = settings.values().filter(|(row, _)| row.role == Role::Checked);
+    let checked = checked.map(|(row, value)| (row.key, value));
+    fixed_tunables().into_iter().chain(checked).map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 impl Requirements {
     /// What an artifact compiled for `profile` will require.
     pub fn of_profile(profile: &Profile, kind: Kind) -> Requirements {
-        let mut tunables: BTreeMap<String, Value> =
-            fixed_tunables().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let mut recorded = BTreeMap::new();
-        for (row, value) in profile.settings.values() {
-            match row.role {
-                Role::Checked => tunables.insert(row.key.to_owned(), value),
-                Role::Recorded => recorded.insert(row.key.to_owned(), value),
-                Role::CodeGeneration => None,
-            };
+        let mut tunables = checked_settings(&profile.settings);
+        if !profile.features.contains(WasmFeatures::GC_TYPES) {
+            tunables.insert("collector".to_owned(), Collector::value_of(None));
         }
+        let recorded = profile.settings.values().filter(|(row, _)| row.role == Role::Recorded);
+        let recorded = recorded.map(|(row, value)| (row.key.to_owned(), value)).collect();
         Requirements {
             engine: crate::engine_major().to_owned(),
             kind,

@@ -155,6 +155,12 @@ macro_rules! settings {
                 Ok(())
             }
 
+            /// The settings that this file names, in the order of [`ROWS`].
+            pub(crate) fn values(&self) -> impl Iterator<Item = (&'static Row, Value)> {
+                let values = [$(self.$field.map(SettingType::value)),+];
+                ROWS.iter().zip(values).filter_map(|(row, value)| Some((row, value?)))
+            }
+
             /// Puts the settings of this file into `settings`, and calls `origin` with each key.
             pub(crate) fn apply(&self, settings: &mut Settings, mut origin: impl FnMut(&'static str)) {
                 $(if let Some(value) = self.$field {
@@ -207,7 +213,7 @@ settings! {
     Codegen "strategy" strategy: Strategy = CodeGeneration, |_| Strategy::Cranelift,
         "the code generator";
     Codegen "collector" collector: Collector = Checked(Config::collector),
-        |_| Collector::Copying, "the garbage collector that objects are laid out for";
+        |_| Collector::Copying, "the garbage collector that objects are laid out for; copying in the Rust crate, drc in the C API";
     Codegen "nan-canonicalization" nan_canonicalization: bool = CodeGeneration, |_| false,
         "every NaN result has one bit pattern";
     Codegen "heap-access-spectre-mitigation" heap_access_spectre_mitigation: bool = CodeGeneration, |pulley| !pulley,

@@ -8,8 +8,8 @@ use isomer_contract::isa::Arch;
 use isomer_contract::manifest::{Blob, SCHEMA, Served, VariantConfig};
 use isomer_contract::profile::{ProfileText, find_shipped, shipped_names};
 use isomer_contract::{
-    Digest, Hinted, Host, Kind, Needs, Profile, Requirements, Variant, canonical_json, check, engine_config, isa,
-    select,
+    Demand, Digest, Hinted, Host, Kind, Needs, Profile, Requirements, Variant, canonical_json, check, engine_config,
+    isa, select,
 };
 use isomer_testing::fuzz::Fuzzer;
 use std::collections::BTreeMap;
@@ -50,12 +50,14 @@ fn config(target: &str, kind: Kind) -> VariantConfig {
             profile: profile.digest(),
             job: Digest::of(b"job"),
             predicted: false,
+            priority: 0,
         }],
         engine: "48.0.8".to_owned(),
         isomer: "0.1.0".to_owned(),
         passes: vec!["pass".to_owned()],
         compat: requirements.compat(),
         requirements,
+        code_generation: BTreeMap::new(),
         needs: Needs::default(),
     }
 }
@@ -139,7 +141,8 @@ fn fuzz_annotations() {
         let Ok(variant) = Variant::from_annotations(Digest::of(b"other"), &annotations) else { return false };
         let one = [good.clone(), variant.clone()];
         let two = [variant, good.clone()];
-        let chosen = |variants: &[Variant]| select(variants, &host).chosen.map(|variant| variant.manifest);
+        let chosen =
+            |variants: &[Variant]| select(variants, &host, &Demand::default()).chosen.map(|variant| variant.manifest);
         assert!(chosen(&one).is_some(), "{:?}", check(&good.requirements, &host));
         assert_eq!(chosen(&one), chosen(&two), "{one:?}");
         true

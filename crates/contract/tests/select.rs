@@ -1,7 +1,18 @@
 //! What [`select`] chooses, in which order it ranks the others, and why it says that they lost.
 
 use isomer_contract::isa;
-use isomer_contract::{Digest, Host, Kind, Profile, Rejected, Requirements, Selection, Variant, major, select};
+use isomer_contract::profile::{ProfileText, find_shipped};
+use isomer_contract::settings::Value;
+use isomer_contract::{
+    Demand, Digest, Host, Kind, Limit, Profile, Rejected, Requirements, Selection, Urgency, Variant,
+};
+use isomer_contract::{Hinted, major, only_name_differs};
+use std::collections::BTreeMap;
+
+/// What a host that asks for nothing would run.
+fn select<'a>(variants: &'a [Variant], host: &Host) -> Selection<'a> {
+    isomer_contract::select(variants, host, &Demand::default())
+}
 
 fn variant(target: &str) -> Variant {
     made_by("48.0.8", target)
@@ -11,13 +22,33 @@ fn made_by(engine: &str, target: &str) -> Variant {
     let mut requirements = Requirements::of_profile(&Profile::shipped(target).expect("a profile"), Kind::Module);
     requirements.engine = major(engine).to_owned();
     let manifest = Digest::of(format!("{target} {engine}").as_bytes());
-    Variant { target: target.to_owned(), serves: vec![], engine: engine.to_owned(), requirements, manifest }
+    Variant {
+        target: target.to_owned(),
+        serves: vec![],
+        engine: engine.to_owned(),
+        requirements,
+        code_generation: BTreeMap::new(),
+        priority: 0,
+        manifest,
+    }
 }
 
 /// `variant` with other extensions or proposals, under another name.
 fn changed(name: &str, mut variant: Variant, change: impl FnOnce(&mut Requirements)) -> Variant {
     change(&mut variant.requirements);
     Variant { target: name.to_owned(), manifest: Digest::of(name.as_bytes()), ..variant }
+}
+
+/// A variant of a profile with this text, called `name`.
+fn of(name: &str, text: &str) -> Variant {
+    let text = ProfileText { name: name.to_owned(), path: name.to_owned(), text: text.to_owned() };
+    let profile = Profile::resolve(&text, &find_shipped).expect("a profile");
+    Variant::of_profile(&profile, Kind::Module, "48.0.8")
+}
+
+/// A variant of `x86-64-v3` with these lines in `[wasm]`.
+fn v3_with(name: &str, wasm: &str) -> Variant {
+    of(name, &format!("inherits = 'x86-64-v3'\n[wasm]\n{wasm}"))
 }
 
 /// A host that has exactly what the profile `target` needs.
@@ -91,6 +122,31 @@ fn what_lost_says_why() {
             [made_by("48.0.2", "x86-64-v2"), made_by("48.0.10", "x86-64-v2")],
             "compatible, but x86-64-v2 was compiled by the newer wasmtime 48.0.10",
         ),
+        // What costs at run time loses, however many extensions it uses.
+        (
+            [v2(), of("edge", "inherits = 'x86-64-v4'\n[wasm]\nepoch-interruption = true\nfuel = true")],
+            "compatible, but x86-64-v2 runs without counting of fuel, epoch checks",
+        ),
+        (
+            [v2(), of("a", "inherits = 'x86-64-v2'\n[optimize]\nopt-level = 'none'")],
+            "compatible, but x86-64-v2 runs without unoptimized code",
+        ),
+        // Of two that cost something, the one that costs less.
+        (
+            [v3_with("a", "fuel = true"), v3_with("b", "epoch-interruption = true")],
+            "compatible, but b runs without counting of fuel",
+        ),
+        // Native code that costs something comes before the interpreter.
+        ([variant("pulley64"), v3_with("a", "fuel = true")], "compatible, but a is native code"),
+        // A priority decides between forms that are otherwise equally good, and not against extensions.
+        (
+            [of("b", "priority = 7\ninherits = 'x86-64-v2'"), of("a", "priority = -1\ninherits = 'x86-64-v2'")],
+            "compatible, but b has the priority 7, not -1",
+        ),
+        (
+            [of("b", "priority = 7\ninherits = 'x86-64-v1'"), v2()],
+            "compatible, but x86-64-v2 also uses cmpxchg16b, popcnt, sse3, sse4.1, sse4.2, ssse3",
+        ),
         // Text that is no version is older than each that is.
         (
             [made_by("48.x", "x86-64-v2"), made_by("48.0.0", "x86-64-v2")],
@@ -161,4 +217,120 @@ fn steps_down_are_the_better_variants_for_the_same_machine() {
     assert_eq!(steps("x86-64-v2", &[lesser]), []);
     // An equal one is not better than itself.
     assert_eq!(steps("x86-64-v3", &[variant("x86-64-v3")]), []);
+}
+
+/// What a host that asks for `demand` runs of `variants`, and why none of the others.
+fn chosen(variants: &[Variant], demand: &Demand) -> (Option<String>, Vec<(String, String)>) {
+    let host = host("x86-64-v3");
+    let selection = isomer_contract::select(variants, &host, demand);
+    let reason = |rejected: &Rejected| match rejected {
+        Rejected::Outranked(why) => why.clone(),
+        Rejected::Incompatible(mismatches) => {
+            let mismatch = |it: &isomer_contract::Mismatch| format!("{it} ({})", it.hint().unwrap_or_default());
+            mismatches.iter().map(mismatch).collect::<Vec<_>>().join("; ")
+        }
+    };
+    let rejected = selection.rejected.iter().map(|(variant, why)| (variant.target.clone(), reason(why)));
+    (selection.chosen.map(|variant| variant.target.clone()), rejected.collect())
+}
+
+fn forms() -> [Variant; 4] {
+    [
+        variant("x86-64-v3"),
+        v3_with("x86-64-v3+epoch", "epoch-interruption = true"),
+        v3_with("x86-64-v3+fuel", "fuel = true"),
+        v3_with("x86-64-v3+epoch+fuel", "epoch-interruption = true\nfuel = true"),
+    ]
+}
+
+#[test]
+fn a_host_gets_the_form_that_keeps_what_it_asks_for_and_no_more() {
+    use Urgency::{None, Preferred, Required};
+    for (deadline, fuel, expected) in [
+        (None, None, "x86-64-v3"),
+        (Required, None, "x86-64-v3+epoch"),
+        (None, Required, "x86-64-v3+fuel"),
+        (Required, Required, "x86-64-v3+epoch+fuel"),
+        (Preferred, None, "x86-64-v3+epoch"),
+        (Preferred, Preferred, "x86-64-v3+epoch+fuel"),
+        (Preferred, Required, "x86-64-v3+epoch+fuel"),
+    ] {
+        let demand = Demand { deadline, fuel, ..Demand::default() };
+        assert_eq!(chosen(&forms(), &demand).0.as_deref(), Some(expected), "{demand:?}");
+    }
+}
+
+#[test]
+fn what_does_not_meet_a_demand_says_what_would() {
+    let both = Demand { deadline: Urgency::Required, fuel: Urgency::Required, ..Demand::default() };
+    let [plain, epoch, _, _] = forms();
+    let (found, rejected) = chosen(&[plain.clone(), epoch.clone()], &both);
+    assert_eq!(found, None);
+    let deadline = "does not keep a deadline: compiled without epoch interruption (release the module for \
+                    `x86-64-v3+epoch` too)";
+    let fuel = |target| {
+        format!("does not keep a limit of fuel: compiled without fuel (release the module for `{target}` too)")
+    };
+    let expected = [
+        ("x86-64-v3".to_owned(), format!("{deadline}; {}", fuel("x86-64-v3+fuel"))),
+        ("x86-64-v3+epoch".to_owned(), fuel("x86-64-v3+epoch+fuel")),
+    ];
+    // The plain one costs nothing; the epochs of the other one were asked for.
+    assert_eq!(rejected, expected);
+    // What is only preferred rejects nothing, and says why the other one is better.
+    let preferred = Demand { deadline: Urgency::Preferred, ..Demand::default() };
+    assert_eq!(chosen(std::slice::from_ref(&plain), &preferred).0.as_deref(), Some("x86-64-v3"));
+    let (found, rejected) = chosen(&[plain, epoch], &preferred);
+    assert_eq!(found.as_deref(), Some("x86-64-v3+epoch"));
+    assert_eq!(rejected[0].1, "compatible, but x86-64-v3+epoch keeps a deadline");
+}
+
+#[test]
+fn a_demand_of_an_artifact_alone_names_the_overlay() {
+    let demand = Demand { deadline: Urgency::Required, fuel: Urgency::Preferred, ..Demand::default() };
+    let [plain, epoch, _, _] = forms();
+    assert_eq!(demand.unmet(&epoch.requirements), []);
+    let unmet = demand.unmet(&plain.requirements);
+    assert_eq!(unmet.len(), 1);
+    assert_eq!(unmet[0].hint().as_deref(), Some("compile for the same target with the overlay `+epoch`"));
+    assert!(Limit::Deadline.is_kept_by(&epoch.requirements) && !Limit::Fuel.is_kept_by(&epoch.requirements));
+}
+
+#[test]
+fn a_requested_target_is_the_only_one_that_is_chosen() {
+    let demand = |target: &str| Demand { target: Some(target.to_owned()), ..Demand::default() };
+    let mut v2 = variant("x86-64-v2");
+    v2.serves = vec!["mine".to_owned(), "x86-64-v2".to_owned()];
+    let variants = [variant("x86-64-v3"), v2, variant("x86-64-v4")];
+    for target in ["x86-64-v2", "mine"] {
+        let (found, rejected) = chosen(&variants, &demand(target));
+        assert_eq!(found.as_deref(), Some("x86-64-v2"));
+        assert_eq!(rejected[1], ("x86-64-v3".to_owned(), format!("compiled for x86-64-v3; {target} was requested ()")));
+    }
+    assert_eq!(chosen(&variants, &demand("x86-64-v4")).0, None, "this machine lacks its extensions");
+    // Nothing is a step down that was not asked for.
+    let host = host("x86-64-v3");
+    let steps = |demand: &Demand| isomer_contract::select(&variants, &host, demand).steps_down().count();
+    assert_eq!((steps(&Demand::default()), steps(&demand("x86-64-v2"))), (1, 0));
+    let deadline = Demand { deadline: Urgency::Required, ..Demand::default() };
+    let forms = [v3_with("x86-64-v3+epoch", "epoch-interruption = true"), variant("x86-64-v4")];
+    assert_eq!(isomer_contract::select(&forms, &host, &deadline).steps_down().count(), 0);
+}
+
+#[test]
+fn only_the_name_differs_where_nothing_else_decides() {
+    let v3 = || variant("x86-64-v3");
+    let other = || of("other", "inherits = 'x86-64-v3'\n[optimize]\nmemory-init-cow = false");
+    assert!(only_name_differs(&v3(), &other()));
+    for decided in [
+        v3_with("epoch", "epoch-interruption = true"),
+        of("priority", "inherits = 'x86-64-v3'\npriority = 1"),
+        variant("x86-64-v4"),
+        variant("neoverse-n1"),
+        made_by("48.0.2", "x86-64-v3"),
+        changed("other-os", v3(), |it| it.os = "windows".to_owned()),
+        v3_with("proposals", "wide-arithmetic = true"),
+    ] {
+        assert!(!only_name_differs(&v3(), &decided), "{}", decided.target);
+    }
 }

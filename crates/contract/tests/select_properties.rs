@@ -3,15 +3,21 @@
 
 use isomer_contract::isa;
 use isomer_contract::profile::shipped_names;
-use isomer_contract::{Arch, Digest, ENGINE_VERSION, Host, Kind, Profile, Rejected, Requirements, Selection, Variant};
-use isomer_contract::{engine_major, select};
+use isomer_contract::settings::Value as Setting;
+use isomer_contract::{Arch, Cost, Demand, Digest, ENGINE_VERSION, Host, Kind, Limit, Profile, Rejected, Requirements};
+use isomer_contract::{Selection, Urgency, Variant, engine_major};
 use proptest::prelude::*;
 use proptest::sample::{select as one_of, subsequence};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// The architectures of machines.
 const MACHINES: [Arch; 4] = [Arch::X86_64, Arch::Aarch64, Arch::Riscv64, Arch::S390x];
+
+/// What a host that asks for nothing would run.
+fn select<'a>(variants: &'a [Variant], host: &Host) -> Selection<'a> {
+    isomer_contract::select(variants, host, &Demand::default())
+}
 
 /// 300 cases, and no file that remembers failures.
 fn cases() -> ProptestConfig {
@@ -53,8 +59,54 @@ proptest! {
         let after = select(&variants, &host).chosen;
         prop_assert!(after == before || after == Some(new));
         // Nor does one win that uses less of the machine.
-        if let Some(before) = before && runs(new, &host) && needs_less(new, before) {
+        if let Some(before) = before && runs(new, &host) && needs_less(new, before) && percent(new) >= percent(before) {
             prop_assert_eq!(after, Some(before));
+        }
+    }
+
+    /// Metered, checked and debugging forms that use all of the machine, first by name and of the highest priority.
+    #[test]
+    fn a_slower_form_never_changes_the_choice_of_a_host_that_did_not_ask_for_it(
+        (host, variants) in fleet(), costs in costs()
+    ) {
+        let Some(before) = select(&variants, &host).chosen else { return Ok(()) };
+        let mut slower = with_costs(before.clone(), &costs, 1000);
+        if !before.requirements.arch.is_pulley() {
+            slower.requirements.isa.clone_from(&host.isa);
+        }
+        (slower.target, slower.manifest) = ("a".to_owned(), Digest::of(b"slower"));
+        prop_assume!(percent(&slower) > percent(before));
+        prop_assert!(runs(&slower, &host));
+        let more: Vec<_> = variants.iter().chain([&slower]).cloned().collect();
+        prop_assert_eq!(select(&more, &host).chosen, Some(before));
+    }
+
+    /// A demand is met, and by the form that costs least beside it.
+    #[test]
+    fn what_is_chosen_meets_the_demand((host, variants) in fleet(), deadline in urgency(), fuel in urgency()) {
+        let demand = Demand { deadline, fuel, target: None };
+        let selection = isomer_contract::select(&variants, &host, &demand);
+        let keeps = |limit: Limit, variant: &Variant| limit.is_kept_by(&variant.requirements);
+        let required: Vec<_> =
+            Limit::ALL.into_iter().filter(|limit| demand.urgency(*limit) == Urgency::Required).collect();
+        let meets = |variant: &Variant| runs(variant, &host) && required.iter().all(|limit| keeps(*limit, variant));
+        prop_assert_eq!(selection.chosen.is_some(), variants.iter().any(meets));
+        let Some(chosen) = selection.chosen else { return Ok(()) };
+        prop_assert!(meets(chosen));
+        let wished = |variant: &Variant| {
+            let preferred = |limit: &Limit| demand.urgency(*limit) == Urgency::Preferred;
+            Limit::ALL.into_iter().filter(preferred).filter(|limit| keeps(*limit, variant)).count()
+        };
+        let extra = |variant: &Variant| -> u32 {
+            let asked = |cost: &Cost| {
+                Limit::ALL.into_iter().any(|limit| limit.cost() == *cost && demand.urgency(limit) != Urgency::None)
+            };
+            variant.costs().into_iter().filter(|cost| !asked(cost)).map(Cost::percent).sum()
+        };
+        let same_kind = |variant: &&Variant| variant.requirements.arch == chosen.requirements.arch;
+        for other in variants.iter().filter(|variant| meets(variant)).filter(same_kind) {
+            let (better, same) = (wished(chosen) > wished(other), wished(chosen) == wished(other));
+            prop_assert!(better || same && extra(chosen) <= extra(other), "{}", other.target);
         }
     }
 
@@ -103,6 +155,35 @@ fn needs_less(variant: &Variant, than: &Variant) -> bool {
     a.arch == b.arch && a_isa != b_isa && a_isa.is_subset(&b_isa)
 }
 
+fn percent(variant: &Variant) -> u32 {
+    variant.costs().into_iter().map(Cost::percent).sum()
+}
+
+fn urgency() -> impl Strategy<Value = Urgency> {
+    one_of(vec![Urgency::None, Urgency::Preferred, Urgency::Required])
+}
+
+/// Settings that cost something, by the side that knows them: an artifact's own, or the code generator alone.
+const COSTS: [(&str, bool, Setting); 5] = [
+    ("fuel", true, Setting::Bool(true)),
+    ("epoch-interruption", true, Setting::Bool(true)),
+    ("memory-reservation", true, Setting::Integer(0)),
+    ("debug-info", true, Setting::Bool(true)),
+    ("nan-canonicalization", false, Setting::Bool(true)),
+];
+
+fn costs() -> impl Strategy<Value = Vec<(&'static str, bool, Setting)>> {
+    subsequence(COSTS.to_vec(), 0..=COSTS.len())
+}
+
+fn with_costs(mut variant: Variant, costs: &[(&'static str, bool, Setting)], priority: i32) -> Variant {
+    for (key, is_recorded, value) in costs {
+        let to = if *is_recorded { &mut variant.requirements.tunables } else { &mut variant.code_generation };
+        to.insert((*key).to_owned(), value.clone());
+    }
+    Variant { priority, ..variant }
+}
+
 /// All that a selection says, in its order.
 fn outcome(selection: &Selection) -> (Option<Digest>, Vec<(Digest, Rejected)>) {
     let rejected = selection.rejected.iter().map(|(variant, rejected)| (variant.manifest, rejected.clone()));
@@ -149,7 +230,10 @@ fn variant(arch: Arch) -> impl Strategy<Value = Variant> {
     let profile = prop_oneof![4 => one_of(shipped(Some(arch))), 1 => one_of(shipped(None))];
     profile.prop_flat_map(|profile| {
         let isa = prop_oneof![Just(None), extensions(profile.arch).prop_map(Some)];
-        (Just(profile), isa, engine(), os(), any::<bool>()).prop_map(|(profile, isa, engine, os, without_threads)| {
+        // Most forms cost nothing.
+        let costs = prop_oneof![2 => Just(Vec::new()), 1 => costs()];
+        let parts = (Just(profile), isa, engine(), os(), any::<bool>(), costs, -1..2i32);
+        parts.prop_map(|(profile, isa, engine, os, without_threads, costs, priority)| {
             let mut requirements = Requirements::of_profile(profile, Kind::Module);
             requirements.engine = major(engine).to_owned();
             requirements.isa = isa.unwrap_or(requirements.isa);
@@ -160,7 +244,16 @@ fn variant(arch: Arch) -> impl Strategy<Value = Variant> {
                 requirements.wasm_features.remove("threads");
             }
             let (target, manifest) = (profile.name.clone(), Digest::of(&[]));
-            Variant { serves: vec![target.clone()], target, engine: engine.to_owned(), requirements, manifest }
+            let variant = Variant {
+                serves: vec![target.clone()],
+                target,
+                engine: engine.to_owned(),
+                requirements,
+                code_generation: BTreeMap::new(),
+                priority: 0,
+                manifest,
+            };
+            with_costs(variant, &costs, priority)
         })
     })
 }

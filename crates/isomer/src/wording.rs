@@ -7,7 +7,7 @@ use isomer_compile::release::{MergeError, ReleaseError};
 use isomer_compile::release_manifest::{Problem, ReleaseManifestError};
 use isomer_compile::signing::SignError;
 use isomer_compile::targets::TargetError;
-use isomer_contract::profile::Problem as ProfileProblem;
+use isomer_contract::profile::{Problem as ProfileProblem, overlay_names};
 use isomer_contract::{Hinted, ProfileError};
 use isomer_registry::{Problem as RegistryProblem, RegistryError};
 use isomer_terminal::Failure;
@@ -30,7 +30,7 @@ pub(crate) fn failure(error: impl Remedy) -> Failure {
 impl Remedy for TargetError {
     fn remedy(&self) -> Option<String> {
         match self {
-            TargetError::Unknown { nearest: None, .. } => {
+            TargetError::Unknown { name, nearest: None } if !overlay_names().any(|overlay| overlay == name) => {
                 Some("`isomer targets` lists the shipped profiles; name a file with its `.toml`".to_owned())
             }
             TargetError::Profile(ProfileError {

@@ -350,6 +350,12 @@ fn an_index_and_a_config_that_disagree() {
     annotation("dev.isomer.requirements", json!(r#"{"os":"\u001b"}"#)).check("control character or backslash");
     annotation("dev.isomer.requirements", json!("{")).check("does not parse");
     annotation("dev.isomer.engine", json!("v8")).check("names no version of wasmtime");
+    annotation("dev.isomer.priority", json!("high")).check("does not parse");
+    annotation("dev.isomer.priority", json!("7")).check("the priority is `0`, expected `7`");
+    annotation("dev.isomer.code-generation", json!("[]")).check("does not parse");
+    annotation("dev.isomer.code-generation", json!(r#"{"opt-level":"none"}"#)).check("settings of the code generator");
+    forged(|f| f.config(|config| config["serves"][0]["priority"] = json!(7)))
+        .check("the priority is `7`, expected `0`");
     forged(|f| {
         f.module(|module| {
             module["manifests"][1]["annotations"].as_object_mut().unwrap().remove("dev.isomer.compat");

@@ -5,7 +5,7 @@
 //! ```
 
 use isomer_layout::Layout;
-use isomer_runtime::{Code, Loader, Signers, Trust, host, trust};
+use isomer_runtime::{Code, Loader, Request, Signers, Trust, host, trust};
 use isomer_trust::{Policy, TrustedKey, read_public};
 use std::error::Error;
 use std::path::Path;
@@ -57,7 +57,7 @@ fn load(dir: &Path, key: &Path) -> Result<Module, Box<dyn Error>> {
     let release = Layout::open(dir)?;
     let policy = Policy::of_keys(vec![TrustedKey::new("farm", read_public(key)?)]);
     let module = trust(&release, release.module("naps")?, &Trust::Signed(Box::new(Signers::of(policy))))?;
-    let loaded = Loader::new().load(module.choose(&host::here()?, None)?.fetch(&release)?)?;
+    let loaded = Loader::new().load(module.choose(&host::here()?, &Request::default())?.fetch(&release)?)?;
     let Code::Module(module) = loaded.code else { return Err("expected a core module".into()) };
     Ok(module)
 }

@@ -7,7 +7,7 @@
 
 use isomer_contract::settings::Value;
 use isomer_layout::Layout;
-use isomer_runtime::{Code, Loader, Signers, Trust, host, trust};
+use isomer_runtime::{Code, Loader, Request, Signers, Trust, host, trust};
 use isomer_trust::{Policy, TrustedKey, read_public};
 use std::error::Error;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let release = Layout::open(Path::new(dir))?;
     let policy = Policy::of_keys(vec![TrustedKey::new("farm", read_public(Path::new(key))?)]);
     let module = trust(&release, release.module("spin")?, &Trust::Signed(Box::new(Signers::of(policy))))?;
-    let loaded = Loader::new().load(module.choose(&host::here()?, None)?.fetch(&release)?)?;
+    let loaded = Loader::new().load(module.choose(&host::here()?, &Request::default())?.fetch(&release)?)?;
     if loaded.requirements.tunables.get("epoch-interruption") != Some(&Value::Bool(true)) {
         return Err("compiled without epoch interruption: it could not be stopped".into());
     }

@@ -5,7 +5,7 @@
 //! cargo run --example embed -p isomer-runtime -- DIR MODULE sha256:DIGEST FUNCTION [INTEGER...]
 //! ```
 
-use isomer_runtime::{Code, Loader, Trust};
+use isomer_runtime::{Code, Loader, Request, Trust};
 use std::error::Error;
 use std::path::Path;
 use wasmtime::{Caller, Linker, Store, Val, ValType};
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Choose for this machine, fetch into memory that cannot change, verify, load.
     let host = isomer_runtime::host::here()?;
-    let chosen = module.choose(&host, None)?;
+    let chosen = module.choose(&host, &Request::default())?;
     for (better, reasons) in chosen.steps_down() {
         eprintln!("{} would be better: {} reasons against it", better.target, reasons.len());
     }

@@ -6,7 +6,7 @@
 //! ```
 
 use isomer_layout::Layout;
-use isomer_runtime::{Code, Loader, Signers, Trust, host, trust};
+use isomer_runtime::{Code, Loader, Request, Signers, Trust, host, trust};
 use isomer_trust::{Policy, TrustedKey, read_public};
 use std::error::Error;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut ready: Vec<(&str, InstancePre<Call>)> = Vec::new();
     for name in plugins {
         let module = trust(&release, release.module(name)?, &trusted)?;
-        let loaded = loader.load(module.choose(&here, None)?.fetch(&release)?)?;
+        let loaded = loader.load(module.choose(&here, &Request::default())?.fetch(&release)?)?;
         let Code::Module(module) = loaded.code else { return Err("expected a core module".into()) };
         // Imports are looked up and their types compared once, not at each call.
         ready.push((name.as_str(), linker(&loaded.engine)?.instantiate_pre(&module)?));

@@ -5,7 +5,7 @@
 //! ```
 
 use isomer_layout::Layout;
-use isomer_runtime::{Code, Loader, Signers, Trust, host, trust};
+use isomer_runtime::{Code, Loader, Request, Signers, Trust, host, trust};
 use isomer_trust::{Policy, TrustedKey, read_public};
 use std::error::Error;
 use std::path::Path;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let load = |name: &str| -> Result<Module, Box<dyn Error>> {
         let module = trust(&release, release.module(name)?, &trusted)?;
-        let loaded = loader.load(module.choose(&host::here()?, None)?.fetch(&release)?)?;
+        let loaded = loader.load(module.choose(&host::here()?, &Request::default())?.fetch(&release)?)?;
         let Code::Module(module) = loaded.code else { return Err("expected a core module".into()) };
         Ok(module)
     };

@@ -1,9 +1,10 @@
-//! In: a trusted module and a host. Out: the best variant for the host, and its bytes, verified.
+//! In: a trusted module, a host and what it asks. Out: the best variant for the host, and its bytes, verified.
 
 use crate::sealed::{SealError, SealedBytes};
 use crate::trust::{Excluded, TrustedModule};
 use crate::verify::{Expected, VerifiedArtifact, VerifyError, verify};
-use isomer_contract::{Digest, Hinted, Host, Mismatch, Rejected, Selection, Variant, profile, select};
+use isomer_contract::name::{split_target, with_overlay};
+use isomer_contract::{Demand, Digest, Hinted, Host, Mismatch, Rejected, Selection, Variant, profile, select};
 use isomer_layout::{Layout, LayoutError, Manifest};
 use isomer_trust::Refusal;
 
@@ -16,10 +17,36 @@ pub struct Chosen<'a> {
     steps_down: Vec<(&'a Variant, Vec<Mismatch>)>,
 }
 
+/// What a caller asks of the variant beside that it runs on the host.
+///
+/// ```
+/// use isomer_contract::{Demand, Urgency};
+/// use isomer_runtime::Request;
+///
+/// // The fastest form.
+/// let any = Request::default();
+/// // One that a deadline ends.
+/// let metered = Request::from(Demand { deadline: Urgency::Required, ..Demand::default() });
+/// assert_eq!((any.require, metered.demand.deadline), (None, Urgency::Required));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// What the variant must be.
+    pub demand: Demand,
+    /// The target that the best variant must be for: another is an error, and not chosen instead.
+    pub require: Option<&'a str>,
+}
+
+impl From<Demand> for Request<'_> {
+    fn from(demand: Demand) -> Self {
+        Request { demand, require: None }
+    }
+}
+
 /// Why no variant was chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {
-    /// None of them runs on the host.
+    /// None of them runs on the host and meets the demand.
     #[error("no variant of `{module}` runs on this machine")]
     NoneRuns {
         /// The module.
@@ -110,22 +137,37 @@ impl Hinted for FetchError {
 }
 
 impl TrustedModule {
-    /// The best variant for `host`; with `require`, none other than that target's.
+    /// The best variant for `host`, and every other with every reason. The target in `demand` may be an alias.
+    pub fn select(&self, host: &Host, demand: &Demand) -> Selection<'_> {
+        let variants = &self.module().variants;
+        let target = demand.target.as_deref().map(|target| canonical(target, variants));
+        select(variants, host, &Demand { target, ..demand.clone() })
+    }
+
+    /// The best variant for `host` that meets the request.
     ///
     /// # Errors
-    /// When no variant runs there, or the best is not the required one; every reason is in the error.
-    pub fn choose(&self, host: &Host, require: Option<&str>) -> Result<Chosen<'_>, SelectError> {
+    /// When no variant runs there and meets the demand, or the best is not the required one; every reason is in the error.
+    pub fn choose(&self, host: &Host, request: &Request<'_>) -> Result<Chosen<'_>, SelectError> {
+        let Request { demand, require } = request;
         let module = self.module();
-        let selection = select(&module.variants, host);
+        if let Some(target) = &demand.target {
+            self.variant_for(target)?;
+        }
+        let selection = self.select(host, demand);
         let Some(variant) = selection.chosen else {
+            let asked = |excluded: &&Excluded| {
+                let variant = &excluded.variant;
+                demand.target.as_ref().is_none_or(|it| variant.is_for(&canonical(it, std::slice::from_ref(variant))))
+            };
             return Err(SelectError::NoneRuns {
                 module: module.name.clone(),
                 rejected: incompatible(&selection),
-                excluded: self.excluded().to_vec(),
+                excluded: self.excluded().iter().filter(asked).cloned().collect(),
             });
         };
-        if let Some(required) = require
-            && !serves(variant, &canonical(required, &module.variants))
+        if let Some(required) = *require
+            && !variant.is_for(&canonical(required, &module.variants))
         {
             return Err(SelectError::NotRequired {
                 module: module.name.clone(),
@@ -147,7 +189,7 @@ impl TrustedModule {
     pub fn variant_for(&self, target: &str) -> Result<Chosen<'_>, SelectError> {
         let module = self.module();
         let wanted = canonical(target, &module.variants);
-        let found = module.variants.iter().find(|variant| serves(variant, &wanted));
+        let found = module.variants.iter().find(|variant| variant.is_for(&wanted));
         found.map(|variant| Chosen { module: self, variant, steps_down: Vec::new() }).ok_or_else(|| {
             let targets = || module.variants.iter().flat_map(|variant| variant.serves.clone()).collect();
             let why = self.why_excluded(target).unwrap_or_else(|| NotChosen::NotInRelease(targets()));
@@ -176,7 +218,7 @@ impl TrustedModule {
     fn why_excluded(&self, required: &str) -> Option<NotChosen> {
         let variants: Vec<_> = self.excluded().iter().map(|excluded| excluded.variant.clone()).collect();
         let required = canonical(required, &variants);
-        let found = self.excluded().iter().find(|excluded| serves(&excluded.variant, &required));
+        let found = self.excluded().iter().find(|excluded| excluded.variant.is_for(&required));
         found.map(|excluded| NotChosen::Excluded(excluded.refusals.clone()))
     }
 }
@@ -236,28 +278,29 @@ fn seal(target: &str, error: SealError) -> FetchError {
     FetchError::Seal { target: target.to_owned(), source }
 }
 
+/// Those that are for another target than the requested one say nothing.
 fn incompatible(selection: &Selection<'_>) -> Vec<(String, Vec<Mismatch>)> {
     let mismatches = selection.rejected.iter().filter_map(|(variant, rejected)| match rejected {
         Rejected::Incompatible(mismatches) => Some((variant.target.clone(), mismatches.clone())),
         Rejected::Outranked(_) => None,
     });
-    mismatches.collect()
+    let is_other = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Target { .. });
+    mismatches.filter(|(_, mismatches)| !mismatches.iter().any(is_other)).collect()
 }
 
-fn serves(variant: &Variant, target: &str) -> bool {
-    variant.target == target || variant.serves.iter().any(|served| served == target)
-}
-
-/// The name that a release would know `required` by: itself, or that of the shipped profile with this alias.
+/// The name that a release would know `required` by: itself, or that of the shipped profile with this alias, with the same
+/// overlays in their order.
 fn canonical(required: &str, variants: &[Variant]) -> String {
-    if variants.iter().any(|variant| serves(variant, required)) {
+    if variants.iter().any(|variant| variant.is_for(required)) {
         return required.to_owned();
     }
-    profile::find_shipped(required).map_or_else(|| required.to_owned(), |shipped| shipped.name)
+    let (profile, overlays) = split_target(required);
+    let profile = profile::find_shipped(profile).map_or_else(|| profile.to_owned(), |shipped| shipped.name);
+    overlays.fold(profile, |target, overlay| with_overlay(&target, overlay))
 }
 
 fn why_not(selection: &Selection<'_>, required: &str) -> NotChosen {
-    let found = selection.rejected.iter().find(|(variant, _)| serves(variant, required));
+    let found = selection.rejected.iter().find(|(variant, _)| variant.is_for(required));
     match found {
         Some((_, Rejected::Incompatible(mismatches))) => NotChosen::Mismatches(mismatches.clone()),
         Some((_, Rejected::Outranked(why))) => NotChosen::Outranked(why.clone()),

@@ -37,14 +37,14 @@
 //! From there on it is plain wasmtime:
 //!
 //! ```no_run
-//! use isomer_runtime::{Code, Loader, Trust};
+//! use isomer_runtime::{Code, Loader, Request, Trust};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let release = isomer_layout::Layout::open("dist".as_ref())?;
 //! let digest = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae".parse()?;
 //! let module = isomer_runtime::trust(&release, release.module("resize")?, &Trust::Digest(digest))?;
 //! let host = isomer_runtime::host::here()?;
-//! let loaded = Loader::new().load(module.choose(&host, None)?.fetch(&release)?)?;
+//! let loaded = Loader::new().load(module.choose(&host, &Request::default())?.fetch(&release)?)?;
 //! let Code::Module(module) = &loaded.code else { return Err("expected a core module".into()) };
 //! let mut store = wasmtime::Store::new(&loaded.engine, ());
 //! let instance = wasmtime::Linker::new(&loaded.engine).instantiate(&mut store, module)?;
@@ -85,7 +85,7 @@ mod executable;
 mod loader;
 mod system;
 
-pub use choose::{Chosen, FetchError, NotChosen, SelectError};
+pub use choose::{Chosen, FetchError, NotChosen, Request, SelectError};
 pub use engine::EngineMismatch;
 pub use loader::{Code, LoadError, Loaded, Loader, Profiler, load_into};
 pub use map::MappedFile;

@@ -10,9 +10,9 @@ use crate::transfer::{Fetched, Progress};
 use crate::{Locked, Staging, Store, StoreError, artifact_name};
 use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::Blob;
-use isomer_contract::{Digest, Host, one_line};
+use isomer_contract::{Demand, Digest, Host, one_line};
 use isomer_layout::{Layout, LayoutError, Manifest, Signature, Source, SparseLayout, blob_name, config_of};
-use isomer_runtime::{Chosen, Signers, Trust, TrustedModule, trust};
+use isomer_runtime::{Chosen, Request, Signers, Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,8 @@ pub struct Wanted<'a> {
     pub trust: &'a Trust,
     /// For which machine: the best variant that runs there is installed.
     pub host: &'a Host,
+    /// What that variant must be, beside that it runs there.
+    pub demand: &'a Demand,
     /// For which target instead, whether or not it runs on the host.
     pub target: Option<&'a str>,
     /// Whether it becomes the active version, in the same step.
@@ -91,7 +93,7 @@ impl Store {
         let trusted = self.trusted(&layout, &sparse.reference, wanted.trust)?;
         let chosen = match wanted.target {
             Some(target) => trusted.variant_for(target)?,
-            None => trusted.choose(wanted.host, None)?,
+            None => trusted.choose(wanted.host, &Request::from(wanted.demand.clone()))?,
         };
         let manifest = fetch_manifest(source, &layout, &chosen, &dir, &at)?;
         let record = self.record(source, &trusted, wanted.trust)?;

@@ -4,6 +4,7 @@
 // Modules and artifacts.
 mod compile;
 mod embed;
+mod embedders;
 mod guests;
 mod imports;
 mod incremental;
@@ -24,6 +25,7 @@ mod signing;
 
 // From farm to fleet.
 mod fleet;
+mod forms;
 mod matrix;
 mod pull;
 mod registry;

@@ -8,7 +8,7 @@
 use super::{Cell, Finished, Location, Matrix, Sharing, State};
 use crate::collapse::{Form, collapse};
 use crate::why::Why;
-use isomer_contract::Digest;
+use isomer_contract::{Cost, Digest, Profile, Requirements};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -48,7 +48,12 @@ impl Matrix<'_> {
             if let State::Finished(Finished { code, .. }) = state {
                 let (indices, forms) = by_group.entry(groups[index]).or_default();
                 indices.push(index);
-                forms.push(Form { target: &profile.name, requirements, code: *code });
+                forms.push(Form {
+                    target: &profile.name,
+                    requirements,
+                    cost_percent: cost_percent(profile, requirements),
+                    code: *code,
+                });
             }
         }
         let mut representatives = vec![None; self.cells.len()];
@@ -73,6 +78,10 @@ impl Matrix<'_> {
             Sharing::Nothing => (0..self.cells.len()).collect(),
         }
     }
+}
+
+fn cost_percent(profile: &Profile, requirements: &Requirements) -> u32 {
+    Cost::of(requirements, &profile.code_generation()).into_iter().map(Cost::percent).sum()
 }
 
 #[cfg(test)]

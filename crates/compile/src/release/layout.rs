@@ -89,7 +89,8 @@ fn variant(matrix: &Matrix<'_>, index: usize, representatives: &[Option<usize>])
     let served = represented.map(|cell| {
         let cell = &matrix.cells[cell];
         let predicted = matches!(cell.state(), State::Finished(Finished { origin: Origin::Predicted { .. }, .. }));
-        Served { target: cell.profile.name.clone(), profile: cell.profile.digest(), job: cell.job, predicted }
+        let priority = cell.profile.priority;
+        Served { target: cell.profile.name.clone(), profile: cell.profile.digest(), job: cell.job, predicted, priority }
     });
     let mut serves: Vec<_> = served.collect();
     serves.sort_by(|a, b| a.target.cmp(&b.target));
@@ -108,6 +109,7 @@ fn variant(matrix: &Matrix<'_>, index: usize, representatives: &[Option<usize>])
         engine: ENGINE_VERSION.to_owned(),
         isomer: VERSION.to_owned(),
         requirements: requirements.clone(),
+        code_generation: profile.code_generation(),
         compat: requirements.compat(),
         needs: matrix.needs[*module],
     };

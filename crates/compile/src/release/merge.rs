@@ -9,7 +9,7 @@ use super::{ForeignDirectory, check_owner};
 use crate::collapse::{Form, collapse};
 use crate::records::{Record, Records};
 use isomer_contract::name::Version;
-use isomer_contract::{Digest, Hinted};
+use isomer_contract::{Cost, Digest, Hinted};
 use isomer_layout::{Identity, Layout, LayoutError, Manifest, Part, ReleasedModule, Summary, WriteError, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -285,7 +285,9 @@ fn joined<'a, 'b>(
             .iter()
             .map(|variant| {
                 let config = &variant.manifest.config;
-                Form { target: &config.target, requirements: &config.requirements, code: config.code }
+                let costs = Cost::of(&config.requirements, &config.code_generation);
+                let cost_percent = costs.into_iter().map(Cost::percent).sum();
+                Form { target: &config.target, requirements: &config.requirements, cost_percent, code: config.code }
             })
             .collect();
         let representatives = collapse(&forms);

@@ -2,7 +2,7 @@
 
 use crate::Hinted;
 use crate::isa::Arch;
-use crate::name::NameError;
+use crate::name::{NameError, OVERLAY, split_target};
 use std::fmt;
 
 /// A problem and its location.
@@ -159,6 +159,14 @@ impl Hinted for ProfileError {
             Problem::Name(error) => error.hint(),
             Problem::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
             Problem::UnknownKey { .. } => Some("a shipped profile, written out, has every key".to_owned()),
+            Problem::UnknownParent { parent, .. } if parent.contains(OVERLAY) => {
+                let (profile, overlays) = split_target(parent);
+                let overlays: Vec<_> = overlays.collect();
+                Some(format!(
+                    "inherit from `{profile}`; the overlays `{}` go behind the name of a target",
+                    overlays.join(", ")
+                ))
+            }
             Problem::UnknownParent { nearest: Some(nearest), .. }
             | Problem::UnknownExtension { nearest: Some(nearest), .. }
             | Problem::UnknownTriple { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),

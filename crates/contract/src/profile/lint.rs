@@ -1,7 +1,7 @@
 //! In: resolved profiles. Out: what is valid but probably a mistake.
 
 use super::Profile;
-use crate::Size;
+use crate::cost::{GUARD_MIN, RESERVATION_MIN};
 use crate::settings::OptLevel;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -101,13 +101,13 @@ fn slow(profile: &Profile) -> Vec<String> {
     if !settings.signals_based_traps {
         reasons.push("signals-based-traps is off, so every memory access is checked explicitly".to_owned());
     }
-    if settings.memory_reservation < Size::gib(4) {
+    if settings.memory_reservation < RESERVATION_MIN {
         reasons.push(format!(
             "memory-reservation is {}; below 4GiB every memory access is checked explicitly",
             settings.memory_reservation
         ));
     }
-    if settings.memory_guard_size < Size::mib(32) {
+    if settings.memory_guard_size < GUARD_MIN {
         reasons.push(format!(
             "memory-guard-size is {}; below 32MiB accesses with a larger offset are checked explicitly",
             settings.memory_guard_size

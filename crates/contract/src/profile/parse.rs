@@ -6,7 +6,7 @@ use crate::proposals::{self, Proposal};
 use crate::settings::{self, PartialSettings, Section, SetError};
 use crate::{line_at, nearest};
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use target_lexicon::Triple;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -36,6 +36,7 @@ impl ProfileText {
 pub(super) struct Parsed {
     pub(super) description: String,
     pub(super) aliases: Vec<String>,
+    pub(super) priority: i32,
     pub(super) inherits: Option<(String, usize)>,
     pub(super) triple: Option<(Triple, usize)>,
     pub(super) isa: Vec<(String, usize)>,
@@ -51,7 +52,11 @@ impl Parsed {
     }
 }
 
-const TOP_KEYS: [&str; 8] = ["description", "aliases", "inherits", "triple", "isa", "optimize", "codegen", "wasm"];
+const TOP_KEYS: [&str; 9] =
+    ["description", "aliases", "inherits", "priority", "triple", "isa", "optimize", "codegen", "wasm"];
+
+/// The priorities that a profile can have.
+const PRIORITIES: RangeInclusive<i32> = -1000..=1000;
 
 /// The platforms that the shipped profiles are for, and the others that wasmtime 48 compiles for.
 const TRIPLES: [&str; 14] = [
@@ -79,6 +84,7 @@ pub(super) fn parse(text: &ProfileText) -> Result<Parsed, ProfileError> {
     let mut parsed = Parsed {
         description: String::new(),
         aliases: Vec::new(),
+        priority: 0,
         inherits: None,
         triple: None,
         isa: Vec::new(),
@@ -93,6 +99,7 @@ pub(super) fn parse(text: &ProfileText) -> Result<Parsed, ProfileError> {
             "description" => parsed.description = string("description", value).map_err(at)?,
             "aliases" => parsed.aliases = strings("aliases", value, text)?.into_iter().map(|(name, _)| name).collect(),
             "inherits" => parsed.inherits = Some((string("inherits", value).map_err(at)?, line)),
+            "priority" => parsed.priority = priority(value).map_err(at)?,
             "triple" => parsed.triple = Some((triple(&string("triple", value).map_err(at)?).map_err(at)?, line)),
             "isa" => parsed.isa = strings("isa", value, text)?,
             "optimize" => table(text, Section::Optimize, value, &mut parsed)?,
@@ -164,6 +171,16 @@ fn wrong(key: &str, value: &Spanned<DeValue<'_>>, expected: &str) -> Problem {
 
 fn string(key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Problem> {
     value.get_ref().as_str().map(str::to_owned).ok_or_else(|| wrong(key, value, "a string"))
+}
+
+fn priority(value: &Spanned<DeValue<'_>>) -> Result<i32, Problem> {
+    let number = value.get_ref().as_integer();
+    let parsed = number.and_then(|number| i32::from_str_radix(number.as_str(), number.radix()).ok());
+    parsed.filter(|priority| PRIORITIES.contains(priority)).ok_or_else(|| Problem::WrongValue {
+        key: "priority".to_owned(),
+        found: number.map_or_else(|| format!("a {}", value.get_ref().type_str()), |number| number.as_str().to_owned()),
+        expected: format!("a whole number from {} to {}", PRIORITIES.start(), PRIORITIES.end()),
+    })
 }
 
 fn strings(key: &str, value: &Spanned<DeValue<'_>>, text: &ProfileText) -> Result<Vec<(String, usize)>, ProfileError> {

@@ -5,8 +5,8 @@ use super::select::Reason;
 use super::{input, store, wording};
 use isomer_contract::artifact::{ArtifactError, Import, imports};
 use isomer_contract::wasi::Interface;
-use isomer_contract::{Hinted, Host, Requirements, check};
-use isomer_runtime::{Trust, VerifiedArtifact};
+use isomer_contract::{Embedder, EmbedderMismatch, Hinted, Host, Requirements, check};
+use isomer_runtime::{Request, Trust, VerifiedArtifact};
 use isomer_terminal::{Failure, Text};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -19,6 +19,7 @@ use std::process::ExitCode;
   isomer-run check resize.x86-64-v3.cwasm
   isomer-run check resize.cwasm --host edge-box.json     # from `isomer-run host --json` there
   isomer-run check resize                                # what is installed
+  isomer-run check resize.cwasm --config default         # by wasmtime-py, -go and Rust programs, too?
 
 Artifacts that `wasmtime compile` made are read, too. The answer is about what the artifact needs; that
 its bytes are whole is what `isomer-run run --digest` checks.")]
@@ -31,15 +32,48 @@ pub(crate) struct Arguments {
     /// Answer for the machine that this file describes (see `isomer-run host --json`)
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
+    /// Tell also whether engines of default configuration would load it: those of the Rust crate (`rust`), of the C API
+    /// with wasmtime-py and -go (`c-api`), or both (`default`)
+    #[arg(long, value_name = "CONFIG", value_parser = embedders)]
+    config: Option<Embedders>,
     /// Print what the artifact needs and every mismatch as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The embedders that an option names.
+#[derive(Clone, Debug)]
+struct Embedders(Vec<Embedder>);
+
+fn embedders(text: &str) -> Result<Embedders, String> {
+    if text == "default" {
+        return Ok(Embedders(Embedder::ALL.into()));
+    }
+    let found = Embedder::ALL.into_iter().find(|embedder| embedder.name() == text);
+    found.map(|embedder| Embedders(vec![embedder])).ok_or_else(|| "expected `default`, `rust` or `c-api`".to_owned())
+}
+
+/// Whether an embedder's engine loads it.
+#[derive(Serialize)]
+struct EmbedderReport {
+    embedder: Embedder,
+    loads: bool,
+    mismatches: Vec<EmbedderMismatch>,
+}
+
+impl EmbedderReport {
+    fn of(embedder: Embedder, requirements: &Requirements) -> EmbedderReport {
+        let mismatches = embedder.mismatches(requirements);
+        EmbedderReport { embedder, loads: mismatches.is_empty(), mismatches }
+    }
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
     loads: bool,
     mismatches: Vec<Reason<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    embedders: &'a Vec<EmbedderReport>,
     requirements: &'a Requirements,
     imports: &'a [Import],
 }
@@ -61,15 +95,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let imports = imports.map_err(because)?;
     let mismatches = check(&requirements, &host);
     let on = input::on(arguments.host.as_deref());
+    let asked = arguments.config.iter().flat_map(|Embedders(embedders)| embedders);
+    let embedders: Vec<_> = asked.map(|embedder| EmbedderReport::of(*embedder, &requirements)).collect();
+    let loads = mismatches.is_empty() && embedders.iter().all(|embedder| embedder.loads);
     if arguments.json {
         let reasons = mismatches.iter().map(Reason::of).collect();
         isomer_terminal::print_json(&Report {
             loads: mismatches.is_empty(),
             mismatches: reasons,
+            embedders: &embedders,
             requirements: &requirements,
             imports: &imports,
         })?;
-        return Ok(if mismatches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(if loads { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if !mismatches.is_empty() {
         return Err(Failure::new(format!("`{file}` does not load {on}")).reasons(&mismatches));
@@ -83,8 +121,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if let Some(line) = imports_text(&imports) {
         text.push_line(line);
     }
+    for EmbedderReport { embedder, .. } in embedders.iter().filter(|report| report.loads) {
+        text.push_line(format!("it loads into an engine of default configuration of {embedder}"));
+    }
     isomer_terminal::print(text)?;
-    Ok(ExitCode::SUCCESS)
+    if loads {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let all = || embedders.iter().flat_map(|report| report.mismatches.iter().map(|it| (report.embedder, it)));
+    let failure = Failure::new(format!("`{file}` does not load into each of these engines of default configuration"));
+    let failure =
+        all().fold(failure, |failure, (embedder, mismatch)| failure.caused_by(format!("{embedder}: {mismatch}")));
+    // Most mismatches have one remedy.
+    let hints: BTreeSet<_> = all().filter_map(|(_, mismatch)| mismatch.hint()).collect();
+    Err(hints.into_iter().fold(failure, Failure::hint))
 }
 
 /// What it imports: by name where commands are not given it, else by where it is from.
@@ -116,7 +166,7 @@ fn installed(arguments: &Arguments, name: &str, host: &Host) -> Result<VerifiedA
     let on = input::on(arguments.host.as_deref());
     // Nothing is run, and the artifact is hashed.
     let trusted = installed.trust(Some(&Trust::Unsigned)).map_err(wording::store)?;
-    let chosen = match trusted.choose(host, None) {
+    let chosen = match trusted.choose(host, &Request::default()) {
         Ok(chosen) => chosen,
         Err(error) => trusted.variants().next().ok_or_else(|| wording::select_installed(&error, &on, &installed))?,
     };

@@ -1,6 +1,6 @@
 //! `isomer-run host`: what this machine is.
 
-use isomer_contract::{Digest, Host, Kind, Profile, Rejected, Requirements, Variant, profile, select};
+use isomer_contract::{Demand, Host, Kind, Profile, Rejected, Variant, profile, select};
 use isomer_terminal::Failure;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -57,16 +57,8 @@ fn describe(host: &Host) -> String {
 /// The shipped profiles as if they were the variants of a module, in the order in which one would be chosen.
 fn runnable_targets(host: &Host) -> Vec<String> {
     let shipped = profile::shipped_names().filter_map(Profile::shipped);
-    let variants: Vec<Variant> = shipped
-        .map(|profile| Variant {
-            requirements: Requirements::of_profile(&profile, Kind::Module),
-            serves: vec![profile.name.clone()],
-            engine: host.engine.clone(),
-            manifest: Digest::of(profile.name.as_bytes()),
-            target: profile.name,
-        })
-        .collect();
-    let selection = select(&variants, host);
+    let variants: Vec<_> = shipped.map(|profile| Variant::of_profile(&profile, Kind::Module, &host.engine)).collect();
+    let selection = select(&variants, host, &Demand::default());
     let others = selection.rejected.iter().filter(|(_, why)| matches!(why, Rejected::Outranked(_)));
     let runnable = selection.chosen.into_iter().chain(others.map(|(variant, _)| *variant));
     runnable.map(|variant| variant.target.clone()).collect()

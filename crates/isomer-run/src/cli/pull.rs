@@ -2,7 +2,7 @@
 
 use super::{input, signers, source, store, wording};
 use isomer_contract::manifest::Blob;
-use isomer_contract::{Digest, Host};
+use isomer_contract::{Demand, Digest, Host, Limit};
 use isomer_layout::Source;
 use isomer_runtime::Trust;
 use isomer_store::{Progress, Pulled, Store, TrustBasis, Wanted};
@@ -22,6 +22,7 @@ use std::sync::OnceLock;
   isomer-run pull registry.example/acme/resize@sha256:9f86d0… --trust trust.toml
   isomer-run pull oci-dir:/media/usb/dist:resize:1.4.0 --trust trust.toml
   isomer-run pull oci-archive:dist.tar:resize --key farm-2026.pub
+  isomer-run pull oci-dir:dist:resize --key farm-2026.pub --limit deadline   # the form that a deadline ends, too
   isomer-run pull oci-dir:dist --digest sha256:9f86d0…        # the only module in there
   isomer-run run resize
 
@@ -44,6 +45,9 @@ pub(crate) struct Arguments {
     /// Install the variant for this target, whether or not it runs here
     #[arg(long, value_name = "TARGET", conflicts_with = "host")]
     target: Option<String>,
+    /// Install also the variant that keeps this limit of a guest: `deadline` or `fuel`; may be repeated
+    #[arg(long = "limit", value_name = "LIMIT", value_delimiter = ',', conflicts_with = "target")]
+    limits: Vec<Limit>,
     /// Install for the machine that this file describes (see `isomer-run host --json`)
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
@@ -122,11 +126,15 @@ fn pull_each(arguments: &Arguments, done: &mut Vec<Row>) -> Result<(), Failure> 
     for reference in &arguments.references {
         let source = source::source(reference, &arguments.connection)?;
         let store = Store::create(&arguments.store.dir()).map_err(wording::store)?;
-        let pulled = pull(arguments, &store, &*source, trust.as_ref(), &host)?;
-        if !arguments.json {
-            isomer_terminal::print(&text(&pulled, arguments.activate))?;
+        // The fastest variant, and one for each limit.
+        let limited = arguments.limits.iter().map(|limit| Demand::required(&[*limit]));
+        for demand in std::iter::once(Demand::default()).chain(limited) {
+            let pulled = pull(arguments, &store, &*source, trust.as_ref(), &host, &demand)?;
+            if !arguments.json {
+                isomer_terminal::print(&text(&pulled, arguments.activate))?;
+            }
+            done.push(Row::of(pulled, arguments.activate));
         }
-        done.push(Row::of(pulled, arguments.activate));
     }
     Ok(())
 }
@@ -145,6 +153,7 @@ fn pull(
     source: &dyn Source,
     trust: Option<&Trust>,
     host: &Host,
+    demand: &Demand,
 ) -> Result<Pulled, Failure> {
     let Some(trust) = trust else {
         let digest = Digest::of(&source.index().map_err(wording::source)?);
@@ -157,7 +166,7 @@ fn pull(
         }
         Progress::Bytes(bytes) => bar.get().into_iter().for_each(|bar| bar.done(bytes)),
     };
-    let wanted = Wanted { trust, host, target: arguments.target.as_deref(), activate: arguments.activate };
+    let wanted = Wanted { trust, host, demand, target: arguments.target.as_deref(), activate: arguments.activate };
     let pulled = store.pull(source, &wanted, &progress);
     drop(bar);
     pulled.map_err(|error| wording::store_from(error, Some(&source.to_string()), &input::on(arguments.host.as_deref())))

@@ -3,9 +3,9 @@
 use super::operand::{Operand, open_release, which_module};
 use super::{input, select, signers, store, wording};
 use crate::signals;
-use isomer_contract::Hinted;
+use isomer_contract::{Demand, Hinted};
 use isomer_guest::{Call, Directory, Finished, Guest, GuestError, Outcome};
-use isomer_runtime::{Expected, Loaded, Loader, Profiler, SealedBytes, Trust, VerifiedArtifact, VerifyError};
+use isomer_runtime::{Expected, Loaded, Loader, Profiler, Request, SealedBytes, Trust, VerifiedArtifact, VerifyError};
 use isomer_store::{Installed, LoadPath, OpenedArtifact};
 use isomer_terminal::Failure;
 use std::collections::BTreeMap;
@@ -63,6 +63,18 @@ pub(crate) struct Arguments {
     /// Fail unless the choice is the variant for this target
     #[arg(long, value_name = "TARGET")]
     require: Option<String>,
+    /// Run the variant for this target, although another may be better
+    #[arg(long, value_name = "TARGET", conflicts_with = "require")]
+    target: Option<String>,
+}
+
+impl Arguments {
+    fn request(&self) -> Request<'_> {
+        Request {
+            demand: Demand { target: self.target.clone(), ..Demand::default() },
+            require: self.require.as_deref(),
+        }
+    }
 }
 
 fn profiler(text: &str) -> Result<Profiler, String> {
@@ -143,7 +155,7 @@ fn of_store(arguments: &Arguments, installed: &Installed) -> Result<OpenedArtifa
     let trust = arguments.trust.read()?;
     let trusted = installed.trust(trust.as_ref()).map_err(wording::store)?;
     let chosen = trusted
-        .choose(&input::this_machine()?, arguments.require.as_deref())
+        .choose(&input::this_machine()?, &arguments.request())
         .map_err(|error| wording::select_installed(&error, "on this machine", installed))?;
     select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
     installed.open(&chosen).map_err(wording::store)
@@ -159,15 +171,16 @@ fn of_release(arguments: &Arguments, release: &Path, module: &str) -> Result<Ver
     let trusted = isomer_runtime::trust(&layout, module, &trust).map_err(|error| wording::trust(error, Some(&from)))?;
     let host = input::this_machine()?;
     let chosen = trusted
-        .choose(&host, arguments.require.as_deref())
+        .choose(&host, &arguments.request())
         .map_err(|error| wording::select(&error, "on this machine", false))?;
     select::log_steps_down(&trusted.module().name, chosen.variant(), chosen.steps_down());
     chosen.fetch(&layout).map_err(Failure::from)
 }
 
 fn of_file(arguments: &Arguments, file: &Path) -> Result<VerifiedArtifact, Failure> {
-    if arguments.require.is_some() {
-        let failure = Failure::new(format!("`--require` is about a release; `{}` is one artifact", file.display()));
+    let options = [("--require", &arguments.require), ("--target", &arguments.target)];
+    if let Some((option, _)) = options.iter().find(|(_, target)| target.is_some()) {
+        let failure = Failure::new(format!("`{option}` is about a release; `{}` is one artifact", file.display()));
         return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
     if let Some(option) = arguments.trust.signers.given() {

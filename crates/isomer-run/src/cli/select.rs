@@ -2,8 +2,8 @@
 
 use super::operand::{Operand, open_release, which_module};
 use super::{input, signers, store, wording};
-use isomer_contract::{Digest, Hinted, Mismatch, Rejected, Selection, Variant, select};
-use isomer_runtime::{Excluded, Trust, TrustedModule};
+use isomer_contract::{Cost, Demand, Digest, Hinted, Limit, Mismatch, Rejected, Selection, Variant};
+use isomer_runtime::{Excluded, Request, Trust, TrustedModule};
 use isomer_terminal::Failure;
 use serde::Serialize;
 use std::fmt::Write;
@@ -18,6 +18,8 @@ use std::process::ExitCode;
   isomer-run select dist/ resize --host edge-box.json        # as another machine would choose
   isomer-run select dist/ resize --trust trust.toml          # as `run --trust` would choose
   isomer-run select dist/ resize --require x86-64-v3         # an error if it would be another
+  isomer-run select dist/ resize --target x86-64-v2          # that one, although a better one runs here
+  isomer-run select dist/ resize --limit deadline            # one that a deadline can end
   isomer-run select resize                                  # among what is installed")]
 pub(crate) struct Arguments {
     /// A release, a directory that `isomer release` made; or an installed module
@@ -40,6 +42,12 @@ pub(crate) struct Arguments {
     /// Fail unless the choice is the variant for this target
     #[arg(long, value_name = "TARGET")]
     require: Option<String>,
+    /// Choose the variant for this target, although another may be better
+    #[arg(long, value_name = "TARGET", conflicts_with = "require")]
+    target: Option<String>,
+    /// Choose a variant that keeps this limit of a guest: `deadline` or `fuel`; may be repeated
+    #[arg(long = "limit", value_name = "LIMIT", value_delimiter = ',')]
+    limits: Vec<Limit>,
     #[command(flatten)]
     signers: signers::SignerOptions,
 }
@@ -49,13 +57,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let host = input::host(arguments.host.as_deref())?;
     let trusted = trusted(arguments)?;
     let module = trusted.module();
-    let selection = select(&module.variants, &host);
+    let demand = Demand { target: arguments.target.clone(), ..Demand::required(&arguments.limits) };
+    let selection = trusted.select(&host, &demand);
     if arguments.json {
         isomer_terminal::print_json(&Report::of(&trusted, &selection))?;
     } else if arguments.explain {
         isomer_terminal::print(&explain(&trusted, &selection))?;
     }
-    let chosen = trusted.choose(&host, arguments.require.as_deref()).map_err(|error| {
+    let request = Request { demand, require: arguments.require.as_deref() };
+    let chosen = trusted.choose(&host, &request).map_err(|error| {
         // The explanation holds every reason.
         let brief = arguments.json || arguments.explain;
         wording::select(&error, &on, brief)
@@ -153,7 +163,15 @@ struct Form<'a> {
     target: &'a str,
     serves: &'a [String],
     engine: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    costs: Vec<Cost>,
+    #[serde(skip_serializing_if = "is_zero")]
+    priority: i32,
     manifest: Digest,
+}
+
+fn is_zero(priority: &i32) -> bool {
+    *priority == 0
 }
 
 #[derive(Serialize)]
@@ -191,8 +209,8 @@ impl<'a> Reason<'a> {
 
 impl<'a> Form<'a> {
     fn of(variant: &'a Variant) -> Form<'a> {
-        let Variant { target, serves, engine, requirements: _, manifest } = variant;
-        Form { target, serves, engine, manifest: *manifest }
+        let Variant { target, serves, engine, requirements: _, code_generation: _, priority, manifest } = variant;
+        Form { target, serves, engine, costs: variant.costs(), priority: *priority, manifest: *manifest }
     }
 }
 

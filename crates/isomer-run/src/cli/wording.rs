@@ -183,6 +183,12 @@ pub(crate) fn select(error: &SelectError, on: &str, brief_only: bool) -> Failure
             if let Some(hint) = excluded.iter().flat_map(|it| &it.refusals).find_map(Hinted::hint) {
                 return failure.hint(hint);
             }
+            // A variant that would run if it kept the limits that were asked for.
+            let is_limit = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Limit { .. });
+            let limited = rejected.iter().find(|(_, mismatches)| mismatches.iter().all(is_limit));
+            if let Some(hint) = limited.and_then(|(_, mismatches)| mismatches.first()).and_then(Hinted::hint) {
+                return failure.hint(hint);
+            }
             // Pulley runs everywhere, unless it was tried and something else is in the way.
             let pulley = rejected.iter().any(|(target, _)| target.starts_with("pulley"));
             let helps = !pulley && !rejected.is_empty();
@@ -226,6 +232,12 @@ pub(crate) fn select_installed(error: &SelectError, on: &str, installed: &Instal
             };
             let from = &installed.record().from;
             rejected.iter().fold(failure, add).hint(format!("pull the one that does: `isomer-run pull {from}`"))
+        }
+        SelectError::NoVariant { module, target, why: NotChosen::NotInRelease(installed_for) } => {
+            let from = &installed.record().from;
+            Failure::new(format!("no installed variant of `{module}` is for {target}"))
+                .caused_by(format!("it is installed for {}", installed_for.join(", ")))
+                .hint(format!("pull that one too: `isomer-run pull {from} --target {target}`"))
         }
         error => select(error, on, false),
     }

@@ -1,6 +1,7 @@
 //! `isomer plan [-f isomer.toml] [-o DIR]`: what `isomer release` would do, without doing it.
 
 use super::job_options::CacheOptions;
+use super::release::warn_of_targets;
 use super::state;
 use crate::warning::warn;
 use crate::wording;
@@ -42,6 +43,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let release = Release::read(&args.file).map_err(wording::failure)?;
+    warn_of_targets(&release);
     let records = state::open_or_warn();
     let cache = args.cache.open(records.as_ref());
     let distrust = Distrust::default();

@@ -36,6 +36,7 @@ A manifest, with every key:
   path    = \"modules/resize.wasm\"    # core module, component or .wat, relative to the manifest
   name    = \"resize\"                 # default: the file's stem
   targets = [\"x86-64-v3\"]            # default: the release's
+  limits  = [\"none\", \"epoch\"]        # each target in these forms; default: the release's, then [\"none\"]
 
 Remote:
   isomer release --remote-cache grpc://cache.example:8980       results shared by many machines
@@ -82,6 +83,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     // First: an unusable key should not cost a build.
     let key = args.sign.as_deref().map(|key| args.signer.read_key(key)).transpose()?;
     let release = Release::read(&args.file).map_err(wording::failure)?;
+    warn_of_targets(&release);
     let options = Options {
         compression: args.compression,
         counter: args.counter,
@@ -234,6 +236,13 @@ pub(super) fn signatures_text(Signatures { kept, dropped, damaged, .. }: &Signat
     let lost = counts.iter().filter(|(count, _)| **count > 0).map(|(count, how)| format!(", {count} {how}"));
     let lost: String = lost.collect();
     if *kept == 0 && lost.is_empty() { String::new() } else { format!("signatures: {kept} kept{lost}\n") }
+}
+
+/// Two forms that are equally good are probably a mistake: a rename would change what servers run.
+pub(super) fn warn_of_targets(release: &Release) {
+    for pair in release.indistinct_targets() {
+        warn(&pair, "give one of the profiles a higher `priority`, or release only one of them");
+    }
 }
 
 /// A signature that is lost without a change of the release deserves more than a line among the results.

@@ -4,7 +4,8 @@ use crate::wording;
 use clap::Subcommand;
 use isomer_compile::targets;
 use isomer_contract::isa;
-use isomer_contract::profile::{self, Origin};
+use isomer_contract::name::split_target;
+use isomer_contract::profile::{self, Origin, Overlay};
 use isomer_contract::proposals::PROPOSALS;
 use isomer_contract::settings::{self, Section};
 use isomer_contract::{Arch, Profile};
@@ -26,9 +27,11 @@ pub(super) struct Args {
 enum Command {
     /// The shipped profiles, a line each
     List,
+    /// The overlays that any target takes, `x86-64-v3+epoch`, with all that each sets
+    Overlays,
     /// Every effective setting of a profile, and where it comes from
     Show {
-        /// A shipped profile or a file
+        /// A shipped profile or a file, with overlays behind it: `x86-64-v3+epoch`
         #[arg(value_name = "NAME|FILE")]
         name: String,
     },
@@ -43,6 +46,7 @@ enum Command {
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     match &args.command {
         None | Some(Command::List) => list(args.json)?,
+        Some(Command::Overlays) => overlays(args.json)?,
         Some(Command::Show { name }) => show(name, args.json)?,
         Some(Command::Check { paths }) => check(paths, args.json)?,
     }
@@ -60,6 +64,28 @@ fn list(json: bool) -> Result<(), Failure> {
     print(&aligned(rows))
 }
 
+fn overlays(json: bool) -> Result<(), Failure> {
+    let overlays = profile::overlays();
+    if json {
+        let values = |overlay: &Overlay| -> Vec<_> {
+            let values = overlay.values();
+            values.map(|(section, key, value)| json!({"table": section.name(), "key": key, "value": value})).collect()
+        };
+        let json = |overlay: Overlay| json!({"name": overlay.name, "description": overlay.description, "settings": values(&overlay)});
+        return print_json(&overlays.map(json).collect::<Vec<_>>());
+    }
+    let mut text = Text::new();
+    for overlay in overlays {
+        text.push_head(format!("+{}", overlay.name)).push(": ").push_line(&overlay.description);
+        text.push_rows(
+            overlay
+                .values()
+                .map(|(section, key, value)| vec![format!("  {}.{key}", section.name()), value.to_string()]),
+        );
+    }
+    print(text)
+}
+
 fn summary(profile: &Profile) -> Value {
     json!({
         "name": profile.name,
@@ -74,6 +100,7 @@ fn origin(profile: &Profile, key: &str) -> String {
     match profile.origin(key) {
         Origin::Default => "wasmtime's default".to_owned(),
         Origin::Profile(name) => name,
+        Origin::Overlay(name) => format!("+{name}"),
     }
 }
 
@@ -90,15 +117,19 @@ fn show(name: &str, json: bool) -> Result<(), Failures> {
     }
     let mut text = Text::new();
     text.push_head(&profile.name).push(": ").push_line(&profile.description);
-    let chain: Vec<_> = std::iter::once(&profile.name).chain(&profile.inherits).map(String::as_str).collect();
+    let (own, _) = split_target(&profile.name);
+    let chain: Vec<_> = std::iter::once(own).chain(profile.inherits.iter().map(String::as_str)).collect();
     let facts = [
         ("file", profile.path.clone()),
         ("triple", profile.triple.to_string()),
         ("aliases", profile.aliases.join(", ")),
         ("inherits", chain.join(" -> ")),
+        ("overlays", overlays_of(profile)),
+        ("priority", if profile.priority == 0 { String::new() } else { profile.priority.to_string() }),
         ("digest", profile.digest().to_string()),
     ];
-    text.push_rows(facts.into_iter().map(|(key, value)| vec![format!("  {key}"), value]));
+    let facts = facts.into_iter().filter(|(key, value)| !value.is_empty() || *key == "aliases");
+    text.push_rows(facts.map(|(key, value)| vec![format!("  {key}"), value]));
     text.push("\n").push_head("isa").push(" ").push_dim("beyond the baseline");
     text.push(format!(": {}\n", baseline(profile.arch)));
     let rows = profile.isa.iter().map(|(name, from)| {
@@ -112,6 +143,12 @@ fn show(name: &str, json: bool) -> Result<(), Failures> {
     }
     print(text)?;
     Ok(())
+}
+
+/// Each overlay with what it is for.
+fn overlays_of(profile: &Profile) -> String {
+    let all = profile::overlays().filter(|overlay| profile.overlays.iter().any(|name| name == overlay.name));
+    all.map(|overlay| format!("{} ({})", overlay.name, overlay.description)).collect::<Vec<_>>().join(", ")
 }
 
 fn baseline(arch: Arch) -> String {
@@ -144,6 +181,8 @@ fn show_json(profile: &Profile) -> Value {
     });
     let mut shown = summary(profile);
     shown["inherits"] = json!(profile.inherits);
+    shown["overlays"] = json!(profile.overlays);
+    shown["priority"] = json!(profile.priority);
     shown["digest"] = json!(profile.digest());
     let extension = |(name, from): (&&'static str, &String)| {
         let flag = isa::by_name(profile.arch, name).and_then(|row| row.flag);

@@ -6,8 +6,8 @@ use crate::LayoutError;
 use crate::document::ANNOTATION_REF_NAME;
 use crate::parse::blob_of;
 use isomer_contract::manifest::{
-    ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES,
-    ANNOTATION_TARGET, Blob, ManifestError, VariantConfig,
+    ANNOTATION_CODE_GENERATION, ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_PRIORITY,
+    ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES, ANNOTATION_TARGET, Blob, ManifestError, VariantConfig,
 };
 use isomer_contract::name::{ModuleName, NameError};
 use isomer_contract::{Digest, Variant, canonical_json, major, shorten};
@@ -48,7 +48,15 @@ pub(super) fn module_entries(file: &Path, index: &ImageIndex) -> Result<Vec<Modu
 
 /// A variant, as its descriptor in the module's index describes it.
 pub(super) fn variant_of(index: &Path, manifest: Digest, descriptor: &Descriptor) -> Result<Variant, LayoutError> {
-    let keys = [ANNOTATION_TARGET, ANNOTATION_SERVES, ANNOTATION_ENGINE, ANNOTATION_REQUIREMENTS, ANNOTATION_COMPAT];
+    let keys = [
+        ANNOTATION_TARGET,
+        ANNOTATION_SERVES,
+        ANNOTATION_ENGINE,
+        ANNOTATION_REQUIREMENTS,
+        ANNOTATION_COMPAT,
+        ANNOTATION_CODE_GENERATION,
+        ANNOTATION_PRIORITY,
+    ];
     let annotations: BTreeMap<String, String> =
         descriptor.annotations().clone().unwrap_or_default().into_iter().collect();
     for (key, value) in &annotations {
@@ -73,6 +81,9 @@ pub(super) fn check_config(file: &Path, config: &VariantConfig, variant: &Varian
     disagreement(file, "target", &config.target, &variant.target)?;
     disagreement(file, "engine", &config.engine, &variant.engine)?;
     disagreement(file, "engine's major version", major(&config.engine), &config.requirements.engine)?;
+    let code_generation = (canonical_json(&config.code_generation), canonical_json(&variant.code_generation));
+    disagreement(file, "settings of the code generator", &code_generation.0, &code_generation.1)?;
+    disagreement(file, "priority", &config.priority().to_string(), &variant.priority.to_string())?;
     let serves: Vec<_> = config.serves.iter().map(|served| served.target.as_str()).collect();
     disagreement(file, "list of profiles served", &serves.join(","), &variant.serves.join(","))
 }

@@ -57,6 +57,7 @@ fn sample(module: &str, wasm: &[u8], kind: Kind, target: &str, serves: &[&str], 
                 profile: Digest::of(b"profile"),
                 job: Digest::of(name.as_bytes()),
                 predicted: false,
+                priority: 0,
             })
             .collect(),
         engine: "48.0.8".to_owned(),
@@ -64,6 +65,7 @@ fn sample(module: &str, wasm: &[u8], kind: Kind, target: &str, serves: &[&str], 
         passes: Vec::new(),
         compat: requirements.compat(),
         requirements,
+        code_generation: BTreeMap::new(),
         needs: Needs::default(),
     };
     Sample { config, artifact }
