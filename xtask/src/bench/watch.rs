@@ -79,7 +79,7 @@ fn processor_time(process: u32) -> Option<Duration> {
 }
 
 /// What a process holds, in bytes: its part of what it shares.
-fn memory_bytes(process: u32) -> Option<u64> {
+pub(super) fn memory_bytes(process: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
