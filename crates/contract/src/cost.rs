@@ -90,7 +90,7 @@ impl fmt::Display for Cost {
             Cost::Unoptimized => "unoptimized code",
             Cost::SinglePassRegisters => "single-pass register allocation",
             Cost::BoundsChecks => "explicit bounds checks",
-            Cost::Fuel => "counting of fuel",
+            Cost::Fuel => "fuel counting",
             Cost::EpochInterruption => "epoch checks",
             Cost::NanCanonicalization => "NaN canonicalization",
             Cost::DeterministicSimd => "deterministic relaxed SIMD",

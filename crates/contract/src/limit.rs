@@ -22,6 +22,14 @@ impl Limit {
     /// Every limit.
     pub const ALL: [Limit; 2] = [Limit::Deadline, Limit::Fuel];
 
+    /// Its name in options, which [`FromStr`] reads.
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::Deadline => "deadline",
+            Limit::Fuel => "fuel",
+        }
+    }
+
     /// The overlay with which any profile keeps it.
     pub fn overlay(self) -> &'static str {
         match self {
@@ -60,11 +68,8 @@ impl FromStr for Limit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Limit, String> {
-        match text {
-            "deadline" => Ok(Limit::Deadline),
-            "fuel" => Ok(Limit::Fuel),
-            _ => Err("expected `deadline` or `fuel`".to_owned()),
-        }
+        let found = Limit::ALL.into_iter().find(|limit| limit.name() == text);
+        found.ok_or_else(|| "expected `deadline` or `fuel`".to_owned())
     }
 }
 

@@ -150,7 +150,7 @@ fn why_outranked(better: &Variant, variant: &Variant, demand: &Demand) -> String
         let kept = demand.costs_of(better);
         let saved =
             demand.costs_of(variant).into_iter().filter(|cost| !kept.contains(cost)).map(|cost| cost.to_string());
-        return format!("compatible, but {name} runs without {}", saved.collect::<Vec<_>>().join(", "));
+        return format!("compatible, but {name} has no {}", saved.collect::<Vec<_>>().join(", "));
     }
     if better_key.extensions != key.extensions {
         let unused: Vec<_> = a.isa.difference(&b.isa).map(String::as_str).collect();

@@ -125,16 +125,16 @@ fn what_lost_says_why() {
         // What costs at run time loses, however many extensions it uses.
         (
             [v2(), of("edge", "inherits = 'x86-64-v4'\n[wasm]\nepoch-interruption = true\nfuel = true")],
-            "compatible, but x86-64-v2 runs without counting of fuel, epoch checks",
+            "compatible, but x86-64-v2 has no fuel counting, epoch checks",
         ),
         (
             [v2(), of("a", "inherits = 'x86-64-v2'\n[optimize]\nopt-level = 'none'")],
-            "compatible, but x86-64-v2 runs without unoptimized code",
+            "compatible, but x86-64-v2 has no unoptimized code",
         ),
         // Of two that cost something, the one that costs less.
         (
             [v3_with("a", "fuel = true"), v3_with("b", "epoch-interruption = true")],
-            "compatible, but b runs without counting of fuel",
+            "compatible, but b has no fuel counting",
         ),
         // Native code that costs something comes before the interpreter.
         ([variant("pulley64"), v3_with("a", "fuel = true")], "compatible, but a is native code"),

@@ -160,12 +160,8 @@ impl Hinted for ProfileError {
             Problem::UnknownKey { nearest: Some(nearest), .. } => Some(format!("did you mean {nearest}?")),
             Problem::UnknownKey { .. } => Some("a shipped profile, written out, has every key".to_owned()),
             Problem::UnknownParent { parent, .. } if parent.contains(OVERLAY) => {
-                let (profile, overlays) = split_target(parent);
-                let overlays: Vec<_> = overlays.collect();
-                Some(format!(
-                    "inherit from `{profile}`; the overlays `{}` go behind the name of a target",
-                    overlays.join(", ")
-                ))
+                let (profile, _) = split_target(parent);
+                Some(format!("inherit from `{profile}`; overlays go behind the name of a target"))
             }
             Problem::UnknownParent { nearest: Some(nearest), .. }
             | Problem::UnknownExtension { nearest: Some(nearest), .. }

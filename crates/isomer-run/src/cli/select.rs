@@ -4,6 +4,7 @@ use super::operand::{Operand, open_release, which_module};
 use super::{input, signers, store, wording};
 use isomer_contract::{Cost, Demand, Digest, Hinted, Limit, Mismatch, Rejected, Selection, Variant};
 use isomer_runtime::{Excluded, Request, Trust, TrustedModule};
+use isomer_store::Installed;
 use isomer_terminal::Failure;
 use serde::Serialize;
 use std::fmt::Write;
@@ -55,7 +56,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let on = input::on(arguments.host.as_deref());
     let host = input::host(arguments.host.as_deref())?;
-    let trusted = trusted(arguments)?;
+    let (trusted, installed) = trusted(arguments)?;
     let module = trusted.module();
     let demand = Demand { target: arguments.target.clone(), ..Demand::required(&arguments.limits) };
     let selection = trusted.select(&host, &demand);
@@ -68,7 +69,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let chosen = trusted.choose(&host, &request).map_err(|error| {
         // The explanation holds every reason.
         let brief = arguments.json || arguments.explain;
-        wording::select(&error, &on, brief)
+        match &installed {
+            Some(installed) if !brief => wording::select_installed(&error, &on, installed),
+            _ => wording::select(&error, &on, brief),
+        }
     })?;
     if !arguments.json {
         log_steps_down(&module.name, chosen.variant(), chosen.steps_down());
@@ -79,8 +83,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The module to choose from. Whatever is chosen here is only looked at, and need not be trusted.
-fn trusted(arguments: &Arguments) -> Result<TrustedModule, Failure> {
+/// The module to choose from, and where it is installed. Whatever is chosen here is only looked at, and need not be trusted.
+fn trusted(arguments: &Arguments) -> Result<(TrustedModule, Option<Installed>), Failure> {
     let Arguments { release, module, store, signers, .. } = arguments;
     let trust = signers.read()?.unwrap_or(Trust::Unsigned);
     let Some(module) = module else {
@@ -89,11 +93,13 @@ fn trusted(arguments: &Arguments) -> Result<TrustedModule, Failure> {
         };
         let installed = store.find(name)?;
         installed.whole().map_err(wording::store)?;
-        return installed.trust(Some(&trust)).map_err(wording::store);
+        let trusted = installed.trust(Some(&trust)).map_err(wording::store)?;
+        return Ok((trusted, Some(installed)));
     };
     let (layout, module) = open_release(release, module)?;
-    isomer_runtime::trust(&layout, module, &trust)
-        .map_err(|error| wording::trust(error, Some(&release.display().to_string())))
+    let trusted = isomer_runtime::trust(&layout, module, &trust)
+        .map_err(|error| wording::trust(error, Some(&release.display().to_string())))?;
+    Ok((trusted, None))
 }
 
 /// One line in the log for each variant that would have been better. A release that also holds forms for newer CPUs is

@@ -183,10 +183,11 @@ pub(crate) fn select(error: &SelectError, on: &str, brief_only: bool) -> Failure
             if let Some(hint) = excluded.iter().flat_map(|it| &it.refusals).find_map(Hinted::hint) {
                 return failure.hint(hint);
             }
-            // A variant that would run if it kept the limits that were asked for.
+            // The variants that would run if they kept the limits that were asked for.
             let is_limit = |mismatch: &Mismatch| matches!(mismatch, Mismatch::Limit { .. });
-            let limited = rejected.iter().find(|(_, mismatches)| mismatches.iter().all(is_limit));
-            if let Some(hint) = limited.and_then(|(_, mismatches)| mismatches.first()).and_then(Hinted::hint) {
+            let limited = rejected.iter().filter(|(_, mismatches)| mismatches.iter().all(is_limit));
+            let nearest = limited.min_by_key(|(_, mismatches)| mismatches.len());
+            if let Some(hint) = nearest.and_then(|(_, mismatches)| mismatches.first()).and_then(Hinted::hint) {
                 return failure.hint(hint);
             }
             // Pulley runs everywhere, unless it was tried and something else is in the way.
@@ -231,7 +232,8 @@ pub(crate) fn select_installed(error: &SelectError, on: &str, installed: &Instal
                 failure.caused_by(format!("{target}\n{}", reasons.join("\n")))
             };
             let from = &installed.record().from;
-            rejected.iter().fold(failure, add).hint(format!("pull the one that does: `isomer-run pull {from}`"))
+            let limits = missing_limits(rejected);
+            rejected.iter().fold(failure, add).hint(format!("pull the one that does: `isomer-run pull {from}{limits}`"))
         }
         SelectError::NoVariant { module, target, why: NotChosen::NotInRelease(installed_for) } => {
             let from = &installed.record().from;
@@ -241,6 +243,17 @@ pub(crate) fn select_installed(error: &SelectError, on: &str, installed: &Instal
         }
         error => select(error, on, false),
     }
+}
+
+/// The options that pull a variant with the limits that alone are missing.
+fn missing_limits(rejected: &[(String, Vec<Mismatch>)]) -> String {
+    let limit = |mismatch: &Mismatch| match mismatch {
+        Mismatch::Limit { limit, .. } => Some(*limit),
+        _ => None,
+    };
+    let all = rejected.iter().map(|(_, mismatches)| mismatches.iter().map(limit).collect::<Option<Vec<_>>>());
+    let fewest = all.flatten().min_by_key(Vec::len).unwrap_or_default();
+    fewest.iter().map(|limit| format!(" --limit {}", limit.name())).collect()
 }
 
 /// Why the artifact of `name` does not load here.
