@@ -2,11 +2,10 @@
 
 use isomer_contract::isa;
 use isomer_contract::profile::{ProfileText, find_shipped};
-use isomer_contract::settings::Value;
+use isomer_contract::{Cost, Hinted, major, only_name_differs};
 use isomer_contract::{
     Demand, Digest, Host, Kind, Limit, Profile, Rejected, Requirements, Selection, Urgency, Variant,
 };
-use isomer_contract::{Hinted, major, only_name_differs};
 use std::collections::BTreeMap;
 
 /// What a host that asks for nothing would run.
@@ -294,6 +293,41 @@ fn a_demand_of_an_artifact_alone_names_the_overlay() {
     assert_eq!(unmet.len(), 1);
     assert_eq!(unmet[0].hint().as_deref(), Some("compile for the same target with the overlay `+epoch`"));
     assert!(Limit::Deadline.is_kept_by(&epoch.requirements) && !Limit::Fuel.is_kept_by(&epoch.requirements));
+}
+
+/// Of two forms with one cost each, the order of the costs decides.
+#[test]
+fn costs_have_an_order() {
+    let ascending = [
+        Cost::DebugInfo,
+        Cost::DeterministicSimd,
+        Cost::NanCanonicalization,
+        Cost::EpochInterruption,
+        Cost::BoundsChecks,
+        Cost::Fuel,
+        Cost::SinglePassRegisters,
+        Cost::Unoptimized,
+        Cost::GuestDebug,
+    ];
+    assert!(ascending[0].percent() > 0);
+    for pair in ascending.windows(2) {
+        assert!(pair[0].percent() < pair[1].percent(), "{pair:?}");
+    }
+}
+
+#[test]
+fn limits_are_required_by_their_names() {
+    let names: Vec<_> = Limit::ALL.iter().map(|limit| (limit.name(), limit.overlay(), limit.to_string())).collect();
+    let expected = [("deadline", "epoch", "a deadline"), ("fuel", "fuel", "a limit of fuel")];
+    assert_eq!(names, expected.map(|(name, overlay, text)| (name, overlay, text.to_owned())));
+    for limit in Limit::ALL {
+        assert_eq!(limit.name().parse(), Ok(limit));
+        let demand = Demand::required(&[limit]);
+        let urgent = Limit::ALL.into_iter().filter(|limit| demand.urgency(*limit) == Urgency::Required);
+        assert_eq!(urgent.collect::<Vec<_>>(), [limit]);
+    }
+    assert_eq!("epoch".parse::<Limit>(), Err("expected `deadline` or `fuel`".to_owned()));
+    assert_eq!(Demand::required(&[]), Demand::default());
 }
 
 #[test]

@@ -38,6 +38,10 @@ mod host;
 
 mod command;
 
+mod outgoing;
+
+pub mod server;
+
 pub use command::{Call, Finished, Guest, GuestError, Outcome, Stream, Streams, Usage, run};
 pub use grants::{
     Access, Directory, EnvironmentError, FrozenClock, GrantError, Grants, HostPattern, HttpRule, HttpScheme,
@@ -48,3 +52,4 @@ pub use host::{
     module_linker,
 };
 pub use limits::{LimitHit, LimitKind, LimitNotCompiled, Limiter, Limits, parse_count, parse_duration, parse_size};
+pub use outgoing::{Outgoing, OutgoingLimits, Roots, RootsError};

@@ -14,6 +14,7 @@ mod check;
 mod host;
 mod run;
 mod select;
+mod serve;
 mod verify;
 
 mod activate;
@@ -53,6 +54,7 @@ enum Command {
     Check(check::Arguments),
     Verify(verify::Arguments),
     Run(run::Arguments),
+    Serve(serve::Arguments),
     Pull(pull::Arguments),
     Activate(activate::Arguments),
     Rollback(activate::RollbackArguments),
@@ -69,7 +71,10 @@ enum Command {
 
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| elsewhere(error).exit());
-    log::begin();
+    log::begin(match &cli.command {
+        Command::Serve(arguments) => Some(arguments.log()),
+        _ => None,
+    });
     let result = match cli.command {
         Command::Host(arguments) => host::run(&arguments),
         Command::Select(arguments) => select::run(&arguments),
@@ -82,6 +87,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Gc(arguments) => gc::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|failure| {

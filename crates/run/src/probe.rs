@@ -23,6 +23,7 @@ use x86_64::Cpu;
 use isomer_contract::isa::{self, Arch, Probe};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::OnceLock;
 
 /// Why this machine's extensions cannot be probed. It can still run Pulley.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +61,14 @@ pub fn host_arch() -> Option<Arch> {
 /// The extensions that programs can use here, baseline included: names of rows of [`isa`]'s table. An extension counts
 /// only if everything that it implies is there too, so a hypervisor that hides `avx` hides `avx2` with it.
 ///
-/// Cores of one machine are taken to be alike, as Linux makes them appear (HWCAP and `riscv_hwprobe` are the common
-/// set, x86 systems with unlike cores do not boot or hide the difference).
+/// The CPU is asked once a process. Cores of one machine are taken to be alike, as Linux makes them appear (HWCAP and
+/// `riscv_hwprobe` are the common set, x86 systems with unlike cores do not boot or hide the difference).
 pub fn host_extensions() -> Result<BTreeSet<&'static str>, ProbeError> {
+    static FOUND: OnceLock<Result<BTreeSet<&'static str>, ProbeError>> = OnceLock::new();
+    FOUND.get_or_init(probe).clone()
+}
+
+fn probe() -> Result<BTreeSet<&'static str>, ProbeError> {
     let arch = host_arch().ok_or(ProbeError::Architecture(std::env::consts::ARCH))?;
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "s390x"))]
     if let Some(cpu) = Cpu::read() {

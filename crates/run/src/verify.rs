@@ -6,6 +6,7 @@ use isomer_contract::artifact::{ArtifactError, Import, imports};
 use isomer_contract::manifest::VariantConfig;
 use isomer_contract::{Digest, Hinted, Requirements};
 use std::fs::File;
+use std::sync::Arc;
 
 /// What bytes must be to be executed.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +59,10 @@ impl Hinted for VerifyError {
     }
 }
 
-/// An artifact that cannot change, which is what was expected.
-#[derive(Debug)]
+/// An artifact that cannot change, which is what was expected. Clones share its bytes.
+#[derive(Clone, Debug)]
 pub struct VerifiedArtifact {
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Arc<Bytes>,
     pub(crate) requirements: Requirements,
     pub(crate) target: Option<String>,
 }
@@ -106,7 +107,11 @@ impl VerifiedArtifact {
             return Err(VerifyError::SizeMismatch { found_bytes, expected_bytes });
         }
         let requirements = verify_requirements(mapped.bytes(), config)?;
-        Ok(VerifiedArtifact { bytes: Bytes::Mapped(mapped), requirements, target: Some(config.target.clone()) })
+        Ok(VerifiedArtifact {
+            bytes: Arc::new(Bytes::Mapped(mapped)),
+            requirements,
+            target: Some(config.target.clone()),
+        })
     }
 
     /// What it requires, read from the artifact itself.
@@ -148,7 +153,7 @@ pub fn verify(bytes: SealedBytes, expected: Expected<'_>) -> Result<VerifiedArti
         Expected::Variant(config) => (verify_requirements(bytes.bytes(), config)?, Some(config.target.clone())),
         Expected::Digest(_) | Expected::AnyArtifact => (Requirements::of_artifact(bytes.bytes())?, None),
     };
-    Ok(VerifiedArtifact { bytes: Bytes::Sealed(bytes), requirements, target })
+    Ok(VerifiedArtifact { bytes: Arc::new(Bytes::Sealed(bytes)), requirements, target })
 }
 
 /// What the artifact in `bytes` requires, if `config`, of the release, declares the same.

@@ -106,6 +106,8 @@ fn a_slower_profile_is_chosen_only_by_who_asks_for_it() {
     assert_eq!(target(&select(dir, &["--target", "a-edge-box"])), "a-edge-box");
     let text = isomer_run().dir(dir).args(["select", "dist/", "numbers", "--explain"]).ok().stdout();
     assert!(text.contains("has no epoch checks"), "{text}");
+    let text = isomer().dir(dir).args(["inspect", "dist/"]).ok().stdout();
+    assert!(text.contains("; with epoch checks; priority 100"), "{text}");
     // What only the code generator saw is in the index, too.
     profile("a-edge-box", &format!("inherits = '{native}'\n[optimize]\nopt-level = 'none'\n"));
     release(dir, "['a-edge-box.toml', 'NATIVE']", "");
@@ -171,5 +173,19 @@ fn limits_multiply_forms_and_not_compilations() {
         ("icelake-server+epoch", Some("x86-64-v3+epoch")),
     ] {
         assert_eq!(served(target).as_deref(), by, "{target}");
+    }
+    // A target may be named by its alias, with overlays in any order, and by what its form serves.
+    let shown = isomer().args(["targets", "show", "x86-64-v4", "--json"]).ok().json();
+    let isa = shown["isa"].as_array().unwrap().iter().map(|row| row["name"].clone());
+    let isa: Vec<_> = isa.chain(["fxsr", "sse", "sse2"].map(Value::from)).collect();
+    fs::write(dir.join("host.json"), json!({"arch": "x86_64", "os": "linux", "isa": isa}).to_string()).unwrap();
+    for (asked, expected) in [
+        ("haswell", "x86-64-v3"),
+        ("haswell+epoch", "x86-64-v3+epoch"),
+        ("skylake-avx512+epoch", "x86-64-v3+epoch"),
+        ("icelake-server", "x86-64-v3"),
+    ] {
+        let options = ["select", "dist/", "tail-call", "--json", "--host", "host.json", "--target", asked];
+        assert_eq!(target(&isomer_run().dir(dir).args(options).ok().json()), expected, "{asked}");
     }
 }

@@ -7,11 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 fn refused<T: std::str::FromStr<Err = GrantError> + std::fmt::Debug>(text: &str) -> String {
     let error = text.parse::<T>().expect_err(text);
-    [Some(error.to_string()), isomer_contract::Hinted::hint(&error)]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(" / ")
+    [Some(error.to_string()), Hinted::hint(&error)].into_iter().flatten().collect::<Vec<_>>().join(" / ")
 }
 
 #[test]
@@ -35,8 +31,8 @@ fn directories_have_an_access_and_no_second_reading() {
 
 #[test]
 fn two_directories_with_one_path_contradict_each_other() {
-    let mut grants = Grants::default();
-    grants.directories = vec!["a::/d".parse().expect("valid"), "b::/d:ro".parse().expect("valid")];
+    let directories = vec!["a::/d".parse().expect("valid"), "b::/d:ro".parse().expect("valid")];
+    let mut grants = Grants { directories, ..Grants::default() };
     assert!(grants.check().is_err());
     grants.directories[1].guest = "/e".to_owned();
     assert!(grants.check().is_ok());

@@ -133,16 +133,25 @@ fn push_module(text: &mut Text, module: &Module, variants: &[(&Variant, Manifest
             bytes(manifest.config.artifact.size_bytes),
             bytes(manifest.layer.blob.size_bytes),
             serves.join(","),
-            format!("{} {}: {needs}", requirements.arch, requirements.os),
+            format!("{} {}: {needs}{}", requirements.arch, requirements.os, ranking(variant)),
         ]
     };
     text.push_rows(std::iter::once(head).chain(variants.iter().map(row))).push("\n");
+}
+
+/// What ranks the variant beside its extensions, where that is anything.
+fn ranking(variant: &Variant) -> String {
+    let costs: Vec<_> = variant.costs().iter().map(ToString::to_string).collect();
+    let costs = if costs.is_empty() { String::new() } else { format!("; with {}", costs.join(", ")) };
+    if variant.priority == 0 { costs } else { format!("{costs}; priority {}", variant.priority) }
 }
 
 fn module_json(module: &Module, variants: &[(&Variant, Manifest)], part: Option<&Value>) -> Value {
     let variant = |(variant, manifest): &(&Variant, Manifest)| {
         json!({
             "manifest": variant.manifest,
+            "costs": variant.costs(),
+            "priority": variant.priority,
             "layer": manifest.layer.blob,
             "config": manifest.config,
         })

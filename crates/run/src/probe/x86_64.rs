@@ -1,17 +1,62 @@
 //! x86-64: CPUID, and XCR0 for the register state that the operating system saves.
+//!
+//! In a virtual machine each CPUID leaves to the hypervisor, tens of microseconds every time, so each leaf is asked for
+//! once.
 
-use isomer_contract::isa::{Probe, Register, XState};
+use isomer_contract::isa::{self, Arch, Probe, Register, XState};
 use std::collections::BTreeMap;
+
+/// CPUID.01H:ECX: XGETBV may be executed.
+const OSXSAVE: u32 = 1 << 27;
+
+/// EAX, EBX, ECX, EDX.
+type Registers = [u32; 4];
 
 /// What CPUID and XGETBV say.
 pub(super) struct Cpu {
     /// EAX, EBX, ECX, EDX by leaf and subleaf; leaves that this CPU lacks are missing.
-    leaves: BTreeMap<(u32, u32), [u32; 4]>,
+    leaves: BTreeMap<(u32, u32), Registers>,
     /// 0 where the operating system has not enabled XSAVE.
     xcr0: u64,
 }
 
+/// CPUID with the answers that it gave.
+struct Cpuid<F> {
+    execute: F,
+    answers: BTreeMap<(u32, u32), Registers>,
+}
+
+impl<F: FnMut(u32, u32) -> Registers> Cpuid<F> {
+    /// Executed at most once.
+    fn ask(&mut self, leaf: u32, subleaf: u32) -> Registers {
+        *self.answers.entry((leaf, subleaf)).or_insert_with(|| (self.execute)(leaf, subleaf))
+    }
+
+    /// None for a leaf beyond the CPU's last, for which Intel's CPUs would answer with another leaf's data, and for a
+    /// subleaf beyond the last of leaf 7.
+    fn get(&mut self, leaf: u32, subleaf: u32) -> Option<Registers> {
+        let [leaf_max, ..] = self.ask(leaf & 0x8000_0000, 0);
+        if leaf > leaf_max || leaf == 7 && subleaf > self.ask(7, 0)[0] {
+            return None;
+        }
+        Some(self.ask(leaf, subleaf))
+    }
+}
+
 impl Cpu {
+    /// Asks for the leaves that the table names.
+    fn ask(execute: impl FnMut(u32, u32) -> Registers, xcr0: impl FnOnce() -> u64) -> Cpu {
+        let mut cpuid = Cpuid { execute, answers: BTreeMap::new() };
+        let wanted = isa::all(Arch::X86_64).filter_map(|row| match row.probe {
+            Probe::Cpuid { leaf, subleaf, .. } => Some((leaf, subleaf)),
+            _ => None,
+        });
+        let leaves: BTreeMap<_, _> =
+            wanted.filter_map(|(leaf, subleaf)| Some(((leaf, subleaf), cpuid.get(leaf, subleaf)?))).collect();
+        let osxsave = cpuid.get(1, 0).is_some_and(|[_, _, ecx, _]| ecx & OSXSAVE != 0);
+        Cpu { leaves, xcr0: if osxsave { xcr0() } else { 0 } }
+    }
+
     pub(super) fn has(&self, probe: Probe) -> bool {
         match probe {
             Probe::Cpuid { leaf, subleaf, register, bit, state } => {
@@ -43,36 +88,19 @@ impl Cpu {
 #[cfg(target_arch = "x86_64")]
 mod read {
     use super::*;
-    use isomer_contract::isa::{self, Arch};
     use std::arch::asm;
     use std::arch::x86_64::__cpuid_count;
 
-    /// CPUID.01H:ECX: XGETBV may be executed.
-    const OSXSAVE: u32 = 1 << 27;
-
     impl Cpu {
-        /// Asks for the leaves that the table names.
+        /// This machine's.
         pub(crate) fn read() -> Option<Cpu> {
-            let wanted = isa::all(Arch::X86_64).filter_map(|row| match row.probe {
-                Probe::Cpuid { leaf, subleaf, .. } => Some((leaf, subleaf)),
-                _ => None,
-            });
-            let leaves: BTreeMap<_, _> = wanted.filter_map(|at| Some((at, cpuid(at.0, at.1)?))).collect();
-            let osxsave = cpuid(1, 0).is_some_and(|[_, _, ecx, _]| ecx & OSXSAVE != 0);
-            let xcr0 = if osxsave { xcr0() } else { 0 };
-            Some(Cpu { leaves, xcr0 })
+            Some(Cpu::ask(cpuid, xcr0))
         }
     }
 
-    /// None for a leaf beyond the CPU's last, for which Intel's CPUs would answer with another leaf's data, and for a
-    /// subleaf beyond the last of leaf 7.
-    fn cpuid(leaf: u32, subleaf: u32) -> Option<[u32; 4]> {
-        let leaf_max = __cpuid_count(leaf & 0x8000_0000, 0).eax;
-        if leaf > leaf_max || leaf == 7 && subleaf > __cpuid_count(7, 0).eax {
-            return None;
-        }
+    fn cpuid(leaf: u32, subleaf: u32) -> Registers {
         let result = __cpuid_count(leaf, subleaf);
-        Some([result.eax, result.ebx, result.ecx, result.edx])
+        [result.eax, result.ebx, result.ecx, result.edx]
     }
 
     /// Callers have seen OSXSAVE.
@@ -109,6 +137,45 @@ mod tests {
         let found = extensions(Arch::X86_64, |probe| icelake(0xe7).has(probe));
         let table = isomer_contract::isa::all(Arch::X86_64).map(|row| row.name);
         assert_eq!(found, table.filter(|name| *name != "avxvnni").collect());
+    }
+
+    /// What a CPU answers, with the last leaf of each range and the last subleaf of leaf 7; and how often it is asked.
+    fn ask(last: u32, last_extended: u32, last_of_7: u32, osxsave: bool) -> (Cpu, Vec<(u32, u32)>) {
+        let mut asked = Vec::new();
+        let answer = |leaf: u32, subleaf: u32| {
+            asked.push((leaf, subleaf));
+            match (leaf, subleaf) {
+                (0, 0) => [last, 0, 0, 0],
+                (0x8000_0000, 0) => [last_extended, 0, 0, 0],
+                (7, 0) => [last_of_7, u32::MAX, u32::MAX, u32::MAX],
+                (1, 0) => [u32::MAX, u32::MAX, if osxsave { u32::MAX } else { !OSXSAVE }, u32::MAX],
+                _ => [u32::MAX; 4],
+            }
+        };
+        (Cpu::ask(answer, || 0xe7), asked)
+    }
+
+    #[test]
+    fn cpuid_is_executed_once_for_each_leaf() {
+        let (cpu, mut asked) = ask(0x1f, 0x8000_0008, 2, true);
+        assert!(cpu.leaves.contains_key(&(7, 1)) && cpu.xcr0 == 0xe7);
+        let count = asked.len();
+        asked.sort();
+        asked.dedup();
+        // The last leaf of both ranges, 1, 7 with two subleaves, 80000001H.
+        assert_eq!((asked.len(), count), (6, 6), "{asked:x?}");
+    }
+
+    #[test]
+    fn a_leaf_beyond_the_last_is_not_asked_for() {
+        let (cpu, asked) = ask(1, 0x8000_0000, 0, true);
+        assert_eq!(asked.len(), 3, "{asked:x?}");
+        assert_eq!(cpu.leaves.keys().collect::<Vec<_>>(), [&(1, 0)]);
+        let (cpu, asked) = ask(0x1f, 0x8000_0008, 0, true);
+        assert!(!cpu.leaves.contains_key(&(7, 1)) && !asked.contains(&(7, 1)), "{asked:x?}");
+        let (cpu, _) = ask(0, 0x8000_0008, 0, true);
+        assert_eq!(cpu.xcr0, 0, "XGETBV is not executed where leaf 1 is missing");
+        assert_eq!(ask(0x1f, 0x8000_0008, 2, false).0.xcr0, 0, "nor without OSXSAVE");
     }
 
     #[test]

@@ -1,0 +1,55 @@
+//! Serves HTTP with components of WASI 0.2 (`wasi:http/proxy`) and 0.3 (`wasi:http/service`).
+//!
+//! In: [`Settings`]: addresses, routes, limits. Out: a [`Server`], which answers until it is told to end. Never here: a
+//! signal, a command line; a request that a guest can hold beyond its limits.
+//!
+//! A request goes: [`listener`] → [`http`] → [`service`]: [`route`], [`admission`], the live [`version`], an [`instance`] of
+//! it. [`clock`] is a thread of its own that ends what takes too long; [`watchdog`] reports what cannot be ended.
+
+mod time;
+mod units;
+
+mod file;
+mod limits;
+mod listener;
+mod route;
+mod settings;
+mod tls;
+
+mod error;
+
+mod exchange;
+mod instance;
+
+mod clock;
+mod metrics;
+mod status;
+mod watchdog;
+
+mod guest_log;
+mod handler;
+mod modules;
+mod pool;
+mod version;
+
+mod admission;
+mod body;
+mod connections;
+mod respond;
+mod service;
+
+mod http;
+
+mod switch;
+
+mod accept;
+
+pub use accept::{Control, Server};
+pub use error::ServeError;
+pub use file::{FileError, FileModule, FileRoute, ServeFile};
+pub use limits::{RouteLimits, ServerLimits, instance_limits};
+pub use listener::{Address, AddressError};
+pub use modules::Explanation;
+pub use route::{Pattern, PatternError};
+pub use settings::{Identity, Opened, RouteSettings, Settings, Source};
+pub use tls::{TlsError, TlsFiles};

@@ -1,0 +1,395 @@
+//! The server as a whole. In: [`Settings`]. Out: connections accepted until it is told to end, then the end of each, within
+//! its time. Never here: what happens on a connection.
+
+use super::clock::Clock;
+use super::connections::Connections;
+use super::error::ServeError;
+use super::exchange::Cause;
+use super::http::Http;
+use super::limits::ServerLimits;
+use super::listener::{Address, Listener, Stream};
+use super::metrics::{Metrics, Sample};
+use super::modules::{self, Explanation};
+use super::service::{Live, Service};
+use super::settings::Settings;
+use super::status::{self, Status};
+use super::switch::{Reload, Reread, Switch};
+use super::tls::Tls;
+use super::watchdog;
+use ::http::uri::Scheme;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::net::TcpListener as StatusListener;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// How long cancelled requests may take to end.
+const CANCEL_TIME: Duration = Duration::from_secs(1);
+/// How often idle connections are looked for, and whether all have ended.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(200);
+/// How long the server waits before it accepts again after the system had no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A server that listens, and has everything loaded.
+pub struct Server {
+    runtime: Runtime,
+    live: Arc<Live>,
+    listeners: Vec<Listener>,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+    reread: Option<Reread>,
+    reloads: Receiver<Reload>,
+    tls: Option<Tls>,
+    status: Option<StatusListener>,
+    explanations: Vec<Explanation>,
+    control: Control,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Tells a server to end, or to read its settings again, from any thread.
+#[derive(Clone, Debug)]
+pub struct Control {
+    phase: Arc<watch::Sender<Phase>>,
+    reload: Sender<Reload>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    Draining,
+    Ended,
+}
+
+impl Control {
+    /// Accepts no more connections, answers the requests that there are, and ends.
+    pub fn drain(&self) {
+        self.advance(Phase::Draining);
+    }
+
+    /// Reads the settings again, and serves what they say if all of it can be.
+    pub fn reload(&self) {
+        // A server that has ended reads nothing.
+        let _ = self.reload.send(Reload);
+    }
+
+    /// Ends at once.
+    pub fn end(&self) {
+        self.advance(Phase::Ended);
+    }
+
+    /// Whether it was told to end.
+    pub fn is_ending(&self) -> bool {
+        *self.phase.borrow() != Phase::Serving
+    }
+
+    fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| std::mem::replace(phase, to.max(*phase)) != *phase);
+    }
+
+    async fn reached(&self, wanted: Phase) {
+        // The sender is this value's own.
+        let _ = self.phase.subscribe().wait_for(|phase| *phase >= wanted).await;
+    }
+}
+
+impl Server {
+    /// Loads everything that is served, then listens: nothing is accepted until all of it is known to work.
+    ///
+    /// # Errors
+    /// When a route's module cannot be served, or an address not be listened on.
+    ///
+    /// # Panics
+    /// Inside a tokio runtime, as it starts its own.
+    pub fn start(settings: &Settings) -> Result<Server, ServeError> {
+        check(settings)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
+        let (reload, reloads) = channel();
+        let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
+        let clock = Clock::start().map_err(ServeError::System)?;
+        let metrics = Arc::new(Metrics::new());
+        let ready = runtime.block_on(modules::load(settings, &clock, &metrics))?;
+        let explanations = ready.iter().map(|ready| ready.explanation.clone()).collect();
+        let live = Arc::new(Live::new(Service::new(settings, ready, &clock, &metrics)));
+        let listeners = runtime.block_on(async {
+            let bind = |address: &Address| {
+                Listener::bind(address, settings.reuse_port)
+                    .map_err(|source| ServeError::Listen { address: address.clone(), source })
+            };
+            let inherited =
+                settings.sockets.iter().map(|socket| Listener::inherit(socket).map_err(ServeError::Inherit));
+            inherited.chain(settings.addresses.iter().map(bind)).collect::<Result<Vec<_>, _>>()
+        })?;
+        let status = settings.status_address.map(|address| {
+            let failed = |source| ServeError::Listen { address: Address::Tcp(address), source };
+            status::bind(address).map_err(failed)
+        });
+        Ok(Server {
+            runtime,
+            live,
+            clock,
+            metrics,
+            settings: settings.clone(),
+            reread: None,
+            reloads,
+            tls,
+            status: status.transpose()?,
+            listeners,
+            explanations,
+            control: Control { phase: Arc::new(watch::channel(Phase::Serving).0), reload },
+        })
+    }
+
+    /// What each route was set up with.
+    pub fn explanations(&self) -> &[Explanation] {
+        &self.explanations
+    }
+
+    /// Where it really listens.
+    pub fn addresses(&self) -> Vec<Address> {
+        self.listeners.iter().filter_map(|listener| listener.address().ok()).collect()
+    }
+
+    /// Whether its TCP addresses speak TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Where `/metrics`, `/livez` and `/readyz` really are.
+    pub fn status_address(&self) -> Option<std::net::SocketAddr> {
+        self.status.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// What [`Control::reload`] reads the settings with.
+    pub fn on_reload(&mut self, reread: impl Fn() -> Result<Settings, Box<dyn Error + Send + Sync>> + Send + 'static) {
+        self.reread = Some(Box::new(reread));
+    }
+
+    /// Tells it to end.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Serves until it is told to end. Whether every request was answered by then.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn run(self) -> Result<bool, ServeError> {
+        let Server {
+            runtime, live, listeners, clock, metrics, settings, reread, reloads, tls, status, control, ..
+        } = self;
+        let (limits, exit_on_stuck) = (settings.limits.clone(), settings.exit_on_stuck);
+        let on_stuck = control.clone();
+        let stuck = watchdog::start(&clock, move || {
+            if exit_on_stuck {
+                on_stuck.drain();
+            }
+        })
+        .map_err(ServeError::System)?;
+        let connections = Arc::new(Connections::default());
+        if let Some(listener) = status {
+            let asked = Asked {
+                live: Arc::clone(&live),
+                connections: Arc::clone(&connections),
+                stuck: stuck.clone(),
+                control: control.clone(),
+            };
+            status::start(listener, Arc::new(asked)).map_err(ServeError::System)?;
+        }
+        let (watch, executor) = (settings.watch, runtime.handle().clone());
+        let clock_of_switch = Arc::clone(&clock);
+        Switch { live: Arc::clone(&live), settings, watch, reread, clock: clock_of_switch, metrics, executor }
+            .start(reloads)
+            .map_err(ServeError::System)?;
+        let (draining, _) = watch::channel(false);
+        let acceptor = Acceptor {
+            http: Http::new(&limits),
+            live: Arc::clone(&live),
+            connections: Arc::clone(&connections),
+            permits: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
+            draining: draining.clone(),
+            header_time: limits.header_time,
+            tls: tls.clone(),
+        };
+        let complete = runtime.block_on(async {
+            let accepting: Vec<_> =
+                listeners.into_iter().map(|listener| tokio::spawn(acceptor.clone().accept(listener))).collect();
+            let sweeping = tokio::spawn(sweep(Arc::clone(&connections), limits.clone()));
+            if let Some(tls) = tls {
+                tokio::spawn(tls.follow());
+            }
+            control.reached(Phase::Draining).await;
+            // Its listener is closed before idle connections are, so that their clients do not come back.
+            for accepting in accepting {
+                accepting.abort();
+                let _ = accepting.await;
+            }
+            draining.send_replace(true);
+            let complete = tokio::select! {
+                complete = drained(&connections, &clock, &limits, &stuck) => complete,
+                () = control.reached(Phase::Ended) => connections.count() == 0,
+            };
+            sweeping.abort();
+            complete
+        });
+        clock.stop();
+        // Guests that cannot be interrupted end with the process.
+        runtime.shutdown_background();
+        Ok(complete)
+    }
+}
+
+/// Everything that can be told without opening an artifact.
+fn check(settings: &Settings) -> Result<(), ServeError> {
+    if settings.addresses.is_empty() && settings.sockets.is_empty() {
+        return Err(ServeError::NoAddresses);
+    }
+    if settings.routes.is_empty() {
+        return Err(ServeError::NoRoutes);
+    }
+    let mut seen = std::collections::HashSet::new();
+    match settings.routes.iter().find(|route| !seen.insert(&route.pattern)) {
+        Some(twice) => Err(ServeError::Duplicate(twice.pattern.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Waits until every connection has ended, and cancels requests that take too long for that.
+async fn drained(connections: &Connections, clock: &Clock, limits: &ServerLimits, stuck: &watchdog::Stuck) -> bool {
+    let ended = async |time: Duration, without_stuck: bool| {
+        let all = async {
+            loop {
+                let left = connections.count();
+                if left == 0 || (without_stuck && clock.exchange_count() <= stuck.count()) {
+                    return;
+                }
+                tokio::time::sleep(SWEEP_INTERVAL / 10).await;
+            }
+        };
+        tokio::time::timeout(time, all).await.is_ok()
+    };
+    if ended(limits.drain_time, false).await {
+        return true;
+    }
+    tracing::warn!("{} requests have not ended in time and are cancelled", clock.exchange_count());
+    clock.cancel_all(Cause::ServerEnds);
+    ended(CANCEL_TIME, true).await;
+    false
+}
+
+async fn sweep(connections: Arc<Connections>, limits: ServerLimits) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        connections.close_overdue(limits.header_time, limits.idle_time);
+    }
+}
+
+/// How the server is.
+struct Asked {
+    live: Arc<Live>,
+    connections: Arc<Connections>,
+    stuck: watchdog::Stuck,
+    control: Control,
+}
+
+impl Status for Asked {
+    fn metrics(&self) -> String {
+        let service = self.live.get();
+        let routes = service.routes.iter().map(|route| {
+            let (running, waiting) = (route.admission.running(), route.admission.waiting());
+            (route.name.to_string(), running, waiting, route.live().label.to_string())
+        });
+        let sample = Sample {
+            connections: self.connections.count(),
+            stuck: self.stuck.count(),
+            instances: service.clock.instances().len(),
+            routes: routes.collect(),
+            pools: service.pools(),
+        };
+        service.metrics.render(&sample)
+    }
+
+    fn is_alive(&self) -> bool {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.stuck.count() < threads
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.control.is_ending()
+    }
+}
+
+/// Accepts connections of one listener.
+#[derive(Clone)]
+struct Acceptor {
+    http: Http,
+    live: Arc<Live>,
+    connections: Arc<Connections>,
+    permits: Arc<Semaphore>,
+    draining: watch::Sender<bool>,
+    header_time: Duration,
+    tls: Option<Tls>,
+}
+
+impl Acceptor {
+    async fn accept(self, listener: Listener) {
+        loop {
+            let permit = self.permit().await;
+            match listener.accept().await {
+                Ok(stream) => self.serve(stream, permit),
+                // The client gave up in the queue.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::error!("cannot accept a connection: {error}");
+                    self.connections.close_idlest();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// A permit for one more connection. Where there are too many, one that is idle makes room.
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                return permit;
+            }
+            self.connections.close_idlest();
+            let acquired = tokio::time::timeout(ACCEPT_PAUSE, Arc::clone(&self.permits).acquire_owned()).await;
+            if let Ok(Ok(permit)) = acquired {
+                return permit;
+            }
+        }
+    }
+
+    fn serve(&self, stream: Stream, permit: OwnedSemaphorePermit) {
+        let (http, live, open) = (self.http.clone(), Arc::clone(&self.live), self.connections.open());
+        let draining = self.draining.subscribe();
+        tracing::trace!(
+            "a connection of {}",
+            stream.peer.map_or_else(|| "a local client".to_owned(), |it| it.to_string())
+        );
+        let acceptor = self.tls.as_ref().filter(|_| stream.is_tcp()).map(Tls::acceptor);
+        let header_time = self.header_time;
+        tokio::spawn(async move {
+            match acceptor {
+                None => http.serve(stream, Scheme::HTTP, live, open, draining).await,
+                Some(acceptor) => match tokio::time::timeout(header_time, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => http.serve(stream, Scheme::HTTPS, live, open, draining).await,
+                    Ok(Err(error)) => tracing::debug!("a connection has no TLS: {error}"),
+                    Err(_) => tracing::debug!("a connection took too long for TLS"),
+                },
+            }
+            drop(permit);
+        });
+    }
+}

@@ -1,0 +1,142 @@
+//! The one thread that keeps the server's time. In: every exchange and instance, and the engines whose code checks epochs.
+//! Out: exchanges cancelled at their limits, instances woken to end, epochs. Never here: anything that a guest can hold
+//! up: this is no task of the executor that guests run on.
+
+use super::exchange::{Cause, Exchange, RequestId};
+use super::instance::Instance;
+use super::time::now_ms;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+use wasmtime::EngineWeak;
+
+/// How often it looks, which is also how long a guest's code runs between two checks of its epoch.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Exchanges are kept in as many maps, so that requests on different cores rarely wait for each other.
+const SHARDS: usize = 16;
+
+/// All that has a time limit.
+#[derive(Default)]
+pub(super) struct Clock {
+    exchanges: [Mutex<HashMap<u64, Arc<Exchange>>>; SHARDS],
+    instances: Mutex<HashMap<u64, Arc<Instance>>>,
+    engines: Mutex<Vec<EngineWeak>>,
+    stopped: AtomicBool,
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clock").field("exchanges", &self.exchange_count()).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Clock {
+    /// Starts the thread, which ends some time after [`Clock::stop`].
+    pub(super) fn start() -> io::Result<Arc<Clock>> {
+        let clock = Arc::new(Clock::default());
+        let kept = Arc::clone(&clock);
+        thread::Builder::new().name("clock".to_owned()).spawn(move || {
+            while !kept.stopped.load(Ordering::Relaxed) {
+                thread::sleep(TICK);
+                kept.tick(now_ms());
+            }
+        })?;
+        Ok(clock)
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server has ended.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn tick(&self, now_ms: u64) {
+        for engine in lock(&self.engines).iter().filter_map(EngineWeak::upgrade) {
+            engine.increment_epoch();
+        }
+        // What is woken may take these locks.
+        for shard in &self.exchanges {
+            let overdue = |exchange: &&Arc<Exchange>| exchange.overdue(now_ms).is_some();
+            let overdue: Vec<_> = lock(shard).values().filter(overdue).cloned().collect();
+            overdue.iter().for_each(|exchange| exchange.check(now_ms));
+        }
+        for instance in self.instances() {
+            if instance.should_end(now_ms) {
+                instance.waker.wake();
+            }
+        }
+    }
+
+    /// Increments the epoch of this engine, too.
+    pub(super) fn tick_engine(&self, engine: &wasmtime::Engine) {
+        let mut engines = lock(&self.engines);
+        engines.retain(|engine| engine.upgrade().is_some());
+        if !engines.iter().filter_map(EngineWeak::upgrade).any(|other| wasmtime::Engine::same(&other, engine)) {
+            engines.push(engine.weak());
+        }
+    }
+
+    /// Watches an exchange until the result is dropped.
+    pub(super) fn watch(self: &Arc<Self>, exchange: Arc<Exchange>) -> Watched {
+        let id = exchange.id;
+        lock(self.shard(id)).insert(id.number(), exchange);
+        Watched { clock: Arc::clone(self), id }
+    }
+
+    fn shard(&self, id: RequestId) -> &Mutex<HashMap<u64, Arc<Exchange>>> {
+        &self.exchanges[id.number() as usize % SHARDS]
+    }
+
+    /// Watches an instance until [`Clock::forget`].
+    pub(super) fn watch_instance(&self, instance: Arc<Instance>) {
+        lock(&self.instances).insert(instance.id, instance);
+    }
+
+    /// The instance is no more.
+    pub(super) fn forget(&self, instance: &Instance) {
+        lock(&self.instances).remove(&instance.id);
+    }
+
+    /// Every instance that there is.
+    pub(super) fn instances(&self) -> Vec<Arc<Instance>> {
+        lock(&self.instances).values().cloned().collect()
+    }
+
+    /// Cancels every exchange.
+    pub(super) fn cancel_all(&self, cause: Cause) {
+        for shard in &self.exchanges {
+            let all: Vec<_> = lock(shard).values().cloned().collect();
+            all.iter().for_each(|exchange| exchange.cancel(cause));
+        }
+    }
+
+    /// How many exchanges there are.
+    pub(super) fn exchange_count(&self) -> usize {
+        self.exchanges.iter().map(|shard| lock(shard).len()).sum()
+    }
+}
+
+/// A watched exchange.
+#[derive(Debug)]
+pub(super) struct Watched {
+    clock: Arc<Clock>,
+    id: RequestId,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        lock(self.clock.shard(self.id)).remove(&self.id.number());
+    }
+}

@@ -1,0 +1,185 @@
+//! Every open connection. In: what each is at. Out: the one to close when there are too many, those to close for idleness.
+//! Never here: a byte of them.
+
+use super::exchange::Exchange;
+use super::time::now_ms;
+use futures_util::task::AtomicWaker;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How long a connection may take to notice that its only exchange was cancelled. One that is blocked in writing to a
+/// client that does not read never does.
+const NOTICE: Duration = Duration::from_secs(1);
+
+/// A connection.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    exchanges: Mutex<Vec<Arc<Exchange>>>,
+    /// Without an exchange since then.
+    idle_since_ms: AtomicU64,
+    had_request: AtomicBool,
+    /// All its exchanges were cancelled by then, or 0.
+    over_since_ms: AtomicU64,
+    closing: AtomicBool,
+    waker: AtomicWaker,
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Connection {
+    /// An exchange begins on it.
+    pub(super) fn begin(self: &Arc<Self>, exchange: Arc<Exchange>) -> Busy {
+        self.had_request.store(true, Ordering::Relaxed);
+        lock(&self.exchanges).push(Arc::clone(&exchange));
+        Busy { connection: Arc::clone(self), exchange }
+    }
+
+    /// Ready once it is to be closed at once.
+    pub(super) fn poll_closing(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(context.waker());
+        if self.closing.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Since when it is without an exchange, where it is.
+    fn idle_since_ms(&self) -> Option<u64> {
+        lock(&self.exchanges).is_empty().then(|| self.idle_since_ms.load(Ordering::Relaxed))
+    }
+
+    /// Whether it has exchanges, and none that goes on, for so long that it must be blocked.
+    fn is_blocked(&self, now_ms: u64) -> bool {
+        let exchanges = lock(&self.exchanges);
+        if exchanges.is_empty() || !exchanges.iter().all(|exchange| exchange.cause().is_some()) {
+            self.over_since_ms.store(0, Ordering::Relaxed);
+            return false;
+        }
+        let since_ms = self.over_since_ms.load(Ordering::Relaxed);
+        if since_ms == 0 {
+            self.over_since_ms.store(now_ms, Ordering::Relaxed);
+            return false;
+        }
+        Duration::from_millis(now_ms.saturating_sub(since_ms)) > NOTICE
+    }
+}
+
+/// A connection has this exchange until it is dropped.
+#[derive(Debug)]
+pub(super) struct Busy {
+    connection: Arc<Connection>,
+    exchange: Arc<Exchange>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut exchanges = lock(&self.connection.exchanges);
+        exchanges.retain(|other| other.id != self.exchange.id);
+        if exchanges.is_empty() {
+            self.connection.idle_since_ms.store(now_ms(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    count: AtomicU64,
+}
+
+impl Connections {
+    /// One more, until the result is dropped.
+    pub(super) fn open(self: &Arc<Self>) -> Open {
+        let connection = Arc::new(Connection { idle_since_ms: AtomicU64::new(now_ms()), ..Connection::default() });
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        lock(&self.open).insert(number, Arc::clone(&connection));
+        Open { all: Arc::clone(self), number, connection }
+    }
+
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.open).len()
+    }
+
+    fn all(&self) -> Vec<Arc<Connection>> {
+        lock(&self.open).values().cloned().collect()
+    }
+
+    /// Closes the one that is idle for longest, so that another can be accepted.
+    pub(super) fn close_idlest(&self) {
+        let all = self.all();
+        let open = all.iter().filter(|connection| !connection.closing.load(Ordering::Relaxed));
+        let idle = open.filter_map(|connection| Some((connection.idle_since_ms()?, connection)));
+        if let Some((_, connection)) = idle.min_by_key(|(since_ms, _)| *since_ms) {
+            connection.close();
+        }
+    }
+
+    /// Closes those that are idle for too long, or blocked.
+    pub(super) fn close_overdue(&self, header_time: Duration, idle_time: Duration) {
+        let now_ms = now_ms();
+        for connection in self.all() {
+            let limit = if connection.had_request.load(Ordering::Relaxed) { idle_time } else { header_time };
+            let idle_ms = connection.idle_since_ms().map(|since_ms| now_ms.saturating_sub(since_ms));
+            if idle_ms.is_some_and(|idle_ms| Duration::from_millis(idle_ms) > limit) || connection.is_blocked(now_ms) {
+                connection.close();
+            }
+        }
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Open {
+    all: Arc<Connections>,
+    number: u64,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        lock(&self.all.open).remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::exchange::Cause;
+    use super::*;
+
+    #[test]
+    fn the_idlest_is_closed_and_none_that_is_busy() {
+        let connections = Arc::new(Connections::default());
+        let (busy, idle, idlest) = (connections.open(), connections.open(), connections.open());
+        let exchange = busy.connection.begin(Arc::new(Exchange::new("/".into(), Arc::default())));
+        busy.connection.idle_since_ms.store(1, Ordering::Relaxed);
+        idle.connection.idle_since_ms.store(3, Ordering::Relaxed);
+        idlest.connection.idle_since_ms.store(2, Ordering::Relaxed);
+        let closing = |open: &Open| open.connection.closing.load(Ordering::Relaxed);
+        connections.close_idlest();
+        assert_eq!([closing(&busy), closing(&idle), closing(&idlest)], [false, false, true]);
+        connections.close_idlest();
+        assert_eq!([closing(&busy), closing(&idle)], [false, true]);
+        drop((exchange, busy, idle, idlest));
+        assert_eq!(connections.count(), 0);
+    }
+
+    #[test]
+    fn a_connection_whose_exchanges_are_all_cancelled_is_blocked_after_a_while() {
+        let connection = Arc::new(Connection::default());
+        let exchange = Arc::new(Exchange::new("/".into(), Arc::default()));
+        let _busy = connection.begin(Arc::clone(&exchange));
+        assert!(!connection.is_blocked(1) && !connection.is_blocked(5000));
+        exchange.cancel(Cause::ClientNotReading);
+        assert!(!connection.is_blocked(5000) && !connection.is_blocked(6000));
+        assert!(connection.is_blocked(6001));
+    }
+}

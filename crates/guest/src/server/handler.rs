@@ -1,0 +1,201 @@
+//! Instances of one version of a guest, for wasmtime's `ProxyHandler`. In: a pre-instantiated component and its route's
+//! limits. Out: stores with an instance each, which end when [`Instance::should_end`] says so. Never here: more instances
+//! at once than the route may have.
+
+use super::clock::Clock;
+use super::exchange::{Exchange, Waiter};
+use super::guest_log::{GuestLog, Rate};
+use super::instance::{Instance, Lifetimes};
+use super::metrics::Metrics;
+use super::time::now_ms;
+use crate::{Host, NoOutgoing, Outgoing, Prepared, Process};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::GuestTaskId;
+use wasmtime::{Engine, Store, StoreContextMut, Trap, UpdateDeadline};
+use wasmtime_wasi_http::handler::{
+    HandlerState, Instance as Started, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+};
+use wasmtime_wasi_http::{WasiHttpHooks, WasiHttpView};
+
+/// How often one instance is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reuse {
+    /// Requests that one instance answers in its life.
+    pub(super) requests: usize,
+    /// Requests that it answers at once.
+    pub(super) at_once: usize,
+}
+
+impl Reuse {
+    /// A guest of WASI 0.2 is made for one request; one of 0.3 for several, and as many as wasmtime's own server gives it.
+    pub(super) fn of(pre: &ProxyPre<Host>) -> Reuse {
+        match pre {
+            ProxyPre::P2(_) => Reuse { requests: 1, at_once: 1 },
+            ProxyPre::P3(_) => Reuse { requests: 128, at_once: 16 },
+        }
+    }
+}
+
+/// What instances of one version are made of.
+pub(super) struct Instances {
+    pub(super) engine: Engine,
+    pub(super) pre: ProxyPre<Host>,
+    /// What each is granted and limited to.
+    pub(super) prepared: Arc<Prepared>,
+    /// What sends its requests, where it may send any.
+    pub(super) outgoing: Option<Outgoing>,
+    pub(super) rate: Arc<Rate>,
+    pub(super) reuse: Reuse,
+    pub(super) lifetimes: Lifetimes,
+    /// As many as the route may have at once, of all its versions.
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) route: Arc<str>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Whether the guest's code stops at epochs.
+    pub(super) interruptible: bool,
+    /// What reports name: the module, its version and its form.
+    pub(super) label: Arc<str>,
+}
+
+impl Instances {
+    fn store(&self, instance: &Arc<Instance>) -> wasmtime::Result<Store<Host>> {
+        let log = |stream| Box::new(GuestLog::new(stream, Arc::clone(instance), Arc::clone(&self.rate)));
+        let process = Process { stdout: log("stdout"), stderr: log("stderr"), ..Process::default() };
+        let outgoing: Box<dyn WasiHttpHooks> = match &self.outgoing {
+            Some(outgoing) => Box::new(outgoing.clone()),
+            None => Box::new(NoOutgoing),
+        };
+        let mut store = self.prepared.store(&self.engine, self.prepared.host(process, outgoing))?;
+        if self.interruptible {
+            store.set_epoch_deadline(1);
+            let instance = Arc::clone(instance);
+            store.epoch_deadline_callback(move |_| {
+                Ok(if instance.should_end(now_ms()) { UpdateDeadline::Interrupt } else { UpdateDeadline::Yield(1) })
+            });
+        }
+        Ok(store)
+    }
+}
+
+impl HandlerState for Instances {
+    type StoreData = Host;
+    type WorkerExpiration = Expiration;
+    type WorkerState = Worker;
+
+    async fn instantiate(&self) -> wasmtime::Result<Started<Host, Expiration, Worker>> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await?;
+        let instance = Arc::new(Instance::new(Arc::clone(&self.route), self.lifetimes));
+        self.clock.watch_instance(Arc::clone(&instance));
+        let live = Live { instance: Arc::clone(&instance), clock: Arc::clone(&self.clock), _permit: permit };
+        let mut store = self.store(&instance)?;
+        let proxy = until_end(&instance, self.pre.instantiate_async(&mut store)).await?;
+        let (label, metrics) = (Arc::clone(&self.label), Arc::clone(&self.metrics));
+        let state = Worker { live, reuse: self.reuse, label, metrics };
+        Ok(Started { store, proxy, view: <Host as WasiHttpView>::http, expiration: Expiration(instance), state })
+    }
+}
+
+/// Instantiates, unless that takes longer than the instance may live.
+async fn until_end<T>(
+    instance: &Instance,
+    instantiate: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    let mut instantiate = std::pin::pin!(instantiate);
+    std::future::poll_fn(|context| {
+        instance.waker.register(context.waker());
+        match instantiate.as_mut().poll(context) {
+            Poll::Pending if instance.should_end(now_ms()) => {
+                Poll::Ready(Err(wasmtime::format_err!("it took too long to instantiate")))
+            }
+            other => other,
+        }
+    })
+    .await
+}
+
+/// An instance and its store, counted until both are gone.
+struct Live {
+    instance: Arc<Instance>,
+    clock: Arc<Clock>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.clock.forget(&self.instance);
+    }
+}
+
+/// Decides when an instance's event loop ends.
+pub(super) struct Expiration(Arc<Instance>);
+
+impl WorkerExpiration for Expiration {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>, status: WorkerStatus, _: Instant) -> Poll<()> {
+        self.0.waker.register(context.waker());
+        self.0.report(status);
+        if self.0.should_end(now_ms()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// An error with its causes, the backtrace in WebAssembly among them.
+fn causes(error: &wasmtime::Error) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// An instance, as its event loop knows it.
+pub(super) struct Worker {
+    live: Live,
+    reuse: Reuse,
+    label: Arc<str>,
+    metrics: Arc<Metrics>,
+}
+
+impl WorkerState for Worker {
+    type StoreData = Host;
+    type RequestData = Arc<Exchange>;
+
+    fn should_accept_request(&self, at_once: usize, total: usize) -> ShouldAccept {
+        if total >= self.reuse.requests || !self.live.instance.accepts() {
+            ShouldAccept::Never
+        } else if at_once >= self.reuse.at_once {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        _: StoreContextMut<'_, Host>,
+        exchange: Arc<Exchange>,
+        _: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'static + Send + Sync>> {
+        self.live.instance.take(Arc::clone(&exchange));
+        Box::pin(async move {
+            exchange.cancelled(Waiter::Guest).await;
+        })
+    }
+
+    fn drop(&self, store: Store<Host>, result: wasmtime::Result<()>) {
+        // It ended at a limit, which is reported already, or with the server.
+        let ended = self.live.instance.overdue(now_ms()).is_some() || self.live.clock.is_stopped();
+        if let Err(error) = result
+            && !ended
+        {
+            let requests: Vec<_> = self.live.instance.exchanges().iter().map(|it| it.id.to_string()).collect();
+            let requests = requests.join(", ");
+            let limit = store.data().limiter().hit().map(|hit| format!(" ({hit})")).unwrap_or_default();
+            let (route, guest) = (&*self.live.instance.route, &*self.label);
+            if let Some(trap) = error.downcast_ref::<Trap>() {
+                self.metrics.trap(route, &format!("{trap:?}"));
+            }
+            tracing::warn!(route, guest, requests, "a guest failed{limit}: {}", causes(&error));
+        }
+        drop(store);
+    }
+}

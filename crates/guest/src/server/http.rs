@@ -1,0 +1,90 @@
+//! HTTP/1.1 and HTTP/2 on a connection. In: a stream of bytes. Out: its requests, to the live service, until it is closed,
+//! idle for too long, or the server ends. Never here: what a request is answered with.
+
+use super::connections::{Connection, Open};
+use super::limits::ServerLimits;
+use super::service::Live;
+use http::Request;
+use http::uri::Scheme;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+/// The least that hyper takes as the size of a head.
+const HEADER_SIZE_BYTES_MIN: usize = 8192;
+/// Fields of a head.
+const HEADERS_MAX: usize = 100;
+/// How often an HTTP/2 client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How connections are served.
+#[derive(Clone, Debug)]
+pub(super) struct Http {
+    builder: Builder<TokioExecutor>,
+}
+
+impl Http {
+    pub(super) fn new(limits: &ServerLimits) -> Http {
+        let header_size = limits.header_size.max(HEADER_SIZE_BYTES_MIN);
+        let mut builder = Builder::new(TokioExecutor::new());
+        // Without a timer hyper has no time limits.
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_time)
+            .max_buf_size(header_size)
+            .max_headers(HEADERS_MAX)
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(header_size).unwrap_or(u32::MAX))
+            .max_concurrent_streams(limits.streams)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_INTERVAL);
+        Http { builder }
+    }
+
+    /// Serves a connection to its end. When `draining` changes, it ends with the requests that it has.
+    pub(super) async fn serve(
+        self,
+        io: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        scheme: Scheme,
+        live: Arc<Live>,
+        open: Open,
+        mut draining: watch::Receiver<bool>,
+    ) {
+        let connection = Arc::clone(&open.connection);
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let (service, connection, scheme) = (live.get(), Arc::clone(&connection), scheme.clone());
+            async move { Ok::<_, Infallible>(service.answer(&connection, scheme, request).await) }
+        });
+        let mut serving = pin!(self.builder.serve_connection(TokioIo::new(io), answer));
+        let mut ends = false;
+        loop {
+            tokio::select! {
+                result = serving.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!("a connection ended: {error}");
+                    }
+                    return;
+                }
+                () = closing(&open.connection) => return,
+                _ = draining.wait_for(|draining| *draining), if !ends => {
+                    serving.as_mut().graceful_shutdown();
+                    ends = true;
+                }
+            }
+        }
+    }
+}
+
+async fn closing(connection: &Connection) {
+    poll_fn(|context| connection.poll_closing(context)).await;
+}

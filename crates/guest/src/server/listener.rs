@@ -1,0 +1,210 @@
+//! Where the server is reached. In: an address. Out: its connections, as streams of bytes. Never here: HTTP.
+
+use rustix::net::AddressFamily;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::str::FromStr;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+
+/// Connections that the system keeps until they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// A TCP port of an address of this machine.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// A text is not an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an address: expected one such as `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/guest.sock`")]
+pub struct AddressError(String);
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Address, AddressError> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(AddressError(text.to_owned())),
+            Some(path) => Ok(Address::Unix(PathBuf::from(path))),
+            None => text.parse().map(Address::Tcp).map_err(|_| AddressError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// An open socket that accepts connections.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+    /// Its path is its owner's.
+    InheritedUnix(UnixListener),
+}
+
+impl Listener {
+    /// A socket that listens already.
+    pub(super) fn inherit(socket: &OwnedFd) -> io::Result<Listener> {
+        let socket = socket.try_clone()?;
+        let family = rustix::net::getsockname(&socket)?.address_family();
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        if family == AddressFamily::UNIX {
+            return UnixListener::from_std(socket.into()).map(Listener::InheritedUnix);
+        }
+        TcpListener::from_std(socket.into()).map(Listener::Tcp)
+    }
+
+    /// Listens on `address`; with `reuse_port`, where others may, too.
+    pub(super) fn bind(address: &Address, reuse_port: bool) -> io::Result<Listener> {
+        match address {
+            Address::Tcp(address) => {
+                let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+                socket.set_reuseaddr(true)?;
+                socket.set_reuseport(reuse_port)?;
+                socket.bind(*address)?;
+                Ok(Listener::Tcp(socket.listen(BACKLOG)?))
+            }
+            Address::Unix(path) => {
+                let bound = UnixListener::bind(path).or_else(|error| {
+                    if error.kind() != ErrorKind::AddrInUse || !is_left_over(path) {
+                        return Err(error);
+                    }
+                    std::fs::remove_file(path)?;
+                    UnixListener::bind(path)
+                })?;
+                Ok(Listener::Unix(bound, path.clone()))
+            }
+        }
+    }
+
+    /// Where it really listens: a port that the system chose is known only now.
+    pub(super) fn address(&self) -> io::Result<Address> {
+        Ok(match self {
+            Listener::Tcp(listener) => Address::Tcp(listener.local_addr()?),
+            Listener::Unix(_, path) => Address::Unix(path.clone()),
+            Listener::InheritedUnix(listener) => {
+                let address = listener.local_addr()?;
+                Address::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned())
+            }
+        })
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Small frames are sent at once.
+                stream.set_nodelay(true)?;
+                Ok(Stream { io: Io::Tcp(stream), peer: Some(peer) })
+            }
+            Listener::Unix(listener, _) | Listener::InheritedUnix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Stream { io: Io::Unix(stream), peer: None })
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, path) = self {
+            // A path that is gone is as it should be.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Whether a socket in the file system has no process that listens on it any more.
+fn is_left_over(path: &Path) -> bool {
+    let is_socket = path.symlink_metadata().is_ok_and(|it| it.file_type().is_socket());
+    let connected = std::os::unix::net::UnixStream::connect(path);
+    is_socket && connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Stream {
+    io: Io,
+    /// The client's address, of TCP.
+    pub(super) peer: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+enum Io {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Whether it came over a network.
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self.io, Io::Tcp(_))
+    }
+}
+
+macro_rules! on_io {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match &mut $self.get_mut().io {
+            Io::Tcp(it) => {
+                let $stream = Pin::new(it);
+                $call
+            }
+            Io::Unix(it) => {
+                let $stream = Pin::new(it);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_io!(self, stream => stream.poll_read(context, to))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        on_io!(self, stream => stream.poll_write(context, from))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_io!(self, stream => stream.poll_write_vectored(context, from))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_io!(self, stream => stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_io!(self, stream => stream.poll_shutdown(context))
+    }
+}

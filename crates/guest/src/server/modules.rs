@@ -1,0 +1,265 @@
+//! From artifacts to what answers requests. In: each route's artifact. Out: engines with pools that hold all routes' instances,
+//! and a version for each route, of which one instance was made to see that it can be. Never here: a request.
+
+use super::clock::Clock;
+use super::error::ServeError;
+use super::guest_log::Rate;
+use super::handler::{Instances, Reuse};
+use super::instance::Lifetimes;
+use super::limits::{RouteLimits, instance_limits};
+use super::metrics::Metrics;
+use super::pool::{Allocation, Machine, Need, Share};
+use super::settings::{Identity, Opened, RouteSettings, Settings};
+use super::version::{Linked, Version};
+use crate::{Limits, Outgoing, OutgoingLimits, Prepare, Prepared, Roots};
+use isomer_contract::Requirements;
+use isomer_runtime::{Code, Loaded, Loader, VerifiedArtifact};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use wasmtime_wasi_http::handler::HandlerState;
+
+/// How long an instance of WASI 0.3 waits for its next request.
+const IDLE_TIME: Duration = Duration::from_secs(1);
+
+/// What a route was set up with, for people.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The route.
+    pub route: String,
+    /// The module, with its version.
+    pub module: String,
+    /// The form of it that runs here.
+    pub form: String,
+    /// How its bytes were read.
+    pub load_path: String,
+    /// The interface by which it answers.
+    pub interface: String,
+    /// Whether its code can be interrupted.
+    pub interruptible: bool,
+    /// Where instances get their memory.
+    pub memory: String,
+    /// Its limits.
+    pub limits: RouteLimits,
+    /// What each instance may use up.
+    pub instance: Limits,
+}
+
+/// A route's artifact, before it has an engine.
+struct Candidate<'a> {
+    route: &'a RouteSettings,
+    artifact: VerifiedArtifact,
+    label: Arc<str>,
+    load_path: String,
+    identity: Identity,
+    share: Option<Share>,
+    prepared: Arc<Prepared>,
+    outgoing: Option<Outgoing>,
+    metrics: Arc<Metrics>,
+}
+
+/// What a route is served with.
+pub(super) struct Ready {
+    pub(super) version: Version,
+    pub(super) explanation: Explanation,
+}
+
+/// Loads all routes' modules.
+pub(super) async fn load(
+    settings: &Settings,
+    clock: &Arc<Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Ready>, ServeError> {
+    let candidates = settings.routes.iter().map(|route| open(route, metrics).map_err(|error| of_route(route, error)));
+    let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
+    let machine = Machine::look();
+    let mut loaders: Vec<(Requirements, Allocation, Loader)> = Vec::new();
+    let mut ready = Vec::new();
+    for candidate in &candidates {
+        let requirements = candidate.artifact.requirements();
+        if !loaders.iter().any(|(other, ..)| share_engine(other, requirements)) {
+            let sharing = || candidates.iter().filter(|it| share_engine(it.artifact.requirements(), requirements));
+            let allocation = allocation(requirements, sharing().map(|it| it.share), &machine);
+            let loader = loader(&allocation, sharing().filter_map(|it| it.prepared.limits().max_stack).max());
+            loaders.push((requirements.clone(), allocation, loader));
+        }
+    }
+    for candidate in candidates {
+        let requirements = candidate.artifact.requirements();
+        let found = loaders.iter().find(|(other, ..)| share_engine(other, requirements));
+        // Each has one: see above.
+        let Some((_, allocation, loader)) = found else { continue };
+        let route = candidate.route;
+        ready.push(candidate.ready(allocation, loader, clock).await.map_err(|error| of_route(route, error))?);
+    }
+    Ok(ready)
+}
+
+/// Loads one route's module, with an engine of its own.
+pub(super) async fn load_one(
+    route: &RouteSettings,
+    clock: &Arc<Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Ready, ServeError> {
+    let candidate = open(route, metrics)?;
+    let requirements = candidate.artifact.requirements();
+    let allocation = allocation(requirements, [candidate.share].into_iter(), &Machine::look());
+    let loader = loader(&allocation, candidate.prepared.limits().max_stack);
+    candidate.ready(&allocation, &loader, clock).await
+}
+
+fn of_route(route: &RouteSettings, error: ServeError) -> ServeError {
+    ServeError::Route { module: route.module.clone(), route: route.pattern.clone(), source: Box::new(error) }
+}
+
+/// Whether artifacts of these requirements load in one engine, as [`Loader`] decides it.
+fn share_engine(one: &Requirements, other: &Requirements) -> bool {
+    let key = |it: &Requirements| (it.arch, it.tunables.clone(), it.recorded.clone(), it.wasm_features.clone());
+    key(one) == key(other)
+}
+
+/// Stacks are an engine's: the largest of those that share it.
+fn loader(allocation: &Allocation, max_stack: Option<u64>) -> Loader {
+    let allocation = allocation.clone();
+    let stack = Limits { max_stack, ..Limits::default() };
+    Loader::new().configure(move |config| {
+        stack.configure(config);
+        allocation.apply(config);
+    })
+}
+
+fn allocation(
+    requirements: &Requirements,
+    shares: impl Iterator<Item = Option<Share>>,
+    machine: &Machine,
+) -> Allocation {
+    match shares.collect::<Option<Vec<_>>>() {
+        Some(shares) => Allocation::derive(requirements, &shares, machine),
+        None => Allocation::OnDemand {
+            reason: "the component imports modules, and only they say what they need".to_owned(),
+        },
+    }
+}
+
+/// Opens a route's artifact, and looks at what its instances need.
+fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidate<'a>, ServeError> {
+    let Opened { artifact, version, identity, load_path } = route.source.open().map_err(ServeError::Source)?;
+    let form = artifact.target().map(|target| format!(" ({target})")).unwrap_or_default();
+    let version = version.map(|version| format!(":{version}")).unwrap_or_default();
+    let label = format!("{}{version}{form}", route.module).into();
+    let limits = route.instance.clone().or(instance_limits());
+    limits.check_compiled(artifact.requirements())?;
+    if route.deadline && !Limits::is_interruptible(artifact.requirements()) {
+        return Err(ServeError::NotInterruptible);
+    }
+    let environment = route.environment.clone();
+    let prepared = Prepare { grants: &route.grants, environment, limits, allow_blocking: false }.open()?;
+    let rules = &route.grants.allow_http;
+    // Reading the system's certificates takes a while, and few need them.
+    let roots = (!rules.is_empty()).then(|| Roots::load(&route.ca_certificates)).transpose()?;
+    let outgoing = roots.map(|roots| Outgoing::new(rules, &roots, OutgoingLimits::default()));
+    let loaded = Loader::new().load(artifact.clone())?;
+    let linked = Linked::new(&loaded)?;
+    let need = match &loaded.code {
+        Code::Component(component) => Need::of(component),
+        Code::Module(_) => None,
+    };
+    let share = need.map(|need| Share {
+        need,
+        instances: u32::try_from(instances(&route.limits)).unwrap_or(u32::MAX),
+        requests_of_instance: u32::try_from(linked.reuse.at_once).unwrap_or(u32::MAX),
+    });
+    Ok(Candidate {
+        route,
+        artifact,
+        label,
+        load_path,
+        identity,
+        share,
+        prepared: Arc::new(prepared),
+        outgoing,
+        metrics: Arc::clone(metrics),
+    })
+}
+
+/// As many instances as requests, and some for those that are still at work after their response.
+fn instances(limits: &RouteLimits) -> usize {
+    limits.requests + limits.requests / 8 + 2
+}
+
+impl Candidate<'_> {
+    async fn ready(self, allocation: &Allocation, loader: &Loader, clock: &Arc<Clock>) -> Result<Ready, ServeError> {
+        let limits = &self.route.limits;
+        let mut memory = describe(allocation);
+        let mut version = self.version(&loader.load(self.artifact.clone())?, clock)?;
+        let tried = try_instance(&version.0).await;
+        if let (Err(error), Allocation::Pool(_)) = (&tried, allocation) {
+            let allocation = Allocation::OnDemand { reason: format!("a pool does not hold it: {error:#}") };
+            memory = describe(&allocation);
+            let loader = self::loader(&allocation, self.prepared.limits().max_stack);
+            version = self.version(&loader.load(self.artifact.clone())?, clock)?;
+            try_instance(&version.0).await.map_err(|error| ServeError::Instantiate(error.into()))?;
+        } else {
+            tried.map_err(|error| ServeError::Instantiate(error.into()))?;
+        }
+        let (instances, interface) = version;
+        let explanation = Explanation {
+            route: self.route.pattern.to_string(),
+            module: self.label.to_string(),
+            form: self.artifact.target().unwrap_or("of one artifact").to_owned(),
+            load_path: self.load_path.clone(),
+            interface,
+            interruptible: instances.interruptible,
+            memory,
+            limits: limits.clone(),
+            instance: self.prepared.limits().clone(),
+        };
+        Ok(Ready { version: Version::new(instances, self.identity), explanation })
+    }
+
+    fn version(&self, loaded: &Loaded, clock: &Arc<Clock>) -> Result<(Instances, String), ServeError> {
+        let Linked { pre, reuse, interface } = Linked::new(loaded)?;
+        let interruptible = Limits::is_interruptible(&loaded.requirements);
+        if interruptible {
+            clock.tick_engine(&loaded.engine);
+        }
+        let limits = &self.route.limits;
+        let instances = Instances {
+            engine: loaded.engine.clone(),
+            pre,
+            prepared: Arc::clone(&self.prepared),
+            outgoing: self.outgoing.clone(),
+            rate: Arc::new(Rate::new(limits.log_rate)),
+            reuse: Reuse { at_once: reuse.at_once.max(1), ..reuse },
+            lifetimes: Lifetimes { idle: IDLE_TIME, at_work: limits.request_time },
+            permits: Arc::new(Semaphore::new(instances(limits))),
+            route: self.route.pattern.to_string().into(),
+            clock: Arc::clone(clock),
+            metrics: Arc::clone(&self.metrics),
+            interruptible,
+            label: Arc::clone(&self.label),
+        };
+        Ok((instances, interface))
+    }
+}
+
+/// Makes an instance and drops it.
+async fn try_instance(instances: &Instances) -> wasmtime::Result<()> {
+    instances.instantiate().await.map(drop)
+}
+
+fn describe(allocation: &Allocation) -> String {
+    match allocation {
+        Allocation::Pool(sizes) => format!(
+            "a pool of {} memories, {} tables and {} stacks for {} instances; {} GiB of address space reserved; {}",
+            sizes.memories,
+            sizes.tables,
+            sizes.stacks,
+            sizes.instances,
+            sizes.reserved_bytes >> 30,
+            if sizes.keeps_pages { "pages are kept for the next instance" } else { "pages are given back" }
+        ),
+        Allocation::OnDemand { reason } => format!("on demand: {reason}"),
+    }
+}

@@ -1,0 +1,339 @@
+//! One request. In: its head and body, and the routes. Out: the guest's response, or the server's own. Never here: a
+//! connection.
+
+use super::admission::{Admission, Permit};
+use super::body::{RequestBody, ResponseBody};
+use super::clock::{Clock, Watched};
+use super::connections::{Busy, Connection};
+use super::exchange::{Cause, Exchange, Waiter};
+use super::limits::RouteLimits;
+use super::metrics::Metrics;
+use super::modules::Ready;
+use super::respond::{self, Reason};
+use super::route::Routes;
+use super::settings::Settings;
+use super::time::now_ms;
+use super::version::Version;
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, Uri, Version as HttpVersion};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use wasmtime::{Engine, PoolingAllocatorMetrics, Trap};
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::handler::InstantiationError;
+
+/// A route in service.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) name: Arc<str>,
+    pub(super) limits: Arc<RouteLimits>,
+    pub(super) admission: Admission,
+    live: RwLock<Arc<Version>>,
+}
+
+impl Route {
+    pub(super) fn new(name: Arc<str>, limits: Arc<RouteLimits>, live: Version) -> Route {
+        let admission = Admission::new(limits.requests, limits.waiting, limits.waiting_time);
+        Route { name, limits, admission, live: RwLock::new(Arc::new(live)) }
+    }
+
+    /// The version that answers the next request.
+    pub(super) fn live(&self) -> Arc<Version> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets `next` answer from now on. The version before, which ends with its last request.
+    pub(super) fn switch(&self, next: Arc<Version>) -> Arc<Version> {
+        std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), next)
+    }
+}
+
+/// All that requests are answered with.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) patterns: Routes,
+    pub(super) routes: Vec<Route>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The service that answers now.
+#[derive(Debug)]
+pub(super) struct Live(RwLock<Arc<Service>>);
+
+impl Live {
+    pub(super) fn new(service: Service) -> Live {
+        Live(RwLock::new(Arc::new(service)))
+    }
+
+    /// The one that answers the next request.
+    pub(super) fn get(&self) -> Arc<Service> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets another answer from now on.
+    pub(super) fn replace(&self, next: Service) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+}
+
+/// What a request holds until its response has been sent.
+struct Held {
+    _permit: Permit,
+    _watched: Watched,
+    _busy: Busy,
+    exchange: Arc<Exchange>,
+    version: Arc<Version>,
+    success: bool,
+    route: Arc<str>,
+    metrics: Arc<Metrics>,
+    access: Option<Access>,
+}
+
+/// A line of the access log.
+struct Access {
+    method: Method,
+    path: String,
+    traceparent: String,
+    status: u16,
+}
+
+impl Access {
+    /// None where it is not logged.
+    fn of<B>(request: &Request<B>) -> Option<Access> {
+        tracing::enabled!(target: "access", tracing::Level::INFO).then(|| {
+            let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+            Access {
+                method: request.method().clone(),
+                path: request.uri().path().to_owned(),
+                traceparent: traceparent.unwrap_or_default().to_owned(),
+                status: 0,
+            }
+        })
+    }
+
+    fn log(&self, exchange: &Exchange, route: &str) {
+        let Access { method, path, traceparent, status } = self;
+        let (request, ms) = (exchange.id.to_string(), now_ms().saturating_sub(exchange.started_ms));
+        let end = exchange.cause().map_or("complete", Cause::name);
+        tracing::info!(target: "access", %method, path, status, ms, end, route, request, traceparent, "request");
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let cause = self.exchange.cause();
+        // What a client does says nothing about the guest.
+        if !matches!(cause, Some(Cause::ClientGone | Cause::ClientNotReading | Cause::RequestBodyIdle)) {
+            self.version.count(self.success && cause.is_none());
+        }
+        if let Some(cause) = cause {
+            self.metrics.refused(&self.route, cause.name());
+        }
+        if let Some(access) = &self.access {
+            access.log(&self.exchange, &self.route);
+        }
+    }
+}
+
+/// Cancels an exchange whose client went away before its response began.
+struct Unanswered<'a>(Option<&'a Exchange>);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.0 {
+            exchange.cancel(Cause::ClientGone);
+        }
+    }
+}
+
+/// A request's target, as a guest is told of it.
+struct Target {
+    authority: Authority,
+    path: PathAndQuery,
+}
+
+impl Target {
+    fn of<B>(request: &Request<B>) -> Result<Target, Reason> {
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return Err(Reason::Host);
+        }
+        let parse = |host: &http::HeaderValue| host.to_str().ok()?.parse::<Authority>().ok();
+        let authority = match (request.uri().authority(), host) {
+            // The target's own counts, and HTTP/1.1 has a `Host` beside it.
+            (Some(_), None) if request.version() < HttpVersion::HTTP_2 => return Err(Reason::Host),
+            (Some(authority), _) => authority.clone(),
+            (None, Some(host)) => parse(host).ok_or(Reason::Host)?,
+            (None, None) => return Err(Reason::Host),
+        };
+        let path = request.uri().path_and_query().filter(|path| path.as_str().starts_with('/'));
+        if authority.as_str().contains('@') || request.method() == Method::CONNECT {
+            return Err(Reason::Target);
+        }
+        Ok(Target { authority, path: path.cloned().ok_or(Reason::Target)? })
+    }
+
+    fn uri(self, scheme: Scheme) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(scheme);
+        parts.authority = Some(self.authority);
+        parts.path_and_query = Some(self.path);
+        // All three are there.
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
+impl Service {
+    /// Routes that are ready, as `settings` have them.
+    pub(super) fn new(settings: &Settings, ready: Vec<Ready>, clock: &Arc<Clock>, metrics: &Arc<Metrics>) -> Service {
+        let patterns = Routes::new(settings.routes.iter().map(|route| route.pattern.clone()));
+        let routes = ready.into_iter().zip(&settings.routes).map(|(ready, route)| {
+            Route::new(route.pattern.to_string().into(), Arc::new(route.limits.clone()), ready.version)
+        });
+        Service { patterns, routes: routes.collect(), clock: Arc::clone(clock), metrics: Arc::clone(metrics) }
+    }
+
+    /// What the pools of all engines hold.
+    pub(super) fn pools(&self) -> Vec<(&'static str, u64)> {
+        let mut engines: Vec<Engine> = Vec::new();
+        for route in &self.routes {
+            let version = route.live();
+            if !engines.iter().any(|other| Engine::same(other, version.engine())) {
+                engines.push(version.engine().clone());
+            }
+        }
+        let pools: Vec<_> = engines.iter().filter_map(Engine::pooling_allocator_metrics).collect();
+        let total = |of: &dyn Fn(&PoolingAllocatorMetrics) -> u64| pools.iter().map(of).sum();
+        vec![
+            ("core-instances", total(&|pool| pool.core_instances())),
+            ("memories", total(&|pool| pool.memories() as u64)),
+            ("tables", total(&|pool| pool.tables() as u64)),
+            ("stacks", total(&|pool| pool.stacks() as u64)),
+            ("unused-memory-bytes", total(&|pool| pool.unused_memory_bytes_resident() as u64)),
+        ]
+    }
+
+    /// Answers a request that arrived on `connection` by `scheme`.
+    pub(super) async fn answer(
+        &self,
+        connection: &Arc<Connection>,
+        scheme: Scheme,
+        request: Request<Incoming>,
+    ) -> Response<WasiBody> {
+        let found = Target::of(&request).and_then(|target| {
+            let route = self.patterns.find(target.authority.host(), target.path.path()).ok_or(Reason::NoRoute)?;
+            Ok((target, &self.routes[route]))
+        });
+        let (target, route) = match found {
+            Ok(found) => found,
+            Err(reason) => {
+                let exchange = Exchange::new("".into(), Arc::default());
+                return self.refuse(&exchange, "", reason, Access::of(&request));
+            }
+        };
+        let exchange = Arc::new(Exchange::new(Arc::clone(&route.name), Arc::clone(&route.limits)));
+        let busy = connection.begin(Arc::clone(&exchange));
+        let access = Access::of(&request);
+        let mut unanswered = Unanswered(Some(&exchange));
+        let response = self.admitted(route, &exchange, busy, request, target.uri(scheme)).await;
+        unanswered.0 = None;
+        match response {
+            Ok(response) => {
+                self.metrics.response(&route.name, response.status().as_u16());
+                response
+            }
+            Err(reason) => {
+                exchange.complete();
+                self.refuse(&exchange, &route.name, reason, access)
+            }
+        }
+    }
+
+    async fn admitted(
+        &self,
+        route: &Route,
+        exchange: &Arc<Exchange>,
+        busy: Busy,
+        request: Request<Incoming>,
+        uri: Uri,
+    ) -> Result<Response<WasiBody>, Reason> {
+        let declared = request.body().size_hint().lower();
+        if declared > route.limits.request_size as u64 {
+            return Err(Reason::TooLarge);
+        }
+        let permit = route.admission.admit().await.map_err(|refused| {
+            let (running, waiting) = (route.admission.running(), route.admission.waiting());
+            tracing::debug!(route = &*route.name, request = %exchange.id, running, waiting, "at its limit");
+            Reason::Refused(refused)
+        })?;
+        let mut held = Held {
+            _permit: permit,
+            _watched: self.clock.watch(Arc::clone(exchange)),
+            _busy: busy,
+            exchange: Arc::clone(exchange),
+            version: route.live(),
+            success: false,
+            route: Arc::clone(&route.name),
+            metrics: Arc::clone(&self.metrics),
+            access: None,
+        };
+        let access = Access::of(&request);
+        let (mut parts, body) = request.into_parts();
+        parts.uri = uri;
+        let body = RequestBody::new(body, route.limits.request_size, Arc::clone(exchange)).boxed_unsync();
+        let version = Arc::clone(&held.version);
+        let handle = version.handle(Arc::clone(exchange), Request::from_parts(parts, body));
+        let response = tokio::select! {
+            biased;
+            cause = exchange.cancelled(Waiter::Connection) => return Err(Reason::Cancelled(cause)),
+            response = handle => response,
+        };
+        match response {
+            Ok(response) => {
+                exchange.respond();
+                held.success = !response.status().is_server_error();
+                let took = Duration::from_millis(now_ms().saturating_sub(exchange.started_ms));
+                self.metrics.duration(&route.name, &version.label, took);
+                held.access = access.map(|access| Access { status: response.status().as_u16(), ..access });
+                Ok(response.map(|body| ResponseBody::new(body, Arc::clone(exchange), held).boxed_unsync()))
+            }
+            Err(error) => Err(failed(exchange, route, &version, &error)),
+        }
+    }
+}
+
+impl Service {
+    fn refuse(&self, exchange: &Exchange, route: &str, reason: Reason, access: Option<Access>) -> Response<WasiBody> {
+        let response = respond::response(reason, exchange.id);
+        self.metrics.response(route, response.status().as_u16());
+        // What was cancelled after it was admitted has been counted with what it held.
+        if !matches!(reason, Reason::Cancelled(_)) {
+            self.metrics.refused(route, reason.name());
+        }
+        if let Some(access) = access {
+            Access { status: response.status().as_u16(), ..access }.log(exchange, route);
+        }
+        response
+    }
+}
+
+/// A guest gave no response. What ended its instance has been reported by the instance.
+fn failed(exchange: &Exchange, route: &Route, version: &Version, error: &wasmtime::Error) -> Reason {
+    let request = exchange.id.to_string();
+    match error.downcast_ref::<InstantiationError<Arc<Exchange>>>() {
+        Some(instantiation) => {
+            let error = &instantiation.error;
+            tracing::warn!(route = &*route.name, guest = &*version.label, request, "no instance: {error:#}");
+            if error.is::<Trap>() { Reason::Failed } else { Reason::NoInstance }
+        }
+        None => {
+            tracing::warn!(route = &*route.name, guest = &*version.label, request, "no response: {error:#}");
+            Reason::Failed
+        }
+    }
+}

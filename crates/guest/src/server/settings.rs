@@ -1,0 +1,147 @@
+//! What is served, where and within which limits. In: a program's options, or a settings file. Out: [`Settings`]. Never
+//! here: an artifact that is opened.
+
+use super::limits::{RouteLimits, ServerLimits};
+use super::listener::Address;
+use super::route::Pattern;
+use super::tls::TlsFiles;
+use crate::{Grants, Limits};
+use isomer_runtime::VerifiedArtifact;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a server serves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Where.
+    pub addresses: Vec<Address>,
+    /// Sockets that listen already, of this process's parent.
+    pub sockets: Vec<Arc<OwnedFd>>,
+    /// Whether other processes may listen on the same TCP ports.
+    pub reuse_port: bool,
+    /// Within which limits.
+    pub limits: ServerLimits,
+    /// What.
+    pub routes: Vec<RouteSettings>,
+    /// Whether the server ends, after other requests have, when a guest cannot be interrupted.
+    pub exit_on_stuck: bool,
+    /// The certificate of TCP addresses, which speak TLS with it.
+    pub tls: Option<TlsFiles>,
+    /// Where `/metrics`, `/livez` and `/readyz` are.
+    pub status_address: Option<SocketAddr>,
+    /// Whether a route's source is asked, again and again, whether another version is active.
+    pub watch: bool,
+}
+
+impl Settings {
+    /// These routes at these addresses, within default limits.
+    pub fn new(addresses: Vec<Address>, routes: Vec<RouteSettings>) -> Settings {
+        Settings {
+            addresses,
+            sockets: Vec::new(),
+            reuse_port: false,
+            limits: ServerLimits::default(),
+            routes,
+            exit_on_stuck: false,
+            tls: None,
+            status_address: None,
+            watch: false,
+        }
+    }
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RouteSettings {
+    /// Which requests it answers.
+    pub pattern: Pattern,
+    /// The module that answers, for reports.
+    pub module: String,
+    /// Where its artifact comes from.
+    pub source: Arc<dyn Source>,
+    /// Within which limits.
+    pub limits: RouteLimits,
+    /// What each instance may use up.
+    pub instance: Limits,
+    /// What its guests are granted.
+    pub grants: Grants,
+    /// The environment variables that these grants amount to.
+    pub environment: BTreeMap<String, String>,
+    /// Whether only code that can be interrupted will do.
+    pub deadline: bool,
+    /// Files of CA certificates that servers of guests' requests may have, beside the system's.
+    pub ca_certificates: Vec<PathBuf>,
+    /// The path of a request that a new version must answer with success before it is served.
+    pub health: Option<String>,
+    /// For how long a new version is switched back if it fails more often than the one before.
+    pub probation: Duration,
+}
+
+/// How long a new version is on probation.
+const PROBATION: Duration = Duration::from_secs(30);
+
+impl RouteSettings {
+    /// A route that answers requests of `pattern` with `module`, within default limits and without grants.
+    pub fn new(pattern: Pattern, module: String, source: Arc<dyn Source>) -> RouteSettings {
+        RouteSettings {
+            pattern,
+            module,
+            source,
+            limits: RouteLimits::default(),
+            instance: Limits::default(),
+            grants: Grants::default(),
+            environment: BTreeMap::new(),
+            deadline: false,
+            ca_certificates: Vec::new(),
+            health: None,
+            probation: PROBATION,
+        }
+    }
+}
+
+/// Where a module's artifact comes from, now: a store's active version may be another one later.
+pub trait Source: fmt::Debug + Send + Sync {
+    /// Chooses and verifies the artifact.
+    ///
+    /// # Errors
+    /// When there is none that is trusted and runs here.
+    fn open(&self) -> Result<Opened, Box<dyn Error + Send + Sync>>;
+
+    /// Which version it would open now. What never changes is always the same.
+    ///
+    /// # Errors
+    /// When that cannot be told now.
+    fn active(&self) -> Result<Identity, Box<dyn Error + Send + Sync>>;
+}
+
+/// Tells one version from another: a digest, or nothing where there is only one.
+pub type Identity = String;
+
+/// A module's artifact.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The artifact.
+    pub artifact: VerifiedArtifact,
+    /// Its version, where it has one.
+    pub version: Option<String>,
+    /// What [`Source::active`] gave for it.
+    pub identity: Identity,
+    /// How its bytes were read, in words that follow "the artifact is".
+    pub load_path: String,
+}
+
+impl Opened {
+    /// An artifact, its version and how it was read, of a source with one version.
+    pub fn new(artifact: VerifiedArtifact, version: Option<String>, load_path: String) -> Opened {
+        Opened { artifact, version, identity: Identity::new(), load_path }
+    }
+}

@@ -1,0 +1,87 @@
+//! How the server is: `/metrics`, `/livez`, `/readyz`, on an address of its own. In: a request. Out: what the caller knows.
+//! Never here: the executor that guests run on: this thread answers while they spin.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// How long a client may take for its request's head.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+
+/// What is asked here.
+pub(super) trait Status: Send + Sync + 'static {
+    /// The text for Prometheus.
+    fn metrics(&self) -> String;
+    /// Whether guests can still be answered for at all.
+    fn is_alive(&self) -> bool;
+    /// Whether new requests are welcome.
+    fn is_ready(&self) -> bool;
+}
+
+/// Listens, before anything else depends on it.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Answers on a thread of its own, for as long as the process lives.
+pub(super) fn start(listener: TcpListener, status: Arc<dyn Status>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("status".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        tokio::spawn(serve(stream, Arc::clone(&status)));
+                    }
+                    Err(_) => tokio::time::sleep(HEADER_TIME / 50).await,
+                }
+            }
+        });
+    })?;
+    Ok(())
+}
+
+async fn serve(stream: tokio::net::TcpStream, status: Arc<dyn Status>) {
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let response = answer(&*status, request.uri().path());
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).keep_alive(false);
+    // That a client went away is its own affair.
+    let _ = http.serve_connection(TokioIo::new(stream), answer).await;
+}
+
+fn answer(status: &dyn Status, path: &str) -> Response<Full<Bytes>> {
+    let ok = |is: bool, text: &'static str| match is {
+        true => (StatusCode::OK, "ok\n".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, text.to_owned()),
+    };
+    let (code, text) = match path {
+        "/metrics" => (StatusCode::OK, status.metrics()),
+        "/livez" => ok(status.is_alive(), "guests hold every thread\n"),
+        "/readyz" => ok(status.is_ready(), "the server ends\n"),
+        _ => (StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n".to_owned()),
+    };
+    let kind = match path {
+        "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        _ => "text/plain; charset=utf-8",
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,205 @@
+//! Versions that come and go while the server runs. In: what each route's source has active now, and requests to read the
+//! settings again. Out: the next version in service once it is known to work, and back again if it fails more often than
+//! the one before. Never here: a request that is lost: the old version ends with its last one.
+
+use super::clock::Clock;
+use super::error::ServeError;
+use super::exchange::Exchange;
+use super::metrics::Metrics;
+use super::modules::{self, Ready};
+use super::service::{Live, Service};
+use super::settings::{Identity, RouteSettings, Settings};
+use super::version::Version;
+use isomer_contract::one_line;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+/// How often sources are asked.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Fewer requests say nothing about a version.
+const REQUESTS_MIN: u64 = 10;
+/// So many per cent more failures than before are too many.
+const MORE_PERCENT: u64 = 5;
+
+/// Reads the settings again.
+pub(super) type Reread = Box<dyn Fn() -> Result<Settings, Box<dyn std::error::Error + Send + Sync>> + Send>;
+
+/// A request to read the settings again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reload;
+
+/// What a thread of its own keeps in service.
+pub(super) struct Switch {
+    pub(super) live: Arc<Live>,
+    pub(super) settings: Settings,
+    /// Whether sources are asked.
+    pub(super) watch: bool,
+    pub(super) reread: Option<Reread>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) executor: Handle,
+}
+
+impl fmt::Debug for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Switch").field("watch", &self.watch).finish_non_exhaustive()
+    }
+}
+
+/// One route, as it is followed.
+#[derive(Debug)]
+struct Followed {
+    active: Identity,
+    /// Failed in its probation, or could not be loaded: not tried again until another is active.
+    rejected: Option<Identity>,
+    probation: Option<Probation>,
+}
+
+#[derive(Debug)]
+struct Probation {
+    until: Instant,
+    before: Arc<Version>,
+    active_before: Identity,
+}
+
+impl Switch {
+    /// Starts the thread, which ends when the other end of `reloads` is dropped.
+    pub(super) fn start(mut self, reloads: Receiver<Reload>) -> io::Result<()> {
+        thread::Builder::new().name("switch".to_owned()).spawn(move || {
+            let mut followed = self.follow();
+            loop {
+                match reloads.recv_timeout(INTERVAL) {
+                    Ok(Reload) => {
+                        if self.reload() {
+                            followed = self.follow();
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+                let service = self.live.get();
+                for (index, followed) in followed.iter_mut().enumerate() {
+                    self.check_probation(&service, index, followed);
+                    if self.watch {
+                        self.look(&service, index, followed);
+                    }
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    fn follow(&self) -> Vec<Followed> {
+        let routes = self.live.get();
+        let active = routes.routes.iter().map(|route| route.live().identity.clone());
+        active.map(|active| Followed { active, rejected: None, probation: None }).collect()
+    }
+
+    /// Switches a route to its active version, if that is another.
+    fn look(&self, service: &Service, index: usize, followed: &mut Followed) {
+        let (Some(route), Some(settings)) = (service.routes.get(index), self.settings.routes.get(index)) else {
+            return;
+        };
+        let found = match settings.source.active() {
+            Ok(found) if found != followed.active => found,
+            Ok(_) => return,
+            // A store that is gone for a moment changes nothing.
+            Err(error) => return tracing::debug!("cannot tell the active version: {}", one_line(&*error)),
+        };
+        if followed.rejected.as_ref() == Some(&found) {
+            return;
+        }
+        let name = &*route.name;
+        match self.load(settings) {
+            Ok(version) => {
+                let label = version.label.to_string();
+                let before = route.switch(Arc::new(version));
+                tracing::info!(target: "switch", route = name, from = &*before.label, to = label, "switched");
+                self.metrics.switched(name, "switched");
+                let until = Instant::now() + settings.probation;
+                let active_before = std::mem::replace(&mut followed.active, found);
+                followed.probation = Some(Probation { until, before, active_before });
+            }
+            Err(error) => {
+                let error = one_line(&error);
+                tracing::error!(target: "switch", route = name, "the active version is not served, the one before is: {error}");
+                self.metrics.switched(name, "refused");
+                followed.rejected = Some(found);
+            }
+        }
+    }
+
+    /// Loads a version and asks it how it is.
+    fn load(&self, settings: &RouteSettings) -> Result<Version, ServeError> {
+        let Ready { version, .. } = self.executor.block_on(modules::load_one(settings, &self.clock, &self.metrics))?;
+        let Some(path) = &settings.health else { return Ok(version) };
+        let exchange = Arc::new(Exchange::new("health".into(), Arc::new(settings.limits.clone())));
+        let watched = self.clock.watch(Arc::clone(&exchange));
+        let status = self.executor.block_on(version.ask(Arc::clone(&exchange), path));
+        drop(watched);
+        exchange.complete();
+        match status {
+            Ok(status) if status.is_success() || status.is_redirection() => Ok(version),
+            Ok(status) => Err(ServeError::Unhealthy { path: path.clone(), found: status.to_string() }),
+            Err(error) => Err(ServeError::Unhealthy { path: path.clone(), found: one_line(&*error) }),
+        }
+    }
+
+    /// Switches back if the new version fails more often than the one before.
+    fn check_probation(&self, service: &Service, index: usize, followed: &mut Followed) {
+        let (Some(probation), Some(route)) = (&followed.probation, service.routes.get(index)) else { return };
+        let now = route.live();
+        let ((answered, failed), (answered_before, failed_before)) = (now.counts(), probation.before.counts());
+        let percent = |failed: u64, answered: u64| failed.saturating_mul(100) / answered.max(1);
+        let too_many = percent(failed, answered) > percent(failed_before, answered_before) + MORE_PERCENT;
+        if answered >= REQUESTS_MIN && too_many {
+            let before = Arc::clone(&probation.before);
+            tracing::error!(
+                target: "switch",
+                route = &*route.name,
+                from = &*now.label,
+                to = &*before.label,
+                "switched back: {failed} of {answered} requests failed"
+            );
+            self.metrics.switched(&route.name, "switched-back");
+            followed.rejected = Some(std::mem::replace(&mut followed.active, probation.active_before.clone()));
+            route.switch(before);
+            followed.probation = None;
+        } else if Instant::now() >= probation.until {
+            followed.probation = None;
+        }
+    }
+
+    /// Reads the settings again and serves what they say, if all of it can be. Whether it is served now.
+    fn reload(&mut self) -> bool {
+        let Some(reread) = &self.reread else {
+            tracing::warn!(target: "switch", "there is no settings file to read again");
+            return false;
+        };
+        let unchanged = |error: &(dyn std::error::Error + 'static)| {
+            tracing::error!(target: "switch", "the settings stay as they are: {}", one_line(error));
+            false
+        };
+        let settings = match reread() {
+            Ok(settings) => settings,
+            Err(error) => return unchanged(&*error),
+        };
+        let ready = self.executor.block_on(modules::load(&settings, &self.clock, &self.metrics));
+        let routes = match ready {
+            Ok(ready) => ready,
+            Err(error) => return unchanged(&error),
+        };
+        if settings.addresses != self.settings.addresses || settings.limits != self.settings.limits {
+            tracing::warn!(target: "switch", "addresses and the server's own limits change when it is started again");
+        }
+        self.live.replace(Service::new(&settings, routes, &self.clock, &self.metrics));
+        self.settings = settings;
+        tracing::info!(target: "switch", "the settings were read again");
+        true
+    }
+}
