@@ -111,7 +111,7 @@ fn refusals(report: &Report) -> String {
             Text::Name(&refusal.target),
             Text::Plain(&refusal.cpu),
             Text::Plain(&lacks),
-            Text::State(refusal.state, &refusal.said),
+            Text::State(refusal.state, &refusal.output),
         ])
     };
     let rows: String = report.refusals.iter().map(row).collect();
@@ -127,7 +127,7 @@ fn refusals(report: &Report) -> String {
     format!(
         "<section><h2>CPUs that lack an extension</h2>\n<p>Refused before anything runs, and by that name.</p>\n{}\
          <h3>What that prevents</h3>\n<p>The same code on such a CPU, loaded without the check.</p>\n{}</section>\n",
-        table(&["target", "CPU", "lacks", "said"], &rows),
+        table(&["target", "CPU", "lacks", "output"], &rows),
         table(&["target", "CPU", "ends as"], &ended)
     )
 }

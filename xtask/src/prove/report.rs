@@ -14,9 +14,9 @@ pub(crate) struct Report {
     pub matrix: Vec<Cell>,
     /// CPUs that lack an extension.
     pub refusals: Vec<Refusal>,
-    /// What happens there where nobody checks: target, CPU, how it ended.
+    /// What happens there without the check: target, CPU, how it ended.
     pub controls: Vec<(String, String, String)>,
-    /// The specification's test suite, by profile and place.
+    /// The specification's test suite, by profile and machine.
     pub conformance: Vec<Suite>,
     /// Scripts of the suite that are known not to pass.
     pub skips: Vec<Skip>,
@@ -55,7 +55,7 @@ pub(crate) struct Refusal {
     pub cpu: String,
     pub lacks: BTreeSet<String>,
     pub state: State,
-    pub said: String,
+    pub output: String,
 }
 
 #[derive(Serialize, Deserialize)]
