@@ -176,9 +176,6 @@ const PEM_SIZE_BYTES_MAX: u64 = 16 << 20;
 const CERTIFICATE: &str = "CERTIFICATE";
 const KEY: &str = "PRIVATE KEY";
 
-/// A system's whole set of CA certificates has a quarter of this.
-const PEM_SIZE_BYTES_MAX: u64 = 1 << 20;
-
 fn tls_config(tls: &Tls) -> Result<ClientTlsConfig, RemoteError> {
     let mut config = ClientTlsConfig::new();
     if tls.ca_files.is_empty() {
