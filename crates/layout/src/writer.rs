@@ -22,7 +22,7 @@ use crate::document::{self, Identity};
 use crate::layer::{Compression, Layer, copy_hashing, write_layer};
 use crate::released::{ReleasedModule, check_modules};
 use crate::signature::Referrer;
-use crate::staging::{STAGING, Staging, io_error, make_directory, persist, sync_dir};
+use crate::staging::{Staging, io_error, make_directory, persist, sync_dir};
 use crate::{LayoutError, Wasm, WriteError};
 use directory::{check_ours, check_own};
 use isomer_contract::Digest;

@@ -4,7 +4,6 @@
 use crate::exchange::reason_of;
 use crate::{Options, RegistryError};
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
-use isomer_file::FileError;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
