@@ -35,6 +35,8 @@ pub struct Program {
 pub struct Case {
     /// One after the other.
     pub operations: Vec<Operation>,
+    /// What it finds as its name: its file's.
+    pub argv0: String,
     /// Whether it may use the network.
     pub sockets: bool,
     /// Whether it may send HTTP requests.
@@ -246,7 +248,7 @@ impl File {
         }
         let [sockets, http] = ["sockets", "http"].map(|name| self.proposals.iter().any(|proposal| proposal == name));
         let serves = self.world.as_deref() == Some("wasi:http/service");
-        Case { operations, sockets, http, serves, servers: self.servers }
+        Case { operations, argv0: String::new(), sockets, http, serves, servers: self.servers }
     }
 }
 
@@ -272,7 +274,8 @@ pub fn programs_in(tests: &Path) -> Result<Vec<Program>> {
                     let beside = wasm.with_extension("json");
                     let file = if beside.is_file() { read(&beside)? } else { File::default() };
                     let name = format!("{of}/{}", wasm.file_stem().unwrap_or_default().to_string_lossy());
-                    programs.push(Program { name, wasm, case: file.case(&suite) });
+                    let case = Case { argv0: file_name(&wasm), ..file.case(&suite) };
+                    programs.push(Program { name, wasm, case });
                 }
             }
         }

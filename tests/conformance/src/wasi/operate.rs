@@ -200,7 +200,7 @@ fn run(case: &Case, artifact: &Path, root: Option<&Path>, env: &BTreeMap<String,
     if case.http {
         call.arg(format!("--allow-http={ANY_PORT}"));
     }
-    call.arg(artifact);
+    call.args(["--argv0", &case.argv0]).arg(artifact);
     call
 }
 
