@@ -148,7 +148,7 @@ impl Deny {
 }
 
 impl Confinement {
-    /// Why this machine can't take that from a process, if it can't.
+    /// Why this machine cannot take that from a process, if it cannot.
     pub fn unavailable(&self) -> Option<String> {
         let tried = program("true").confined(self.clone()).command.output();
         match tried {

@@ -4,7 +4,7 @@
 mod release;
 mod server;
 
-use super::{Call, Ran, copy, guest, isomer, isomer_run, scratch, snapshot_settings};
+use super::{Call, Ran, SECONDS, copy, guest, isomer, isomer_run, scratch, snapshot_settings_with};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -180,7 +180,7 @@ fn everywhere() -> String {
     format!("{}, {}", NATIVE.trim_end_matches(']'), PULLEY.trim_start_matches('['))
 }
 
-/// The manifest of [`Farm::unsigned`]; `more` stands in its table `[release]`.
+/// The manifest of [`Farm::unsigned`]; `more` is added to its table `[release]`.
 pub fn manifest_of_signed(version: &str, more: &str) -> String {
     manifest(version, &everywhere(), more)
 }
@@ -199,13 +199,14 @@ pub fn compiled(json: &Value) -> usize {
 
 /// Snapshots without what differs from run to run.
 pub fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r"\b\d+\.\d\d s\b", "[TIME]");
-    // Printed every now and then where a machine is slow.
-    settings.add_filter(r"(?m)^compiling \d+/\d+ after \d+ s; now .*\n", "");
-    // Which file has no room first is chance.
-    settings.add_filter(r"v1/\w+/[0-9a-f]{64}(\.json)?", "v1/[FILE]");
-    settings.add_filter(r"the group \d+", "the group [GROUP]");
-    settings.add_filter(r"changed from [0-9a-f]{12} to [0-9a-f]{12}", "changed from [HEX] to [HEX]");
-    settings.bind_to_scope()
+    snapshot_settings_with(&[
+        SECONDS,
+        // Printed every now and then where a machine is slow.
+        (r"(?m)^compiling \d+/\d+ after \d+ s; now .*\n", ""),
+        // Which file has no room first is chance.
+        (r"v1/\w+/[0-9a-f]{64}(\.json)?", "v1/[FILE]"),
+        (r"the group \d+", "the group [GROUP]"),
+        (r"changed from [0-9a-f]{12} to [0-9a-f]{12}", "changed from [HEX] to [HEX]"),
+    ])
+    .bind_to_scope()
 }

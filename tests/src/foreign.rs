@@ -31,7 +31,7 @@ pub enum Program {
     Run,
     /// The loader that does not look at the CPU
     Loader,
-    /// Upstream's `wasmtime`, which stands in where the first could not be built
+    /// Upstream's `wasmtime`, which is used where the first could not be built
     Upstream,
 }
 

@@ -222,7 +222,7 @@ pub fn signal(process: u32, name: &str) {
     assert!(sent.is_ok(), "{sent:?}");
 }
 
-/// Whether a process is there and not only its entry, which its parent has not asked for yet.
+/// Whether a process is there and not only its entry, for which its parent has not waited yet.
 pub fn is_alive(process: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
@@ -382,3 +382,19 @@ pub fn snapshot_settings() -> insta::Settings {
     settings.add_filter(r"sha256:[0-9a-f]{64}", "[DIGEST]");
     settings
 }
+
+/// The same with more filters: a pattern, and its replacement.
+pub fn snapshot_settings_with(filters: &[(&str, &str)]) -> insta::Settings {
+    let mut settings = snapshot_settings();
+    filters.iter().for_each(|(pattern, replacement)| settings.add_filter(pattern, *replacement));
+    settings
+}
+
+/// The target that a machine without any extension runs, by its architecture.
+pub const NATIVE_TARGET: (&str, &str) = (r"(x86-64-v1|aarch64|riscv64gc|z14)\b", "[NATIVE]");
+
+/// The time in an error about a key's validity.
+pub const NOW: (&str, &str) = (r"it is \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "it is [NOW]");
+
+/// A duration.
+pub const SECONDS: (&str, &str) = (r"\b\d+\.\d\d s\b", "[TIME]");

@@ -132,14 +132,14 @@ impl Row {
 
     /// As the table in README.md shows it.
     pub fn in_words(&self) -> String {
-        let place = match (&self.emulator, &self.cpu, &self.why) {
+        let machine = match (&self.emulator, &self.cpu, &self.why) {
             (Some(emulator), Some(cpu), _) => format!("`qemu-{emulator} -cpu {cpu}`"),
             (_, _, Some(why)) => format!("on machines that have it; {why}"),
             _ => "every machine".to_owned(),
         };
         let lacks: BTreeSet<_> = self.lacking.iter().flat_map(|lacking| &lacking.lacks).map(String::as_str).collect();
         let refused = if lacks.is_empty() { "–".to_owned() } else { Vec::from_iter(lacks).join(", ") };
-        format!("| `{}` | {place} | {refused} |\n", self.target)
+        format!("| `{}` | {machine} | {refused} |\n", self.target)
     }
 }
 

@@ -10,8 +10,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod cpuid;
 mod farm;
 mod load;
+mod pathological;
 mod serve;
 mod start;
 mod upstream;
@@ -47,6 +50,8 @@ enum What {
     Many,
     /// HTTP servers under load
     Serve,
+    /// Functions and modules that are hard to compile
+    Pathological,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -68,6 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             What::Edited => bench.edited()?,
             What::Many => bench.many()?,
             What::Serve => bench.serve(&args.serve, &args.names, args.runs)?,
+            What::Pathological => bench.pathological()?,
         }
     }
     fs::remove_dir_all(&bench.directory)?;
@@ -97,6 +103,14 @@ fn timed(command: &mut Command) -> Result<Duration> {
     let took = begun.elapsed();
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(took)
+}
+
+/// How often the command executes CPUID, and why that is not known.
+fn cpuids(command: &mut Command) -> Result<usize> {
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    return cpuid::count(command);
+    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    anyhow::bail!("{command:?}: only x86-64 has CPUID");
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

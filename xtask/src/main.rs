@@ -18,6 +18,7 @@ mod prove;
 mod release;
 mod setup;
 mod shell;
+mod suites;
 mod test;
 mod tidy;
 
@@ -50,6 +51,8 @@ enum Command {
     Foreign(foreign::Args),
     /// Prove on every CPU that can be had that every target runs right, and write target/proof/report.html.
     Prove(prove::Args),
+    /// Run the public suites, from checkouts of their repositories.
+    Suites(suites::Args),
     /// Rebuild the guests in tests/guests from their sources and compare them with what is checked in.
     Guests(guests::Args),
     /// Make a release on a real farm of several workers, kill one of them at work, and compare with a local release.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Foreign(args) => foreign::run_foreign(&args),
         Command::Prove(args) => prove::run_prove(&args),
+        Command::Suites(args) => suites::run_suites(&args),
         Command::Guests(args) => guests::run(args),
         Command::Farm(args) => farm::run(&args),
         Command::Corpus(args) => corpus::run(args),

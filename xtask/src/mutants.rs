@@ -83,7 +83,7 @@ pub(crate) fn run_mutants(args: &Args) -> Result<()> {
     ensure!(viable > 0, "no mutant was viable");
     let share = 100.0 * caught as f64 / viable as f64;
     println!("{caught} of {viable} viable mutants are caught: {share:.1} %");
-    let is_known = |mutant: &String| known.survivor.iter().any(|row| row.mutant == unplaced(mutant));
+    let is_known = |mutant: &String| known.survivor.iter().any(|row| row.mutant == without_position(mutant));
     let new: Vec<_> = missed.into_iter().filter(|mutant| !is_known(mutant)).collect();
     new.iter().for_each(|mutant| println!("survives: {mutant}"));
     if !new.is_empty() || share < CAUGHT_PERCENT_MIN {
@@ -99,9 +99,9 @@ fn lines(directory: &Path, name: &str) -> Result<Vec<String>> {
 }
 
 /// `src/a.rs:12:5: replace f with ()` without line and column, which any edit above changes.
-fn unplaced(mutant: &str) -> String {
-    let (place, what) = mutant.split_once(": ").unwrap_or((mutant, ""));
-    let file = place.split(':').next().unwrap_or(place);
+fn without_position(mutant: &str) -> String {
+    let (position, what) = mutant.split_once(": ").unwrap_or((mutant, ""));
+    let file = position.split(':').next().unwrap_or(position);
     format!("{file}: {what}")
 }
 
@@ -112,6 +112,6 @@ mod tests {
     #[test]
     fn a_mutant_is_known_wherever_it_moves_to() {
         let mutant = "crates/trust/src/policy.rs:12:5: replace is_revoked -> bool with true";
-        assert_eq!(unplaced(mutant), "crates/trust/src/policy.rs: replace is_revoked -> bool with true");
+        assert_eq!(without_position(mutant), "crates/trust/src/policy.rs: replace is_revoked -> bool with true");
     }
 }

@@ -1,9 +1,10 @@
-//! `cargo xtask prove`: every guest on every target's CPU, the specification's test suite, random modules. Builds what
-//! that takes, runs all of it, and writes `target/proof/report.html` and `report.json`: what passed, what failed, what
-//! was skipped and why. Fails when anything failed.
+//! `cargo xtask prove`: every guest on every target's CPU, the specification's test suite, random modules, and the public
+//! suites whose checkouts are named. Builds what that takes, runs all of it, and writes
+//! `target/proof/report.html` and `report.json`: what passed, what failed, what was skipped and why. Fails when anything
+//! failed.
 
 use crate::shell::{root, run};
-use crate::{foreign, setup, test};
+use crate::{foreign, setup, suites, test};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::PathBuf;
@@ -22,6 +23,9 @@ pub(crate) struct Args {
     /// Only these targets, with commas between them
     #[arg(long, value_name = "NAMES")]
     targets: Option<String>,
+    /// Also run the public suite whose checkout this is, as `cargo xtask suites` does; may be repeated
+    #[arg(long, value_name = "DIR")]
+    suites: Vec<PathBuf>,
     /// Only make the report again, of what the last run left
     #[arg(long)]
     report_only: bool,
@@ -70,6 +74,12 @@ fn prove(args: &Args, parts: &PathBuf) -> Result<Vec<&'static str>> {
             eprintln!("error: {error:#}");
             failed.push(package);
         }
+    }
+    if !args.suites.is_empty()
+        && let Err(error) = suites::run_tests(&args.suites, args.targets.as_deref(), Some(parts))
+    {
+        eprintln!("error: {error:#}");
+        failed.push("the public suites");
     }
     Ok(failed)
 }

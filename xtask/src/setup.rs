@@ -122,7 +122,8 @@ pub(crate) fn cosign() -> Result<PathBuf> {
         let partial = directory.with_extension("partial");
         let _ = fs::remove_dir_all(&partial);
         packages.iter().try_for_each(|package| unpack(package, &partial))?;
-        fs::rename(&partial, &directory).with_context(|| format!("could not put {} in place", directory.display()))?;
+        fs::rename(&partial, &directory)
+            .with_context(|| format!("could not rename the download to {}", directory.display()))?;
     }
     read(Command::new(&program).arg("version"))?;
     Ok(program)

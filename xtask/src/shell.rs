@@ -1,4 +1,4 @@
-//! Running other programs: one place that names the command in every failure.
+//! Running other programs: every failure names the command.
 
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;

@@ -47,8 +47,11 @@ const UNITS: [&[&str]; 3] = [
         "isomer-loader",
     ],
     &["isomer-compile", "isomer", "isomer-remote"],
-    &["isomer-testing", "isomer-tests", "isomer-conformance", "xtask"],
+    &CALLERS,
 ];
+
+/// Packages that link no wasmtime and call the binaries.
+pub(crate) const CALLERS: [&str; 4] = ["isomer-testing", "isomer-tests", "isomer-conformance", "xtask"];
 
 pub(crate) fn run_tests(args: &Args) -> Result<()> {
     let mut times = Times::default();

@@ -24,6 +24,7 @@ pub struct Input {
 
 /// Why a file cannot be compiled.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InputError {
     /// It cannot be read, or is larger than any module.
     #[error(transparent)]

@@ -48,6 +48,7 @@ pub mod schedule;
 
 pub mod cache;
 pub mod maker;
+mod owner;
 pub mod records;
 pub mod reuse;
 pub mod seal;

@@ -74,7 +74,7 @@ impl Distrust {
     }
 
     /// Whether `job` is compiled locally too before an artifact of this maker is used. The answer is the same as often as
-    /// it is asked for.
+    /// it is requested.
     pub fn compares(&self, job: Digest, maker: &Maker) -> bool {
         let Some(url) = maker.remote() else { return false };
         if self.trusted_only.as_ref().is_some_and(|trusted| !trusted.contains(url)) {

@@ -18,7 +18,7 @@ use crate::predict::{self, Operators};
 use crate::reuse::Reuse;
 use crate::why::Why;
 use crate::{Analysis, Input, Job};
-use isomer_contract::{Digest, Needs, Profile, Requirements};
+use isomer_contract::{Digest, Needs, Profile, Requirements, one_line};
 use isomer_layout::WriteError;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -188,7 +188,7 @@ impl<'a> Matrix<'a> {
                     }
                 }
                 Ok(_) => {}
-                Err(error) => damaged.push(error.to_string()),
+                Err(error) => damaged.push(one_line(&error)),
             }
             cell.state = State::Pending(match (damaged.last(), &cell.claim, memory) {
                 (Some(problem), ..) => vec![Why::Damaged { problem: problem.clone() }],
@@ -217,7 +217,7 @@ impl<'a> Matrix<'a> {
                 // One that is to be compared is left: its job runs.
                 Ok(Some(found)) => drop(cell.take_over(found, reuse.distrust)),
                 Ok(None) => {}
-                Err(error) => damaged.push(error.to_string()),
+                Err(error) => damaged.push(one_line(&error)),
             }
         }
         damaged

@@ -90,6 +90,7 @@ struct ModuleText {
 
 /// A problem with its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReleaseManifestError {
     /// The file.
     pub path: PathBuf,

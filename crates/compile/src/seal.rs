@@ -12,6 +12,7 @@
 //! ```
 //! Without the key, or with another one, earlier work is compiled again: nothing else is lost with it.
 
+use crate::owner::{Owners, foreign_owner};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hmac_sha2::Sha256;
 use isomer_contract::{Hinted, canonical_json};
@@ -31,6 +32,7 @@ const KEY_SIZE_BYTES: usize = 32;
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SealError {
     /// The system refuses.
     #[error("cannot {action} `{}`", .path.display())]
@@ -214,7 +216,7 @@ pub(crate) fn own_directory(path: &Path) -> Result<Directory, SealError> {
     let error = |action| move |source| SealError::Io { action, path: path.to_owned(), source };
     let Opened { directory, .. } = Directory::open_or_make(path, 0o700).map_err(error("create"))?;
     let stat = directory.stat().map_err(error("read"))?;
-    match who_else(stat.st_uid, stat.st_mode, 0o022, "written") {
+    match exposure(stat.st_uid, stat.st_mode, 0o022, "written") {
         None => Ok(directory),
         Some(found) => {
             let expected = "a directory that only this user can write to";
@@ -233,7 +235,7 @@ fn read(state: &Directory) -> Result<Option<SealKey>, SealError> {
         Err(error) => return Err(io(error)),
     };
     let stat = fstat(&file).map_err(|errno| io(errno.into()))?;
-    if let Some(found) = who_else(stat.st_uid, stat.st_mode, 0o077, "read or written") {
+    if let Some(found) = exposure(stat.st_uid, stat.st_mode, 0o077, "read or written") {
         return Err(SealError::Exposed { path, found, expected: "a file of this user alone, mode 0600" });
     }
     let mut text = Zeroizing::new(Vec::with_capacity(HEAD.len() + 2 * KEY_SIZE_BYTES + 2));
@@ -259,13 +261,11 @@ fn create(state: &Directory) -> Result<(), SealError> {
     }
 }
 
-/// Who else can do what the permissions `forbidden` stand for, `done` to it. Root is another user too: its files are not
-/// this user's.
-fn who_else(uid: u32, mode: u32, forbidden: u32, done: &str) -> Option<String> {
-    if uid != rustix::process::geteuid().as_raw() {
-        Some(format!("belongs to the user {uid}"))
-    } else {
-        (mode & forbidden != 0).then(|| format!("can be {done} by other users (mode {:04o})", mode & 0o7777))
+/// Which other user has one of the permissions `forbidden`, with which a file can be `done`.
+fn exposure(uid: u32, mode: u32, forbidden: u32, done: &str) -> Option<String> {
+    match foreign_owner(uid, Owners::ThisUser) {
+        Some(uid) => Some(format!("belongs to the user {uid}")),
+        None => (mode & forbidden != 0).then(|| format!("can be {done} by other users (mode {:04o})", mode & 0o7777)),
     }
 }
 

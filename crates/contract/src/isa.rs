@@ -91,7 +91,7 @@ pub fn missing_implied(arch: Arch, set: &BTreeSet<&'static str>) -> Vec<(&'stati
     set.iter().chain(closed.difference(set)).copied().flat_map(missing).collect()
 }
 
-/// Direct implications that aren't baseline.
+/// Direct implications that are not baseline.
 fn implied_switches(arch: Arch, name: &str) -> impl Iterator<Item = &'static str> {
     let implies = by_name(arch, name).map_or(&[][..], |row| row.implies);
     implies.iter().copied().filter(move |implied| by_name(arch, implied).is_none_or(|row| !row.baseline))

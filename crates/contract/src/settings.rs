@@ -1,7 +1,7 @@
 //! Every setting of a profile but its ISA extensions and proposals: key, type, who reads it, setter, default.
 //!
 //! One table defines the TOML key, the field, wasmtime's default and the documentation together, so that a setting
-//! cannot exist in one place only. Keys are those of wasmtime's `-O`, `-C`, `-D` and `-W` options where it has one.
+//! cannot exist in one of them only. Keys are those of wasmtime's `-O`, `-C`, `-D` and `-W` options where it has one.
 
 mod value;
 mod words;

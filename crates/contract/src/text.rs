@@ -46,7 +46,7 @@ pub fn one_line(error: &dyn Error) -> String {
     line
 }
 
-/// The line, from 1, of the byte at `offset` in `text`: a parser's span becomes a place that a person finds.
+/// The line, from 1, of the byte at `offset` in `text`: a parser's span becomes a line number for a message.
 pub fn line_at(text: &str, offset: usize) -> usize {
     1 + text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count()
 }

@@ -277,7 +277,7 @@ fn shipped(arch: Option<Arch>) -> Vec<&'static Profile> {
     SHIPPED.iter().filter(|profile| arch.is_none_or(|arch| profile.arch == arch)).collect()
 }
 
-/// Any part of the architecture's rows, baseline included, and now and then a flag that nobody knows.
+/// Any part of the architecture's rows, baseline included, and sometimes an unknown flag.
 fn extensions(arch: Arch) -> impl Strategy<Value = BTreeSet<String>> {
     let names: Vec<_> = isa::all(arch).map(|row| row.name.to_owned()).collect();
     let some = subsequence(names.clone(), 0..=names.len());

@@ -1,5 +1,5 @@
 //! Panics: bugs, and libraries that panic when the system refuses what they take for granted. In: a panic. Out: an error as
-//! a person sees others. Never here: one that is caught on its way, over a damaged artifact.
+//! a person sees others. Never here: one that is caught where it occurs, over a damaged artifact.
 
 use isomer_terminal::Failure;
 use std::panic::{self, UnwindSafe};
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 /// As Rust's programs exit.
 const EXIT_BUG: u8 = 101;
 
-/// The last panic of the main thread: what it said, and where.
+/// The last panic of the main thread: its message and location.
 static LAST: Mutex<Option<(String, String)>> = Mutex::new(None);
 
 /// Runs the program.

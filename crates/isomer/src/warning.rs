@@ -2,6 +2,7 @@
 //! is done about it. Never here: an error that ends a command.
 
 use isomer_compile::cache::CacheError;
+use isomer_contract::one_line;
 pub(crate) use isomer_terminal::warn;
 
 /// Prints what is wrong with the cache and what is done about it.
@@ -10,5 +11,5 @@ pub(crate) fn warn_of_cache(error: &CacheError) {
         CacheError::Damaged { .. } => "it is compiled again",
         _ => "nothing more is stored in the cache this time",
     };
-    warn(error, consequence);
+    warn(&one_line(error), consequence);
 }

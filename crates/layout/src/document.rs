@@ -75,8 +75,8 @@ impl fmt::Display for Part {
 impl Part {
     /// Reads what [`Part`]'s `Display` writes.
     fn parse(text: &str) -> Option<Part> {
-        let (place, plan) = text.split_once(' ')?;
-        let (number, count) = place.split_once('/')?;
+        let (fraction, plan) = text.split_once(' ')?;
+        let (number, count) = fraction.split_once('/')?;
         let part = Part { number: number.parse().ok()?, count: count.parse().ok()?, plan: plan.parse().ok()? };
         (1..=part.count).contains(&part.number).then_some(part)
     }

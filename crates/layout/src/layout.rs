@@ -1,20 +1,21 @@
 //! In: a directory. Out: the modules, variants and manifests of the release in it. Never here: a choice among variants.
 
+mod entries;
+mod signatures;
+
 use crate::blob::Root;
-use crate::document::{ANNOTATION_PREFIX, ANNOTATION_REF_NAME, ANNOTATION_VERSION, Identity, LAYOUT_VERSION, identity};
+use crate::document::{ANNOTATION_PREFIX, ANNOTATION_VERSION, Identity, LAYOUT_VERSION, identity};
 use crate::layer::{ArtifactReader, Compression, Layer};
 use crate::parse::{blob_of, media_type, only_layer, parse, parse_index, parse_manifest};
-use crate::signature::{Referrer, referrers};
-use crate::{LayoutError, Signature, is_version_tag};
-use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX, WASM_SIZE_BYTES_MAX};
+use crate::signature::Referrer;
+use crate::{LayoutError, is_version_tag};
+use entries::{check_config, disagreement, module_entries, shorten_error, variant_of};
+use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX, WASM_SIZE_BYTES_MAX};
 use isomer_contract::manifest::{
-    ANNOTATION_CODE_GENERATION, ANNOTATION_COMPAT, ANNOTATION_ENGINE, ANNOTATION_MODULE, ANNOTATION_PRIORITY,
-    ANNOTATION_REQUIREMENTS, ANNOTATION_SERVES, ANNOTATION_TARGET, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE,
-    LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, ManifestError, VariantConfig, WASM_CONFIG_MEDIA_TYPE,
-    WASM_LAYER_MEDIA_TYPE,
+    ANNOTATION_MODULE, ARTIFACT_TYPE, Blob, CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, LAYER_ZSTD_MEDIA_TYPE, VariantConfig,
+    WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE,
 };
-use isomer_contract::name::{ModuleName, NameError};
-use isomer_contract::{Digest, Variant, canonical_json, major, nearest, shorten};
+use isomer_contract::{Digest, Variant, nearest, shorten};
 use oci_spec::image::{Arch, Descriptor, ImageIndex, MediaType, OciLayout};
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -346,186 +347,8 @@ impl Layout {
     }
 }
 
-/// The signatures of a module.
-impl Layout {
-    /// The bundles that refer to the index of `module`, in the order of `index.json`: bytes with the digests they are
-    /// named by, otherwise unchecked. A referrer that is not a bundle is ignored.
-    ///
-    /// # Errors
-    /// When one of them is damaged, or there are more than [`SIGNATURES_MAX`].
-    pub fn signatures(&self, module: &Module) -> Result<Vec<Vec<u8>>, LayoutError> {
-        Ok(self.signature_documents(module.digest)?.into_iter().map(|it| it.bundle).collect())
-    }
-
-    /// The signatures that refer to the index `index`, with the documents that hold them.
-    ///
-    /// # Errors
-    /// As [`Layout::signatures`].
-    pub fn signature_documents(&self, index: Digest) -> Result<Vec<Signature>, LayoutError> {
-        let found = self.referrers_of(index)?;
-        let file = self.root.path().join("index.json");
-        if found.len() > SIGNATURES_MAX {
-            let entry = self.modules.iter().find(|entry| entry.digest == index);
-            let module = entry.map_or_else(|| index.to_string(), |entry| entry.name.clone());
-            let reason =
-                format!("it lists {} signatures of `{module}`, expected at most {SIGNATURES_MAX}", found.len());
-            return Err(LayoutError::Malformed { file, reason });
-        }
-        found.iter().map(|it| self.signature_document(it)).collect()
-    }
-
-    /// As [`Layout::signature_documents`], and a signature that cannot be read is passed over with a warning, as are
-    /// those beyond [`SIGNATURES_MAX`]: another one may suffice.
-    pub fn readable_signatures(&self, index: Digest) -> Vec<Signature> {
-        let mut unreadable = Vec::new();
-        let mut signatures = Vec::new();
-        let (mut number, mut beyond) = (0, 0);
-        let listed = match self.referrers_of(index) {
-            Ok(found) => found.into_iter().map(Ok).collect(),
-            Err(_) => referrers(&self.root, &self.index),
-        };
-        for referrer in listed {
-            let read = match referrer {
-                Ok(referrer) if referrer.subject.digest != index => continue,
-                Ok(_) if signatures.len() == SIGNATURES_MAX => {
-                    beyond += 1;
-                    continue;
-                }
-                Ok(referrer) => self.signature_document(&referrer),
-                Err(error) => Err(error),
-            };
-            number += 1;
-            match read {
-                Ok(signature) => signatures.push(signature),
-                Err(error) => unreadable.push(error),
-            }
-        }
-        let dir = self.root.path().display();
-        if let Some(first) = unreadable.first() {
-            tracing::warn!("{} of {number} signatures in `{dir}` cannot be read; the first: {first}", unreadable.len());
-        }
-        if beyond > 0 {
-            tracing::warn!(
-                "`{dir}` has {beyond} signatures of {index} beyond the first {SIGNATURES_MAX}, which are read"
-            );
-        }
-        signatures
-    }
-
-    fn signature_document(&self, it: &Referrer) -> Result<Signature, LayoutError> {
-        let read = |blob, named_by: &Path| self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, named_by);
-        let path = self.root.blob_path(it.manifest.digest);
-        let (config, bundle) = (read(it.config, &path)?, read(it.bundle, &path)?);
-        Ok(Signature { manifest: read(it.manifest, &self.root.path().join("index.json"))?, config, bundle })
-    }
-
-    pub(crate) fn referrers_of(&self, subject: Digest) -> Result<Vec<Referrer>, LayoutError> {
-        let mut known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = match &*known {
-            Some(all) => all,
-            None => known.insert(referrers(&self.root, &self.index).into_iter().collect::<Result<_, _>>()?),
-        };
-        Ok(all.iter().filter(|it| it.subject.digest == subject).copied().collect())
-    }
-}
-
 /// The name or reference among those of `modules` that is nearest to `typed`: a reference if `typed` has a version.
 pub fn nearest_module<'a>(typed: &str, modules: impl Iterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
     let version = typed.contains(':');
     nearest(typed, modules.flat_map(|(name, reference)| [reference, if version { reference } else { name }]))
-}
-
-/// The image indexes in `index.json` that have a name. Other entries are ignored.
-fn module_entries(file: &Path, index: &ImageIndex) -> Result<Vec<ModuleEntry>, LayoutError> {
-    let mut modules: Vec<ModuleEntry> = Vec::new();
-    for descriptor in index.manifests().iter().filter(|it| *it.media_type() == MediaType::ImageIndex) {
-        let annotation = |key| descriptor.annotations().as_ref().and_then(|annotations| annotations.get(key));
-        let Some(reference) = annotation(ANNOTATION_REF_NAME) else { continue };
-        let malformed = |reason| LayoutError::Malformed { file: file.to_owned(), reason };
-        // The characters of a reference in the image layout's specification, and those of a registry's.
-        if reference.is_empty() || !reference.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:@+/".contains(&b)) {
-            return Err(malformed(format!("invalid reference `{}`", shorten(reference))));
-        }
-        // Other tools copy the descriptor without our annotation, and under a reference of their own.
-        let name = match annotation(ANNOTATION_MODULE) {
-            Some(name) => {
-                name.parse().map_err(|error: NameError| malformed(error.to_string())).map(ModuleName::into)?
-            }
-            None => reference.rsplit_once(':').map_or(reference.as_str(), |(name, _)| name).to_owned(),
-        };
-        let Blob { digest, size_bytes } = blob_of(file, descriptor)?;
-        let entry = ModuleEntry { name, reference: reference.clone(), digest, size_bytes };
-        match modules.iter().find(|other| other.reference == entry.reference) {
-            None => modules.push(entry),
-            Some(other) if *other == entry => {}
-            Some(_) => {
-                return Err(LayoutError::Duplicate { file: file.to_owned(), what: format!("`{reference}`") });
-            }
-        }
-    }
-    Ok(modules)
-}
-
-fn variant_of(index: &Path, manifest: Digest, descriptor: &Descriptor) -> Result<Variant, LayoutError> {
-    let keys = [
-        ANNOTATION_TARGET,
-        ANNOTATION_SERVES,
-        ANNOTATION_ENGINE,
-        ANNOTATION_REQUIREMENTS,
-        ANNOTATION_COMPAT,
-        ANNOTATION_CODE_GENERATION,
-        ANNOTATION_PRIORITY,
-    ];
-    let annotations: BTreeMap<String, String> =
-        descriptor.annotations().clone().unwrap_or_default().into_iter().collect();
-    for (key, value) in &annotations {
-        // They are shown to people; in JSON a control character is written with a backslash.
-        if keys.contains(&key.as_str()) && value.chars().any(|c| c.is_control() || c == '\\') {
-            let reason = format!("the annotation `{key}` has a control character or backslash in it");
-            return Err(LayoutError::Malformed { file: index.to_owned(), reason });
-        }
-    }
-    let error = |source| LayoutError::Variant { file: index.to_owned(), source: shorten_error(source) };
-    let variant = Variant::from_annotations(manifest, &annotations).map_err(error)?;
-    let compat = annotations.get(ANNOTATION_COMPAT).ok_or_else(|| error(ManifestError::Missing(ANNOTATION_COMPAT)))?;
-    disagreement(index, ANNOTATION_COMPAT, compat, &variant.requirements.compat().to_string())?;
-    Ok(variant)
-}
-
-/// Checks that the config agrees with the index, from which the variant was chosen.
-fn check_config(file: &Path, config: &VariantConfig, variant: &Variant) -> Result<(), LayoutError> {
-    let requirements = (canonical_json(&config.requirements), canonical_json(&variant.requirements));
-    disagreement(file, "requirements", &requirements.0, &requirements.1)?;
-    disagreement(file, "compat digest", &config.compat.to_string(), &variant.requirements.compat().to_string())?;
-    disagreement(file, "target", &config.target, &variant.target)?;
-    disagreement(file, "engine", &config.engine, &variant.engine)?;
-    disagreement(file, "engine's major version", major(&config.engine), &config.requirements.engine)?;
-    let code_generation = (canonical_json(&config.code_generation), canonical_json(&variant.code_generation));
-    disagreement(file, "settings of the code generator", &code_generation.0, &code_generation.1)?;
-    disagreement(file, "priority", &config.priority().to_string(), &variant.priority.to_string())?;
-    let serves: Vec<_> = config.serves.iter().map(|served| served.target.as_str()).collect();
-    disagreement(file, "list of profiles served", &serves.join(","), &variant.serves.join(","))
-}
-
-fn disagreement(file: &Path, what: &'static str, found: &str, expected: &str) -> Result<(), LayoutError> {
-    if found == expected {
-        return Ok(());
-    }
-    let (found, expected) = (differing(found, expected), differing(expected, found));
-    Err(LayoutError::Disagreement { file: file.to_owned(), what, found, expected })
-}
-
-/// `text` from a little before its first difference from `other`: requirements differ in a word among thousands.
-fn differing(text: &str, other: &str) -> String {
-    let same = text.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let start = (0..=same.saturating_sub(40)).rev().find(|start| text.is_char_boundary(*start)).unwrap_or(0);
-    let dots = if start == 0 { "" } else { "…" };
-    format!("`{dots}{}`", shorten(&text[start..]))
-}
-
-fn shorten_error(error: ManifestError) -> ManifestError {
-    match error {
-        ManifestError::Malformed { key, reason } => ManifestError::Malformed { key, reason: shorten(&reason) },
-        other => other,
-    }
 }

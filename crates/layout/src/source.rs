@@ -45,7 +45,7 @@ pub struct Signature {
 /// All bytes are compared with the digest in their descriptor before they are returned, all sizes are bounded, and a failed
 /// transfer was retried before it is an error.
 pub trait Source: fmt::Display + Send + Sync {
-    /// The module and version that are requested: another one at the same place is refused.
+    /// The module and version that are requested: any other is refused.
     fn requested(&self) -> Requested<'_>;
 
     /// The module's image index, at most [`DOCUMENT_SIZE_BYTES_MAX`] of it.

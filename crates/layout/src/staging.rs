@@ -171,7 +171,7 @@ fn directory_of(path: &Path) -> &Path {
 ///
 /// The bytes go to a temporary file in the same directory, are flushed to disk, and then it is renamed. The new file's
 /// permissions are 0644 as the umask allows. A symbolic link of this user or of root stays and its target is replaced; a
-/// file that is not regular, `/dev/null` or a pipe, is written in place.
+/// file that is not regular, `/dev/null` or a pipe, is written directly.
 ///
 /// # Errors
 /// [`WriteError::Io`] when `write` fails or the operating system refuses; the temporary file is removed then. Also where
@@ -299,7 +299,7 @@ mod tests {
         assert!(stale.exists(), "cleaned without the lock");
         drop(first);
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
-        // A link in its place leads to files that are not a release's.
+        // A symbolic link of that name leads to files that are not a release's.
         let other = tempfile::tempdir().unwrap();
         fs::write(other.path().join("thesis"), b"").unwrap();
         std::os::unix::fs::symlink(other.path(), dir.path().join(STAGING)).unwrap();

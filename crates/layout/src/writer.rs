@@ -1,8 +1,8 @@
 //! In: artifacts, their configs, WebAssembly. Out: a release in a directory. Never here: a half-written file with its
-//! final name, a blob removed that the release in place still names, a file removed that is not the release's.
+//! final name, a blob removed that the current release still names, a file removed that is not the release's.
 //!
 //! # What a reader sees, and when
-//! 1. Blobs, then `oci-layout`, arrive under their names; the `index.json` in place does not name them yet.
+//! 1. Blobs, then `oci-layout`, arrive under their names; the current `index.json` does not name them yet.
 //! 2. `index.json` is replaced in one step: before it the old release is whole, after it the new one.
 //! 3. `SHA256SUMS` is replaced. Between 2 and 3 it is the old one, and `sha256sum -c` fails on `index.json` alone.
 //! 4. Blobs that are no longer referenced are removed. A reader of the old `index.json` that is not done gets an error that
@@ -10,23 +10,26 @@
 //!
 //! A run that is killed in between leaves a whole release, and at worst blobs that the next run uses or removes.
 
+mod directory;
 mod signatures;
+mod summary;
 
-pub use signatures::Signatures;
+pub use directory::{check_owner, check_place};
+pub use summary::{Count, Signatures, Summary, SummaryModule};
 
 use crate::blob::{Root, blob_path};
 use crate::document::{self, Identity};
 use crate::layer::{Compression, Layer, copy_hashing, write_layer};
-use crate::parse::parse_index;
 use crate::released::{ReleasedModule, check_modules};
 use crate::signature::Referrer;
-use crate::staging::{STAGING, Staging, io_error, make_directory, persist, sync_dir};
+use crate::staging::{Staging, io_error, make_directory, persist, sync_dir};
 use crate::{LayoutError, Wasm, WriteError};
+use directory::{check_ours, check_own};
+use isomer_contract::Digest;
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX};
 use isomer_contract::manifest::Blob;
-use isomer_contract::{Digest, one_line};
-use isomer_file::directory::{Directory, NewFile, Opened, is_own};
-use oci_spec::image::{Descriptor, ImageIndex};
+use isomer_file::directory::{Directory, NewFile, Opened};
+use oci_spec::image::Descriptor;
 use rustix::fs::FileType;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,48 +69,6 @@ struct State {
     committed: bool,
     written: Count,
     reused: Count,
-}
-
-/// A number of blobs, and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    /// How many blobs.
-    pub blobs: u64,
-    /// Their sizes' sum.
-    pub size_bytes: u64,
-}
-
-impl Count {
-    fn add(&mut self, size_bytes: u64) {
-        self.blobs += 1;
-        self.size_bytes += size_bytes;
-    }
-}
-
-/// What [`Writer::finish`] did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// The modules, in the order of `index.json`.
-    pub modules: Vec<SummaryModule>,
-    /// Blobs that were written.
-    pub written: Count,
-    /// Blobs that existed already.
-    pub reused: Count,
-    /// Blobs of the former release that were removed.
-    pub removed: Count,
-    /// What became of the former release's signatures.
-    pub signatures: Signatures,
-}
-
-/// A released module's digests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SummaryModule {
-    /// Its name and version, `sort:0.1.0`.
-    pub reference: String,
-    /// Its image index: the digest that pins the module in all its forms.
-    pub digest: Digest,
-    /// The manifest of its plain Wasm.
-    pub wasm: Digest,
 }
 
 impl Writer {
@@ -155,7 +116,7 @@ impl Writer {
     /// Adds WebAssembly.
     ///
     /// # Errors
-    /// [`WriteError::Wasm`] when it is a component whose names don't parse; it is not validated otherwise.
+    /// [`WriteError::Wasm`] when it is a component whose names do not parse; it is not validated otherwise.
     pub fn add_wasm(&self, bytes: &[u8]) -> Result<Wasm, WriteError> {
         let wasm = Wasm::of(bytes)?;
         self.add_blob(bytes)?;
@@ -437,72 +398,6 @@ fn sums(blobs: &BTreeSet<Digest>, index: &str) -> String {
     lines.push(("oci-layout".to_owned(), Digest::of(document::LAYOUT_FILE.as_bytes())));
     lines.sort();
     lines.iter().map(|(path, digest)| format!("{}  {path}\n", digest.hex())).collect()
-}
-
-/// Checks that a release may be written to `dir`, and returns whether it exists. Nothing is changed.
-///
-/// # Errors
-/// [`WriteError::NoDirectory`] when it is not a directory, [`WriteError::NotOurs`] when it holds files but no release that
-/// isomer wrote.
-pub fn check_place(dir: &Path) -> Result<bool, WriteError> {
-    let not_a_directory = |found| Err(WriteError::NoDirectory { path: dir.to_owned(), found });
-    match Directory::open(dir) {
-        Ok(directory) => {
-            let descriptor = directory.descriptor().map_err(|error| io_error("read", dir, error))?;
-            check_ours(&Root::of_directory(descriptor, dir), &directory).map(|()| true)
-        }
-        Err(error) if error.kind() == ErrorKind::NotADirectory && dir.is_file() => not_a_directory("a file"),
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("read", dir, error)),
-        Err(_) if dir.is_symlink() => not_a_directory("a symbolic link to nothing"),
-        Err(_) => Ok(false),
-    }
-}
-
-/// Checks that the directory `dir`, where it exists, belongs to this user or to root.
-///
-/// # Errors
-/// [`WriteError::Foreign`] when it is another user's.
-pub fn check_owner(dir: &Path) -> Result<(), WriteError> {
-    match Directory::open(dir) {
-        Ok(directory) => check_own(&directory),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
-        Err(error) => Err(io_error("read", dir, error)),
-    }
-}
-
-fn check_own(directory: &Directory) -> Result<(), WriteError> {
-    let dir = directory.path().to_owned();
-    match directory.stat() {
-        Ok(stat) if is_own(stat.st_uid) => Ok(()),
-        Ok(stat) => Err(WriteError::Foreign { dir, uid: stat.st_uid }),
-        Err(error) => Err(io_error("read", &dir, error)),
-    }
-}
-
-/// Checks that `root` is empty, a release that isomer wrote, or the files of a killed first run.
-fn check_ours(root: &Root, directory: &Directory) -> Result<(), WriteError> {
-    let dir = root.path();
-    let not_ours = |found: String| Err(WriteError::NotOurs { dir: dir.to_owned(), found });
-    match index_in(root) {
-        Ok(Some(index)) if document::is_release_index(&index) => return Ok(()),
-        Ok(Some(_)) => return not_ours("another tool wrote its `index.json`".to_owned()),
-        Ok(None) => {}
-        Err(error @ LayoutError::Io { .. }) => return Err(error.into()),
-        Err(error) => return not_ours(one_line(&error)),
-    }
-    let names = directory.names().map_err(|error| io_error("read", dir, error))?;
-    match names.first() {
-        Some(name) if !names.iter().any(|name| name == STAGING) => {
-            not_ours(format!("it holds `{}` and no `index.json`", name.to_string_lossy().escape_debug()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What the `index.json` in `root` says.
-fn index_in(root: &Root) -> Result<Option<ImageIndex>, LayoutError> {
-    let bytes = root.read_top("index.json", DOCUMENT_SIZE_BYTES_MAX)?;
-    bytes.map(|bytes| parse_index(&root.path().join("index.json"), &bytes)).transpose()
 }
 
 fn check_document_size(file: &Path, document: &str) -> Result<(), WriteError> {

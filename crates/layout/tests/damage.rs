@@ -272,7 +272,7 @@ fn digests_that_are_no_sha256() {
 }
 
 #[test]
-fn names_that_are_none_or_twice() {
+fn invalid_and_duplicate_names_are_refused() {
     let name = |name: &'static str| {
         move |index: &mut Value| {
             index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = json!(name);
@@ -408,7 +408,7 @@ fn layers_that_are_not_what_their_config_says() {
 }
 
 #[test]
-fn bytes_come_out_only_as_far_as_promised() {
+fn no_more_bytes_are_decompressed_than_declared() {
     let f = forged(|f| f.layer(&frame(&vec![0; 1 << 20], None), 1000));
     let layout = Layout::open(f.dir.path()).unwrap();
     let manifest = layout.manifest(&layout.module("sort").unwrap().variants[0]).unwrap();

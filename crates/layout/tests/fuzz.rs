@@ -39,7 +39,7 @@ enum Document {
     Config,
 }
 
-/// A release in a directory, the documents on the way to the smallest variant of `sort`, and what stands in for them.
+/// A release in a directory, the documents on the way to the smallest variant of `sort`, and their forged versions.
 struct Forged {
     directory: tempfile::TempDir,
     /// From `index.json` down.
@@ -79,7 +79,7 @@ impl Forged {
         Forged { directory, chain: [top, index, manifest, config], written: Vec::new() }
     }
 
-    /// Puts `bytes` in the place of a document, with the digests and sizes above it as they must be.
+    /// Replaces a document by `bytes`, and corrects the digests and sizes in those above it.
     fn put(&mut self, document: Document, bytes: &[u8]) {
         for path in self.written.drain(..) {
             fs::remove_file(path).unwrap();

@@ -23,7 +23,7 @@ fn read_artifact(layout: &Layout, module: &str, target: &str) -> Result<Vec<u8>,
 }
 
 #[test]
-fn what_was_written_is_read_back() {
+fn a_written_release_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let summary = write_release(dir.path());
     let layout = Layout::open(dir.path()).unwrap();
@@ -134,7 +134,7 @@ fn a_kept_layer_is_checked() {
 }
 
 #[test]
-fn what_nothing_names_any_more_is_removed_and_what_is_not_ours_stays() {
+fn unreferenced_blobs_are_removed_and_foreign_files_stay() {
     let dir = tempfile::tempdir().unwrap();
     write_release(dir.path());
     let old = Layout::open(dir.path()).unwrap();
@@ -218,7 +218,7 @@ fn unknown_and_ambiguous_names_are_explained() {
 }
 
 #[test]
-fn what_is_no_release_is_named() {
+fn a_directory_that_is_not_a_release_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let check = |path: &Path, expected: &str| {
         let error = Layout::open(path).unwrap_err();
@@ -291,7 +291,7 @@ fn links_in_place_of_the_blobs_are_refused() {
 }
 
 #[test]
-fn two_writers_do_not_meet() {
+fn a_second_writer_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let first = Writer::open(dir.path()).unwrap();
     let error = Writer::open(dir.path()).unwrap_err();
@@ -419,7 +419,7 @@ fn a_full_disk_leaves_the_old_release() {
         }
         fs::remove_file(&filler).unwrap();
         assert!(!dir.join(".isomer-staging").exists());
-        // What comes after the new index is in place does not undo it.
+        // A failure after the rename of the new index does not undo it.
         if files(&dir)["index.json"] == before["index.json"] {
             assert_eq!(files(&dir), before, "{left_kib} KiB were left");
         }
@@ -474,7 +474,7 @@ fn the_old_release_is_whole_until_the_new_index_is_there() {
     for sample in sample::sort() {
         assert_eq!(read_artifact(&layout, "sort", &sample.config.target).unwrap(), sample.artifact);
     }
-    // The switch can't be made: a directory has the name. Everything else is undone.
+    // The switch cannot be made: a directory has the name. Everything else is undone.
     let before = files(dir.path()).len();
     fs::rename(dir.path().join("index.json"), dir.path().join("index.json.old")).unwrap();
     fs::create_dir(dir.path().join("index.json")).unwrap();

@@ -162,7 +162,7 @@ fn a_signature_is_found_without_its_artifact_type_in_the_index() {
 }
 
 #[test]
-fn what_others_attach_is_passed_over() {
+fn referrers_of_other_tools_are_ignored() {
     let dir = tempfile::tempdir().unwrap();
     write_release(dir.path());
     sign(dir.path(), b"bundle");
@@ -181,7 +181,7 @@ fn what_others_attach_is_passed_over() {
 }
 
 #[test]
-fn a_lying_manifest_is_an_error() {
+fn a_manifest_that_contradicts_its_blobs_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     type Lie = fn(&mut Value);
     let lies: [Lie; 5] = [
@@ -211,7 +211,7 @@ fn a_lying_manifest_is_an_error() {
 }
 
 #[test]
-fn what_is_signed_must_be_there() {
+fn a_signed_blob_must_exist() {
     let dir = tempfile::tempdir().unwrap();
     write_release(dir.path());
     let before = files(dir.path());

@@ -27,7 +27,7 @@ impl Backoff {
         self.attempts
     }
 
-    /// An attempt failed, and the registry may have asked for a pause: how long to wait, or none to give up.
+    /// An attempt failed, and the registry may have requested a pause: how long to wait, or none to give up.
     pub(crate) fn failed(&mut self, got_further: bool, retry_after: Option<Duration>) -> Option<Duration> {
         self.attempts = self.attempts.saturating_add(1);
         if got_further {

@@ -1,13 +1,13 @@
 //! In: a registry's host, docker's `config.json` and the credential helpers that it names. Out: the user's credential for it.
 //! Never here: the network.
 
+use crate::exchange::reason_of;
 use crate::{Options, RegistryError};
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
-use isomer_file::FileError;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The largest configuration that is read.
+/// The largest `config.json` that is read.
 const CONFIG_SIZE_BYTES_MAX: u64 = 4 << 20;
 
 /// The user's credential for a registry.
@@ -35,13 +35,12 @@ pub(crate) fn credential(host: &str, options: &Options) -> Result<Credential, Re
     };
     let file = directory.join("config.json");
     let error = |reason: String| RegistryError::Credentials { host: host.to_owned(), file: file.clone(), reason };
-    let config = match isomer_file::read(&file, CONFIG_SIZE_BYTES_MAX) {
+    let config = match isomer_file::read_or_pipe(&file, CONFIG_SIZE_BYTES_MAX) {
         Ok(config) => config,
         Err(source) if source.is_missing() => return Ok(Credential::Anonymous),
-        Err(FileError::Io { source, .. }) => return Err(error(source.to_string())),
-        Err(source) => return Err(error(source.to_string())),
+        Err(source) => return Err(error(reason_of(&source))),
     };
-    match get_credential_from_reader(config.as_slice(), key(host)) {
+    match get_credential_from_reader(&config[..], key(host)) {
         Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Credential::Password { user, password }),
         Ok(DockerCredential::IdentityToken(token)) => Ok(Credential::Identity(token)),
         Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(Credential::Anonymous),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 const REDIRECTS_MAX: usize = 5;
 /// The largest refusal or token that is read.
 const MESSAGE_SIZE_BYTES_MAX: u64 = 64 << 10;
-/// The largest file of CA certificates that is read: that of a whole system has less than 1 MiB.
+/// The largest file of CA certificates that is read: a system's whole set has less than 1 MiB.
 const CERTIFICATES_SIZE_BYTES_MAX: u64 = 16 << 20;
 /// The least bytes a second, over the idle timeout. A blob that comes slower is requested again.
 const RATE_MIN: u128 = 1 << 10;
@@ -215,16 +215,22 @@ fn redirects(plain_http: bool) -> Policy {
     })
 }
 
+/// Why a file cannot be read, for an error that names the file itself.
+pub(crate) fn reason_of(error: &FileError) -> String {
+    match error {
+        FileError::Io { source, .. } => source.to_string(),
+        other => other.to_string(),
+    }
+}
+
 fn builder(options: &Options) -> Result<ClientBuilder, RegistryError> {
     // An error means that one is installed already: every crate of this program installs the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut certificates = Vec::new();
     for file in &options.ca_certificates {
         let error = |reason: String| RegistryError::CaCertificates { file: file.clone(), reason };
-        let pem = isomer_file::read(file, CERTIFICATES_SIZE_BYTES_MAX).map_err(|source| match source {
-            FileError::Io { source, .. } => error(source.to_string()),
-            other => error(other.to_string()),
-        })?;
+        let pem =
+            isomer_file::read_or_pipe(file, CERTIFICATES_SIZE_BYTES_MAX).map_err(|source| error(reason_of(&source)))?;
         let found = Certificate::from_pem_bundle(&pem).map_err(|source| error(first_cause(&source, |_| {})))?;
         if found.is_empty() {
             return Err(error("it holds no certificate".to_owned()));

@@ -2,8 +2,8 @@
 //! requests that the list decides.
 //!
 //! OCI 1.1 registries list what refers to a manifest (`/referrers/DIGEST`); for older ones clients keep that list
-//! themselves, as an index under the tag `sha256-HEX`. Whoever may write to the repository may add to either, so a
-//! referrer that is damaged or cannot be had is passed over, and at most [`CANDIDATES_MAX`] of them are requested.
+//! themselves, as an index under the tag `sha256-HEX`. Any writer of the repository may add to either, so a
+//! referrer that is damaged or cannot be fetched is passed over, and at most [`CANDIDATES_MAX`] of them are requested.
 
 use crate::exchange::header;
 use crate::repository::{Kind, Repository};

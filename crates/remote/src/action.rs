@@ -25,7 +25,7 @@ pub struct ActionBuilder {
     pub timeout: Duration,
     /// Keep the result out of the cache.
     pub do_not_cache: bool,
-    /// Makes equal actions different ones: for those who don't want to share a cache's content.
+    /// Makes equal actions different ones: for those who do not want to share a cache's content.
     pub salt: Vec<u8>,
 }
 
@@ -38,7 +38,7 @@ pub struct Input {
     pub executable: bool,
 }
 
-/// Why something can't be an action.
+/// Why something cannot be an action.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ActionError {
     /// Nothing to run.
@@ -50,7 +50,7 @@ pub enum ActionError {
         /// As it was given.
         path: String,
     },
-    /// One input can't be inside another.
+    /// One input cannot be inside another.
     #[error("the input `{path}` is both a file and a directory")]
     FileAndDirectory {
         /// The shorter path.
@@ -183,7 +183,7 @@ fn check_path(path: &str) -> Result<(), ActionError> {
     Ok(())
 }
 
-/// A level of the Merkle tree. The maps sort by bytes, which is the order that the protocol asks for.
+/// A level of the Merkle tree. The maps sort by bytes, which is the order that the protocol requires.
 #[derive(Default)]
 struct Directory<'a> {
     files: BTreeMap<&'a str, &'a Input>,

@@ -1,4 +1,4 @@
-//! In: an endpoint. Out: the limits that the remote states for our instance, or why it can't be used. Never here: a
+//! In: an endpoint. Out: the limits that the remote states for our instance, or why it cannot be used. Never here: a
 //! guess what a server may support.
 
 use crate::channel::{Endpoint, chain, inner, within};
@@ -91,7 +91,7 @@ fn is_unconnected(status: &Status) -> bool {
     causes(status).any(|cause| cause.is::<tonic::ConnectError>())
 }
 
-/// A server that misses our certificate, or that isn't spoken to in TLS, just hangs up.
+/// A server that misses our certificate, or that is not spoken to in TLS, just hangs up.
 fn is_unanswered(status: &Status) -> bool {
     causes(status).any(|cause| cause.is::<tonic::transport::Error>())
 }

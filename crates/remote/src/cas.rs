@@ -35,7 +35,7 @@ impl Cas {
             .max_decoding_message_size(MESSAGE_SIZE_BYTES_MAX)
     }
 
-    /// Which of these the remote doesn't have.
+    /// Which of these the remote does not have.
     pub(crate) async fn find_missing(
         &self,
         digests: &BTreeSet<BlobDigest>,
@@ -197,7 +197,7 @@ impl Cas {
                 return Err(RemoteError::TooLarge { url: self.endpoint.url.clone(), digest: *digest, size_bytes_max });
             }
             if digest.size_bytes() == 0 {
-                // Every remote has it, and some don't know.
+                // Every remote has it, and some do not know.
                 found.insert(*digest, self.verified(*digest, Vec::new())?);
             } else if self.is_small(*digest) {
                 small.push(*digest);

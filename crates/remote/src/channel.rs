@@ -197,7 +197,7 @@ fn tls_config(tls: &Tls) -> Result<ClientTlsConfig, RemoteError> {
 /// The TLS library silently accepts files without a certificate, and then trusts no peer.
 fn read_pem(path: &Path, label: &str) -> Result<Vec<u8>, RemoteError> {
     let bad = |reason: String| RemoteError::Options { what: path.display().to_string(), reason, hint: None };
-    let bytes = isomer_file::read(path, PEM_SIZE_BYTES_MAX).map_err(|error| match error {
+    let bytes = isomer_file::read_or_pipe(path, PEM_SIZE_BYTES_MAX).map_err(|error| match error {
         FileError::Io { source, .. } => bad(source.to_string()),
         other => bad(other.to_string()),
     })?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
-    /// An option that can't be used: an address, a header, a file.
+    /// An option that cannot be used: an address, a header, a file.
     #[error("{what}: {reason}")]
     Options {
         /// Which one.
@@ -20,7 +20,7 @@ pub enum RemoteError {
         /// How it would be right, if that is known.
         hint: Option<String>,
     },
-    /// An action that can't be described to any remote.
+    /// An action that cannot be described to any remote.
     #[error(transparent)]
     Action(#[from] ActionError),
     /// No connection.
@@ -31,7 +31,7 @@ pub enum RemoteError {
         /// The system's words.
         reason: String,
     },
-    /// A connection, but one side doesn't believe the other's certificate.
+    /// A connection, but one side does not trust the other's certificate.
     #[error("{url}: TLS handshake failed: {reason}")]
     Tls {
         /// The address.
@@ -59,7 +59,7 @@ pub enum RemoteError {
         /// What we speak.
         expected: String,
     },
-    /// A service that the address doesn't have.
+    /// A service that the address does not have.
     #[error("{url}: does not implement {call}: {message}")]
     NoService {
         /// The address.
@@ -77,7 +77,7 @@ pub enum RemoteError {
         /// What it offers.
         found: String,
     },
-    /// It doesn't know who we are.
+    /// It does not know the caller's credentials.
     #[error("{url}: requires authentication: {message}")]
     Unauthenticated {
         /// The address.
@@ -85,7 +85,7 @@ pub enum RemoteError {
         /// The remote's words.
         message: String,
     },
-    /// It knows and doesn't let us.
+    /// It knows the caller and denies access.
     #[error("{url}: permission denied for {call}: {message}")]
     Permission {
         /// The address.
@@ -105,7 +105,7 @@ pub enum RemoteError {
         /// The remote's words.
         message: String,
     },
-    /// Execution was asked for and isn't offered.
+    /// Execution was requested and is not offered.
     #[error("{url}: does not execute actions")]
     NoExecution {
         /// The address.
@@ -117,12 +117,12 @@ pub enum RemoteError {
         /// The address.
         url: String,
     },
-    /// Other bytes than those of the digest that we asked for.
+    /// Other bytes than those of the digest that we requested.
     #[error("{url}: digest mismatch: expected {expected}, found {found}")]
     HashMismatch {
         /// The address.
         url: String,
-        /// What was asked for.
+        /// What was requested.
         expected: BlobDigest,
         /// What came.
         found: String,
@@ -223,7 +223,7 @@ pub enum Deadline {
     Action,
     /// No worker took it, nor had one any other of our actions.
     Queue,
-    /// Queue and action together: the remote doesn't say in which of both it is.
+    /// Queue and action together: the remote does not say in which of both it is.
     QueueAndAction,
     /// Everything together.
     Total,

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
-/// A stream that lived this long was no failure of the remote: connections through load balancers don't last.
+/// A stream that lived this long was no failure of the remote: connections through load balancers do not last.
 const LONG_LIVED: Duration = Duration::from_secs(5);
 
 /// How an operation ended.
@@ -30,7 +30,7 @@ pub(crate) enum Answer {
     Refusal(Status),
 }
 
-/// One action on its way.
+/// One action under way.
 pub(crate) struct Operation<'a, 'b> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) instance: &'a str,
@@ -75,7 +75,7 @@ impl Operation<'_, '_> {
             }
             let url = &self.endpoint.url;
             match status.code() {
-                // The remote has lost the operation, or can't wait for one: Execute finds it if it is there.
+                // The remote has lost the operation, or cannot wait for one: Execute finds it if it is there.
                 Code::NotFound | Code::Unimplemented if name.is_some() => {
                     self.running.take();
                     watch = Watch::begin();
@@ -156,7 +156,7 @@ impl Operation<'_, '_> {
         }
     }
 
-    /// A remote that reports no stages can't be told whether it queues or executes.
+    /// A remote that reports no stages cannot be told whether it queues or executes.
     fn limit(&self, stage: Option<Reported>) -> (Deadline, Duration) {
         let deadlines = &self.endpoint.deadlines;
         let action = self.action.timeout.saturating_add(deadlines.transfer);

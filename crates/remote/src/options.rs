@@ -63,7 +63,7 @@ impl Options {
         [&self.cas, &self.action_cache].into_iter().chain(&self.execution)
     }
 
-    /// The first address, on another machine, to which the headers go such that everybody on the way can read them.
+    /// The first address, on another machine, to which the headers go so that anyone on the network path can read them.
     pub fn headers_in_the_clear(&self) -> Option<&str> {
         let clear = |url: &&String| Address::parse(url).is_ok_and(|address| !address.tls && !address.is_loopback());
         self.urls().find(clear).filter(|_| !self.headers.is_empty()).map(String::as_str)
@@ -92,14 +92,14 @@ impl Options {
 pub struct Tls {
     /// Authorities to trust instead of the system's.
     pub ca_files: Vec<PathBuf>,
-    /// Our certificate and its key, for remotes that ask for one (mTLS).
+    /// Our certificate and its key, for remotes that require one (mTLS).
     pub client: Option<ClientCertificate>,
-    /// The name that the remote's certificate must have, when it isn't the host of the address.
+    /// The name that the remote's certificate must have, when it is not the host of the address.
     pub server_name: Option<String>,
 }
 
 impl Tls {
-    /// The files, of which the TLS library does not say which it can't use; empty when there are none.
+    /// The files, of which the TLS library does not say which it cannot use; empty when there are none.
     pub(crate) fn files(&self) -> String {
         let client = self.client.iter().flat_map(|client| [&client.certificate, &client.key]);
         let paths: Vec<_> = self.ca_files.iter().chain(client).map(|path| path.display().to_string()).collect();
@@ -187,7 +187,7 @@ pub struct Retry {
     pub time_max: Duration,
     /// The first pause. Each is twice the last, and a random part of that is waited.
     pub pause_first: Duration,
-    /// The longest pause, unless the remote itself asks for more.
+    /// The longest pause, unless the remote itself requests more.
     pub pause_max: Duration,
     /// How many times all inputs are uploaded again because the remote says that some are missing.
     pub uploads_max: u32,

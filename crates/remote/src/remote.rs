@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout_at};
 
-/// A connection to a remote. Its calls block; don't make them on a thread of an async runtime.
+/// A connection to a remote. Its calls block; do not make them on a thread of an async runtime.
 pub struct Remote {
     /// `None` only while dropping.
     runtime: Option<Runtime>,
@@ -44,7 +44,7 @@ impl Remote {
         Ok(Remote { runtime: Some(runtime), cas, results, execution, cancel: cancel.clone() })
     }
 
-    /// Which of these the remote doesn't have.
+    /// Which of these the remote does not have.
     pub fn find_missing(&self, digests: &BTreeSet<BlobDigest>) -> Result<BTreeSet<BlobDigest>, RemoteError> {
         self.block(self.cas.find_missing(digests))
     }
@@ -54,7 +54,7 @@ impl Remote {
         self.block(self.cas.upload(blobs))
     }
 
-    /// The bytes of each, hashed. A blob that isn't there is [`RemoteError::Missing`].
+    /// The bytes of each, hashed. A blob that is not there is [`RemoteError::Missing`].
     pub fn download(&self, digests: &BTreeSet<BlobDigest>) -> Result<BTreeMap<BlobDigest, Vec<u8>>, RemoteError> {
         self.block(self.cas.download(digests))
     }
@@ -119,7 +119,7 @@ async fn open(options: &Options) -> Result<(Cas, Results, Option<Execution>), Re
             url: url.to_owned(),
             reason: format!("no answer about its capabilities within {} s", options.deadlines.total.as_secs_f32()),
         };
-        // Where it can't be reached at all, the retries end it earlier.
+        // Where it cannot be reached at all, the retries end it earlier.
         let answer = timeout_at(until, check(&endpoint, instance, &uses)).await;
         let limits = answer.map_err(silence)??;
         checked.insert(url, (endpoint, limits));

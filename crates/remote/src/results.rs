@@ -108,7 +108,7 @@ impl Results {
             let url = self.endpoint.url.clone();
             return Err(RemoteError::MissingOutput { url, path: path.clone(), stderr: String::new() });
         }
-        // Some remotes refuse results of actions that they can't read, but none asks for the inputs.
+        // Some remotes refuse results of actions that they cannot read, but none requests the inputs.
         let blobs: Vec<Blob> =
             action.messages.values().chain(outputs.values().map(|output| &output.blob)).cloned().collect();
         cas.upload(&blobs).await?;

@@ -83,7 +83,7 @@ pub(crate) fn may_pass(code: Code) -> bool {
     )
 }
 
-/// The pause that the remote asks for (`google.rpc.RetryInfo`).
+/// The pause that the remote requests (`google.rpc.RetryInfo`).
 fn asked_for(status: &Status) -> Duration {
     status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or_default()
 }

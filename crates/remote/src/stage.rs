@@ -27,6 +27,6 @@ pub enum Stage {
         /// The remote's words.
         reason: String,
     },
-    /// What the cache has can't be used (a failure, or outputs that are gone): it is executed although it is cached.
+    /// What the cache has cannot be used (a failure, or outputs that are gone): it is executed although it is cached.
     PassingCache,
 }

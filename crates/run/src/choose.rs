@@ -13,7 +13,7 @@ use isomer_trust::Refusal;
 pub struct Chosen<'a> {
     module: &'a TrustedModule,
     variant: &'a Variant,
-    /// The better variants of the host's architecture that it can't run.
+    /// The better variants of the host's architecture that it cannot run.
     steps_down: Vec<(&'a Variant, Vec<Mismatch>)>,
 }
 

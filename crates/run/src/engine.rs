@@ -4,10 +4,10 @@
 //! Wasmtime compares the same settings when it deserializes, and reports the first that differs. It has no getter for
 //! those in [`UNREADABLE`]; for these, its own error is all there is.
 
-use isomer_contract::settings::Value;
+use isomer_contract::settings::{Collector, Inlining, Value};
 use isomer_contract::{Arch, Requirements, proposals};
 use std::fmt;
-use wasmtime::{Collector, Engine, Inlining, Strategy};
+use wasmtime::{Engine, Strategy};
 
 /// A setting of an engine with which an artifact does not load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(crate) fn mismatches(requirements: &Requirements, engine: &Engine) -> Vec<En
         let Some((_, method, read)) = SETTINGS.iter().find(|(name, _, _)| name == key) else { continue };
         let found = read(engine);
         // Without garbage-collected objects in the code any collector will do.
-        let any = key == "collector" && *expected == text("none");
+        let any = key == "collector" && *expected == Collector::absent();
         if found != *expected && !any {
             let (key, expected) = (key.clone(), expected.clone());
             mismatches.push(EngineMismatch::Setting { key, method, expected, found });
@@ -94,7 +94,7 @@ type Read = fn(&Engine) -> Value;
 
 /// The settings that can be read from an engine: key, method, getter.
 const SETTINGS: &[(&str, &str, Read)] = &[
-    ("collector", "collector", |engine| text(collector(engine))),
+    ("collector", "collector", collector),
     ("concurrency-support", "concurrency_support", |engine| Value::Bool(engine.get_concurrency_support())),
     ("debug-info", "debug_info", |engine| Value::Bool(engine.get_debug_info())),
     ("debug-symbols", "debug_symbols", |engine| Value::Bool(engine.get_debug_symbols())),
@@ -108,7 +108,7 @@ const SETTINGS: &[(&str, &str, Read)] = &[
         Value::Bool(engine.get_guard_before_linear_memory())
     }),
     ("guest-debug", "guest_debug", |engine| Value::Bool(engine.get_guest_debug())),
-    ("inlining", "compiler_inlining", |engine| text(inlining(engine))),
+    ("inlining", "compiler_inlining", |engine| Inlining::value_of(engine.get_compiler_inlining())),
     ("memory-guard-size", "memory_guard_size", |engine| Value::Integer(engine.get_memory_guard_size())),
     ("memory-init-cow", "memory_init_cow", |engine| Value::Bool(engine.get_memory_init_cow())),
     ("memory-may-move", "memory_may_move", |engine| Value::Bool(engine.get_memory_may_move())),
@@ -127,32 +127,9 @@ const SETTINGS: &[(&str, &str, Read)] = &[
 const UNREADABLE: [&str; 4] =
     ["backtrace-details", "inlining-small-callee-size", "inlining-sum-size-threshold", "operator-cost"];
 
-fn text(word: &str) -> Value {
-    Value::Text(word.to_owned())
-}
-
 /// The collector in effect: none where the proposals that need one are disabled.
-fn collector(engine: &Engine) -> &'static str {
-    if !engine.get_wasm_features().gc_types() {
-        return "none";
-    }
-    match engine.get_collector() {
-        // `Auto` means the first of these that is compiled in, and this crate compiles it in.
-        Some(Collector::Auto | Collector::Copying) => "copying",
-        Some(Collector::DeferredReferenceCounting) => "drc",
-        Some(Collector::Null) => "null",
-        _ => "unknown",
-    }
-}
-
-fn inlining(engine: &Engine) -> &'static str {
-    match engine.get_compiler_inlining() {
-        Inlining::No => "no",
-        Inlining::Intrinsics => "intrinsics",
-        Inlining::InterModule => "inter-module",
-        Inlining::InterModuleAndIntraGc => "inter-module-and-intra-gc",
-        Inlining::Yes => "yes",
-    }
+fn collector(engine: &Engine) -> Value {
+    Collector::value_of_engine(engine.get_collector().filter(|_| engine.get_wasm_features().gc_types()))
 }
 
 #[cfg(test)]
@@ -190,7 +167,7 @@ mod tests {
             *value = match value {
                 Value::Bool(on) => Value::Bool(!*on),
                 Value::Integer(number) => Value::Integer(*number + 1),
-                Value::Text(_) => text("another"),
+                Value::Text(_) => Value::Text("another".to_owned()),
             };
         }
         let found: Vec<_> = mismatches(&expected, &engine)

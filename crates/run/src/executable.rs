@@ -6,14 +6,14 @@
 //! the same addresses, executable at once, from the file that the artifact is in; nothing was written there, so the
 //! bytes are the same.
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use crate::sealed::memory_file;
+use rustix::fs::ftruncate;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
 use rustix::param::page_size;
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use wasmtime::CustomCodeMemory;
 
@@ -46,10 +46,9 @@ pub(crate) fn code_permission() -> CodePermission {
     })
 }
 
-/// A memory file of one page, as the sealed copy of an artifact is.
-fn empty_page() -> Result<OwnedFd, Errno> {
-    let file = memfd_create("isomer", MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL)
-        .or_else(|_| memfd_create("isomer", MemfdFlags::CLOEXEC))?;
+/// A memory file of one page, like the sealed copy of an artifact.
+fn empty_page() -> Result<File, Errno> {
+    let file = memory_file()?;
     ftruncate(&file, page_size() as u64)?;
     Ok(file)
 }
@@ -59,7 +58,7 @@ struct Page(*mut c_void);
 
 impl Page {
     #[allow(unsafe_code)]
-    fn map(file: Option<&OwnedFd>, protection: ProtFlags) -> Result<Page, Errno> {
+    fn map(file: Option<&File>, protection: ProtFlags) -> Result<Page, Errno> {
         let size = page_size();
         // SAFETY: without a wished address the kernel puts the mapping where nothing else is.
         let start = unsafe {
@@ -176,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_source_is_forgotten_after_a_panic() {
-        let file = File::from(empty_page().expect("memory files work where tests run"));
+        let file = empty_page().expect("memory files work where tests run");
         let source = CodeSource { file, offset_bytes: 0, branch_protection: false };
         let panicked =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.during(|| panic!("on purpose"))));

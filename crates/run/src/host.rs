@@ -5,7 +5,7 @@ use crate::probe::{self, ProbeError};
 use isomer_contract::{ENGINE_VERSION, Host};
 use std::collections::BTreeSet;
 
-/// This machine, without its CPU's name: all that a choice or a check needs, and the cheapest to ask for.
+/// This machine, without its CPU's name: all that a choice or a check needs, and the cheapest to measure.
 ///
 /// Where the operating system reports no extensions, the host has none, not even the architecture's baseline, so that it
 /// runs Pulley and nothing else.

@@ -213,6 +213,10 @@ impl Loader {
 
 /// Loads an artifact into an engine of the caller's.
 ///
+/// The engine is used as it is: where memory that was writable must not become executable (`PR_SET_MDWE`, systemd's
+/// `MemoryDenyWriteExecute=`), [`Loader`] gives its engines a code memory that maps native code executable at once, which
+/// cannot be added to an existing engine. There, this function loads Pulley's bytecode only.
+///
 /// # Errors
 /// When this machine lacks anything that the artifact requires; when the engine is configured differently, with every
 /// such setting that can be read from it (see [`Loader::configure`] for those that cannot); when wasmtime does not

@@ -1,5 +1,5 @@
 //! In: the machine that this runs on. Out: the rows of the ISA-extension table that it has, asked of the CPU *and* of
-//! the operating system. What can't be detected is reported as missing, never guessed; no code is run to see whether
+//! the operating system. What cannot be detected is reported as missing, never guessed; no code is run to see whether
 //! it traps. An architecture's file has the answers as plain data (`Cpu`), what they mean, and how they are read.
 
 #[cfg(any(test, target_arch = "aarch64"))]
@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::OnceLock;
 
-/// Why this machine can't be asked for its extensions. It can still run Pulley.
+/// Why this machine's extensions cannot be probed. It can still run Pulley.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeError {
     /// Wasmtime generates no code for this architecture (its name as Rust's).
@@ -62,7 +62,7 @@ pub fn host_arch() -> Option<Arch> {
 /// only if everything that it implies is there too, so a hypervisor that hides `avx` hides `avx2` with it.
 ///
 /// The CPU is asked once a process. Cores of one machine are taken to be alike, as Linux makes them appear (HWCAP and
-/// `riscv_hwprobe` are the common set, x86 systems with unlike cores don't boot or hide the difference).
+/// `riscv_hwprobe` are the common set, x86 systems with unlike cores do not boot or hide the difference).
 pub fn host_extensions() -> Result<BTreeSet<&'static str>, ProbeError> {
     static FOUND: OnceLock<Result<BTreeSet<&'static str>, ProbeError>> = OnceLock::new();
     FOUND.get_or_init(probe).clone()

@@ -24,6 +24,7 @@ const HEADROOM_BYTES: u64 = 4 << 20;
 
 /// Why bytes cannot be sealed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SealError {
     /// They cannot be read.
     #[error("cannot read the artifact")]
@@ -123,7 +124,7 @@ impl SealedBytes {
 
 /// An empty memory file. It needs no execute permission: `execve` requires that, a mapping does not, and a kernel with
 /// `vm.memfd_noexec=2` creates none that has it.
-fn memory_file() -> Result<File, Errno> {
+pub(crate) fn memory_file() -> Result<File, Errno> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = match memfd_create("isomer", flags | MemfdFlags::NOEXEC_SEAL) {
         // Before Linux 6.3.
@@ -171,7 +172,7 @@ mod tests {
     use std::io::{Seek, SeekFrom};
 
     #[test]
-    fn nobody_can_change_what_is_sealed() {
+    fn sealed_bytes_cannot_be_changed() {
         let sealed = SealedBytes::copy(&b"isomer"[..], 6).expect("memfds work where tests run");
         assert_eq!(sealed.bytes(), b"isomer");
         assert_eq!(sealed.digest(), Digest::of(b"isomer"));

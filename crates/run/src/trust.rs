@@ -40,6 +40,7 @@ impl Signers {
 
 /// Why a module is not trusted.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrustError {
     /// Its index has another digest than the trusted one.
     #[error("the index of `{module}` has the digest {found}; trusted is {expected}")]
@@ -118,6 +119,10 @@ fn signed(release: &Layout, mut module: Module, signers: &Signers) -> Result<Tru
     let Signers { policy, now, counters, allow_rollback } = signers;
     // One that is damaged is passed over: the others may suffice.
     let signatures = release.readable_signatures(module.digest);
+    if signatures.is_empty() {
+        // A module whose signatures are all damaged is not an unsigned one.
+        release.signature_documents(module.digest)?;
+    }
     let bundles: Vec<_> = signatures.into_iter().map(|signature| signature.bundle).collect();
     let subject = Subject { module: &module.name, reference: &module.reference, index: module.digest };
     let wasm: Vec<_> = module.wasm.iter().map(|wasm| wasm.manifest).collect();

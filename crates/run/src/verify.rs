@@ -21,6 +21,7 @@ pub enum Expected<'a> {
 
 /// Why bytes are not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum VerifyError {
     /// Their digest differs.
     #[error("the artifact has the digest {found}; expected is {expected}")]

@@ -1,15 +1,14 @@
-//! In: the name of an installed module. Out: the same, active: one rename. Never here: the network, a process that runs.
+//! In: the name of an installed module. Out: the same, active: one rename. Never here: the network, a running process.
 
 use crate::documents::Active;
 use crate::error::unless_damaged;
 use crate::files::{Judged, is_directory, json};
 use crate::{Installed, Locked, Staging, Store, StoreError, active_name};
-use isomer_contract::Digest;
 use isomer_contract::name::ModuleName;
+use isomer_contract::{Digest, one_line};
 
 impl Store {
-    /// Makes the module called `name` the one that its name alone means. A name without a version is that of the only
-    /// version there is.
+    /// Makes the module called `name` the active version. A name without a version means the only installed one.
     ///
     /// # Errors
     /// When it is not installed, or damaged.
@@ -25,15 +24,16 @@ impl Store {
         self.find(&module)
     }
 
-    /// Makes the version of `module` active that was before the one that is, and is still installed and whole.
+    /// Activates the version of `module` that was active before the current one, if it is still installed and whole; else
+    /// the one before that.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such version.
     pub fn rollback(&self, module: &str) -> Result<Installed, StoreError> {
         let locked = self.lock()?;
         locked.sweep()?;
         let staging = locked.stage()?;
-        // The active one may be damaged, or removed for that: then it is time to go back.
+        // The active version may be damaged, or removed for that: also then its module is rolled back.
         let is_name = module.parse::<ModuleName>().is_ok();
         let (name, active) = match is_name.then(|| self.trusted_active(module)).transpose()?.flatten() {
             Some(active) => (module.to_owned(), Some(active)),
@@ -56,12 +56,12 @@ impl Store {
         }
     }
 
-    /// What declares which version of `module` is active and which were: of that module, and written by nobody but those
-    /// who may change the store.
+    /// The record of which version of `module` is active and which were, if no other user could have written it and it
+    /// names a version of that module.
     pub(crate) fn trusted_active(&self, module: &str) -> Result<Option<Active>, StoreError> {
         let active = match self.active(module)? {
             Some(Judged { foreign: Some(weakness), .. }) => {
-                return Err(StoreError::ActiveNotBelieved { module: module.to_owned(), weakness });
+                return Err(StoreError::ActiveNotTrusted { module: module.to_owned(), weakness });
             }
             active => active.map(|active| active.value),
         };
@@ -74,7 +74,7 @@ impl Store {
     }
 }
 
-/// What makes an index the active one, written and on disk, without its name yet.
+/// The record that makes an index the active one, on disk under a temporary name.
 pub(crate) struct PreparedActive;
 
 const PREPARED: &str = "active";
@@ -88,8 +88,8 @@ impl Locked<'_> {
         }
     }
 
-    /// Writes what makes an index the active one of `module`, which no full disk can keep from being put in place; none
-    /// when it is that already.
+    /// Writes the record that makes an index the active one of `module`, so that only a rename is left, which a full disk
+    /// does not prevent; none if the index is active already.
     pub(crate) fn prepare_active(
         &self,
         staging: &Staging,
@@ -97,9 +97,9 @@ impl Locked<'_> {
         index: Digest,
     ) -> Result<Option<PreparedActive>, StoreError> {
         let before = match self.store.trusted_active(module) {
-            // Whoever wrote it, and whatever it says, what was said now is what counts.
-            Err(error) if matches!(error, StoreError::ActiveNotBelieved { .. }) || error.is_damage() => {
-                tracing::warn!("{error}; there is nothing to go back to");
+            // A record that is damaged or not trusted is replaced by this explicit request.
+            Err(error) if matches!(error, StoreError::ActiveNotTrusted { .. }) || error.is_damage() => {
+                tracing::warn!("{}; there is no earlier version to roll back to", one_line(&error));
                 None
             }
             read => read?,
@@ -113,10 +113,10 @@ impl Locked<'_> {
         Ok(Some(PreparedActive))
     }
 
-    /// Puts it in place: one rename.
+    /// Renames it to its final name.
     pub(crate) fn place_active(&self, _: PreparedActive, staging: &Staging, module: &str) -> Result<(), StoreError> {
         let (dir, name) = (self.store.part_to_write("active")?, active_name(module));
-        // A file takes the place of a file or link, not that of a directory.
+        // A rename replaces a file or link, but not a directory.
         if dir.stat(&name)?.is_some_and(|stat| is_directory(&stat)) {
             dir.rename(&name, &staging.dir, "replaced-active")?;
         }

@@ -1,4 +1,4 @@
-//! In: a trusted variant of an installed module. Out: its artifact, verified: mapped where it is, or copied and hashed.
+//! In: a trusted variant of an installed module. Out: its artifact, verified: mapped as installed, or copied and hashed.
 //! Never here: a byte executed that this machine has not hashed.
 
 use crate::directory::OpenFile;
@@ -21,11 +21,11 @@ pub struct OpenedArtifact {
     pub load_path: LoadPath,
 }
 
-/// How an installed artifact came to be in memory that cannot change.
+/// How an installed artifact was brought into memory that cannot change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadPath {
-    /// Mapped where it is installed: this machine hashed that very file, and nobody but root could have changed it since.
-    /// Damage of the disk since then is not seen.
+    /// Mapped from its installed file: this machine hashed that very file, and only root could have changed it since.
+    /// Damage of the disk since then is not detected.
     Mapped {
         /// When it was hashed, in RFC 3339.
         hashed_at: String,
@@ -58,11 +58,11 @@ impl fmt::Display for LoadPath {
 }
 
 impl Installed {
-    /// A variant of this module, verified: mapped where it is if this machine hashed that very file and nobody but root
-    /// could have changed it since; else copied and hashed.
+    /// A variant of this module, verified: mapped from its installed file if this machine hashed that very file and only
+    /// root could have changed it since; else copied and hashed.
     ///
     /// # Errors
-    /// When it is gone, or not what was installed.
+    /// When it is missing, or not what was installed.
     pub fn open(&self, chosen: &Chosen<'_>) -> Result<OpenedArtifact, StoreError> {
         let config = chosen.manifest(&self.layout)?.config;
         let opened = self.open_artifact(&config)?;
@@ -101,8 +101,8 @@ impl Installed {
     }
 }
 
-/// Copies the artifact, hashes the copy, and records it where that counts. Whether it is recorded; `reasons` has one more
-/// where a process keeps it from that.
+/// Copies the artifact, hashes the copy, and records that where records count. Whether it is recorded; if a process
+/// prevents that, `reasons` has one more.
 fn copy(
     opened: &OpenFile,
     config: &VariantConfig,
@@ -119,7 +119,7 @@ fn copy(
 fn map(opened: OpenFile, config: &VariantConfig) -> Result<VerifiedArtifact, StoreError> {
     let size_bytes = u64::try_from(opened.stat.st_size).unwrap_or(0);
     // SAFETY: the caller has this machine's record that root hashed this file as `config.artifact.digest`. No process had
-    // it open for writing then, nobody but root can open it for writing, and its time of change says that nothing did.
+    // it open for writing then, only root can open it for writing, and its time of change shows that nothing wrote since.
     unsafe {
         let mapped =
             MappedFile::new(opened.file, size_bytes).map_err(|error| sealing(config, SealError::Map(error)))?;

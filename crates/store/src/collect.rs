@@ -18,24 +18,24 @@ use std::path::PathBuf;
 pub struct Collection {
     /// How many versions of each module stay beside the active one.
     pub keep: usize,
-    /// Whether what is damaged goes, active or not: none of it can run. Every byte of each artifact is hashed for that.
+    /// Whether damaged modules are removed, active or not: none of them can run. Every byte of each artifact is hashed for that.
     pub damaged: bool,
     /// Whether nothing is removed after all.
     pub dry_run: bool,
 }
 
-/// Something that a store does not need any more.
+/// Something that a store no longer needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Garbage {
     /// What it is.
     pub kind: GarbageKind,
-    /// Its path, with which it can be told from others.
+    /// Its path.
     pub path: PathBuf,
-    /// How many bytes its files have.
+    /// The sum of its files' sizes.
     pub size_bytes: u64,
 }
 
-/// What something is that a store does not need any more.
+/// The kind of something that a store no longer needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GarbageKind {
     /// A module, installed in a version that is neither active nor to be kept.
@@ -45,14 +45,14 @@ pub enum GarbageKind {
         /// The digest of its index.
         index: Digest,
     },
-    /// An installed module of which something does not parse, has another digest, or is gone.
+    /// An installed module of which something is malformed, has a wrong digest, or is missing.
     Damaged {
         /// The digest of its index.
         index: Digest,
     },
     /// An artifact that no installed module names.
     Artifact,
-    /// What a process that is gone was not done with.
+    /// An unfinished file of a process that has ended.
     Unfinished,
 }
 
@@ -69,7 +69,7 @@ impl Store {
     /// damaged stays, with all that it may need and the other versions of its module, unless it is to go.
     ///
     /// # Errors
-    /// When nobody can tell what is to stay: nothing is removed then.
+    /// When what is to stay cannot be determined: nothing is removed then.
     pub fn collect(&self, collection: Collection) -> Result<Vec<Garbage>, StoreError> {
         let locked = self.lock()?;
         let (mut items, mut needed, mut freed) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
@@ -89,7 +89,7 @@ impl Store {
             for Module { reference, digest: index, .. } in others.into_iter().map(Installed::module) {
                 let (reference, index) = (reference.clone(), *index);
                 if damaged.len() > before && !collection.damaged {
-                    // One of them may be the way back from what is damaged.
+                    // One of them may be what the module is rolled back to.
                     needed.extend(self.named(index)?);
                 } else {
                     freed.extend(self.named(index)?);
@@ -97,7 +97,7 @@ impl Store {
                 }
             }
         }
-        // What is damaged and stays may need what it does not name any more.
+        // A damaged module that stays may need artifacts that can no longer be read from it.
         let all_known = damaged.is_empty() || collection.damaged;
         for (index, error) in damaged {
             if collection.damaged {
@@ -174,12 +174,12 @@ impl Store {
 }
 
 impl Locked<'_> {
-    /// What processes that are gone were not done with: temporary directories, and layers that were on their way.
+    /// The unfinished files of processes that have ended: temporary directories, and layers that were being fetched.
     fn unfinished(&self) -> Result<Vec<(&'static str, OsString)>, StoreError> {
         let mut unfinished: Vec<_> = self.abandoned()?.into_iter().map(|name| ("tmp", name)).collect();
         let Some(partial) = self.store.root.directory("partial")? else { return Ok(unfinished) };
         for name in partial.names()? {
-            // Whoever opened it a moment ago finds that it is gone, and makes it again.
+            // A process that opened it a moment ago notices its removal and creates it again.
             if !is_in_use(&partial, &name)? {
                 unfinished.push(("partial", name));
             }
@@ -187,7 +187,7 @@ impl Locked<'_> {
         Ok(unfinished)
     }
 
-    /// A module goes in one rename, before the artifacts that it names.
+    /// A module is removed by one rename, before the artifacts that it names.
     fn remove(&self, items: &[Item]) -> Result<(), StoreError> {
         let staging = self.stage()?;
         for (number, Item { part, name, .. }) in items.iter().enumerate().filter(|(_, it)| it.part == "installed") {

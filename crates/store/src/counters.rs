@@ -1,5 +1,5 @@
-//! In: `counters.json` and what is installed. Out: the counters that a pull is held against, and the file repaired. Never
-//! here: a counter changed without the store's lock; one forgotten without being told.
+//! In: `counters.json` and what is installed. Out: the counters that a pull is compared with, and the file repaired. Never
+//! here: a counter changed without the store's lock; one forgotten without a report.
 
 use crate::documents::Counters;
 use crate::error::unless_damaged;

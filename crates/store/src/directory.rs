@@ -95,7 +95,7 @@ impl Directory {
         Ok(Directory { fd, path: self.path_of(name), real, judgement })
     }
 
-    /// As [`Directory::directory`], made where it does not exist: everybody can read it and only its owner can write it,
+    /// As [`Directory::directory`], made where it does not exist: every user can read it and only its owner can write it,
     /// whatever the umask.
     pub(crate) fn make_directory(&self, name: impl AsRef<OsStr>) -> Result<Directory, StoreError> {
         let name = name.as_ref();

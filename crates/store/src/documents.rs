@@ -1,4 +1,4 @@
-//! What a store says of itself in JSON. In: text. Out: what it means, and back. Never here: a file.
+//! The store's JSON documents. In: text. Out: its meaning, and back. Never here: a file.
 
 use isomer_contract::Digest;
 pub(super) use isomer_trust::Counters;
@@ -18,59 +18,60 @@ pub(super) struct StoreDocument {
     pub(super) schema: u32,
 }
 
-/// On whose word a module was installed.
+/// The basis on which a module was trusted when it was installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Word {
-    /// Nobody's: its user took whatever was there.
+pub enum TrustBasis {
+    /// None: the user accepted it unsigned.
     Unsigned,
-    /// Its user's, who named the index's digest.
+    /// The digest of its index, which the user named.
     Digest,
-    /// That of the keys with these names.
+    /// Signatures by the keys with these names.
     Keys(Vec<String>),
 }
 
-impl fmt::Display for Word {
+impl fmt::Display for TrustBasis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Word::Unsigned => f.write_str("unsigned"),
-            Word::Digest => f.write_str("digest"),
-            Word::Keys(names) => f.write_str(&names.join(", ")),
+            TrustBasis::Unsigned => f.write_str("unsigned"),
+            TrustBasis::Digest => f.write_str("digest"),
+            TrustBasis::Keys(names) => f.write_str(&names.join(", ")),
         }
     }
 }
 
-impl Word {
-    /// Signatures say more than a digest, and a digest more than nothing.
+impl TrustBasis {
+    /// Signatures outweigh a digest, and a digest outweighs none.
     pub(super) fn weight(&self) -> u8 {
         match self {
-            Word::Unsigned => 0,
-            Word::Digest => 1,
-            Word::Keys(_) => 2,
+            TrustBasis::Unsigned => 0,
+            TrustBasis::Digest => 1,
+            TrustBasis::Keys(_) => 2,
         }
     }
 }
 
-/// `install.json`: how a module came here. A newer isomer may write more keys into it: what makes those here mean something
-/// else raises [`STORE_SCHEMA`].
+/// `install.json`: how a module was installed. A newer isomer may write more keys into it; a change of the meaning of these
+/// raises [`STORE_SCHEMA`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
-    /// What it was pulled as.
+    /// What it was pulled from.
     pub from: String,
     /// When it was pulled last, in RFC 3339.
     pub at: String,
-    /// On whose word.
-    pub word: Word,
-    /// The release that its signatures name.
+    /// On which basis it was trusted.
+    #[serde(rename = "word")]
+    pub trust_basis: TrustBasis,
+    /// The release that its signatures attest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
-    /// The ids of the keys that signed it, whose counters for the module this is.
+    /// The ids of the keys that signed it: the release's counter is remembered for each of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_ids: Vec<KeyId>,
 }
 
-/// `active/MODULE.json`: which of a module's indexes runs, and which ran before. As with [`Record`], there may be more.
+/// `active/MODULE.json`: which of a module's indexes is active, and which were. As in [`Record`], there may be more keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Active {
@@ -109,17 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn the_documents_are_these() {
+    fn documents_have_this_form() {
         let record = Record {
             from: "oci-dir:dist".to_owned(),
             at: "2026-11-23T00:00:00Z".to_owned(),
-            word: Word::Keys(vec!["farm".to_owned()]),
+            trust_basis: TrustBasis::Keys(vec!["farm".to_owned()]),
             release: None,
             key_ids: Vec::new(),
         };
         let text = r#"{"at":"2026-11-23T00:00:00Z","from":"oci-dir:dist","word":{"keys":["farm"]}}"#;
         assert_eq!(isomer_contract::canonical_json(&record), text);
         assert_eq!(serde_json::from_str::<Record>(text).expect("as it was written"), record);
-        assert_eq!(isomer_contract::canonical_json(&Word::Unsigned), r#""unsigned""#);
+        assert_eq!(isomer_contract::canonical_json(&TrustBasis::Unsigned), r#""unsigned""#);
     }
 }

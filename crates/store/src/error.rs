@@ -1,4 +1,4 @@
-//! Why a store does not do what it was asked for. Each names the file, what was found and what was expected.
+//! Why an operation on a store fails. Each error names the file, what was found and what was expected.
 
 use crate::Weakness;
 use crate::documents::STORE_SCHEMA;
@@ -9,25 +9,26 @@ use isomer_runtime::{FetchError, SelectError, TrustError, VerifyError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// What went wrong with a store. What was in it before is as it was.
+/// Why an operation on a store failed. The store is unchanged.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
-    /// There is none.
+    /// The directory does not exist, or holds no store yet.
     #[error("there is no store in `{}`", .dir.display())]
     NoStore {
         /// Where.
         dir: PathBuf,
     },
     /// The directory holds other things.
-    #[error("`{}` is no store: {found}", .dir.display())]
+    #[error("`{}` is not a store: {found}", .dir.display())]
     NotAStore {
         /// The directory.
         dir: PathBuf,
         /// What was found.
         found: String,
     },
-    /// A store of another isomer.
-    #[error("`{}` says schema {found}, expected {STORE_SCHEMA}", .file.display())]
+    /// A store of another version of isomer.
+    #[error("`{}` has the schema {found}, expected {STORE_SCHEMA}", .file.display())]
     Schema {
         /// Its `store.json`.
         file: PathBuf,
@@ -42,57 +43,57 @@ pub enum StoreError {
         /// What was found and expected.
         reason: String,
     },
-    /// An installed module of which something does not parse, or is gone.
-    #[error("the installed index {index} is damaged: {source}")]
+    /// An installed module of which something is malformed or missing.
+    #[error("the installed index {index} is damaged")]
     Damaged {
         /// The digest of its index.
         index: Digest,
         /// What is wrong with it.
         source: Box<StoreError>,
     },
-    /// Others can change what says that a module was installed.
-    #[error("nothing in `{}` is believed: {weakness}", .dir.display())]
-    NotBelieved {
+    /// Another user can change the records that a module was installed.
+    #[error("the store `{}` is not trusted: {weakness}", .dir.display())]
+    NotTrusted {
         /// The store.
         dir: PathBuf,
-        /// Who can change what.
+        /// Which user can change what.
         weakness: Weakness,
     },
-    /// Others can change what says which version of a module is active, and which were.
-    #[error("what says that a version of `{module}` is active is not believed: {weakness}")]
-    ActiveNotBelieved {
+    /// Another user can change the record of the active version of a module.
+    #[error("the record of the active version of `{module}` is not trusted: {weakness}")]
+    ActiveNotTrusted {
         /// The module.
         module: String,
-        /// Who can change what.
+        /// Which user can change what.
         weakness: Weakness,
     },
-    /// Others can change what says how a module was installed.
-    #[error("the installed index {index} is not believed: {weakness}")]
-    InstalledNotBelieved {
+    /// Another user can change the record of how a module was installed.
+    #[error("the record of the installed index {index} is not trusted: {weakness}")]
+    InstalledNotTrusted {
         /// The digest of its index.
         index: Digest,
-        /// Who can change what.
+        /// Which user can change what.
         weakness: Weakness,
     },
-    /// Others decide what is in the store.
+    /// Another user can change the store.
     #[error("nothing is written to `{}`: {weakness}", .dir.display())]
     NotOurs {
         /// The store.
         dir: PathBuf,
-        /// Who can change what.
+        /// Which user can change what.
         weakness: Weakness,
     },
-    /// Another module is offered where one was asked for.
+    /// The source offers another module than the requested one.
     #[error("`{from}` holds the module `{found}`, expected `{expected}`")]
     OtherModule {
         /// What was pulled.
         from: String,
-        /// The name that its index says.
+        /// The name that its index declares.
         found: String,
-        /// The name that was asked for.
+        /// The name that was requested.
         expected: String,
     },
-    /// Another version than the requested one is offered.
+    /// The source offers another version than the requested one.
     #[error("`{from}` holds the version {found}, expected {expected}")]
     OtherVersion {
         /// What was pulled.
@@ -108,22 +109,22 @@ pub enum StoreError {
         /// The file.
         file: PathBuf,
     },
-    /// What was pulled is no index.
-    #[error("`{from}` is one manifest and no index of a module's forms")]
+    /// What was pulled is not an index.
+    #[error("`{from}` is a single manifest, expected the index of a module's variants")]
     NoIndex {
         /// What was pulled.
         from: String,
     },
-    /// Nothing of that name is installed.
+    /// No module of that name is installed.
     #[error("`{what}` is not installed in `{}`{}", .dir.display(), list("; installed are ", .installed))]
     NotInstalled {
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// The store.
         dir: PathBuf,
         /// The name that it was probably meant to be.
         nearest: Option<String>,
-        /// What is there.
+        /// What is installed.
         installed: Vec<String>,
     },
     /// It is installed, and no version of it was activated.
@@ -133,26 +134,26 @@ pub enum StoreError {
         module: String,
         /// The store.
         dir: PathBuf,
-        /// Its versions that are there.
+        /// Its installed versions.
         installed: Vec<String>,
-        /// What makes one of them active.
+        /// What activates one of them.
         instead: Option<Instead>,
     },
-    /// Several are called so.
+    /// Several installed modules match the name.
     #[error("`{what}` may be {}", .choices.join(", "))]
     Ambiguous {
-        /// What was asked for.
+        /// What was requested.
         what: String,
-        /// What it may be.
+        /// The names that it matches.
         choices: Vec<String>,
     },
-    /// Nothing was active before.
+    /// No earlier active version is left.
     #[error("no version of `{module}` that was active before is still installed and whole")]
     NothingEarlier {
         /// The module.
         module: String,
     },
-    /// The disk is too small.
+    /// The disk has too little free space.
     #[error(
         "`{}` needs {needed_bytes} bytes of free space and has {available_bytes}: {} are missing",
         .dir.display(), needed_bytes.saturating_sub(*.available_bytes)
@@ -175,7 +176,7 @@ pub enum StoreError {
         /// The one in the config.
         expected: Digest,
     },
-    /// An artifact is not what the release says of it.
+    /// An artifact is not what the release declares.
     #[error("the variant for {target} is not what the release promises")]
     Verify {
         /// The variant's target.
@@ -183,28 +184,28 @@ pub enum StoreError {
         /// Why.
         source: VerifyError,
     },
-    /// It was removed again and again while it was being installed.
+    /// Other processes removed it repeatedly while it was being installed.
     #[error("`{reference}` was removed by another process while it was being installed")]
     Removed {
         /// The module.
         reference: String,
     },
-    /// The source does not give it.
+    /// The source cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// What it gives is no release, or what is installed is damaged.
+    /// The source offers no valid release, or an installed layout is damaged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// It is not trusted.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// None of its variants is wanted here.
+    /// None of its variants is chosen.
     #[error(transparent)]
     Select(#[from] SelectError),
-    /// Its bytes are not to be had.
+    /// Its bytes cannot be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// An installed artifact can't be opened.
+    /// An installed artifact cannot be opened.
     #[error("cannot open `{}`, the variant for {target}", .path.display())]
     Open {
         /// The variant's target.
@@ -217,33 +218,32 @@ pub enum StoreError {
     /// The operating system refused.
     #[error("cannot {action} `{}`", .path.display())]
     Io {
-        /// What was tried, a verb.
+        /// The action, a verb.
         action: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// Its words.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What makes a version of a module active where none is.
+/// How to activate a version of a module that has no active one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Instead {
-    /// To roll back the module with this name.
+    /// By rolling back the module with this name.
     RollBack(String),
-    /// To activate what has this name and version.
+    /// By activating this name and version.
     Activate(String),
 }
 
 impl StoreError {
-    /// That this is what is wrong with the installed `index`, where it says anything about that.
+    /// The same as the damage of the installed `index`, if it is damage.
     pub(crate) fn damages(self, index: Digest) -> StoreError {
         if self.is_damage() { StoreError::Damaged { index, source: Box::new(self) } } else { self }
     }
 
-    /// Whether what is there was seen to be wrong, or seen to be gone. All else is nothing to remove or to replace
-    /// anything for: a descriptor that is missing, a permission, a disk that does not answer, a form that a newer isomer
-    /// writes.
+    /// Whether a file was seen to be wrong or missing. No other error is a reason to remove or replace anything: no free
+    /// descriptor, a permission, a disk that does not answer, a form that a newer isomer writes.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             StoreError::Damaged { .. } | StoreError::Malformed { .. } => true,
@@ -255,7 +255,7 @@ impl StoreError {
     }
 }
 
-/// Whether the operating system's words are about what is there, not about who asks.
+/// Whether the system's error is about the file, not about the caller.
 pub(crate) fn is_damage(error: &io::Error) -> bool {
     match error.raw_os_error() {
         Some(code) => matches!(code, libc::ENOENT | libc::ENOTDIR | libc::EISDIR | libc::ELOOP | libc::ENXIO),
@@ -264,7 +264,7 @@ pub(crate) fn is_damage(error: &io::Error) -> bool {
     }
 }
 
-/// What was read; nothing where that is damaged.
+/// What was read; none if that is damaged.
 pub(crate) fn unless_damaged<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match read {
         Ok(read) => Ok(Some(read)),
@@ -313,14 +313,14 @@ impl Hinted for StoreError {
             }
             StoreError::Malformed { .. } => "it was damaged or changed by hand: remove it and pull again".to_owned(),
             StoreError::Damaged { .. } => "pull it again, or collect what is damaged".to_owned(),
-            StoreError::NotBelieved { weakness: Weakness::Writable { path, .. }, .. } => {
+            StoreError::NotTrusted { weakness: Weakness::Writable { path, .. }, .. } => {
                 format!("`chmod go-w {}`, or state which keys or digest are trusted", path.display())
             }
-            StoreError::NotBelieved { .. } => {
+            StoreError::NotTrusted { .. } => {
                 "state which keys or digest are trusted, or use a store of your own".to_owned()
             }
-            StoreError::ActiveNotBelieved { module, .. } => format!("activate a version of `{module}` again"),
-            StoreError::InstalledNotBelieved { .. } => "pull it again: that replaces it".to_owned(),
+            StoreError::ActiveNotTrusted { module, .. } => format!("activate a version of `{module}` again"),
+            StoreError::InstalledNotTrusted { .. } => "pull it again: that replaces it".to_owned(),
             StoreError::NotOurs { weakness: Weakness::Writable { path, .. }, .. } => {
                 format!("`chmod go-w {}`, or use a store of your own", path.display())
             }
@@ -344,7 +344,10 @@ impl Hinted for StoreError {
             StoreError::Select(_) => return None,
             StoreError::Open { source, .. } if is_damage(source) => "pull it again".to_owned(),
             StoreError::Open { source, path, .. } if source.kind() == ErrorKind::PermissionDenied => {
-                format!("whoever runs it must be able to read `{}`, and to enter all directories above", path.display())
+                format!(
+                    "the user who runs it must be able to read `{}`, and to enter all directories above",
+                    path.display()
+                )
             }
             StoreError::Open { .. } => return None,
             StoreError::Io { source, .. } => match source.kind() {

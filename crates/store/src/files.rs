@@ -1,4 +1,4 @@
-//! The store's documents. In: an open directory and a name. Out: what the document says, and whether another user could
+//! The store's documents. In: an open directory and a name. Out: the document's content, and whether another user could
 //! have written it. Never here: a final name before the bytes are on disk.
 
 use crate::StoreError;
@@ -17,7 +17,7 @@ use std::path::{Component, Path};
 /// The store's own documents are a page of JSON.
 const DOCUMENT_SIZE_BYTES_MAX: usize = 1 << 20;
 
-/// What a document says.
+/// The content of a document.
 #[derive(Clone, Debug)]
 pub(crate) struct Judged<T> {
     pub(crate) value: T,
@@ -26,8 +26,8 @@ pub(crate) struct Judged<T> {
 }
 
 impl Directory {
-    /// The document `name` in this directory, or none when it does not exist. A key that stands twice in it makes it
-    /// malformed: whoever corrects a counter by hand and leaves the old one in would not know which of them counts.
+    /// The document `name` in this directory, or none when it does not exist. A duplicate key makes it malformed: after a
+    /// correction by hand that leaves the old value in, either of them could count.
     pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Judged<T>>, StoreError> {
         let Some(Judged { value: bytes, foreign }) = self.read_bytes(name, DOCUMENT_SIZE_BYTES_MAX)? else {
             return Ok(None);

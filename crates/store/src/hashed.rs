@@ -1,16 +1,17 @@
 //! What this machine hashed. In: an artifact of a store, open and judged. Out: the record that this machine hashed that very
-//! file, or every reason why it must be hashed again. Never here: a file's name, owner or place taken for its content.
+//! file, or every reason why it must be hashed again. Never here: a file's name, owner or path as evidence of
+//! its content.
 //!
 //! # The records
 //! `/var/lib/isomer-hashed` holds a small document for each artifact: its digest, and the inode, size, time of change and
 //! time of birth that the file had when root hashed it. It lies outside of every store, so that a copy of a store
 //! (`cp -a`, `tar`, an image that is mounted) brings none along; root alone can write it; and it counts for files on its
 //! own file system alone, so that an image, a stick or a network share can forge no inode or time: only the kernel of
-//! this machine, or whoever can write the disk below the system itself, sets those. A write, a rename, a change of
+//! this machine, or what writes the disk below the running system, sets those. A write, a rename, a change of
 //! permissions or a restored copy changes the time of change, which no program can set.
 //!
 //! A file is recorded only if no process has it open for writing, or mapped so: the kernel grants a read lease only then.
-//! Afterwards nobody but root can open it for writing.
+//! Afterwards only root can open it for writing.
 //!
 //! fs-verity would do without the records where a release names its digest; releases do not, yet.
 
@@ -254,7 +255,7 @@ fn file_system(opened: &OpenFile) -> Option<Weakness> {
         // ext4, XFS, Btrfs, tmpfs.
         Ok(0xef53 | 0x5846_5342 | 0x9123_683e | 0x0102_1994) => return None,
         Ok(0x794c_7630) => "overlayfs, where others may be able to write a lower layer".to_owned(),
-        Ok(0x6573_5546) => "a FUSE file system, which a program answers for".to_owned(),
+        Ok(0x6573_5546) => "a FUSE file system, whose content a program provides".to_owned(),
         Ok(0x6969) => "NFS, where another machine can change it".to_owned(),
         Ok(0xff53_4d42 | 0xfe53_4d42 | 0x517b) => "SMB, where another machine can change it".to_owned(),
         Ok(0x0102_1997) => "9P, where another machine can change it".to_owned(),
@@ -285,7 +286,7 @@ fn namespace() -> Option<Weakness> {
     Some(Weakness::Namespace { reason })
 }
 
-/// Whether no process has the file open for writing, or mapped so. Where the file system grants no leases, nobody knows.
+/// Whether no process has the file open for writing, or mapped so. False where the file system grants no leases.
 #[allow(unsafe_code)]
 fn has_no_writer(file: &File) -> bool {
     // asm-generic/fcntl.h

@@ -1,5 +1,5 @@
-//! In: what a person calls a module. Out: the installed module, and a variant of it, verified. Never here: a change to the
-//! store, its lock.
+//! In: a module's name, as a user typed it. Out: the installed module, and a variant of it, verified. Never here: a change
+//! to the store, its lock.
 
 mod check;
 
@@ -33,7 +33,7 @@ pub struct Installed {
 #[derive(Clone, Debug, Default)]
 struct Activity {
     is_active: bool,
-    /// By which weakness another user could have written what says so.
+    /// By which weakness another user could have written the record of that.
     foreign: Option<Weakness>,
 }
 
@@ -48,10 +48,10 @@ impl Store {
     /// and so is its index's digest alone.
     ///
     /// # Errors
-    /// When it is not there, several are called so, or it is damaged.
+    /// When it is not installed, the name is ambiguous, or it is damaged.
     pub fn find(&self, name: &str) -> Result<Installed, StoreError> {
         if name.parse::<ModuleName>().is_ok() {
-            // A damaged one that was removed is none.
+            // A record may name a damaged version that was removed.
             let active = self.active(name)?;
             if let Some(active) = &active
                 && self.is_installed(active.value.index)?
@@ -75,7 +75,7 @@ impl Store {
         self.find_any(name)
     }
 
-    /// What makes a version of `module` active where `active`, the last that was, is gone.
+    /// What activates a version of `module` if `active`, the last one, is not installed any more.
     fn instead(&self, module: &str, active: Option<&Active>) -> Result<Option<Instead>, StoreError> {
         let (all, _) = self.installed()?;
         let of_module = || all.iter().filter(|it| it.module.name == module);
@@ -86,7 +86,7 @@ impl Store {
         Ok(of_module().last().map(|it| Instead::Activate(it.module.reference.clone())))
     }
 
-    /// That what makes an index the active one of `module` does not name that of another.
+    /// Checks that the record of the active version of `module` names an index of that module.
     pub(crate) fn check_is_of(&self, module: &str, found: &str) -> Result<(), StoreError> {
         if found == module {
             return Ok(());
@@ -102,7 +102,7 @@ impl Store {
         }
     }
 
-    /// As [`Store::find`], and a name without a version is that of the only one there is, active or not.
+    /// As [`Store::find`], but a name without a version means the only installed version, active or not.
     pub(crate) fn find_any(&self, name: &str) -> Result<Installed, StoreError> {
         let (all, mut damaged) = self.references()?;
         let (called, digest) = match name.rsplit_once('@') {
@@ -117,8 +117,8 @@ impl Store {
         let found: Vec<_> = all.iter().filter(matches).collect();
         if found.is_empty() {
             let meant = damaged.iter().position(|(index, _)| {
-                let said = self.said_of(*index);
-                digest == Some(*index) || said.is_some_and(|it| matches(&&(it.name, it.reference, *index)))
+                let declared = self.declared_by(*index);
+                digest == Some(*index) || declared.is_some_and(|it| matches(&&(it.name, it.reference, *index)))
             });
             if let Some(meant) = meant {
                 return Err(damaged.swap_remove(meant).1);
@@ -127,7 +127,7 @@ impl Store {
         warn_of(&damaged);
         match found[..] {
             [(module, _, index)] => {
-                // What says so may be damaged: that is nothing against a version that is named.
+                // A damaged record of the active version does not matter for a version that is named.
                 let active = unless_damaged(self.active(module))?.flatten();
                 let mut installed = self.installed_as(*index, false)?;
                 installed.active = Activity::of(active, *index);
@@ -135,7 +135,7 @@ impl Store {
             }
             [] => {
                 let names = all.iter().map(|(module, reference, _)| (module.as_str(), reference.as_str()));
-                // It may be what is damaged, and no other one then.
+                // The name may be that of a damaged module.
                 let nearest = if damaged.is_empty() { nearest_module(name, names).map(str::to_owned) } else { None };
                 let installed = all.iter().map(|(_, reference, _)| reference.clone()).collect();
                 let what = name.escape_debug().to_string();
@@ -153,11 +153,10 @@ impl Store {
         }
     }
 
-    /// Everything that is installed, by name and then by the time of its pull; and what is wrong with each index that is
-    /// damaged.
+    /// All installed modules, by name and then by the time of their pull; and what is wrong with each damaged index.
     ///
     /// # Errors
-    /// When the store can't be read.
+    /// When the store cannot be read.
     pub fn installed(&self) -> Result<(Vec<Installed>, Vec<Damaged>), StoreError> {
         let (mut whole, mut damaged) = (Vec::new(), Vec::new());
         for index in self.indexes()? {
@@ -175,9 +174,13 @@ impl Store {
         let mut installed = self.installed_as(index, false)?;
         installed.active = match self.active(&installed.module.name) {
             Ok(active) => Activity::of(active, index),
-            // That says nothing against what is installed.
+            // The installed version itself is not affected.
             Err(error) if error.is_damage() => {
-                tracing::warn!("nobody knows whether {} is active: {error}", installed.module.reference);
+                tracing::warn!(
+                    "cannot determine whether {} is active: {}",
+                    installed.module.reference,
+                    one_line(&error)
+                );
                 Activity::default()
             }
             Err(error) => return Err(error),
@@ -219,7 +222,7 @@ impl Store {
         layout_in(&self.installed_dir(index)?)
     }
 
-    /// The name, reference and index of all that is installed, and what is damaged: that is in nobody else's way.
+    /// The name, reference and index of all installed modules, and the damaged ones apart: they do not affect the others.
     pub(super) fn references(&self) -> Result<(Vec<Named>, Vec<Damaged>), StoreError> {
         let (mut references, mut damaged) = (Vec::new(), Vec::new());
         for index in self.indexes()? {
@@ -233,8 +236,8 @@ impl Store {
         Ok((references, damaged))
     }
 
-    /// What a damaged index says of itself, where its own document can still be read.
-    fn said_of(&self, index: Digest) -> Option<SparseLayout> {
+    /// What a damaged index declares, if its own document can still be read.
+    fn declared_by(&self, index: Digest) -> Option<SparseLayout> {
         let blobs = self.blobs_of(index).ok()??;
         let document: Judged<serde_json::Value> = blobs.read(&index.hex()).ok()??;
         SparseLayout::of(document.value.to_string().as_bytes(), &blobs.path_of(index.hex())).ok()
@@ -260,14 +263,14 @@ impl Store {
 }
 
 impl Activity {
-    /// That of `index`, where `active` is what says which version is.
+    /// That of `index`, if `active` is the record of the active version.
     fn of(active: Option<Judged<Active>>, index: Digest) -> Activity {
         let Some(Judged { value, foreign }) = active else { return Activity::default() };
         Activity { is_active: value.index == index, foreign }
     }
 }
 
-/// What an installed layout says of the index that it is there for.
+/// The entry of an installed layout for the index that it was installed for.
 fn entry_of(layout: &Layout, index: Digest) -> Result<&ModuleEntry, StoreError> {
     let named = layout.modules().iter().find(|entry| entry.digest == index);
     named.ok_or_else(|| StoreError::Malformed {
@@ -288,12 +291,12 @@ impl Installed {
         &self.module
     }
 
-    /// How it came here.
+    /// How it was installed.
     pub fn record(&self) -> &Record {
         &self.record.value
     }
 
-    /// By which weakness another user could have written how it came here.
+    /// By which weakness another user could have written the record of its installation.
     pub(crate) fn installed_by(&self) -> Option<&Weakness> {
         self.record.foreign.as_ref()
     }
@@ -303,7 +306,7 @@ impl Installed {
             None => Ok(()),
             Some(weakness) => {
                 let (index, weakness) = (self.module.digest, weakness.clone());
-                Err(StoreError::InstalledNotBelieved { index, weakness })
+                Err(StoreError::InstalledNotTrusted { index, weakness })
             }
         }
     }
@@ -313,17 +316,17 @@ impl Installed {
         self.pulled_at
     }
 
-    /// Whether its name alone means this version.
+    /// Whether this version is the active one: the one that the module's name alone means.
     pub fn is_active(&self) -> bool {
         self.active.is_active
     }
 
-    /// The module with the variants that are here, if it is trusted: on the word on which it was installed, or on
-    /// `on`, for which its signatures are looked at again. The store's counters do not matter here: what is installed
-    /// may be run again after something newer, and a policy's `[minimum-counter]` says otherwise.
+    /// The module with its installed variants, if it is trusted: on the basis on which it was installed, or on `on`, for
+    /// which its signatures are evaluated again. The store's counters do not matter here: an installed version may run
+    /// again after a newer one, unless a policy's `[minimum-counter]` excludes it.
     ///
     /// # Errors
-    /// When it is not, or when its installation is no word, because others can write the store.
+    /// When it is not trusted, or when its installation is no trust basis because another user can write the store.
     pub fn trust(&self, on: Option<&Trust>) -> Result<TrustedModule, StoreError> {
         let as_installed = Trust::Digest(self.module.digest);
         if on.is_none() {
@@ -334,12 +337,12 @@ impl Installed {
         Ok(trusted.only(|variant| here.contains(&variant)))
     }
 
-    /// That what declares this module to be installed, and active, was written by whoever may install.
+    /// Checks that no other user could have written the records that this module is installed and active.
     fn check_trusted(&self) -> Result<(), StoreError> {
         let Installed { store, record, active, .. } = self;
         match [&store.foreign, &active.foreign, &record.foreign].into_iter().flatten().next() {
             None => Ok(()),
-            Some(weakness) => Err(StoreError::NotBelieved { dir: store.dir().to_owned(), weakness: weakness.clone() }),
+            Some(weakness) => Err(StoreError::NotTrusted { dir: store.dir().to_owned(), weakness: weakness.clone() }),
         }
     }
 }

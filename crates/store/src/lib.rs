@@ -1,4 +1,4 @@
-//! A server's store: modules that were pulled and found right, each as the variant that this machine runs.
+//! A server's store: modules that were pulled and verified, each as the variant that this machine runs.
 //!
 //! In: a [`Source`](isomer_layout::Source), what is trusted, this machine. Out: installed modules, of which one version
 //! each is active. Never here: a file that is half-written under its final name, the store's lock held while something is
@@ -6,18 +6,18 @@
 //!
 //! ```text
 //! store.json              the format
-//! lock                    held by whoever changes what is installed or active
-//! artifacts/HEX.cwasm     an artifact, mode 0444, under the digest that it was seen to have when it was written
+//! lock                    held by the process that changes what is installed or active
+//! artifacts/HEX.cwasm     an artifact, mode 0444, named by its digest, which was computed while it was written
 //! installed/HEX/          a sparse OCI image layout of the index with that digest, and install.json: from where, when, on
-//!                         whose word
+//!                         which trust basis
 //! active/MODULE.json      the index that runs, and those that ran before
 //! counters.json           for each key and module, the counter that no later release may fall below
-//! partial/HEX             a layer on its way
-//! tmp/                    what is not finished, a directory for each process
+//! partial/HEX             a layer that is being fetched
+//! tmp/                    unfinished files, in a directory for each process
 //! ```
 //!
 //! Readers take no lock: everything they see took its name in one rename, after its bytes were on disk. Writers take it
-//! for the last step alone, when all bytes are there. A process that dies at any moment leaves a store that works, and
+//! for the last step alone, when all bytes are on disk. A process that dies at any moment leaves a store that works, and
 //! what it left is removed by the next one.
 //!
 //! A store is opened once: each part of it is judged by the descriptor that it is then read by, and no path is resolved
@@ -71,7 +71,7 @@ mod hashed;
 pub use artifact::{LoadPath, OpenedArtifact};
 pub use collect::{Collection, Garbage, GarbageKind};
 pub use counters::{CounterRepair, RememberedCounter};
-pub use documents::{Record, STORE_SCHEMA, Word};
+pub use documents::{Record, STORE_SCHEMA, TrustBasis};
 pub use error::{Instead, StoreError};
 pub use installed::{Check, Damaged, Installed};
 pub use pull::{Pulled, Wanted};
@@ -92,20 +92,20 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use weakness::Judgement;
 
-/// Where the store is, unless somebody says otherwise.
+/// The directory of the store where no other is named.
 pub const DEFAULT_STORE: &str = "/var/lib/isomer";
 
-/// What the temporary directories of a store hold beside what is written there: whoever has it locked is alive.
+/// The file in each temporary directory that its process keeps locked while it is alive.
 const OWNER: &str = "owner";
 
-/// How long whoever changes the store is waited for in silence.
+/// How long the store's lock is waited for without a message.
 const SILENT_WAIT: Duration = Duration::from_secs(3);
 
-/// What a writer of the store works on.
+/// The names in a store that its writers change.
 const WRITTEN: [&str; 8] =
     ["active", "installed", "artifacts", "tmp", "partial", "lock", "store.json", "counters.json"];
 
-/// A directory with what was pulled, open: whatever its path leads to later, this is the one.
+/// An open directory with installed modules. What its path leads to later does not matter.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: Arc<Directory>,
@@ -117,7 +117,7 @@ impl Store {
     /// The store in `dir`, which exists.
     ///
     /// # Errors
-    /// When there is none, or one that this isomer does not know.
+    /// When it holds no store, or one of an unknown schema.
     pub fn open(dir: &Path) -> Result<Store, StoreError> {
         let Walked { directory, missing } = Directory::walk(dir)?;
         if !missing.is_empty() {
@@ -131,10 +131,10 @@ impl Store {
         if found.is_none() {
             let names = root.names()?;
             if names.iter().all(|name| name == "lock" || name == "tmp") {
-                // Another process is making it now, or died before it was done.
+                // Another process is creating it now, or ended before it was finished.
                 return Err(StoreError::NoStore { dir: root.path().to_owned() });
             }
-            // It may have made it in this moment.
+            // Another process may have created it since.
             found = root.read("store.json")?;
         }
         let Some(Judged { value, foreign }) = found else {
@@ -149,10 +149,10 @@ impl Store {
         }
     }
 
-    /// The store in `dir`; a new one where there is nothing.
+    /// The store in `dir`, which is created if the directory is empty or does not exist.
     ///
     /// # Errors
-    /// When the directory holds other things, or others decide what is in it.
+    /// When the directory holds other things, or another user can change it.
     pub fn create(dir: &Path) -> Result<Store, StoreError> {
         match Store::open(dir) {
             Ok(store) => return store.check_ours().map(|()| store),
@@ -174,12 +174,12 @@ impl Store {
         Ok(new)
     }
 
-    /// Where it is.
+    /// Its directory, as messages name it.
     pub fn dir(&self) -> &Path {
         self.root.path()
     }
 
-    /// That no other user decides what is in the store that is to be changed.
+    /// Checks, before a change, that no other user can change the store.
     fn check_ours(&self) -> Result<(), StoreError> {
         check_ours(self.dir(), self.root.judgement())?;
         for name in WRITTEN {
@@ -190,7 +190,7 @@ impl Store {
         Ok(())
     }
 
-    /// A directory of the store that is to be changed, made where it does not exist.
+    /// A directory of the store that is to be changed, created if it does not exist.
     fn part_to_write(&self, name: &str) -> Result<Directory, StoreError> {
         let part = self.root.make_directory(name)?;
         check_ours(self.dir(), part.judgement()).map(|()| part)
@@ -213,13 +213,13 @@ impl Store {
         self.dir().join("active").join(active_name(module))
     }
 
-    /// Waits for whoever changes the store now. Held for moments.
+    /// Takes the store's lock, after the process that has it. It is held for moments.
     fn lock(&self) -> Result<Locked<'_>, StoreError> {
         self.check_ours()?;
         let path = self.dir().join("lock");
         let OpenFile { file, judgement, .. } = self.root.file_to_write("lock")?;
         check_ours(self.dir(), &judgement)?;
-        // Who can open a file can lock it, and stop everybody else.
+        // Every process that can open the file can lock it, and so stop all others.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(io_error("open", &path))?;
         let start = Instant::now();
         loop {
@@ -260,7 +260,7 @@ struct Locked<'a> {
 }
 
 impl Locked<'_> {
-    /// A place for what is not finished.
+    /// A directory for unfinished files.
     fn stage(&self) -> Result<Staging, StoreError> {
         let tmp = self.store.part_to_write("tmp")?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -279,19 +279,19 @@ impl Locked<'_> {
         unreachable!("a directory has fewer names")
     }
 
-    /// Gives the file `name` in `dir` new content in one step.
+    /// Replaces the content of the file `name` in `dir` in one step.
     fn replace(&self, staging: &Staging, dir: &Directory, name: &str, content: &[u8]) -> Result<(), StoreError> {
         staging.dir.write_new("new", content)?;
         staging.dir.rename("new", dir, name)?;
         dir.sync()
     }
 
-    /// The names of the temporary directories whose owners are gone.
+    /// The names of the temporary directories whose processes have ended.
     fn abandoned(&self) -> Result<Vec<OsString>, StoreError> {
         let Some(tmp) = self.store.root.directory("tmp")? else { return Ok(Vec::new()) };
         let mut abandoned = Vec::new();
         for name in tmp.names()? {
-            // Directories are made, and get their owner, under the lock that is held here.
+            // Directories are created, and their owner files locked, under the lock that is held here.
             let in_use = match unless_damaged(tmp.directory(&name))?.flatten() {
                 Some(dir) => is_in_use(&dir, OWNER.as_ref())?,
                 None => false,
@@ -303,7 +303,7 @@ impl Locked<'_> {
         Ok(abandoned)
     }
 
-    /// Removes what processes that are gone were not done with.
+    /// Removes the unfinished files of processes that have ended.
     fn sweep(&self) -> Result<(), StoreError> {
         let abandoned = self.abandoned()?;
         if !abandoned.is_empty() {
@@ -314,7 +314,7 @@ impl Locked<'_> {
     }
 }
 
-/// A directory for what is not finished; it goes with this value.
+/// A directory for unfinished files, removed when this value is dropped.
 struct Staging {
     dir: Directory,
     tmp: Directory,
@@ -324,12 +324,12 @@ struct Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // What can't be removed, the next process removes.
+        // What cannot be removed, the next process removes.
         let _ = self.dir.clear().and_then(|()| self.tmp.remove(&self.name));
     }
 }
 
-/// Whether a process that is alive has the file `name` in `dir` locked. What is no regular file nobody has.
+/// Whether a living process has the file `name` in `dir` locked. False for anything but a regular file.
 fn is_in_use(dir: &Directory, name: &OsStr) -> Result<bool, StoreError> {
     let opened = unless_damaged(dir.file(name))?.flatten();
     Ok(opened.is_some_and(|opened| opened.file.try_lock().is_err()))

@@ -1,8 +1,8 @@
 //! In: a source, what is trusted, this machine. Out: the module installed, as the variant for this machine. Never here: a
-//! layer asked for before the index that reaches it is trusted.
+//! layer requested before the index that names it is trusted.
 
 use crate::directory::Directory;
-use crate::documents::{Record, Word};
+use crate::documents::{Record, TrustBasis};
 use crate::error::{io_error, unless_damaged};
 use crate::files::{Judged, is_directory, json};
 use crate::hashed::Witness;
@@ -16,19 +16,19 @@ use isomer_runtime::{Chosen, Request, Signers, Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
 use std::path::{Path, PathBuf};
 
-/// The document in an installed layout that says how it came there.
+/// The document in an installed layout that records how it was installed.
 pub(crate) const RECORD: &str = "install.json";
 
 /// The temporary name of a layout that is not finished.
 const STAGED_LAYOUT: &str = "layout";
 
-/// How often an installation begins again after what it counts on was removed meanwhile.
+/// How often an installation starts again after another process removed what it relies on.
 const ATTEMPTS_MAX: usize = 3;
 
 /// What is pulled.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// On whose word. The store's own counters are added to what it says of those.
+    /// What is trusted. The store's own counters are added to its counters.
     pub trust: &'a Trust,
     /// For which machine: the best variant that runs there is installed.
     pub host: &'a Host,
@@ -36,7 +36,7 @@ pub struct Wanted<'a> {
     pub demand: &'a Demand,
     /// For which target instead, whether or not it runs on the host.
     pub target: Option<&'a str>,
-    /// Whether it becomes the active one, in the same step.
+    /// Whether it becomes the active version, in the same step.
     pub activate: bool,
 }
 
@@ -53,22 +53,22 @@ pub struct Pulled {
     pub target: String,
     /// The artifact.
     pub artifact: Blob,
-    /// On whose word.
-    pub word: Word,
-    /// How many bytes the layer had that was fetched; 0 when the artifact was there.
+    /// On which basis it was trusted.
+    pub trust_basis: TrustBasis,
+    /// How many bytes the layer had that was fetched; 0 when the artifact was installed already.
     pub transferred_bytes: u64,
     /// Whether this variant of it was not installed before.
     pub new: bool,
-    /// The tag that it was pulled by, where that stands for a version, `stable` for example.
+    /// The tag that it was pulled by, if that is not a version: `stable` for example.
     pub resolved: Option<String>,
 }
 
 impl Store {
-    /// Installs a module from `source`. What is there already is not fetched again.
+    /// Installs a module from `source`. What is installed already is not fetched again.
     ///
     /// # Errors
-    /// When it is not trusted, not what it says, does not run here, or can't be written. Nothing is installed then, and
-    /// what was stays as it was.
+    /// When it is not trusted, is not what its index declares, does not run here, or cannot be written. Nothing is
+    /// installed then, and the store is unchanged.
     pub fn pull(
         &self,
         source: &dyn Source,
@@ -95,7 +95,7 @@ impl Store {
             Some(target) => trusted.variant_for(target)?,
             None => trusted.choose(wanted.host, &Request::from(wanted.demand.clone()))?,
         };
-        let manifest = bring_manifest(source, &layout, &chosen, &dir, &at)?;
+        let manifest = fetch_manifest(source, &layout, &chosen, &dir, &at)?;
         let record = self.record(source, &trusted, wanted.trust)?;
         dir.write_new(RECORD, &json(&record))?;
         dir.sync_tree()?;
@@ -109,7 +109,7 @@ impl Store {
                 true => locked.prepare_active(&staging, &sparse.name, sparse.index.digest)?,
                 false => None,
             };
-            // What needs room comes before what only takes its name.
+            // What needs free space comes before the renames.
             for name in ["artifacts", "installed"] {
                 self.part_to_write(name)?;
             }
@@ -127,7 +127,7 @@ impl Store {
                 index: sparse.index.digest,
                 target: manifest.config.target,
                 artifact: manifest.config.artifact,
-                word: record.word,
+                trust_basis: record.trust_basis,
                 transferred_bytes: fetched.transferred_bytes,
                 new,
                 resolved: source.requested().alias().map(str::to_owned),
@@ -136,8 +136,8 @@ impl Store {
         Err(StoreError::Removed { reference: sparse.reference })
     }
 
-    /// The signatures that are offered, and those that the installed index has beside them. Where that is damaged, it is
-    /// about to be replaced.
+    /// The offered signatures, and those of the installed index that are not among them. An installed index that is
+    /// damaged has none: it is about to be replaced.
     fn with_installed(&self, index: Digest, offered: Vec<Signature>) -> Result<Vec<Signature>, StoreError> {
         let layout = unless_damaged(self.layout_of(index))?;
         let read = |layout: Layout| layout.signature_documents(index).map_err(StoreError::Layout);
@@ -147,7 +147,7 @@ impl Store {
         Ok(if all.len() <= SIGNATURES_MAX { all } else { offered })
     }
 
-    /// Holds the module in `layout` against what is trusted and against the counters that this store has seen.
+    /// Evaluates the module in `layout` against what is trusted and the counters that this store remembers.
     fn trusted(&self, layout: &Layout, reference: &str, trusted: &Trust) -> Result<TrustedModule, StoreError> {
         let module = layout.module(reference)?;
         Ok(match trusted {
@@ -160,37 +160,37 @@ impl Store {
         })
     }
 
-    /// What is to be remembered of the installation: signatures stay on record when the same index comes without.
+    /// The record of the installation. It keeps the signers of the same index if that is pulled again without signatures.
     fn record(&self, source: &dyn Source, trusted: &TrustedModule, on: &Trust) -> Result<Record, StoreError> {
         let mut record = Record {
             from: source.to_string(),
             at: Timestamp::now().to_string(),
-            word: match (trusted.signed_by(), on) {
-                (Some(signed), _) => Word::Keys(signed.by.clone()),
-                (None, Trust::Digest(_)) => Word::Digest,
-                (None, _) => Word::Unsigned,
+            trust_basis: match (trusted.signed_by(), on) {
+                (Some(signed), _) => TrustBasis::Keys(signed.by.clone()),
+                (None, Trust::Digest(_)) => TrustBasis::Digest,
+                (None, _) => TrustBasis::Unsigned,
             },
             release: trusted.signed_by().map(|signed| signed.release.clone()),
             key_ids: trusted.signed_by().map(|signed| signed.keys.clone()).unwrap_or_default(),
         };
         let index = trusted.module().digest;
-        // What another user could have written is nothing to take over.
+        // A record that another user could have written is not taken over.
         if let Some(Judged { value: before, foreign: None }) = unless_damaged(self.record_of(index))?
-            && before.word.weight() > record.word.weight()
+            && before.trust_basis.weight() > record.trust_basis.weight()
         {
-            (record.word, record.release, record.key_ids) = (before.word, before.release, before.key_ids);
+            (record.trust_basis, record.release, record.key_ids) = (before.trust_basis, before.release, before.key_ids);
         }
         Ok(record)
     }
 
-    /// How an installed index came here.
+    /// The record of how an index was installed.
     pub(crate) fn record_of(&self, index: Digest) -> Result<Judged<Record>, StoreError> {
         let dir = self.installed_dir(index)?;
         let missing = || io_error("read", &dir.path_of(RECORD))(std::io::Error::from_raw_os_error(libc::ENOENT));
         dir.read(RECORD)?.ok_or_else(missing)
     }
 
-    /// Why what is installed with `index` is to be replaced as a whole, not added to.
+    /// Why the installed `index` is replaced as a whole, not added to; none if it is whole.
     fn why_replaced(&self, index: Digest) -> Result<Option<String>, StoreError> {
         let checked = self.installed_as(index, false).and_then(|installed| {
             installed.documents()?;
@@ -204,7 +204,7 @@ impl Store {
     }
 }
 
-/// The module that `source` offers with its `index`, which is the one that was asked for.
+/// The module that `source` offers with its `index`, checked to be the requested one.
 fn offered(source: &dyn Source, index: &[u8], at: &Path) -> Result<SparseLayout, StoreError> {
     let from = || source.to_string();
     if config_of(index, at).is_ok() {
@@ -226,7 +226,7 @@ fn offered(source: &dyn Source, index: &[u8], at: &Path) -> Result<SparseLayout,
 }
 
 /// Fetches the manifest of `chosen` and its config into the layout in `dir`, and reads them there.
-fn bring_manifest(
+fn fetch_manifest(
     source: &dyn Source,
     layout: &Layout,
     chosen: &Chosen<'_>,
@@ -254,11 +254,11 @@ pub(crate) fn layout_in(dir: &Directory) -> Result<Layout, StoreError> {
 }
 
 impl Locked<'_> {
-    /// Gives the artifact its name. False when it was said to be there and is gone.
+    /// Renames the artifact to its final name. False when it was installed and another process has removed it since.
     fn place_artifact(&self, fetched: &Fetched, staging: &Staging, artifact: Digest) -> Result<bool, StoreError> {
         let (dir, name) = (self.store.part_to_write("artifacts")?, artifact_name(artifact));
         let Some(staged) = fetched.staged else { return Ok(dir.stat(&name)?.is_some()) };
-        // A file takes the place of a file or link, not that of a directory.
+        // A rename replaces a file or link, but not a directory.
         if dir.stat(&name)?.is_some_and(|there| is_directory(&there)) {
             dir.rename(&name, &staging.dir, "replaced-artifact")?;
         }
@@ -274,9 +274,9 @@ impl Locked<'_> {
         Ok(true)
     }
 
-    /// Remembers the counter of what is signed before it is installed, so that nothing older comes after it. Where an
-    /// operator takes an older release, that is the one to go on from: else a counter that was raised too far by
-    /// mistake would shut out every release to come.
+    /// Remembers the counter of a signed release before it is installed, so that no older one is accepted later. If an
+    /// operator allowed an older release, its counter is the new minimum: otherwise a counter that was raised too far by
+    /// mistake would exclude every later release.
     fn raise_counter(&self, staging: &Staging, trusted: &TrustedModule, on: &Trust) -> Result<(), StoreError> {
         let (Some(signed), Trust::Signed(signers)) = (trusted.signed_by(), on) else { return Ok(()) };
         let Ok(module) = trusted.module().name.parse() else { return Ok(()) };
@@ -293,8 +293,8 @@ impl Locked<'_> {
         if counters == before { Ok(()) } else { self.put_counters(staging, &counters) }
     }
 
-    /// Puts the layout in `from` in place, or adds what it has to the one that is there. Whether the variant of
-    /// `manifest` was not there.
+    /// Renames the layout in `from` to its final name, or adds its files to the installed one. Whether the variant of
+    /// `manifest` is new there.
     fn place_layout(
         &self,
         from: &Directory,
@@ -317,7 +317,7 @@ impl Locked<'_> {
         };
         let (from_blobs, to_blobs) = (blobs_in(from)?, blobs_in(&to)?);
         let new = to_blobs.stat(manifest.digest.hex())?.is_none();
-        // What names comes after what it names: the config before the manifest, all blobs before `index.json`.
+        // A document comes after those that it names: the config before the manifest, all blobs before `index.json`.
         let mut names = from_blobs.names()?;
         names.sort_by_key(|name| *name == *manifest.digest.hex());
         for name in names {
@@ -328,7 +328,7 @@ impl Locked<'_> {
             from.rename(name, &to, name)?;
         }
         to.sync()?;
-        tracing::debug!("{} is installed on the word of {}", to.path().display(), record.word);
+        tracing::debug!("{} is installed; trust basis: {}", to.path().display(), record.trust_basis);
         Ok(new)
     }
 }

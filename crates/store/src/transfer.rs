@@ -1,5 +1,5 @@
-//! In: a source and what a variant's manifest says. Out: the artifact in a temporary file, decompressed, found right, on
-//! disk. Never here: a final name; the store's lock.
+//! In: a source and a variant's manifest. Out: the artifact in a temporary file, decompressed, verified, on disk. Never
+//! here: a final name; the store's lock.
 
 use crate::directory::{Directory, OpenFile};
 use crate::error::io_error;
@@ -22,27 +22,27 @@ const CHUNK_SIZE_BYTES: usize = 256 << 10;
 /// What happens while a layer is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// One of this size is on its way.
+    /// One of this size is being fetched.
     Layer {
         /// Its bytes.
         size_bytes: u64,
     },
-    /// So many more of its bytes are here.
+    /// So many more of its bytes have arrived.
     Bytes(u64),
 }
 
-/// An artifact that is wanted under its final name.
+/// An artifact that is ready for its final name.
 pub(crate) struct Fetched {
-    /// What waits for that name in the temporary directory, called [`artifact_name`]; none where it has it already.
+    /// The file in the temporary directory, called [`artifact_name`]; none if the artifact is installed already.
     pub(crate) staged: Option<Stat>,
-    /// Keeps other processes from fetching it, too, and goes with this value.
+    /// Keeps other processes from fetching it until this value is dropped.
     pub(crate) _partial: Option<Partial>,
     /// How many bytes its layer has.
     pub(crate) transferred_bytes: u64,
 }
 
 impl Store {
-    /// Fetches the artifact of `manifest`, unless it is there, whole.
+    /// Fetches the artifact of `manifest`, unless it is installed and whole.
     pub(crate) fn fetch_artifact(
         &self,
         source: &dyn Source,
@@ -57,7 +57,7 @@ impl Store {
         }
         let layer = manifest.layer.blob;
         let mut partial = Partial::open(self, layer)?;
-        // Whoever had it until now may have installed it.
+        // The process that had the lock may have installed it.
         if self.has_artifact(artifact)? {
             return Ok(Fetched { _partial: Some(partial), ..there });
         }
@@ -74,7 +74,7 @@ impl Store {
         Ok(Fetched { staged: Some(staged), _partial: Some(partial), transferred_bytes: layer.size_bytes })
     }
 
-    /// Whether an artifact is in place, and every byte of it. One that is not is fetched again and replaced.
+    /// Whether an artifact is installed and every byte of it is right. One that is not is fetched again and replaced.
     fn has_artifact(&self, artifact: Blob) -> Result<bool, StoreError> {
         let opened = match self.open_artifact(artifact.digest) {
             Err(error) if error.is_damage() => return Ok(false),
@@ -95,7 +95,7 @@ impl Store {
         }
     }
 
-    /// The digest of all bytes of an installed artifact. Where it is the expected one and root asks, that is recorded.
+    /// The digest of all bytes of an installed artifact. If it is the expected one, and root computed it, that is recorded.
     pub(crate) fn hash_artifact(&self, opened: &OpenFile, expected: Digest) -> Result<Digest, StoreError> {
         let witness = Witness::of(opened, &mut Vec::new());
         let mut hasher = Sha256::new();
@@ -192,33 +192,33 @@ fn copy(from: &mut impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io
     }
 }
 
-/// A layer on its way, and the right to fetch it. What an interrupted transfer left is what the next one begins with.
+/// A layer that is being fetched, and the lock for that. The next transfer continues where an interrupted one ended.
 pub(crate) struct Partial {
     file: File,
     dir: Directory,
     name: String,
-    /// Whether the next attempt can go on from here.
+    /// Whether the next transfer can continue with these bytes.
     keep: bool,
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.keep {
-            // Its owner still has it locked. What can't be removed, `gc` removes.
+            // It is still locked. What cannot be removed, `gc` removes.
             let _ = self.dir.remove(&self.name);
         }
     }
 }
 
 impl Partial {
-    /// Waits for whoever fetches the same layer now.
+    /// Waits for another process that fetches the same layer.
     fn open(store: &Store, layer: Blob) -> Result<Partial, StoreError> {
         let (dir, name) = (store.part_to_write("partial")?, layer.digest.hex());
         loop {
             let OpenFile { file, stat, judgement, .. } = dir.file_to_write(&name)?;
             check_ours(store.dir(), &judgement)?;
             file.lock().map_err(io_error("lock", &dir.path_of(&name)))?;
-            // The one who had it may have removed the name since.
+            // The process that had the lock may have removed the name since.
             if dir.stat(&name)?.is_some_and(|there| (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino)) {
                 return Ok(Partial { file, dir, name, keep: false });
             }

@@ -2,10 +2,10 @@
 //! machine cannot attest what it holds. Never here: a path that is resolved.
 //!
 //! A directory or file is protected if
-//! - it belongs to root. Where only the statement of whoever installs counts, any user but root may rely on a third
-//!   user's files as well: no lesser user decides what root executes;
+//! - it belongs to root. Where only the statement of the user who installed it counts, any user but root may rely on
+//!   a third user's files as well: no other user decides what root executes;
 //! - only its owner can write it. Permission bits answer for access control lists, too: whatever a list grants to others
-//!   than the owner is masked by the group's bits. A directory that everybody can write and that has the sticky bit,
+//!   than the owner is masked by the group's bits. A directory that every user can write and that has the sticky bit,
 //!   `/tmp`, is an exception where it is root's and the next on the path is root's: others can neither rename nor remove
 //!   that.
 //!
@@ -44,7 +44,7 @@ pub enum Weakness {
         /// Its permissions.
         mode: u32,
     },
-    /// It lies in a directory that everybody can write.
+    /// It lies in a directory that every user can write.
     Sticky(PathBuf),
     /// It is mounted so that nothing there can be executed, or as what others provide is mounted.
     Mount {
@@ -112,11 +112,11 @@ impl fmt::Display for Weakness {
             Weakness::Own(path) => write!(f, "`{}` belongs to the user who runs this", path.display()),
             Weakness::Owner { path, user } => write!(f, "`{}` belongs to the user {user}, not to root", path.display()),
             Weakness::Writable { path, mode } => {
-                let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
+                let who = if mode & 0o002 != 0 { "every user" } else { "its group" };
                 write!(f, "{who} can write `{}` (mode {:04o})", path.display(), mode & 0o7777)
             }
             Weakness::Sticky(path) => {
-                write!(f, "`{}` lies where everybody can write, and is not root's", path.display())
+                write!(f, "`{}` lies where every user can write, and is not root's", path.display())
             }
             Weakness::Mount { path, option } => {
                 write!(f, "`{}` lies on a file system that is mounted {option}", path.display())
@@ -152,11 +152,11 @@ impl fmt::Display for Weakness {
     }
 }
 
-/// What is asked of each directory and file on the way to one, in order.
+/// The judgement of each directory and file on a path, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Judgement {
     user: u32,
-    /// Whether everybody may put something beside what comes next.
+    /// Whether every user may put something beside what comes next.
     sticky: bool,
     weaknesses: Vec<Weakness>,
 }

@@ -25,7 +25,7 @@ pub(crate) fn escaped_lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| matches!(c, '\n' | '\t').then_some(c))
 }
 
-/// `text` with what `replace` allows in its place, and the rest of what is obeyed or hidden spelled out.
+/// `text` with control and invisible characters escaped, except for those that `replace` maps to another.
 fn escape(text: &str, replace: impl Fn(char) -> Option<char>) -> Cow<'_, str> {
     if !text.chars().any(is_obeyed_or_hidden) {
         return Cow::Borrowed(text);

@@ -1,6 +1,6 @@
 //! What `isomer` and `isomer-run` show: results on standard output, in columns or as JSON; warnings, progress and what
-//! failed on standard error. In: text, some of it from files that others wrote. Out: text that a terminal shows and never
-//! obeys. Never here: a decision, a flag's name.
+//! failed on standard error; and the options that both have ([`Connection`]). In: text, some of it from files that others
+//! wrote. Out: text that a terminal shows and never obeys. Never here: a decision, an option's name in a message.
 //!
 //! ```
 //! use isomer_terminal::{Failure, Text, print};
@@ -40,6 +40,8 @@
 //! It is always *cannot*, never *can't* or *unable to*; *another user*, never *somebody*; *requires*, never *wants* or
 //! *asks for*; *does not exist*, never *is not there*; *trusted*, never *believed*.
 
+mod connection;
+
 mod escape;
 
 mod failure;
@@ -48,6 +50,7 @@ mod progress;
 mod remark;
 mod table;
 
+pub use connection::Connection;
 pub use escape::escaped;
 pub use failure::{Failure, Failures};
 pub use output::{Text, print, print_json};

@@ -84,19 +84,19 @@ impl Drop for JobProgress {
     }
 }
 
-/// The bar of bytes on their way to a registry: on a terminal, and nothing elsewhere.
+/// The bar of bytes that are being transferred: on a terminal, and nothing elsewhere. It starts no thread.
 pub struct TransferProgress {
     bar: ProgressBar,
 }
 
 impl TransferProgress {
-    /// For what `name` names. How many bytes there are is told by [`TransferProgress::planned`].
-    pub fn new(name: &str) -> TransferProgress {
+    /// For the transfer of `name`; `verb` says which. [`TransferProgress::planned`] sets the number of bytes.
+    pub fn new(verb: &'static str, name: &str) -> TransferProgress {
         let bar = ProgressBar::new(0);
-        let template = "     pushing [{bar:24}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {wide_msg}";
-        bar.set_style(ProgressStyle::with_template(template).expect("a constant").progress_chars("=> "));
+        let bytes = "{binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}";
+        let template = format!("{verb:>12} [{{bar:24}}] {bytes} {{wide_msg}}");
+        bar.set_style(ProgressStyle::with_template(&template).expect("a constant").progress_chars("=> "));
         bar.set_message(escaped(name).into_owned());
-        bar.enable_steady_tick(Duration::from_millis(200));
         TransferProgress { bar }
     }
 

@@ -22,7 +22,7 @@ pub struct Casd {
 }
 
 impl Casd {
-    /// Starts one for `test`, which is reported as skipped where there is none.
+    /// Starts one for `test`, which is reported as skipped if the program is not installed.
     pub fn start(test: &str) -> Option<Casd> {
         Casd::start_instance(test, "")
     }

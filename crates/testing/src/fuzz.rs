@@ -1,5 +1,5 @@
 //! Documents that are nearly right: a fixed sequence of damage done to good ones. In: the good documents, and what
-//! documents of their kind are made of. Out: as many damaged ones as are asked for.
+//! documents of their kind are made of. Out: as many damaged ones as are requested.
 
 /// What JSON is made of, and numbers and characters that it cannot hold.
 const JSON: &[&[u8]] = &[b"{", b"}", b"[", b"]", b"\"", b":", b",", b"null", b"-1", b"1e9", b"\\u0000", b"\xff"];

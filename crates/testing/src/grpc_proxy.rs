@@ -1,5 +1,5 @@
-//! In: the real server, and a test's rule. Out: the same server, except where the rule answers in its place or changes
-//! what it says. Calls pass undecoded, headers and trailers as they are.
+//! In: the real server, and a test's rule. Out: the same server, except where the rule answers instead or changes its
+//! answer. Calls pass undecoded, headers and trailers as they are.
 
 use axum::Router;
 use axum::extract::Request;

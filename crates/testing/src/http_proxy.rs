@@ -15,7 +15,7 @@ pub struct Seen {
     pub method: String,
     /// With its query.
     pub path: String,
-    /// The `Range` that was asked for.
+    /// The `Range` that was requested.
     pub range: Option<String>,
     /// The `Authorization` that was shown.
     pub authorization: Option<String>,

@@ -6,6 +6,7 @@ pub mod fuzz;
 pub mod guests;
 #[cfg(feature = "operators")]
 pub mod operators;
+pub mod pathological;
 pub mod protocol;
 pub mod python;
 

@@ -4,11 +4,14 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// What to do, one after the other, in one store.
+/// What to do, one after the other: modules in one store, each component in a store of its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Script {
     /// The steps.
     pub steps: Vec<Step>,
+    /// The artifact of the module that components import from `host` as `simple-module`.
+    #[serde(default)]
+    pub simple_module: Option<PathBuf>,
 }
 
 /// One step. Instances are known by name; without one, the latest is meant.
@@ -50,6 +53,20 @@ pub enum Step {
         /// The instance.
         instance: Option<String>,
     },
+    /// Start a thread with a store of its own.
+    Thread {
+        /// What to call it.
+        name: String,
+        /// The registered instance whose shared memories it may import.
+        shared: Option<String>,
+        /// What it does.
+        steps: Vec<Step>,
+    },
+    /// Wait for the thread with that name.
+    Wait {
+        /// The thread.
+        thread: String,
+    },
 }
 
 /// What came of a step.
@@ -66,6 +83,8 @@ pub enum Outcome {
     Error(String),
     /// The digest of memories and globals.
     State(String),
+    /// Of a thread, the outcome of each of its steps.
+    Thread(Vec<Outcome>),
 }
 
 /// A WebAssembly value: every bit of a number, and of a reference what tests can see. Floats are their bits; a vector is
@@ -91,4 +110,56 @@ pub enum Value {
     Host(u32),
     /// Some other reference, by its kind: `func`, `i31`, `struct`, `array`, `exn`, …
     Reference(String),
+    /// A component's value
+    Component(ComponentValue),
+}
+
+/// A value of the component model. Floats are their bits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComponentValue {
+    /// `bool`
+    Bool(bool),
+    /// `s8`
+    S8(i8),
+    /// `u8`
+    U8(u8),
+    /// `s16`
+    S16(i16),
+    /// `u16`
+    U16(u16),
+    /// `s32`
+    S32(i32),
+    /// `u32`
+    U32(u32),
+    /// `s64`
+    S64(i64),
+    /// `u64`
+    U64(u64),
+    /// `f32`
+    F32(u32),
+    /// `f64`
+    F64(u64),
+    /// `char`
+    Char(char),
+    /// `string`
+    String(String),
+    /// `list<T>`
+    List(Vec<ComponentValue>),
+    /// A record's fields
+    Record(Vec<(String, ComponentValue)>),
+    /// `tuple<…>`
+    Tuple(Vec<ComponentValue>),
+    /// A variant's case and its payload
+    Variant(String, Option<Box<ComponentValue>>),
+    /// An enumeration's case
+    Enum(String),
+    /// `option<T>`
+    Option(Option<Box<ComponentValue>>),
+    /// `result<T, E>`
+    Result(Result<Option<Box<ComponentValue>>, Option<Box<ComponentValue>>>),
+    /// The flags that are set
+    Flags(Vec<String>),
+    /// A value that scripts cannot write, by its kind: `resource`, `stream`, …
+    Other(String),
 }

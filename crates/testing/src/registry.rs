@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The user of a registry that asks for one.
+/// The user of a registry that requires one.
 pub const USER: &str = "farm";
 /// That user's password.
 pub const PASSWORD: &str = "secret";

@@ -18,7 +18,7 @@ pub enum Line {
     CutDown(usize),
     /// Take what comes and say nothing.
     BlackHole,
-    /// Every piece takes this long on its way.
+    /// Every piece takes this long in transit.
     Delay(Duration),
 }
 

@@ -141,7 +141,7 @@ fn fuzz_keys() {
     });
 }
 
-/// What is believed is what was signed, whatever happened to the bundle on its way.
+/// Only what was signed is trusted, whatever happened to the bundle in transit.
 #[test]
 fn fuzz_evaluate() {
     let keys = keys();

@@ -8,21 +8,24 @@ use anyhow::Result;
 use isomer_tests::foreign::Machine;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Mutex;
 use std::thread;
 
 /// What came out for one profile in one place.
 #[derive(Debug, Default, Serialize)]
 pub struct Counts {
+    /// The suite.
+    pub suite: String,
     /// The profile.
     pub profile: String,
     /// The CPU.
     pub on: String,
-    /// The scripts that pass.
+    /// The scripts or programs that pass.
     pub passed: usize,
-    /// The scripts that are listed as skipped, and fail.
+    /// Those that are listed as known failures, and fail.
     pub skipped: usize,
-    /// The commands of those that pass: modules, calls, and what is asserted.
+    /// The commands of those that pass: modules, calls, and what is asserted; of a program, what is done with it.
     pub commands: usize,
     /// The others, by script: why.
     pub failed: BTreeMap<String, String>,
@@ -32,12 +35,13 @@ pub struct Counts {
 
 impl Counts {
     /// Nothing yet.
-    pub fn of(profile: &str, on: &str) -> Counts {
-        Counts { profile: profile.to_owned(), on: on.to_owned(), ..Counts::default() }
+    pub fn of(suite: &str, profile: &str, on: &str) -> Counts {
+        let [suite, profile, on] = [suite, profile, on].map(str::to_owned);
+        Counts { suite, profile, on, ..Counts::default() }
     }
 
     /// Adds what came of a script: the number of its commands.
-    fn add(&mut self, script: &str, result: Result<usize>, skips: &Skips) {
+    pub(crate) fn add(&mut self, script: &str, result: Result<usize>, skips: &Skips) {
         match (result, skips.reason(script, &self.profile)) {
             (Ok(commands), None) => {
                 self.passed += 1;
@@ -46,21 +50,36 @@ impl Counts {
             (Err(_), Some(_)) => self.skipped += 1,
             (Err(error), None) => _ = self.failed.insert(script.to_owned(), format!("{error:#}")),
             (Ok(_), Some(_)) => {
-                let stale = "passes, but skips.toml says that it does not: remove it there";
+                let stale = "passes, but is listed as a known failure: remove it there";
                 self.failed.insert(script.to_owned(), stale.to_owned());
             }
         }
     }
 }
 
-/// Runs every script for those of the profiles that `wanted` says, on all cores.
+/// The numbers, and a line for each failure.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts { suite, profile, on, passed, skipped, commands, failed, reason } = self;
+        if let Some(reason) = reason {
+            return write!(f, "{suite}: {profile} on {on}: skipped: {reason}");
+        }
+        let failures = failed.len();
+        write!(f, "{suite}: {profile} on {on}: {passed} passed ({commands} commands), {failures} failed, ")?;
+        write!(f, "{skipped} known failures")?;
+        failed.iter().try_for_each(|(script, why)| write!(f, "\n  {script}: {why}"))
+    }
+}
+
+/// Runs every script of a suite for those of the profiles that `wanted` says, on all cores.
 pub fn conform(
+    suite: &str,
     scripts: &[Script],
     places: &[(Profile, Machine, String)],
     skips: &Skips,
     wanted: impl Fn(&Script, &Profile) -> bool + Sync,
 ) -> Vec<Counts> {
-    let counts = places.iter().map(|(profile, _, on)| Counts::of(&profile.name, on)).collect::<Vec<_>>();
+    let counts = places.iter().map(|(profile, _, on)| Counts::of(suite, &profile.name, on)).collect::<Vec<_>>();
     let (counts, work) = (Mutex::new(counts), Mutex::new(scripts.iter()));
     let worker = || {
         loop {
@@ -86,17 +105,14 @@ fn run(
     wanted: impl Fn(&Script, &Profile) -> bool,
 ) -> Vec<(usize, Result<usize>)> {
     let wanted = places.iter().enumerate().filter(|(_, (profile, ..))| wanted(script, profile));
-    let wanted: Vec<_> = wanted
-        .map(|(number, (profile, machine, _))| {
-            let with = script.proposal.map(|proposal| profile.with(proposal));
-            (number, with.unwrap_or_else(|| profile.clone()), machine)
-        })
-        .collect();
+    let wanted: Vec<_> =
+        wanted.map(|(number, (profile, machine, _))| (number, profile.with(&script.settings), machine)).collect();
     let profiles: Vec<_> = wanted.iter().map(|(_, profile, _)| profile.clone()).collect();
-    let compiled = script::compile(script, &profiles).map_err(|error| format!("{error:#}"));
+    let compiled = script::compile(script, &profiles);
     let result = |profile: &Profile, machine: &Machine| match &compiled {
         Ok(compiled) => compiled.run(profile, machine),
-        Err(error) => Err(anyhow::anyhow!("{error}")),
+        // One profile that cannot have the script's settings makes the whole call fail.
+        Err(_) => script::compile(script, std::slice::from_ref(profile))?.run(profile, machine),
     };
     wanted.into_iter().map(|(number, profile, machine)| (number, result(&profile, machine))).collect()
 }

@@ -2,6 +2,7 @@
 //! bits of a NaN, relaxed vectors) every one of them makes the same.
 
 use crate::random::Numbers;
+use crate::suite::Setting;
 use isomer_tests::{host, isomer};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -21,11 +22,19 @@ impl Profile {
         Profile { name: name.to_owned(), text: None }
     }
 
-    /// With the proposal switched on.
-    pub fn with(&self, proposal: &str) -> Profile {
+    /// With these settings; unchanged without any.
+    pub fn with(&self, settings: &[Setting]) -> Profile {
+        if settings.is_empty() {
+            return self.clone();
+        }
         let Profile { name, .. } = self;
-        let text = format!("description = \"for the suite\"\ninherits = \"{name}\"\n[wasm]\n{proposal} = true\n");
-        Profile { name: format!("{name}-with-{proposal}"), text: Some(text) }
+        let mut text = format!("description = \"for a suite\"\ninherits = \"{name}\"\n");
+        for table in ["codegen", "wasm"] {
+            let own = settings.iter().filter(|setting| setting.table == table);
+            let lines: String = own.map(|Setting { key, value, .. }| format!("{key} = {value}\n")).collect();
+            text += &format!("[{table}]\n{lines}");
+        }
+        Profile { name: format!("{name}-with-settings"), text: Some(text) }
     }
 
     /// With nothing left open.

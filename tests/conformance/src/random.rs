@@ -101,7 +101,7 @@ pub fn script(functions: &[(String, Vec<ValType>)], artifact: &Path) -> Script {
         }
     }
     steps.push(Step::State { instance: None });
-    Script { steps }
+    Script { steps, ..Script::default() }
 }
 
 /// Bit patterns where operations change what they do.

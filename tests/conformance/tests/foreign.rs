@@ -70,25 +70,19 @@ fn the_sample_passes_on_foreign_cpus() {
             other => {
                 let reason = other.err().unwrap_or_else(|| "the tests' loader could not be built for it".to_owned());
                 skip(&format!("the_sample_passes_on_foreign_cpus: {profile}"), &reason);
-                missing.push(Counts { reason: Some(reason), ..Counts::of(profile, &on) });
+                missing.push(Counts { reason: Some(reason), ..Counts::of("specification", profile, &on) });
             }
         }
     }
     let sampled = |name: &str| SAMPLE.contains(&name) || VECTOR_SAMPLE.contains(&name);
     let scripts: Vec<_> = scripts().into_iter().filter(|script| sampled(&script.name)).collect();
     assert_eq!(scripts.len(), SAMPLE.len() + VECTOR_SAMPLE.len(), "a script of the sample has another name");
-    let mut results = conform(&scripts, &places, &skips, |script, profile| {
+    let mut results = conform("specification", &scripts, &places, &skips, |script, profile| {
         !(script.name.starts_with("simd/") && WITHOUT_VECTORS.contains(&profile.name.as_str()))
     });
     results.extend(missing);
     proof::record("sample", &results);
-    for Counts { profile, on, passed, skipped, commands, failed, .. } in &results {
-        let failures = failed.len();
-        println!(
-            "{profile} on {on}: {passed} scripts passed ({commands} commands), {failures} failed, {skipped} skipped"
-        );
-        failed.iter().for_each(|(script, why)| println!("  {script}: {why}"));
-    }
+    results.iter().for_each(|counts| println!("{counts}"));
     assert!(results.iter().all(|counts| counts.failed.is_empty()), "see above");
     assert!(results.iter().all(|counts| counts.reason.is_some() || counts.passed > 15), "too few scripts for a sample");
 }

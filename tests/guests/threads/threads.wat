@@ -8,7 +8,7 @@
   (data (i32.const 256) "counter ")
   (data (i32.const 272) "arithmetic ")
   (data (i32.const 288) "waits ")
-  ;; 0: lock, 4: counter under the lock, 8: atomic counter, 16: i64 cell, 24: a word that nobody wakes,
+  ;; 0: lock, 4: counter under the lock, 8: atomic counter, 16: i64 cell, 24: a word that is never notified,
   ;; 64: iovec, 72: bytes written, 80..112: decimal digits, 256..: text.
 
   ;; 0 is free. A waiter sleeps up to a millisecond for the holder's notify, then tries again.

@@ -2,17 +2,23 @@
 //! at the CPU. In: a [`Script`], which names artifacts and what to call in them. Out: an [`Outcome`] a step, in words
 //! that are equal on every machine when the bits are. Never here: a compiler, a judgement of what came out.
 
+mod component;
 mod spectest;
 mod value;
+mod wait;
 
 pub use isomer_testing::protocol::{Outcome, Script, Step, Value};
 
+use component::Components;
 use isomer_contract::{Requirements, artifact::Artifact, engine_config};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use wasmtime::{AsContext, Engine, Error, Extern, Instance, Linker, Module, Result, Store, Trap, Val, bail};
+use std::thread::{self, JoinHandle};
+use wasmtime::{
+    AsContext, Engine, Error, Extern, Instance, Linker, Module, Precompiled, Result, Store, Trap, Val, bail,
+};
 
 /// Does what the script says.
 ///
@@ -26,6 +32,9 @@ pub fn run(script: &Script) -> Result<Vec<Outcome>> {
     let Some(first) = first else { bail!("the script names no artifact") };
     let (engine, requirements) = engine_for(first)?;
     let mut runner = Runner::new(&engine, requirements.wasm_features.contains("threads"))?;
+    if let Some(artifact) = &script.simple_module {
+        runner.components.link_simple_module(&deserialize(&engine, artifact)?)?;
+    }
     Ok(script.steps.iter().map(|step| runner.step(step)).collect())
 }
 
@@ -53,6 +62,9 @@ struct Runner {
     linker: Linker<()>,
     named: HashMap<String, Instance>,
     latest: Option<Instance>,
+    components: Components,
+    threads: HashMap<String, JoinHandle<Vec<Outcome>>>,
+    shared_memory: bool,
 }
 
 impl Runner {
@@ -62,7 +74,10 @@ impl Runner {
         // Suites define the same name again.
         linker.allow_shadowing(true);
         spectest::link(&mut linker, &mut store, shared_memory)?;
-        Ok(Runner { store, linker, named: HashMap::new(), latest: None })
+        spectest::link_gc(&mut linker)?;
+        let components = Components::new(engine)?;
+        let (named, threads) = (HashMap::new(), HashMap::new());
+        Ok(Runner { store, linker, named, latest: None, components, threads, shared_memory })
     }
 
     fn step(&mut self, step: &Step) -> Outcome {
@@ -83,9 +98,16 @@ impl Runner {
         match step {
             Step::Instantiate { artifact, name } => self.instantiate(artifact, name.as_deref()),
             Step::Register { instance, name } => {
-                let instance = self.instance(instance.as_deref())?;
-                self.linker.instance(&mut self.store, name, instance)?;
+                match (self.instance(instance.as_deref()), instance) {
+                    (Ok(instance), _) => _ = self.linker.instance(&mut self.store, name, instance)?,
+                    // A thread has the memories of an instance under its name, and not the instance.
+                    (Err(_), Some(from)) => self.linker.alias_module(from, name)?,
+                    (Err(error), None) => return Err(error),
+                }
                 Ok(Outcome::Values(Vec::new()))
+            }
+            Step::Invoke { instance: None, function, arguments } if self.components.is_current() => {
+                Ok(Outcome::Values(self.components.invoke(function, arguments)?))
             }
             Step::Invoke { instance, function, arguments } => {
                 let instance = self.instance(instance.as_deref())?;
@@ -112,14 +134,58 @@ impl Runner {
                 let instance = self.instance(instance.as_deref())?;
                 Ok(Outcome::State(self.state(instance)?))
             }
+            Step::Thread { name, shared, steps } => {
+                let thread = self.thread(shared.as_deref(), steps.clone())?;
+                self.threads.insert(name.clone(), thread);
+                Ok(Outcome::Values(Vec::new()))
+            }
+            Step::Wait { thread } => {
+                let Some(thread) = self.threads.remove(thread) else { bail!("no thread `{thread}`") };
+                Ok(Outcome::Thread(thread.join().map_err(|_| Error::msg("the thread panicked"))?))
+            }
         }
+    }
+
+    /// A thread that makes the steps. Of this store it has the shared memories of one instance and nothing else.
+    fn thread(&mut self, shared: Option<&str>, steps: Vec<Step>) -> Result<JoinHandle<Vec<Outcome>>> {
+        let engine = self.linker.engine().clone();
+        let mut memories = Vec::new();
+        if let Some(shared) = shared {
+            for (module, name, item) in self.linker.iter(&mut self.store) {
+                if let (true, Extern::SharedMemory(memory)) = (module == shared, item) {
+                    memories.push((shared.to_owned(), name.to_owned(), memory));
+                }
+            }
+        }
+        let shared_memory = self.shared_memory;
+        Ok(thread::spawn(move || match Runner::with_memories(&engine, shared_memory, memories) {
+            Ok(mut runner) => steps.iter().map(|step| runner.step(step)).collect(),
+            Err(error) => vec![Outcome::Error(format!("{error:#}"))],
+        }))
+    }
+
+    fn with_memories(
+        engine: &Engine,
+        shared_memory: bool,
+        memories: Vec<(String, String, wasmtime::SharedMemory)>,
+    ) -> Result<Runner> {
+        let mut runner = Runner::new(engine, shared_memory)?;
+        for (module, name, memory) in memories {
+            runner.linker.define(&mut runner.store, &module, &name, memory)?;
+        }
+        Ok(runner)
     }
 
     /// When it fails, suites go on with the instance before this one.
     fn instantiate(&mut self, artifact: &Path, name: Option<&str>) -> Result<Outcome> {
+        if let Some(Precompiled::Component) = Engine::detect_precompiled_file(artifact)? {
+            self.components.instantiate(artifact, name)?;
+            return Ok(Outcome::Values(Vec::new()));
+        }
         let module = deserialize(self.linker.engine(), artifact)?;
         let instance = self.linker.instantiate(&mut self.store, &module)?;
         self.latest = Some(instance);
+        self.components.leave();
         if let Some(name) = name {
             self.named.insert(name.to_owned(), instance);
             self.linker.instance(&mut self.store, name, instance)?;

@@ -1,9 +1,15 @@
 //! What every script of the WebAssembly specification's test suite may import from `spectest`: the numbers are its.
 
 use wasmtime::{
-    Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Result, SharedMemory, Store, Table,
-    TableType, Val, ValType,
+    Caller, Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Result, SharedMemory, Store,
+    Table, TableType, Val, ValType,
 };
+
+/// What scripts of wasmtime's own suite import from `wasmtime`.
+pub(crate) fn link_gc(linker: &mut Linker<()>) -> Result<()> {
+    linker.func_wrap("wasmtime", "gc", |mut caller: Caller<'_, ()>| caller.gc(None))?;
+    Ok(())
+}
 
 pub(crate) fn link(linker: &mut Linker<()>, store: &mut Store<()>, shared_memory: bool) -> Result<()> {
     linker.func_wrap("spectest", "print", || {})?;

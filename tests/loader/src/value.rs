@@ -1,6 +1,8 @@
 //! Values between scripts and wasmtime.
 
 use crate::Value;
+use isomer_testing::protocol::ComponentValue;
+use wasmtime::component;
 use wasmtime::{AnyRef, ExternRef, Result, Store, Val, bail};
 
 /// As wasmtime takes it.
@@ -24,7 +26,90 @@ pub(crate) fn to_val(value: &Value, store: &mut Store<()>) -> Result<Val> {
             Val::AnyRef(Some(AnyRef::convert_extern(store, external)?))
         }
         Value::Reference(kind) => bail!("a reference to {kind} cannot be passed in"),
+        Value::Component(value) => bail!("{value:?} is a component's value"),
     })
+}
+
+/// As components take it.
+pub(crate) fn to_component(value: &Value) -> Result<component::Val> {
+    match value {
+        Value::Component(value) => inward(value),
+        other => bail!("{other:?} is not a component's value"),
+    }
+}
+
+fn inward(value: &ComponentValue) -> Result<component::Val> {
+    use component::Val;
+    let all = |values: &[ComponentValue]| values.iter().map(inward).collect::<Result<Vec<_>>>();
+    let maybe =
+        |value: &Option<Box<ComponentValue>>| value.as_deref().map(|value| inward(value).map(Box::new)).transpose();
+    Ok(match value {
+        ComponentValue::Bool(value) => Val::Bool(*value),
+        ComponentValue::S8(value) => Val::S8(*value),
+        ComponentValue::U8(value) => Val::U8(*value),
+        ComponentValue::S16(value) => Val::S16(*value),
+        ComponentValue::U16(value) => Val::U16(*value),
+        ComponentValue::S32(value) => Val::S32(*value),
+        ComponentValue::U32(value) => Val::U32(*value),
+        ComponentValue::S64(value) => Val::S64(*value),
+        ComponentValue::U64(value) => Val::U64(*value),
+        ComponentValue::F32(bits) => Val::Float32(f32::from_bits(*bits)),
+        ComponentValue::F64(bits) => Val::Float64(f64::from_bits(*bits)),
+        ComponentValue::Char(value) => Val::Char(*value),
+        ComponentValue::String(value) => Val::String(value.clone()),
+        ComponentValue::List(values) => Val::List(all(values)?),
+        ComponentValue::Record(fields) => {
+            Val::Record(fields.iter().map(|(name, value)| Ok((name.clone(), inward(value)?))).collect::<Result<_>>()?)
+        }
+        ComponentValue::Tuple(values) => Val::Tuple(all(values)?),
+        ComponentValue::Variant(case, payload) => Val::Variant(case.clone(), maybe(payload)?),
+        ComponentValue::Enum(case) => Val::Enum(case.clone()),
+        ComponentValue::Option(value) => Val::Option(maybe(value)?),
+        ComponentValue::Result(Ok(value)) => Val::Result(Ok(maybe(value)?)),
+        ComponentValue::Result(Err(value)) => Val::Result(Err(maybe(value)?)),
+        ComponentValue::Flags(names) => Val::Flags(names.clone()),
+        ComponentValue::Other(kind) => bail!("a {kind} cannot be passed in"),
+    })
+}
+
+/// Of a component's.
+pub(crate) fn of_component(value: &component::Val) -> ComponentValue {
+    use component::Val;
+    let all = |values: &[Val]| values.iter().map(of_component).collect();
+    let maybe = |value: &Option<Box<Val>>| value.as_deref().map(|value| Box::new(of_component(value)));
+    let other = |kind: &str| ComponentValue::Other(kind.to_owned());
+    match value {
+        Val::Bool(value) => ComponentValue::Bool(*value),
+        Val::S8(value) => ComponentValue::S8(*value),
+        Val::U8(value) => ComponentValue::U8(*value),
+        Val::S16(value) => ComponentValue::S16(*value),
+        Val::U16(value) => ComponentValue::U16(*value),
+        Val::S32(value) => ComponentValue::S32(*value),
+        Val::U32(value) => ComponentValue::U32(*value),
+        Val::S64(value) => ComponentValue::S64(*value),
+        Val::U64(value) => ComponentValue::U64(*value),
+        Val::Float32(value) => ComponentValue::F32(value.to_bits()),
+        Val::Float64(value) => ComponentValue::F64(value.to_bits()),
+        Val::Char(value) => ComponentValue::Char(*value),
+        Val::String(value) => ComponentValue::String(value.clone()),
+        Val::List(values) => ComponentValue::List(all(values)),
+        Val::Record(fields) => {
+            ComponentValue::Record(fields.iter().map(|(name, value)| (name.clone(), of_component(value))).collect())
+        }
+        Val::Tuple(values) => ComponentValue::Tuple(all(values)),
+        Val::Variant(case, payload) => ComponentValue::Variant(case.clone(), maybe(payload)),
+        Val::Enum(case) => ComponentValue::Enum(case.clone()),
+        Val::Option(value) => ComponentValue::Option(maybe(value)),
+        Val::Result(Ok(value)) => ComponentValue::Result(Ok(maybe(value))),
+        Val::Result(Err(value)) => ComponentValue::Result(Err(maybe(value))),
+        Val::Flags(names) => ComponentValue::Flags(names.clone()),
+        Val::Map(_) => other("map"),
+        Val::Resource(_) => other("resource"),
+        Val::Future(_) => other("future"),
+        Val::Stream(_) => other("stream"),
+        Val::ErrorContext(_) => other("error-context"),
+        Val::FixedLengthList(_) => other("list of a fixed length"),
+    }
 }
 
 /// Of wasmtime's.

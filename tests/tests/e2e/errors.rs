@@ -2,7 +2,7 @@
 //! (`INSTA_UPDATE=always cargo xtask test --no-lints errors` rewrites them). Nothing half-written may be left behind.
 
 use insta::assert_snapshot;
-use isomer_tests::{Ran, guest, isomer, isomer_run, scratch, snapshot_settings};
+use isomer_tests::{Ran, SECONDS, guest, isomer, isomer_run, scratch, snapshot_settings_with};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -76,10 +76,7 @@ impl Case {
 }
 
 fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r"\.isomer-\w+\.tmp", "[TEMPORARY]");
-    settings.add_filter(r"\b\d+\.\d\d s\b", "[TIME]");
-    settings.bind_to_scope()
+    snapshot_settings_with(&[(r"\.isomer-\w+\.tmp", "[TEMPORARY]"), SECONDS]).bind_to_scope()
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn nothing_outlives_a_parent_that_is_killed() {
     assert_eq!(running.wait().code(), 137);
     wait_until("the workers' end", || !workers.iter().any(|worker| is_alive(*worker)));
     assert!(!farm.path().join("dist/index.json").exists(), "something half-written is left");
-    // No lock is left, nothing that a release in the same place would trip over, and what was finished is not lost.
+    // No lock is left, nothing that disturbs the next release in the directory, and finished jobs are not lost.
     farm.manifest(targets, &["numbers", "matmul", "traps"]);
     assert_eq!(compiled(&farm.isomer("release --json").ok().json()), 2, "only the new module's");
     farm.isomer("release --no-cache -o elsewhere").ok();
@@ -250,7 +250,7 @@ fn a_plan_says_what_changed() {
     assert!(ran.stdout().contains("compile: it is damaged: "), "{ran}");
 }
 
-/// What is a part is not taken for the whole, nor put in its place.
+/// A part of a release is not accepted as the whole, and does not replace it.
 fn assert_part_stays_a_part(farm: &Farm) {
     let before = ["whole", "part-1"].map(|name| contents(&farm.path().join(name)));
     let whole = farm.isomer("release --shard 1/3 -o whole").fails();
@@ -286,7 +286,7 @@ fn shards_join_to_the_bytes_that_one_machine_makes() {
     farm.isomer("merge part-3 part-1 part-2 -o joined").ok();
     let whole = contents(&farm.path().join("whole"));
     assert_eq!(contents(&farm.path().join("joined")), whole);
-    // Again, into the same place, and a second time out of the cache.
+    // Again, into the same directory, and a second time out of the cache.
     farm.isomer("merge part-1 part-2 part-3 -o joined").ok();
     assert_eq!(contents(&farm.path().join("joined")), whole);
 
@@ -425,7 +425,7 @@ fn timings_are_one_page_that_a_browser_reads() {
         assert!(page.contains(words), "no `{words}`: {page}");
     }
     assert!(!page.contains("http") && !page.contains("<script"), "it needs nothing else");
-    // It is well-formed, which is more than a browser asks for.
+    // It is well-formed, which is more than a browser requires.
     let parse = "import sys, xml.etree.ElementTree as tree; tree.parse(sys.argv[1])";
     program("python3").args(["-c", parse, "timings.html"]).dir(farm.path()).ok();
     let ran = farm.isomer("compile numbers.wasm -t z15 --timings no/such/timings.html").fails();

@@ -69,8 +69,8 @@ fn is_running_its_guest(process: u32) -> bool {
 }
 
 #[test]
-fn it_ends_at_once_with_the_codes_of_other_processes() {
-    if !available("it_ends_at_once_with_the_codes_of_other_processes") {
+fn a_first_process_exits_at_once_with_the_usual_codes() {
+    if !available("a_first_process_exits_at_once_with_the_usual_codes") {
         return;
     }
     for guest in ["spins", "sleeps"] {
@@ -89,7 +89,7 @@ fn it_ends_at_once_with_the_codes_of_other_processes() {
 }
 
 #[test]
-fn elsewhere_it_ends_by_the_signal() {
+fn another_process_ends_by_the_signal() {
     for (name, code) in [("TERM", 143), ("INT", 130)] {
         // A test that is started in the background inherits signals that are ignored.
         let running = program("env").arg("--default-signal=INT,TERM").arg(isomer_run_path());

@@ -260,7 +260,7 @@ fn every_server_gets_the_best_variant_that_it_runs() {
 }
 
 /// The expectation, by the profiles' lists alone: a target that the module was compiled for and the server meets, and
-/// no other asks for all of that and more.
+/// no other requires all of that and more.
 fn expected_is_best(
     at: &str,
     server: &Server,

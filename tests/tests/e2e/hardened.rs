@@ -1,12 +1,12 @@
 //! Servers that forbid what programs usually may: code in memory that was writable, system calls, threads, address space,
-//! memory, large files. What can run there runs; what can't is an error that names its cause, never a panic.
+//! memory, large files. What can run there runs; what cannot is an error that names its cause, never a panic.
 
 use isomer_tests::confined::{Confinement, ControlGroup, Deny};
 use isomer_tests::farm::{ABC, Farm};
 use isomer_tests::foreign::Machine;
 use isomer_tests::guests::{self, guests};
 use isomer_tests::native::{native, pulley};
-use isomer_tests::{Call, guest, isomer, isomer_run, scratch, skip, snapshot_settings};
+use isomer_tests::{Call, NATIVE_TARGET, guest, isomer, isomer_run, scratch, skip, snapshot_settings_with};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -52,13 +52,14 @@ fn shown(call: Call) -> String {
 }
 
 fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r"(x86-64-v1|aarch64|riscv64gc|z14)\b", "[NATIVE]");
-    settings.add_filter(r"pulley64(be)?", "[PULLEY]");
-    settings.add_filter(r"/\S*/isomer-test-\w+", "[DIR]");
-    settings.add_filter(r"0x[0-9a-f]+", "[ADDRESS]");
-    settings.add_filter(r"\d+ MiB", "[N] MiB");
-    settings.bind_to_scope()
+    snapshot_settings_with(&[
+        NATIVE_TARGET,
+        (r"pulley64(be)?", "[PULLEY]"),
+        (r"/\S*/isomer-test-\w+", "[DIR]"),
+        (r"0x[0-9a-f]+", "[ADDRESS]"),
+        (r"\d+ MiB", "[N] MiB"),
+    ])
+    .bind_to_scope()
 }
 
 fn write_xor_execute() -> [Vec<Confinement>; 2] {

@@ -3,7 +3,7 @@
 
 use insta::assert_snapshot;
 use isomer_tests::native::native;
-use isomer_tests::{guest, isomer, isomer_run, scratch, snapshot_settings};
+use isomer_tests::{guest, isomer, isomer_run, scratch, snapshot_settings_with};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -57,9 +57,7 @@ fn compile(module: &Path, directory: &Path, name: &str) {
 }
 
 fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r": (module|component) for .*, wasmtime \d+", ": $1 for [PLATFORM]");
-    settings.bind_to_scope()
+    snapshot_settings_with(&[(r": (module|component) for .*, wasmtime \d+", ": $1 for [PLATFORM]")]).bind_to_scope()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Every guest, compiled for every target, on a CPU that has exactly what the target asks for: the same output, exit
+//! Every guest, compiled for every target, on a CPU that has exactly what the target requires: the same output, exit
 //! code and trap everywhere. And on CPUs that lack an extension: refused by its name, before anything runs; where
 //! the check is left out, the same code dies or computes a wrong result.
 
@@ -218,7 +218,7 @@ struct Lack {
     cpu: String,
     lacks: BTreeSet<String>,
     state: State,
-    said: String,
+    output: String,
 }
 
 #[test]
@@ -233,7 +233,13 @@ fn a_cpu_that_lacks_an_extension_is_refused_by_its_name() {
                 Ok(_) => continue,
                 Err(reason) => {
                     skip(&format!("a_cpu_that_lacks_an_extension_is_refused_by_its_name: {target}"), &reason);
-                    lacks.push(Lack { target, cpu, lacks: lacking.lacks.clone(), state: State::Skipped, said: reason });
+                    lacks.push(Lack {
+                        target,
+                        cpu,
+                        lacks: lacking.lacks.clone(),
+                        state: State::Skipped,
+                        output: reason,
+                    });
                     continue;
                 }
             };
@@ -241,13 +247,13 @@ fn a_cpu_that_lacks_an_extension_is_refused_by_its_name() {
             let ran = machine.call(Program::Run).line("run --allow-unsigned").arg(artifact).stdin("abc").run();
             let right = refused_for(&ran) == lacking.lacks && ran.code() == 1 && ran.stdout().is_empty();
             let state = if right { State::Passed } else { State::Failed };
-            let said = if right { first_lines(&ran.stderr()) } else { ran.to_string() };
-            lacks.push(Lack { target, cpu, lacks: lacking.lacks.clone(), state, said });
+            let output = if right { first_lines(&ran.stderr()) } else { ran.to_string() };
+            lacks.push(Lack { target, cpu, lacks: lacking.lacks.clone(), state, output });
         }
     }
     proof::record("refusals", &lacks);
     let failed: Vec<_> = lacks.iter().filter(|lack| lack.state == State::Failed).collect();
-    let shown = failed.iter().map(|lack| format!("{} on {}: {}", lack.target, lack.cpu, lack.said));
+    let shown = failed.iter().map(|lack| format!("{} on {}: {}", lack.target, lack.cpu, lack.output));
     assert!(failed.is_empty(), "{}", shown.collect::<Vec<_>>().join("\n"));
 }
 

@@ -4,7 +4,7 @@
 use insta::assert_snapshot;
 use isomer_testing::http_proxy::{Fault, Proxy, Seen};
 use isomer_testing::registry::Registry;
-use isomer_tests::{Call, Ran, guest, has_program, isomer, isomer_run, program, scratch, skip, snapshot_settings};
+use isomer_tests::{Call, Ran, guest, has_program, isomer, isomer_run, program, scratch, skip, snapshot_settings_with};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -107,15 +107,15 @@ fn name_parts(names: &mut BTreeMap<String, String>, digest: &str, manifest: &Val
 }
 
 fn settings() -> insta::Settings {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r"\d+ bytes", "[N] bytes");
-    settings.add_filter(r"\d+(\.\d+)? (B|[KM]iB)\b", "[SIZE]");
-    settings.add_filter(r"127\.0\.0\.1:\d+", "[HOST]");
-    settings
+    snapshot_settings_with(&[
+        (r"\d+ bytes", "[N] bytes"),
+        (r"\d+(\.\d+)? (B|[KM]iB)\b", "[SIZE]"),
+        (r"127\.0\.0\.1:\d+", "[HOST]"),
+    ])
 }
 
 fn is_layer(seen: &Seen) -> bool {
-    // Documents have a few KiB; only the layer is asked for as a blob behind the config and the bundle.
+    // Documents have a few KiB; only the layer is requested as a blob behind the config and the bundle.
     seen.method == "GET" && seen.path.contains("/blobs/")
 }
 
@@ -200,7 +200,7 @@ fn registry_failures_are_reported() {
     case("forbidden", pull, |_| Fault::status("403 Forbidden"));
     case("other bytes in a blob", pull, |seen| if is_layer(seen) { Fault::OtherByte(3) } else { Fault::None });
     case("no TLS", "pull registry.example/acme/matmul:1.4.0 --plain-http --key farm.pub", |_| Fault::None);
-    case("TLS where there is none", "pull HOST/acme/matmul:1.4.0 --key farm.pub", |_| Fault::None);
+    case("TLS to a server without TLS", "pull HOST/acme/matmul:1.4.0 --key farm.pub", |_| Fault::None);
     case("nothing is trusted", "pull HOST/acme/matmul:1.4.0 --plain-http", |_| Fault::None);
     case("a directory", "pull dist --key farm.pub", |_| Fault::None);
     settings().bind(|| assert_snapshot!("pull_refusals", printed));

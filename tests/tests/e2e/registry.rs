@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use isomer_testing::http_proxy::{Fault, Proxy};
 use isomer_testing::registry::{PASSWORD, Registry, Setup, USER};
 use isomer_tests::farm::Farm;
-use isomer_tests::{Call, Ran, guest, has_program, isomer, program, skip, snapshot_settings};
+use isomer_tests::{Call, Ran, guest, has_program, isomer, program, skip, snapshot_settings_with};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -46,10 +46,7 @@ impl Pushing {
 
 /// Sizes differ with the compiler, ports from run to run.
 fn settings() -> insta::Settings {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r"\d+\.\d+ [KM]iB", "[SIZE]");
-    settings.add_filter(r"127\.0\.0\.1:\d+", "[HOST]");
-    settings
+    snapshot_settings_with(&[(r"\d+\.\d+ [KM]iB", "[SIZE]"), (r"127\.0\.0\.1:\d+", "[HOST]")])
 }
 
 /// The bytes that skopeo finds there.
@@ -62,8 +59,8 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_release_arrives_once() {
-    let Some(farm) = Pushing::new("a_release_arrives_once", &Setup::default()) else { return };
+fn a_release_is_sent_once() {
+    let Some(farm) = Pushing::new("a_release_is_sent_once", &Setup::default()) else { return };
     let first = farm.push("dist HOST/acme --plain-http").ok();
     settings().bind(|| assert_snapshot!("push", farm.shown(&first)));
     let second = farm.push("dist HOST/acme --plain-http").ok();
@@ -194,11 +191,11 @@ fn passwords_come_from_dockers_configuration_and_its_helpers() {
     let Some(farm) = Pushing::new(test, &Setup { password: true, ..Setup::default() }) else { return };
     let push = || farm.push("dist HOST/acme --plain-http --module numbers");
     let ran = push().fails();
-    settings().bind(|| assert_snapshot!("push-nobody", farm.shown(&ran)));
+    settings().bind(|| assert_snapshot!("push-anonymous", farm.shown(&ran)));
     Registry::log_in(farm.registry.host(), farm.path());
     push().ok();
 
-    // A helper in place of the password.
+    // A helper instead of the password.
     let helper = farm.path().join("docker-credential-isomer-test");
     let answer = format!(r#"{{"ServerURL":"","Username":"{USER}","Secret":"{PASSWORD}"}}"#);
     fs::write(&helper, format!("#!/bin/sh\ncat > \"$0.asked\"\necho '{answer}'\n")).unwrap();

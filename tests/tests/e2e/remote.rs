@@ -3,7 +3,7 @@
 
 use insta::assert_snapshot;
 use isomer_testing::casd::Casd;
-use isomer_tests::{Call, Ran, contents, guest, isomer, scratch, snapshot_settings, wait_until};
+use isomer_tests::{Call, Ran, SECONDS, contents, guest, isomer, scratch, snapshot_settings_with, wait_until};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -95,7 +95,7 @@ fn wrong_results_of_a_remote_cache_are_detected() {
     let matmul = result_of("matmul", "x86-64-v3");
     let pulley = result_of("numbers", "pulley64");
 
-    // An artifact that asks for what the profile promises, and has other code.
+    // An artifact that requires what the profile promises, and has other code.
     fs::copy(&matmul, &numbers).unwrap();
     let ran = compile("numbers", "x86-64-v3", "--distrust 100%").fails();
     assert_snapshot!("remote_lies", ran.shown(project.path()));
@@ -130,11 +130,12 @@ fn a_cache_that_goes_away_costs_only_time() {
 
 /// Snapshots without what differs from run to run.
 fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r"127\.0\.0\.1:\d+", "[ADDRESS]");
-    settings.add_filter(r"\w+ failed 6 times in \d+\.\d s, the last time with .*", "[CALL] failed 6 times: [REASON]");
-    settings.add_filter(r"\b\d+\.\d\d s\b", "[TIME]");
-    settings.bind_to_scope()
+    snapshot_settings_with(&[
+        (r"127\.0\.0\.1:\d+", "[ADDRESS]"),
+        (r"\w+ failed 6 times in \d+\.\d s, the last time with .*", "[CALL] failed 6 times: [REASON]"),
+        SECONDS,
+    ])
+    .bind_to_scope()
 }
 
 /// A farm that is gone after its first result, and what a call of `line` then says of it.

@@ -228,7 +228,7 @@ fn a_remote_answer_is_still_known_as_one_in_the_local_cache() {
     let mut settings = snapshot_settings();
     settings.add_filter(r"127\.0\.0\.1:\d+", "[ADDRESS]");
     settings.bind(|| assert_snapshot!("poison_sign", call("cache", "sign dist --key key.key").fails().stderr()));
-    // Whoever trusts the remote by name signs what it says.
+    // With the remote trusted by name, its results are signed.
     call("cache", &format!("sign dist --key key.key --trust-remote {url}")).ok();
     call("cache", &format!("release -o trusting --sign key.key --trust-remote {url}")).ok();
 }

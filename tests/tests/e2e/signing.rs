@@ -3,7 +3,9 @@
 
 use insta::assert_snapshot;
 use isomer_tests::farm::{ABC, BUNDLE, Farm, manifest_of_signed};
-use isomer_tests::{Call, Ran, contents, copy, forge, guest, has_program, isomer, program, skip, snapshot_settings};
+use isomer_tests::{
+    Call, NOW, Ran, contents, copy, forge, guest, has_program, isomer, program, skip, snapshot_settings_with,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,14 +19,15 @@ fn flip(text: &mut Value, at: usize) {
 }
 
 fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r"\b[0-9a-f]{64}\b", "[KEY ID]");
-    settings.add_filter(r"it is \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "it is [NOW]");
-    settings.add_filter(r"\.isomer-key-\w+", "[TEMPORARY]");
-    // In the order of their digests, which differ from key to key.
-    settings.add_filter(r"signature \d:", "signature [N]:");
-    settings.add_filter(r"wasmtime 48\.\d+\.\d+", "wasmtime [ENGINE]");
-    settings.bind_to_scope()
+    snapshot_settings_with(&[
+        (r"\b[0-9a-f]{64}\b", "[KEY ID]"),
+        NOW,
+        (r"\.isomer-key-\w+", "[TEMPORARY]"),
+        // In the order of their digests, which differ from key to key.
+        (r"signature \d:", "signature [N]:"),
+        (r"wasmtime 48\.\d+\.\d+", "wasmtime [ENGINE]"),
+    ])
+    .bind_to_scope()
 }
 
 #[test]
@@ -333,7 +336,7 @@ fn keys_are_made_once_and_kept_from_others() {
     for (name, line) in [
         ("exists", "keygen -o new"),
         ("private_exists", "keygen -o two"),
-        ("no_directory", "keygen -o no/such/place"),
+        ("no_directory", "keygen -o no/such/directory"),
         ("algorithm", "keygen -o rsa --algorithm rsa"),
         ("no_passphrase_file", "keygen -o more --passphrase-file nowhere"),
     ] {
@@ -400,7 +403,7 @@ fn sign_and_verify_errors_name_the_cause() {
     }
 }
 
-/// `skopeo copy` takes a tag and what it names. A referrer has no tag, and skopeo 1.9 can't name what has none: a copy
+/// `skopeo copy` takes a tag and what it names. A referrer has no tag, and skopeo 1.9 cannot name what has none: a copy
 /// made so is not signed. A copy of the directory, and one by a tool that knows referrers, is.
 #[test]
 fn skopeo_leaves_signatures_behind() {

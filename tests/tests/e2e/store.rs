@@ -2,8 +2,8 @@
 //! Snapshots show what a person sees (`INSTA_UPDATE=always cargo xtask test --no-lints store` rewrites them).
 
 use isomer_tests::farm::Farm;
-use isomer_tests::snapshot_settings;
 use isomer_tests::users::is_root;
+use isomer_tests::{NATIVE_TARGET, NOW, snapshot_settings_with};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,19 +24,20 @@ mod damage;
 mod messages;
 
 fn settings() -> insta::internals::SettingsBindDropGuard {
-    let mut settings = snapshot_settings();
-    settings.add_filter(r"\b[0-9a-f]{64}\b", "[HEX]");
-    settings.add_filter(r"store/tmp/\.tmp\w+", "store/tmp/[TEMPORARY]");
-    settings.add_filter(r"it is \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "it is [NOW]");
-    settings.add_filter(r"hashed it at [\dTZ:.-]+", "hashed it at [TIME]");
-    settings.add_filter(r"(x86-64-v1|aarch64|riscv64gc|z14)\b", "[NATIVE]");
-    settings.add_filter(r"\b\d{5,} bytes", "[N] bytes");
-    settings.add_filter(r"\b\d{5,}\b  ", "[N]  ");
-    settings.add_filter(r"wasmtime 48[.\d]*", "wasmtime [ENGINE]");
-    // Records hold times, which end in as few digits as they need.
-    settings.add_filter(r"[\d.]+ KiB ((would be )?removed)", "[SIZE] $1");
-    settings.add_filter(r#"-bytes": [1-9]\d*"#, r#"-bytes": [N]"#);
-    settings.bind_to_scope()
+    snapshot_settings_with(&[
+        (r"\b[0-9a-f]{64}\b", "[HEX]"),
+        (r"store/tmp/\.tmp\w+", "store/tmp/[TEMPORARY]"),
+        NOW,
+        (r"hashed it at [\dTZ:.-]+", "hashed it at [TIME]"),
+        NATIVE_TARGET,
+        (r"\b\d{5,} bytes", "[N] bytes"),
+        (r"\b\d{5,}\b  ", "[N]  "),
+        (r"wasmtime 48[.\d]*", "wasmtime [ENGINE]"),
+        // Records hold times, which end in as few digits as they need.
+        (r"[\d.]+ KiB ((would be )?removed)", "[SIZE] $1"),
+        (r#"-bytes": [1-9]\d*"#, r#"-bytes": [N]"#),
+    ])
+    .bind_to_scope()
 }
 
 fn isomer_run_path() -> PathBuf {

@@ -64,7 +64,7 @@ fn refused(ran: &Ran, words: &[&str]) {
 }
 
 #[test]
-fn the_untouched_release_runs() {
+fn the_unmodified_release_runs() {
     for compression in ["zstd", "none"] {
         let ran = Release::new(compression).run();
         assert!(ran.stdout().starts_with("ba7816bf"), "{ran}");
@@ -153,7 +153,7 @@ fn a_forged_index_is_detected() {
 
 #[test]
 fn forged_requirements_are_detected() {
-    // Index and config agree with each other, and the artifact asks for more than they say.
+    // Index and config agree with each other, and the artifact requires more than they say.
     let release = Release::new("zstd");
     let wider = release.directory.path().join("wider.cwasm");
     isomer().arg("compile").arg(guest("sha256")).args(["-t", native().wider, "-o"]).arg(&wider).ok();

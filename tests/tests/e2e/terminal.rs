@@ -65,14 +65,14 @@ fn names_of_sections() {
     let from = b".debug_info\0";
     let hostile = b"\x1b[2J\xe2\x80\xae\rab\0\0";
     let names = artifact.windows(from.len()).rposition(|window| window == from);
-    let Some(place) = names else {
-        // Whatever is there last: the table's own name.
-        let place = artifact.windows(10).rposition(|window| window == b".shstrtab\0").unwrap();
-        artifact[place..place + 9].copy_from_slice(b"\x1b[2J\xe2\x80\xae\ra");
+    let Some(offset) = names else {
+        // The last name in it: the table's own.
+        let offset = artifact.windows(10).rposition(|window| window == b".shstrtab\0").unwrap();
+        artifact[offset..offset + 9].copy_from_slice(b"\x1b[2J\xe2\x80\xae\ra");
         fs::write(&name, &artifact).unwrap();
         return is_harmless(&call(directory.path(), "inspect a.cwasm").run());
     };
-    artifact[place..place + from.len()].copy_from_slice(&hostile[..from.len()]);
+    artifact[offset..offset + from.len()].copy_from_slice(&hostile[..from.len()]);
     fs::write(&name, &artifact).unwrap();
     is_harmless(&call(directory.path(), "inspect a.cwasm").run());
 }

@@ -261,7 +261,7 @@ fn a_damaged_signature_beside_a_good_one_is_passed_over() {
         let expected = usize::from(!line.ends_with(" sha256:1.0.0"));
         assert_eq!(ran.stderr().matches("cannot be read").count(), expected, "{ran}");
     }
-    // She alone is not enough, and whoever verifies is told.
+    // Her signature alone is not enough, and `verify` reports that.
     assert!(refusal(&farm, "run --key two.pub new/ sha256").contains("is not trusted"));
     assert!(refusal(&farm, "verify new/ --key one.pub").contains(hers.file_name().unwrap().to_str().unwrap()));
     for descriptor in signatures {

@@ -25,7 +25,7 @@ end
 pub(super) enum Protocol {
     /// By wrk.
     Http1,
-    /// By h2load, 16 streams on each connection.
+    /// By h2load, 4 streams on each connection: with 256 of these, no more than a route lets wait.
     Http2,
 }
 
@@ -110,7 +110,7 @@ impl Load {
             }
             Protocol::Http2 => {
                 let _ = fs::remove_file(self.log());
-                command.args(["h2load", "-t", "1", "-c", &connections, "-m", "16", "-D", &self.seconds.to_string()]);
+                command.args(["h2load", "-t", "1", "-c", &connections, "-m", "4", "-D", &self.seconds.to_string()]);
                 command.arg(format!("--log-file={}", self.log().display()));
             }
         }

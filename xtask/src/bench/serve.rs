@@ -150,8 +150,9 @@ impl Bench {
             for (index, name) in ["p50", "p99", "p99.9"].into_iter().enumerate() {
                 row(name, ours.latency_ms[index], theirs.as_ref().map(|it| it.latency_ms[index]), "ms");
             }
-            let failed = ours.failed;
-            ensure!(failed == 0, "{failed} requests failed at {connections} connections");
+            if ours.failed > 0 {
+                println!("  {}: {}", what("requests that isomer failed"), ours.failed);
+            }
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! How long a server waits until a module begins: whole processes, each way that `isomer-run` loads an artifact, turn by
-//! turn with `wasmtime run --allow-precompiled`, which checks nothing.
+//! turn with `wasmtime run --allow-precompiled`, which checks nothing; and how often each executes CPUID, which is what a
+//! virtual machine pays for at the start of a process.
 
-use super::{Bench, median, timed};
+use super::{Bench, cpuids, median, timed};
 use crate::corpus;
 use anyhow::{Result, ensure};
 use std::ffi::OsString;
@@ -13,7 +14,7 @@ impl Bench {
     /// The whole process, from exec to exit, verified here and unverified there.
     pub(super) fn start(&self, runs: usize) -> Result<()> {
         println!("start of a process, median of {runs} runs, against `wasmtime run --allow-precompiled`\n");
-        println!("{:<34} {:>9} {:>9} {:>9} {:>7}", "artifact", "size", "isomer", "wasmtime", "ratio");
+        println!("{:<34} {:>9} {:>9} {:>9} {:>7}  CPUIDs executed", "artifact", "size", "isomer", "wasmtime", "ratio");
         let small = crate::shell::root().join("tests/guests/sha256.wasm");
         self.start_of("small", &small, &[], runs)?;
         // Commands of real size, 26 and 220 MB when compiled, that do next to nothing: the time is loading.
@@ -58,7 +59,13 @@ impl Bench {
             }
             let [here, there] = [here, there].map(|times| median(times).as_secs_f64() * 1e3);
             let name = format!("{label}, {name}");
-            println!("{name:<34} {size:>9} {here:>6.2} ms {there:>6.2} ms {:>7.2}", here / there);
+            let counted = cpuids(self.isomer_run().arg("run").args(&arguments).args(guest_args)).and_then(|here| {
+                let mut upstream = Command::new(&self.upstream);
+                let there = cpuids(upstream.args(["run", "--allow-precompiled"]).arg(&artifact).args(guest_args))?;
+                Ok(format!("{here} against {there}"))
+            });
+            let counted = counted.unwrap_or_else(|error| format!("not counted: {error:#}"));
+            println!("{name:<34} {size:>9} {here:>6.2} ms {there:>6.2} ms {:>7.2}  {counted}", here / there);
         }
         Ok(())
     }

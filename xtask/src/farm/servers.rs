@@ -31,7 +31,7 @@ struct Installation {
     buildgrid: PathBuf,
 }
 
-/// The servers. Workers end before what they ask for work.
+/// The servers. Workers end before the server that they request work from.
 pub(super) struct Servers {
     workers: Vec<Worker>,
     _buildgrid: Server,
@@ -114,7 +114,7 @@ fn unpack_system(suite: &str, whole: &Path) -> Result<()> {
     for directory in ["dev", "opt", "proc", "srv", "tmp"] {
         fs::create_dir_all(partial.join(directory))?;
     }
-    fs::rename(&partial, whole).with_context(|| format!("could not put {} in place", whole.display()))
+    fs::rename(&partial, whole).with_context(|| format!("could not rename the download to {}", whole.display()))
 }
 
 impl Servers {

@@ -50,7 +50,7 @@ fn install(directory: &Path) -> Result<()> {
     let start = partial.join("rustc");
     fs::write(&start, START)?;
     fs::set_permissions(&start, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&partial, &whole).with_context(|| format!("could not put {} in place", whole.display()))?;
+    fs::rename(&partial, &whole).with_context(|| format!("could not rename the download to {}", whole.display()))?;
     // 80 MB that are not needed again.
     fs::remove_dir_all(directory.join("apt-rust"))?;
     run(Command::new(whole.join("rustc")).arg("--version").stdout(std::process::Stdio::null()))

@@ -1,5 +1,5 @@
 //! In: the report's page. Out: whether Chromium renders it and counts in it what the report says. Nothing is fetched:
-//! the page needs nothing, and the browser is told to ask for nothing.
+//! the page needs nothing, and the browser is told to fetch nothing.
 
 use super::report::{Report, State};
 use crate::shell::{on_path, read, run};

@@ -111,7 +111,7 @@ fn refusals(report: &Report) -> String {
             Text::Name(&refusal.target),
             Text::Plain(&refusal.cpu),
             Text::Plain(&lacks),
-            Text::State(refusal.state, &refusal.said),
+            Text::State(refusal.state, &refusal.output),
         ])
     };
     let rows: String = report.refusals.iter().map(row).collect();
@@ -127,12 +127,29 @@ fn refusals(report: &Report) -> String {
     format!(
         "<section><h2>CPUs that lack an extension</h2>\n<p>Refused before anything runs, and by that name.</p>\n{}\
          <h3>What that prevents</h3>\n<p>The same code on such a CPU, loaded without the check.</p>\n{}</section>\n",
-        table(&["target", "CPU", "lacks", "said"], &rows),
+        table(&["target", "CPU", "lacks", "output"], &rows),
         table(&["target", "CPU", "ends as"], &ended)
     )
 }
 
 fn conformance(report: &Report) -> String {
+    let public = if report.public.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "<section><h2>Public suites</h2>\n<p>wasmtime's own scripts, the component model's, and the programs of the \
+             WASI suite, which isomer-run runs.</p>\n{}</section>\n",
+            suites(&report.public)
+        )
+    };
+    format!(
+        "<section><h2>The specification's test suite</h2>\n<p>Every script: compiled, written, loaded, run; what is \
+         invalid or malformed is refused.</p>\n{}</section>\n{public}",
+        suites(&report.conformance)
+    )
+}
+
+fn suites(suites: &[Suite]) -> String {
     let suite = |suite: &Suite| {
         let state = match (&suite.reason, suite.failed.is_empty()) {
             (Some(_), _) => State::Skipped,
@@ -144,6 +161,7 @@ fn conformance(report: &Report) -> String {
         let faults: Vec<_> = suite.failed.iter().take(20).map(|(script, why)| format!("{script}: {why}")).collect();
         let words = suite.reason.clone().unwrap_or_else(|| faults.join("\n"));
         row(&[
+            Text::Plain(&suite.suite),
             Text::Name(&suite.profile),
             Text::Plain(&suite.on),
             Text::Number(&passed),
@@ -153,13 +171,8 @@ fn conformance(report: &Report) -> String {
             Text::State(state, &words),
         ])
     };
-    let rows: String = report.conformance.iter().map(suite).collect();
-    let headings = ["profile", "on", "scripts passed", "commands", "failed", "listed as skipped", ""];
-    format!(
-        "<section><h2>The specification's test suite</h2>\n<p>Every script: compiled, written, loaded, run; what is \
-         invalid or malformed is refused.</p>\n{}</section>\n",
-        table(&headings, &rows)
-    )
+    let rows: String = suites.iter().map(suite).collect();
+    table(&["suite", "profile", "on", "passed", "commands", "failed", "known failures", ""], &rows)
 }
 
 fn differential(report: &Report) -> String {
@@ -203,12 +216,17 @@ fn reasons(report: &Report) -> String {
             }
         }
     }
-    for skip in &report.skips {
+    let mut issues: BTreeMap<&str, &str> = BTreeMap::new();
+    for skip in report.skips.iter().chain(&report.known) {
         by_reason.entry(&skip.reason).or_default().extend(skip.scripts.iter().cloned());
+        issues.extend(skip.issue.as_deref().map(|issue| (skip.reason.as_str(), issue)));
     }
-    let rows = by_reason.iter().map(|(reason, what)| row(&[Text::Plain(reason), Text::Plain(&what.join(", "))]));
+    let issue = |reason| issues.get(reason).copied().unwrap_or_default();
+    let rows = by_reason
+        .iter()
+        .map(|(reason, what)| row(&[Text::Plain(reason), Text::Plain(issue(*reason)), Text::Plain(&what.join(", "))]));
     let rows: String = rows.collect();
-    format!("<section><h2>What was not run, and why</h2>\n{}</section>\n", table(&["reason", "what"], &rows))
+    format!("<section><h2>What was not run, and why</h2>\n{}</section>\n", table(&["reason", "issue", "what"], &rows))
 }
 
 enum Text<'a> {

@@ -14,12 +14,16 @@ pub(crate) struct Report {
     pub matrix: Vec<Cell>,
     /// CPUs that lack an extension.
     pub refusals: Vec<Refusal>,
-    /// What happens there where nobody checks: target, CPU, how it ended.
+    /// What happens there without the check: target, CPU, how it ended.
     pub controls: Vec<(String, String, String)>,
-    /// The specification's test suite, by profile and place.
+    /// The specification's test suite, by profile and machine.
     pub conformance: Vec<Suite>,
     /// Scripts of the suite that are known not to pass.
     pub skips: Vec<Skip>,
+    /// The public suites whose checkouts were named.
+    pub public: Vec<Suite>,
+    /// What of them is known not to pass.
+    pub known: Vec<Skip>,
     /// Random modules.
     pub differential: Vec<Compared>,
 }
@@ -51,12 +55,13 @@ pub(crate) struct Refusal {
     pub cpu: String,
     pub lacks: BTreeSet<String>,
     pub state: State,
-    pub said: String,
+    pub output: String,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Suite {
+    pub suite: String,
     pub profile: String,
     pub on: String,
     pub passed: usize,
@@ -71,6 +76,9 @@ pub(crate) struct Suite {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Skip {
     pub reason: String,
+    /// Where upstream is told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issue: Option<String>,
     pub scripts: Vec<String>,
     pub profiles: Vec<String>,
 }
@@ -95,6 +103,8 @@ impl Report {
             controls: part(parts, "controls")?,
             conformance: part(parts, "conformance")?.into_iter().chain(part(parts, "sample")?).collect(),
             skips: part(parts, "skips")?,
+            public: part(parts, "public")?,
+            known: part(parts, "known")?,
             differential: part(parts, "differential")?,
         })
     }
@@ -125,7 +135,7 @@ impl Report {
     /// Everything that went wrong.
     pub(crate) fn failed(&self) -> usize {
         let refusals = self.refusals.iter().filter(|refusal| refusal.state == State::Failed).count();
-        let scripts: usize = self.conformance.iter().map(|suite| suite.failed.len()).sum();
+        let scripts: usize = self.conformance.iter().chain(&self.public).map(|suite| suite.failed.len()).sum();
         let divergences: usize = self.differential.iter().map(|compared| compared.divergences.len()).sum();
         self.count(State::Failed) + refusals + scripts + divergences
     }
@@ -137,11 +147,12 @@ impl Report {
         let mut text = format!(
             "guests on targets: {passed} passed, {failed} failed, {skipped} skipped, {inexpressible} not expressible\n"
         );
-        for suite in &self.conformance {
-            let Suite { profile, on, passed, skipped, commands, failed, .. } = suite;
+        for Suite { suite, profile, on, passed, skipped, commands, failed, .. } in
+            self.conformance.iter().chain(&self.public)
+        {
             let failed = failed.len();
             text += &format!(
-                "suite for {profile} ({on}): {passed} scripts passed ({commands} commands), {failed} failed, {skipped} skipped\n"
+                "{suite} for {profile} ({on}): {passed} passed ({commands} commands), {failed} failed, {skipped} known failures\n"
             );
         }
         for compared in &self.differential {

@@ -142,7 +142,7 @@ fn found(directory: &Directory, name: &OsStr) -> Option<Found> {
     is_file.then(|| Found { path: directory.path().join(name), size_bytes, used })
 }
 
-/// What a file declares, whoever sealed it.
+/// The action that a file declares. Its seal is not checked.
 fn declared(file: &Found) -> Option<Action> {
     let text = read_if_there(&file.path).ok()??;
     Some(serde_json::from_slice::<Sealed<Action>>(&text).ok()?.content)

@@ -14,7 +14,7 @@ use super::ownership::open_if_there;
 use super::{Cache, CacheError, damaged, write_file};
 use crate::Job;
 use crate::seal::{Purpose, SealKey};
-use isomer_contract::{Digest, ENGINE_VERSION};
+use isomer_contract::{Digest, ENGINE_VERSION, one_line};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,11 +117,11 @@ pub(crate) struct Pack {
 }
 
 impl Pack {
-    /// What the file has; nothing, where there is none, another key sealed it, or it is damaged.
+    /// The functions in the file; none if it does not exist, another key sealed it, or it is damaged.
     pub(crate) fn read(path: &Path, key: SealKey) -> Pack {
         let (earlier, damaged) = match read(path, &key) {
             Ok(earlier) => (earlier, None),
-            Err(error) => (BTreeMap::new(), Some(error.to_string())),
+            Err(error) => (BTreeMap::new(), Some(one_line(&error))),
         };
         Pack {
             path: path.to_owned(),
@@ -153,7 +153,7 @@ impl Pack {
             asked: self.asked.load(Ordering::Relaxed),
             found: self.found.load(Ordering::Relaxed),
             damaged: self.damaged.clone(),
-            unwritten: written.err().map(|error| error.to_string()),
+            unwritten: written.err().map(|error| one_line(&error)),
         }
     }
 }

@@ -2,17 +2,17 @@
 //! the outer of two walls: what such a file says is trusted for its seal. Never here: trust in a path. A file is judged
 //! by its descriptor, and it is the one that is read.
 
-use super::{CacheError, damaged, is_ours};
+use super::{CacheError, Writer, damaged, is_ours};
+use crate::owner::{Owners, foreign_owner};
 use isomer_file::directory::{Directory, Opened};
 use rustix::fs::{FileType, Stat, fstat};
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Makes a directory where there is none, of this user alone whatever the umask, and checks that no other user can write
-/// to it.
+/// Creates a directory if it does not exist, for this user alone whatever the umask, and checks that no other user can
+/// write to it.
 pub(super) fn own_directory(path: &Path, cache: &Path) -> Result<Directory, CacheError> {
     let error = |action| move |source| CacheError::Io { action, path: path.to_owned(), source };
     let opened = Directory::open_or_make(path, 0o700);
@@ -70,31 +70,10 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     directory.remove_all(name)
 }
 
-/// A user other than this one and root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
-    /// The owner.
-    User(u32),
-    /// The members of this group.
-    Group(u32),
-    /// Every user.
-    Everybody,
-}
-
-impl fmt::Display for Writer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Writer::User(user) => write!(f, "belongs to the user {user}"),
-            Writer::Group(group) => write!(f, "can be written by the group {group}"),
-            Writer::Everybody => f.write_str("can be written by every user"),
-        }
-    }
-}
-
-/// Who else can have written there, the owner of it first.
+/// Which other user can have written to it, its owner first.
 fn others_write(there: &Stat) -> Option<Writer> {
-    if there.st_uid != rustix::process::geteuid().as_raw() && there.st_uid != 0 {
-        Some(Writer::User(there.st_uid))
+    if let Some(user) = foreign_owner(there.st_uid, Owners::ThisUserOrRoot) {
+        Some(Writer::User(user))
     } else if there.st_mode & 0o002 != 0 {
         Some(Writer::Everybody)
     } else {

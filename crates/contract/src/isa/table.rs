@@ -58,7 +58,7 @@ const fn riscv(
     Extension { name, arch: Arch::Riscv64, flag: Some(flag), baseline: false, implies, probe, doc, aliases }
 }
 
-/// RV64G: Cranelift has flags for it, on by default, and can't do without.
+/// RV64G: Cranelift has flags for it, on by default, and cannot do without.
 const fn riscv_g(
     name: &'static str,
     flag: &'static str,
@@ -103,7 +103,7 @@ const fn edx1(bit: u8) -> Probe {
 #[rustfmt::skip]
 pub(super) static TABLE: &[Extension] = &[
     // x86-64. The backend assumes SSE2 (cranelift-codegen isa/x64/inst/mod.rs, `fn sse2`). Every rule for AVX2, FMA and
-    // AVX-VNNI asks for AVX as well, and AVX-512 is only used in its 128-bit forms, which need AVX512VL.
+    // AVX-VNNI requires AVX as well, and AVX-512 is only used in its 128-bit forms, which need AVX512VL.
     baseline(Arch::X86_64, "fxsr", &[], edx1(24), &[], "FXSAVE and FXRSTOR. Intel SDM vol. 2, CPUID.01H:EDX[24]; psABI x86-64 baseline"),
     baseline(Arch::X86_64, "sse", &["fxsr"], edx1(25), &[], "Streaming SIMD Extensions. Intel SDM vol. 2, CPUID.01H:EDX[25]; psABI x86-64 baseline"),
     baseline(Arch::X86_64, "sse2", &["sse"], edx1(26), &[], "SSE2. Intel SDM vol. 2, CPUID.01H:EDX[26]; psABI x86-64 baseline"),

@@ -152,7 +152,7 @@ fn unknown_top_key(key: &str) -> Problem {
 fn unknown_key(section: Section, key: &str) -> Problem {
     let proposals = proposals::PROPOSALS.iter().map(|proposal| proposal.key).filter(|_| section == Section::Wasm);
     let here = nearest(key, settings::keys(section).chain(proposals)).map(|near| format!("`{near}`"));
-    // A key that is right but stands in the wrong table says so rather than naming its neighbour.
+    // For a valid key in the wrong table, the message names the right table instead of the nearest key.
     let nearest = place_of(key).or(here);
     Problem::UnknownKey { key: key.to_owned(), table: section.name(), nearest }
 }

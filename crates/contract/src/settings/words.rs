@@ -131,8 +131,26 @@ impl Collector {
             Some(wasmtime_environ::Collector::Copying) => Collector::Copying.value(),
             Some(wasmtime_environ::Collector::DeferredReferenceCounting) => Collector::Drc.value(),
             Some(wasmtime_environ::Collector::Null) => Collector::Null.value(),
-            None => Value::Text(Self::ABSENT.expect("it is above").to_owned()),
+            None => Collector::absent(),
         }
+    }
+
+    /// The same of an engine that has `collector`, or no proposal that requires one. `unknown` for a collector of a later
+    /// wasmtime.
+    pub fn value_of_engine(collector: Option<wasmtime::Collector>) -> Value {
+        match collector {
+            // `Auto` means the first of these that is compiled in, and this workspace compiles it in.
+            Some(wasmtime::Collector::Auto | wasmtime::Collector::Copying) => Collector::Copying.value(),
+            Some(wasmtime::Collector::DeferredReferenceCounting) => Collector::Drc.value(),
+            Some(wasmtime::Collector::Null) => Collector::Null.value(),
+            Some(_) => Value::Text("unknown".to_owned()),
+            None => Collector::absent(),
+        }
+    }
+
+    /// What requirements say of an artifact without garbage-collected objects.
+    pub fn absent() -> Value {
+        Value::Text(Self::ABSENT.expect("it is above").to_owned())
     }
 }
 
@@ -157,8 +175,8 @@ impl EngineSetting for Inlining {
 }
 
 impl Inlining {
-    /// What requirements say of an artifact that was compiled with `inlining`.
-    pub(crate) fn value_of(inlining: wasmtime::Inlining) -> Value {
+    /// What requirements say of an artifact that was compiled with `inlining`, or of an engine that has it.
+    pub fn value_of(inlining: wasmtime::Inlining) -> Value {
         let inlining = match inlining {
             wasmtime::Inlining::No => Inlining::No,
             wasmtime::Inlining::Intrinsics => Inlining::Intrinsics,

@@ -2,7 +2,7 @@
 //! here: a thread. wasmtime-wasi starts one that reads ahead, which panics where a limit allows no other thread.
 //!
 //! The descriptor stays as it is, since other processes may share it: it is asked whether a read would wait, and read
-//! only if not. What the event loop can't watch, a file, never makes a read wait.
+//! only if not. What the event loop cannot watch, a file, never makes a read wait.
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,10 +17,11 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::StdinStream;
 use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
-/// However much a guest asks for, one read gives no more.
+/// However much a guest requests, one read gives no more.
 const READ_SIZE_BYTES_MAX: usize = 64 << 10;
 
-/// This process's standard input. All of its streams share one place in the event loop, which takes a descriptor once.
+/// This process's standard input. All of its streams share one registration in the event loop, which accepts a descriptor
+/// once.
 #[derive(Clone, Default)]
 pub(super) struct Stdin {
     watched: Arc<OnceLock<Option<AsyncFd<io::Stdin>>>>,
@@ -57,7 +58,7 @@ fn is_ready() -> bool {
 fn wait_for_input(at_most: Option<&Timespec>) -> bool {
     let stdin = io::stdin();
     let mut asked = [PollFd::new(&stdin, PollFlags::IN)];
-    // What can't be asked is read.
+    // What cannot be polled is read.
     rustix::io::retry_on_intr(|| poll(&mut asked, at_most)).map_or(true, |ready| ready > 0)
 }
 

@@ -83,7 +83,7 @@ fn rows_of<'a>(installed: &'a Installed, damaged: Option<&StoreError>) -> Result
         artifact: manifest.config.artifact.digest,
         size_bytes: manifest.config.artifact.size_bytes,
         active: installed.is_active(),
-        damaged: damaged.map(ToString::to_string),
+        damaged: damaged.map(|error| one_line(error)),
         record: installed.record(),
     };
     Ok(installed.variants()?.into_iter().map(row).collect())
@@ -98,13 +98,13 @@ fn table(rows: &[Row<'_>]) -> String {
             (false, None) => "",
             (false, Some(_)) => "damaged",
         };
-        let Record { from, word, .. } = row.record;
+        let Record { from, trust_basis, .. } = row.record;
         let cells = [
             row.reference.to_owned(),
             row.target.clone(),
             bytes(row.size_bytes),
             active.to_owned(),
-            word.to_string(),
+            trust_basis.to_string(),
             from.clone(),
         ];
         // Names come from files that may be hostile.

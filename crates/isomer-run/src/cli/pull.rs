@@ -1,13 +1,12 @@
 //! `isomer-run pull`: install modules for this machine.
 
 use super::{input, signers, source, store, wording};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Demand, Digest, Host, Limit};
 use isomer_layout::Source;
 use isomer_runtime::Trust;
-use isomer_store::{Progress, Pulled, Store, Wanted, Word};
-use isomer_terminal::{Failure, bytes};
+use isomer_store::{Progress, Pulled, Store, TrustBasis, Wanted};
+use isomer_terminal::{Connection, Failure, TransferProgress, bytes};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    connection: source::Connection,
+    connection: Connection,
     #[command(flatten)]
     store: store::Location,
 }
@@ -71,7 +70,8 @@ struct Row {
     target: String,
     artifact: Digest,
     size_bytes: u64,
-    word: Word,
+    #[serde(rename = "word")]
+    trust_basis: TrustBasis,
     transferred_bytes: u64,
     new: bool,
     activated: bool,
@@ -81,8 +81,17 @@ struct Row {
 
 impl Row {
     fn of(pulled: Pulled, activated: bool) -> Row {
-        let Pulled { module, reference, index: digest, target, artifact, word, transferred_bytes, new, resolved } =
-            pulled;
+        let Pulled {
+            module,
+            reference,
+            index: digest,
+            target,
+            artifact,
+            trust_basis,
+            transferred_bytes,
+            new,
+            resolved,
+        } = pulled;
         let Blob { digest: artifact, size_bytes } = artifact;
         Row {
             module,
@@ -91,7 +100,7 @@ impl Row {
             target,
             artifact,
             size_bytes,
-            word,
+            trust_basis,
             transferred_bytes,
             new,
             activated,
@@ -153,33 +162,19 @@ fn pull(
     let bar = OnceLock::new();
     let progress = |progress| match progress {
         Progress::Layer { size_bytes } => {
-            let _ = bar.set(progress_bar(source, size_bytes));
+            bar.get_or_init(|| TransferProgress::new("pulling", &source.to_string())).planned(size_bytes);
         }
-        Progress::Bytes(bytes) => {
-            if let Some(bar) = bar.get() {
-                bar.inc(bytes);
-            }
-        }
+        Progress::Bytes(bytes) => bar.get().into_iter().for_each(|bar| bar.done(bytes)),
     };
     let wanted = Wanted { trust, host, demand, target: arguments.target.as_deref(), activate: arguments.activate };
     let pulled = store.pull(source, &wanted, &progress);
-    if let Some(bar) = bar.get() {
-        bar.finish_and_clear();
-    }
+    drop(bar);
     pulled.map_err(|error| wording::store_from(error, Some(&source.to_string()), &input::on(arguments.host.as_deref())))
 }
 
-/// On a terminal alone.
-fn progress_bar(source: &dyn Source, size_bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(size_bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_message(source.to_string());
-    bar
-}
-
 fn text(pulled: &Pulled, activated: bool) -> String {
-    let Pulled { reference, index, target, artifact, word, transferred_bytes, new, resolved, module: _ } = pulled;
+    let Pulled { reference, index, target, artifact, trust_basis, transferred_bytes, new, resolved, module: _ } =
+        pulled;
     let what = if *new { "installed" } else { "was installed already" };
     let fetched = match transferred_bytes {
         0 => "nothing".to_owned(),
@@ -190,15 +185,15 @@ fn text(pulled: &Pulled, activated: bool) -> String {
     let resolved = resolved.as_ref().map_or_else(String::new, |tag| format!("{tag} is {version}\n"));
     format!(
         "{resolved}{reference} {index}\n  {what} for {target}, trusted by {}: {}, {fetched} fetched\n{active}",
-        trusted_by(word),
+        trusted_by(trust_basis),
         bytes(artifact.size_bytes)
     )
 }
 
-fn trusted_by(word: &Word) -> String {
-    match word {
-        Word::Unsigned => "--allow-unsigned alone".to_owned(),
-        Word::Digest => "its digest".to_owned(),
-        Word::Keys(names) => names.join(", "),
+fn trusted_by(basis: &TrustBasis) -> String {
+    match basis {
+        TrustBasis::Unsigned => "--allow-unsigned alone".to_owned(),
+        TrustBasis::Digest => "its digest".to_owned(),
+        TrustBasis::Keys(names) => names.join(", "),
     }
 }

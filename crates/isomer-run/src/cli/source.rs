@@ -1,24 +1,9 @@
-//! What a person pulls from. In: an operand. Out: a [`Source`]. Never here: what is done with it.
+//! The source that `pull` installs from. In: an operand. Out: a [`Source`]. Never here: what is done with it.
 
 use isomer_layout::{Layout, LocalSource, Source};
 use isomer_registry::{Options, Reference, RegistryError, Remote};
-use isomer_terminal::Failure;
+use isomer_terminal::{Connection, Failure};
 use std::path::{Path, PathBuf};
-
-/// How a registry is reached.
-#[derive(clap::Args)]
-pub(crate) struct Connection {
-    /// Without TLS: only for a registry on this machine
-    #[arg(long)]
-    plain_http: bool,
-    /// A PEM file with CA certificates to trust in addition to the system's; may be repeated
-    #[arg(long = "ca-cert", value_name = "FILE")]
-    ca_certificates: Vec<PathBuf>,
-    /// A host that gives out the registry's access tokens and may see its credentials [default: the variable
-    /// ISOMER_TOKEN_HOSTS, with commas between them]; may be repeated
-    #[arg(long = "token-host", value_name = "HOST[:PORT]")]
-    token_hosts: Vec<String>,
-}
 
 /// The source that `operand` names.
 pub(crate) fn source(operand: &str, connection: &Connection) -> Result<Box<dyn Source>, Failure> {
@@ -44,18 +29,16 @@ pub(crate) fn source(operand: &str, connection: &Connection) -> Result<Box<dyn S
         return Err(failure.hint(format!("a release on disk is `{kind}:{operand}:NAME:VERSION`")));
     }
     let reference: Reference = operand.parse().map_err(|error| {
-        Failure::because(format!("`{operand}` is nothing to pull from"), &RegistryError::from(error)).hint(Some(
+        Failure::because(format!("`{operand}` is not a source of modules"), &RegistryError::from(error)).hint(Some(
             "expected REGISTRY/REPOSITORY:TAG, oci-dir:PATH:NAME:VERSION or oci-archive:FILE.tar:NAME:VERSION"
                 .to_owned(),
         ))
     })?;
-    let Connection { plain_http, ca_certificates, token_hosts } = connection;
-    let variable = std::env::var("ISOMER_TOKEN_HOSTS").unwrap_or_default();
-    let from_variable = variable.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned);
+    let Connection { plain_http, ca_certificates, .. } = connection;
     let options = Options {
         plain_http: *plain_http,
         ca_certificates: ca_certificates.clone(),
-        token_hosts: token_hosts.iter().cloned().chain(from_variable).collect(),
+        token_hosts: connection.token_hosts(),
         ..Options::default()
     };
     let remote = Remote::connect(&reference, &options).map_err(|error| match &error {

@@ -74,17 +74,17 @@ impl Remedy for StoreError {
             StoreError::Damaged { .. } => {
                 "pull it again; or `isomer-run gc --damaged` removes it, and all that is damaged beside it".to_owned()
             }
-            StoreError::NotBelieved { weakness: Weakness::Writable { path, .. }, .. } => {
+            StoreError::NotTrusted { weakness: Weakness::Writable { path, .. }, .. } => {
                 format!(
                     "`chmod go-w {}`, or state what is trusted with `--key`, `--trust` or `--digest`",
                     path.display()
                 )
             }
-            StoreError::NotBelieved { .. } => {
+            StoreError::NotTrusted { .. } => {
                 "state what is trusted with `--key`, `--trust` or `--digest`, or use a store of your own with `--store`"
                     .to_owned()
             }
-            StoreError::ActiveNotBelieved { module, .. } => format!(
+            StoreError::ActiveNotTrusted { module, .. } => format!(
                 "`isomer-run activate {module}:VERSION` sets the active version, and forgets the earlier ones; `isomer-run list` \
              shows what is installed"
             ),
@@ -130,7 +130,6 @@ pub(crate) fn trust(error: TrustError, release: Option<&str>) -> Failure {
             Failure::because(format!("{} is not the module that `--digest` names", module(name)), &error)
                 .hint(error.hint())
         }
-        TrustError::Layout(error) => Failure::from(error),
         TrustError::Untrusted { module: name, untrusted } => {
             let failure = Failure::new(format!("{} is not trusted", module(&name))).reasons(&untrusted.refusals);
             untrusted
@@ -138,6 +137,7 @@ pub(crate) fn trust(error: TrustError, release: Option<&str>) -> Failure {
                 .iter()
                 .fold(failure, |failure, rejected| failure.caused_by(rejected.to_string()).hint(remedy_of(rejected)))
         }
+        error => Failure::from(error),
     }
 }
 

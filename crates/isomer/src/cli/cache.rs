@@ -6,7 +6,7 @@ use crate::wording::{self, Remedy as _};
 use etcetera::BaseStrategy as _;
 use isomer_compile::cache::{Cache, CacheError, Collected, SIZE_MAX_DEFAULT, Usage, VARIABLE};
 use isomer_compile::records::Records;
-use isomer_contract::Size;
+use isomer_contract::{Size, one_line};
 use isomer_terminal::bytes;
 use isomer_terminal::{Failure, Failures, print, print_json};
 use serde_json::json;
@@ -47,7 +47,7 @@ impl CacheDir {
         let path = self.path().map_err(|failure| warn(&failure, CONSEQUENCE)).ok()?;
         let warning = |error: CacheError| {
             let hint = error.remedy().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-            warn(&error, &format!("{CONSEQUENCE}{hint}"));
+            warn(&one_line(&error), &format!("{CONSEQUENCE}{hint}"));
         };
         Cache::open(&path, records.key()).map_err(warning).ok()
     }

@@ -4,7 +4,7 @@ use crate::warning::warn;
 use crate::wording::failure;
 use isomer_layout::{Count, Layout, ModuleEntry, Part};
 use isomer_registry::{Options, PushOptions, Pushed, Reference, RegistryError, Remote, Step, push};
-use isomer_terminal::{Failure, Failures, TransferProgress, bytes, print, print_json};
+use isomer_terminal::{Connection, Failure, Failures, TransferProgress, bytes, print, print_json};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -45,29 +45,12 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// How a registry is reached.
-#[derive(clap::Args)]
-struct Connection {
-    /// Connect without TLS: only to a registry on this machine
-    #[arg(long)]
-    plain_http: bool,
-    /// A PEM file with CA certificates to trust in addition to the system's; may be repeated
-    #[arg(long = "ca-cert", value_name = "FILE")]
-    ca_certificates: Vec<PathBuf>,
-    /// A host that gives out the registry's access tokens and may see its credentials [default: the variable
-    /// ISOMER_TOKEN_HOSTS, with commas between them]; may be repeated
-    #[arg(long = "token-host", value_name = "HOST[:PORT]")]
-    token_hosts: Vec<String>,
-}
-
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
-    let Connection { plain_http, ca_certificates, token_hosts } = &args.connection;
-    let variable = std::env::var("ISOMER_TOKEN_HOSTS").unwrap_or_default();
-    let from_variable = variable.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned);
+    let Connection { plain_http, ca_certificates, .. } = &args.connection;
     let options = Options {
         plain_http: *plain_http,
         ca_certificates: ca_certificates.clone(),
-        token_hosts: token_hosts.iter().cloned().chain(from_variable).collect(),
+        token_hosts: args.connection.token_hosts(),
         ..Options::default()
     };
     if Path::new(&args.repository).is_dir() && !args.release.exists() {
@@ -92,7 +75,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     let mut pushed = Vec::new();
     for (module, reference) in chosen.iter().zip(&targets) {
         let remote = Remote::connect(reference, &options).map_err(failure)?;
-        let progress = TransferProgress::new(&module.reference);
+        let progress = TransferProgress::new("pushing", &module.reference);
         let on_step = |step| match step {
             Step::Planned(size_bytes) => progress.planned(size_bytes),
             Step::Done(size_bytes) => progress.done(size_bytes),

@@ -7,6 +7,7 @@ use super::sign::{self, Signer};
 use crate::cell_failures::CellFailures;
 use crate::warning::warn;
 use crate::wording::{self, Remedy as _};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use isomer_compile::executor::JobFailure;
 use isomer_compile::matrix::{CellReport, Finished, Origin, State, Stored};
 use isomer_compile::release::{Options, ReleaseReport, Shard, Verified};
@@ -48,8 +49,8 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "DIR", default_value = "dist")]
     output: PathBuf,
     /// How artifacts are stored in the release
-    #[arg(long, value_name = "HOW", default_value = "zstd", value_parser = ["zstd", "none"])]
-    compression: String,
+    #[arg(long, value_name = "HOW", default_value = "zstd", value_parser = compression())]
+    compression: Compression,
     /// Build everything twice, separately and without the cache, and compare every byte
     #[arg(long, conflicts_with = "shard")]
     check_reproducible: bool,
@@ -74,14 +75,21 @@ pub(super) struct Args {
     jobs: JobOptions,
 }
 
+fn compression() -> impl TypedValueParser<Value = Compression> {
+    PossibleValuesParser::new(["zstd", "none"]).try_map(|text| text.parse::<Compression>())
+}
+
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     // First: an unusable key should not cost a build.
     let key = args.sign.as_deref().map(|key| args.signer.read_key(key)).transpose()?;
     let release = Release::read(&args.file).map_err(wording::failure)?;
     warn_of_targets(&release);
-    let compression = if args.compression == "none" { Compression::None } else { Compression::Zstd };
-    let options =
-        Options { compression, counter: args.counter, shard: args.shard, verify_collapse: args.verify_collapse };
+    let options = Options {
+        compression: args.compression,
+        counter: args.counter,
+        shard: args.shard,
+        verify_collapse: args.verify_collapse,
+    };
     // What is compiled twice needs no other comparison.
     let signing = key.as_ref().filter(|_| !args.check_reproducible).map(|_| args.signer.trusted_remotes());
     let session = args.jobs.prepare(signing)?;

@@ -5,7 +5,7 @@
 use crate::warning::warn;
 use etcetera::BaseStrategy as _;
 use isomer_compile::records::Records;
-use isomer_contract::Hinted as _;
+use isomer_contract::{Hinted as _, one_line};
 use isomer_terminal::Failure;
 use std::path::PathBuf;
 
@@ -23,14 +23,14 @@ fn path() -> Result<PathBuf, Failure> {
     Ok(state.join("isomer"))
 }
 
-/// The records, with the key that seals them, or a warning why there are none: then nothing earlier is taken over, and nothing is kept.
+/// The records, with the key that seals them; or a warning with the reason, after which no earlier work is reused and none
+/// is kept.
 pub(super) fn open_or_warn() -> Option<Records> {
     const CONSEQUENCE: &str = "everything is compiled, and nothing is kept for later";
     let path = path().map_err(|failure| warn(&failure, CONSEQUENCE)).ok()?;
     let warn_of = |error: isomer_compile::seal::SealError| {
-        let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
         let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-        warn(&format!("{error}{cause}"), &format!("{CONSEQUENCE}{hint}"));
+        warn(&one_line(&error), &format!("{CONSEQUENCE}{hint}"));
     };
     Records::open(&path).map_err(warn_of).ok()
 }

@@ -1,7 +1,8 @@
 //! In: a release, and a signature of it. Out: the release with the signature; or the signatures that a new release keeps.
 //! Never here: the content of a signature, or its signer.
 
-use super::{SummaryModule, Writer, check_document_size, index_in, sums};
+use super::directory::index_in;
+use super::{Signatures, SummaryModule, Writer, check_document_size, sums};
 use crate::document;
 use crate::parse::{blob_of, parse_index, parse_manifest};
 use crate::signature::{Referrer, referrers};
@@ -11,19 +12,6 @@ use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::{Digest, one_line};
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use std::collections::BTreeSet;
-
-/// What became of the signatures when a release was written again, counted once for each module that they sign.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Signatures {
-    /// Kept: the index that they sign is unchanged.
-    pub kept: usize,
-    /// Dropped with the index that they signed.
-    pub dropped: usize,
-    /// Dropped although that index is unchanged, or unknown: one of their files was damaged.
-    pub damaged: usize,
-    /// The problems of those files, each once.
-    pub problems: Vec<String>,
-}
 
 impl Writer {
     /// The signatures of the earlier release that sign an index of the new one, sorted, and their number.

@@ -41,7 +41,7 @@ fn a_registry_with_passwords() {
         return;
     };
     let reference = stage.remote().reference().to_string();
-    assert_shown("login-nobody", &stage.shown(&stage.remote().index().unwrap_err()));
+    assert_shown("login-anonymous", &stage.shown(&stage.remote().index().unwrap_err()));
 
     let config = tempfile::tempdir().unwrap();
     Registry::log_in(stage.proxy.host(), config.path());
@@ -49,7 +49,7 @@ fn a_registry_with_passwords() {
     stage.proxy.fail(|_| Fault::None);
     push(&stage.layout(), "noise", &remote, &KEEP).unwrap();
     assert_eq!(remote.index().unwrap(), stage.layout().parts("noise").unwrap().index.bytes);
-    // It is asked for once, and shown from then on.
+    // It is requested once, and shown from then on.
     let anonymous = stage.proxy.seen().into_iter().filter(|it| it.authorization.is_none()).count();
     assert!(anonymous <= 4, "{:?}", stage.proxy.lines());
 
@@ -78,7 +78,7 @@ fn a_registry_with_passwords() {
 }
 
 #[test]
-fn a_configuration_that_is_none() {
+fn an_invalid_docker_configuration_is_an_error() {
     let broken = written("{");
     let error = connect("registry.example/a:1", &Options { plain_http: false, ..with_config(broken.path()) });
     let text = shown(&error.err().unwrap()).replace(&broken.path().display().to_string(), "[DIR]");
@@ -118,7 +118,7 @@ fn a_registry_with_a_certificate_of_its_own_ca() {
 }
 
 #[test]
-fn certificates_that_are_none() {
+fn files_without_certificates_are_refused_as_ca_certificates() {
     let directory = tempfile::tempdir().unwrap();
     for (name, content) in [("tls-empty-ca", ""), ("tls-no-ca", "-----BEGIN CERTIFICATE-----\nAAAA\n")] {
         let file = directory.path().join("ca.pem");
@@ -127,8 +127,10 @@ fn certificates_that_are_none() {
         let error = connect("registry.example/a:1", &options).err().unwrap();
         assert_shown(name, &shown(&error).replace(&directory.path().display().to_string(), "[DIR]"));
     }
-    let options = Options { plain_http: false, ca_certificates: vec!["/nonexistent/ca.pem".into()], ..quick() };
-    assert_shown("tls-absent-ca", &shown(&connect("registry.example/a:1", &options).err().unwrap()));
+    for (name, file) in [("tls-absent-ca", "/nonexistent/ca.pem"), ("tls-endless-ca", "/dev/zero")] {
+        let options = Options { plain_http: false, ca_certificates: vec![file.into()], ..quick() };
+        assert_shown(name, &shown(&connect("registry.example/a:1", &options).err().unwrap()));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Reading: what comes is what was asked for, however it comes, or nothing does.
+//! Reading: what comes is what was requested, however it comes, or nothing does.
 
 use crate::stage::{NOISE_SIZE_BYTES, Stage, assert_shown, connect, quick, stage_pushed};
 use isomer_contract::Digest;
@@ -204,8 +204,8 @@ fn other_bytes_are_refused() {
 }
 
 #[test]
-fn what_never_ends_is_cut_off() {
-    let Some(stage) = stage_pushed("what_never_ends_is_cut_off") else { return };
+fn an_endless_body_is_cut_off() {
+    let Some(stage) = stage_pushed("an_endless_body_is_cut_off") else { return };
     stage.proxy.fail(|_| Fault::Endless);
     let remote = stage.remote();
     assert_shown("endless-index", &stage.shown(&remote.index().unwrap_err()));
@@ -328,7 +328,7 @@ fn too_many_and_malformed_signatures() {
     };
     let bundle = isomer_contract::manifest::BUNDLE_MEDIA_TYPE;
     let whole = |entries: &[String]| format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
-    // Another kind is passed over, also where it can't be had; the same twice is one.
+    // Another kind is passed over, also where it cannot be had; the same twice is one.
     let other = entry("application/x", Blob::of(b"not there"));
     stage.proxy.fail(list(whole(&[other, entry(bundle, manifest), entry(bundle, manifest)])));
     assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures);
@@ -350,7 +350,7 @@ fn referrer(blob: Blob) -> String {
     format!(r#"{{"mediaType":"{media_type}","artifactType":"{kind}","digest":"{digest}","size":{size}}}"#)
 }
 
-/// Whoever may write to the repository may add a referrer: a broken one must not hide a good one.
+/// Any writer of the repository may add a referrer: a broken one must not hide a good one.
 #[test]
 fn a_broken_referrer_does_not_hide_a_good_one() {
     let Some(stage) = stage_pushed("a_broken_referrer_does_not_hide_a_good_one") else { return };
@@ -416,7 +416,7 @@ fn a_long_list_of_referrers_costs_a_bounded_number_of_requests() {
     assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures);
     let requests = stage.proxy.seen().len();
     assert!(requests <= 200, "{requests} requests");
-    // A registry that fails for each of them is not asked for all.
+    // A registry that fails for each of them is not asked for all of them.
     let entries: Vec<_> = (0..1000).map(|number: u32| referrer(Blob::of(&number.to_le_bytes()))).collect();
     stage.proxy.fail(move |seen| match seen.path.contains("/referrers/") {
         true => list(&entries),

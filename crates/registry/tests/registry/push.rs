@@ -12,7 +12,7 @@ fn push_through(stage: &Stage) -> Result<Pushed, RegistryError> {
     push(&stage.layout(), "noise", &stage.remote(), &KEEP)
 }
 
-/// Whether the tag names anything, asked for behind the proxy's back.
+/// Whether the tag names anything, requested behind the proxy's back.
 fn is_tagged(stage: &Stage) -> bool {
     connect(&stage.direct(), &quick()).unwrap().index().is_ok()
 }

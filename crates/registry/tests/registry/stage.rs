@@ -21,7 +21,7 @@ pub(crate) struct Stage {
     pub(crate) directory: TempDir,
 }
 
-/// No tag of a version is moved, and nobody is told how far it is.
+/// No tag of a version is moved, and progress is not reported.
 pub(crate) const KEEP: PushOptions<'static> = PushOptions { move_version_tag: false, on_step: &|_| {} };
 
 /// A registry's stage, or the news that there can be none.
@@ -85,7 +85,7 @@ pub(crate) fn connect(reference: &str, options: &Options) -> Result<Remote, isom
     Remote::connect(&reference.parse::<Reference>().unwrap(), options)
 }
 
-/// Impatient, and nobody.
+/// Short timeouts, and no credentials.
 pub(crate) fn quick() -> Options {
     Options {
         plain_http: true,

@@ -73,7 +73,7 @@ fn a_blob_that_is_too_large_for_us() {
 }
 
 #[test]
-fn many_threads_send_what_they_share_once() {
+fn blobs_shared_by_threads_are_sent_once() {
     let Some(casd) = casd() else { return };
     let proxy = GrpcProxy::start(casd.address(), |_| Verdict::Forward);
     let remote = connect(&options(proxy.address));

@@ -35,7 +35,7 @@ pub(crate) fn connect(options: &Options) -> Remote {
     Remote::connect(options, &Cancel::new()).unwrap()
 }
 
-/// Bytes that no two calls have in common and that don't compress.
+/// Bytes that no two calls have in common and that do not compress.
 pub(crate) fn blob(size_bytes: usize) -> Blob {
     let mut state = random();
     let mut bytes = Vec::with_capacity(size_bytes + 8);

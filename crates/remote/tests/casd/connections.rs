@@ -88,7 +88,7 @@ fn an_impatient_keepalive_does_no_harm() {
 
 /// The peer is gone without a word, in the middle of an action: without keepalive it would never be noticed.
 #[test]
-fn a_dead_line_is_noticed_by_keepalive() {
+fn a_dead_connection_is_noticed_by_keepalive() {
     let Some(casd) = casd() else { return };
     let proxy = TcpProxy::start(casd.address(), &[]);
     let mut options = options(proxy.address);
@@ -135,7 +135,7 @@ fn a_name_that_does_not_exist() {
 }
 
 #[test]
-fn somebody_is_there_and_says_nothing() {
+fn a_silent_server_times_out() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let proxy = TcpProxy::start(closed, &[Line::BlackHole; 20]);
     let mut options = options(proxy.address);
@@ -156,7 +156,7 @@ fn somebody_is_there_and_says_nothing() {
 }
 
 #[test]
-fn somebody_else_is_there() {
+fn another_protocol_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {

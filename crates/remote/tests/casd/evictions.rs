@@ -34,7 +34,7 @@ fn an_input_is_gone_before_the_execution() {
 
 /// A remote that loses everything at once is given up.
 #[test]
-fn an_input_is_always_gone() {
+fn an_input_that_is_always_evicted_is_an_error() {
     let Some(casd) = casd() else { return };
     let casd = Arc::new(casd);
     let server = Arc::clone(&casd);
@@ -52,9 +52,9 @@ fn an_input_is_always_gone() {
     assert!((4..12).contains(&calls), "{calls} times, and then {error}");
 }
 
-/// A remote that says it has what it hasn't.
+/// A remote that reports blobs as present which it does not have.
 #[test]
-fn nothing_is_said_to_be_missing() {
+fn a_remote_that_wrongly_reports_no_missing_blob() {
     let Some(casd) = casd() else { return };
     let proxy = GrpcProxy::start(casd.address(), |call| match call.method.as_str() {
         "FindMissingBlobs" => Verdict::Say(vec![say(&reapi::FindMissingBlobsResponse::default())]),
@@ -76,7 +76,7 @@ fn a_cached_output_is_gone() {
     casd.evict(&first.outputs["result"].digest.hash());
     assert!(remote.get_result(&action).unwrap().is_none());
 
-    // casd itself notices when it is asked for the result; this one doesn't.
+    // casd itself notices when it is asked for the result; this one does not.
     let result = reapi::ActionResult {
         output_files: vec![reapi::OutputFile {
             path: "result".to_owned(),

@@ -1,4 +1,4 @@
-//! Remotes that lie, that are something else, or that don't want us.
+//! Remotes that lie, that are something else, or that do not want us.
 
 use crate::client::{blob, casd, connect, options};
 use crate::tool::action;
@@ -64,7 +64,7 @@ fn a_digest_mismatch_is_refused() {
 }
 
 #[test]
-fn more_bytes_than_asked_for() {
+fn more_bytes_than_requested() {
     let Some(casd) = casd() else { return };
     let piece = say(&bytestream::ReadResponse { data: vec![1; 1 << 20] });
     let proxy = GrpcProxy::start(casd.address(), move |call| match call.method.as_str() {
@@ -78,7 +78,7 @@ fn more_bytes_than_asked_for() {
 
 /// A cached result whose output is inlined is hashed like any other.
 #[test]
-fn an_inlined_output_that_is_another() {
+fn an_inlined_output_with_another_digest() {
     let Some(casd) = casd() else { return };
     let result = |digest: &isomer_remote::Blob| reapi::ActionResult {
         output_files: vec![reapi::OutputFile {

@@ -188,7 +188,7 @@ fn a_remote_that_accepts_and_never_answers() {
 fn a_lost_operation_is_restarted() {
     let Some(casd) = casd() else { return };
     let proxy = GrpcProxy::start(casd.address(), |call| match (call.method.as_str(), call.before) {
-        // A stream that ends although the operation goes on, of a name that casd doesn't know.
+        // A stream that ends although the operation goes on, of a name that casd does not know.
         ("Execute", 0) => Verdict::Say(vec![at(Value::Executing)]),
         _ => Verdict::Forward,
     });
@@ -200,7 +200,7 @@ fn a_lost_operation_is_restarted() {
     assert!(reasons.contains("The operation was not found"), "{reasons}");
 }
 
-/// One that loses every operation isn't asked for ever.
+/// One that loses every operation is not retried for ever.
 #[test]
 fn operations_that_are_always_lost() {
     let Some(casd) = casd() else { return };

@@ -1,4 +1,4 @@
-//! Failures that pass, failures that don't, and how long each is borne.
+//! Failures that pass, failures that do not, and how long each is borne.
 
 use crate::client::{blob, casd, connect, options};
 use crate::tool::action;
@@ -197,9 +197,9 @@ fn a_part_of_a_batch_fails() {
     }
 }
 
-/// `committed_size` −1 is what a server says that has the blob already, and less than all is a failure.
+/// A server that has the blob already reports the `committed_size` −1; less than all of it is a failure.
 #[test]
-fn what_a_stream_says_that_it_kept() {
+fn a_write_that_reports_another_committed_size() {
     let Some(casd) = casd() else { return };
     for (committed_size, taken) in [(-1, true), (5 << 20, true), (7, false), (-2, false), (6 << 20, false)] {
         let answer = say(&bytestream::WriteResponse { committed_size });
@@ -212,7 +212,7 @@ fn what_a_stream_says_that_it_kept() {
     }
 }
 
-/// casd can't tell how much of an upload has arrived; this one can.
+/// casd cannot tell how much of an upload has arrived; this one can.
 #[test]
 fn an_upload_goes_on_where_it_broke() {
     let Some(casd) = casd() else { return };

@@ -190,8 +190,11 @@ fn certificates_are_of_no_use_without_tls() {
         assert!(matches!(error, RemoteError::Options { .. }) && error.to_string().ends_with(expected), "{error}");
         assert!(error.hint().unwrap().starts_with("write `grpcs://127.0.0.1:1` for TLS"), "{error}");
     }
-    // A key is no certificate, nor the other way round.
+    // A key is no certificate, nor the other way round; and nothing is read without a bound.
     let mut options = Options::new("grpcs://127.0.0.1:1");
+    options.tls.ca_files = vec!["/dev/zero".into()];
+    let error = refusal(&options).to_string();
+    assert!(error.ends_with("/dev/zero: expected PEM of at most 1048576 bytes, found more"), "{error}");
     options.tls.ca_files = vec![certificates.path("client.key")];
     let error = refusal(&options).to_string();
     assert!(error.ends_with("client.key: expected PEM, found no `-----BEGIN CERTIFICATE-----`"), "{error}");

@@ -27,7 +27,7 @@ fn main() {
             let variables: Vec<_> = env::vars().map(|(name, value)| format!("{name}={value}")).collect();
             fs::write(output, variables.join("\n")).unwrap();
         }
-        // As many bytes as asked for.
+        // As many bytes as requested.
         ["zeros", size, output] => fs::write(output, vec![0; size.parse().unwrap()]).unwrap(),
         _ => panic!("{words:?}"),
     }

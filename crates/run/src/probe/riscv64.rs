@@ -76,7 +76,7 @@ mod read {
 
         const RISCV_HWPROBE: libc::c_long = 258;
 
-        /// `struct riscv_hwprobe` of asm/hwprobe.h. The kernel sets `key` to -1 if it doesn't know the key.
+        /// `struct riscv_hwprobe` of asm/hwprobe.h. The kernel sets `key` to -1 if it does not know the key.
         #[repr(C)]
         struct Pair {
             key: i64,

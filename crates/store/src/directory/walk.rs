@@ -25,8 +25,8 @@ pub(crate) struct Walked {
 }
 
 impl Directory {
-    /// Walks from `/` to `path` a name at a time. A symbolic link is followed the same way: whoever can change a step
-    /// decides where it ends, and is found.
+    /// Walks from `/` to `path` a name at a time. A symbolic link is followed the same way: any user who can change a
+    /// step can decide where the path leads, and is found.
     pub(crate) fn walk(path: &Path) -> Result<Walked, StoreError> {
         let absolute = std::path::absolute(path).map_err(io_error("read", path))?;
         let mut walk = Walk::from_root().map_err(|error| walk_error(path, "/".as_ref(), error))?;
@@ -117,7 +117,7 @@ impl Walk {
 fn walk_error(path: &Path, real: &Path, error: Errno) -> StoreError {
     match error {
         Errno::NOTDIR if std::path::absolute(path).is_ok_and(|path| path == real) => {
-            StoreError::NotAStore { dir: path.to_owned(), found: "it is no directory".to_owned() }
+            StoreError::NotAStore { dir: path.to_owned(), found: "it is not a directory".to_owned() }
         }
         Errno::LOOP => io_error("read", path)(io::Error::other("too many symbolic links")),
         error => io_error("read", path)(error.into()),

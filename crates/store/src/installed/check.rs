@@ -1,5 +1,5 @@
-//! In: an installed module. Out: the manifests of its variants, if all is there that they need to run. Never here: a byte of
-//! an artifact taken for right by its name.
+//! In: an installed module. Out: the manifests of its variants, if everything that they need to run is installed. Never
+//! here: an artifact accepted by its name.
 
 use super::Installed;
 use crate::StoreError;
@@ -12,14 +12,14 @@ use rustix::fs::FileType;
 /// How closely an installed version is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// Every byte of its documents, and the kind and size of its artifacts: whoever runs them sees to their bytes.
+    /// Every byte of its documents, and the type and size of its artifacts, whose bytes are checked when they are loaded.
     Sizes,
     /// Every byte.
     Bytes,
 }
 
 impl Installed {
-    /// The manifests of the variants that are here.
+    /// The manifests of the installed variants.
     ///
     /// # Errors
     /// When one is damaged.
@@ -37,7 +37,7 @@ impl Installed {
         Ok(manifests)
     }
 
-    /// The variants whose manifests are here.
+    /// The variants whose manifests are installed.
     pub(super) fn here(&self) -> Result<Vec<&Variant>, LayoutError> {
         let mut here = Vec::new();
         for variant in &self.module.variants {
@@ -48,7 +48,7 @@ impl Installed {
         Ok(here)
     }
 
-    /// As [`Installed::variants`], and its signatures are here, too.
+    /// As [`Installed::variants`]; its signatures are checked, too.
     pub(crate) fn documents(&self) -> Result<Vec<Manifest>, StoreError> {
         let variants = self.variants()?;
         let signatures = self.layout.signature_documents(self.module.digest);
@@ -64,10 +64,10 @@ impl Installed {
         self.check(Check::Sizes)
     }
 
-    /// The manifests of the variants that are here, if all is here that any of them needs to run.
+    /// The manifests of the installed variants, if everything that they need to run is installed.
     ///
     /// # Errors
-    /// When something is damaged, or nobody can tell.
+    /// When something is damaged, or cannot be read.
     pub fn check(&self, check: Check) -> Result<Vec<Manifest>, StoreError> {
         let variants = self.documents()?;
         for variant in &variants {

@@ -40,7 +40,8 @@ fn a_slow_head_is_cut_off() {
 #[test]
 fn a_slow_body_is_given_up() {
     for guest in ["proxy", "service"] {
-        let served = Served::start(guest);
+        let route = "request-time = \"20s\"\nbody-idle-time = \"1s\"".to_owned();
+        let served = Setup { guest, route, ..Setup::default() }.start();
         let mut connection = served.connect();
         connection.send("POST /length HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nten bytes.").unwrap();
         served.serves_others();

@@ -36,7 +36,7 @@ fn whole(store: &Path) {
     }
 }
 
-/// No temporary directory, no layer on its way, no artifact that nothing names.
+/// No temporary directory, no layer in transit, no artifact that nothing names.
 fn tidy(store: &Path, artifacts: usize) {
     let count = |name: &str| fs::read_dir(store.join(name)).map_or(0, Iterator::count);
     assert_eq!((count("tmp"), count("partial"), count("artifacts")), (0, 0, artifacts));
@@ -172,7 +172,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
                 assert_eq!(installed, 0, "{kib} KiB: {ran}");
             }
             let listed = farm.call("list").run();
-            assert!(!listed.stderr().contains("is no store"), "{kib} KiB: {listed}");
+            assert!(!listed.stderr().contains("is not a store"), "{kib} KiB: {listed}");
             // With more room it goes on as if nothing had been.
             assert!(disk.mount_again(&options(4096)));
             farm.call(pull).ok();

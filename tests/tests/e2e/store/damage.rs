@@ -102,7 +102,9 @@ fn an_unreadable_active_record_removes_nothing() {
         fs::create_dir_all(farm.store().join("active/sha256.json/deep")).unwrap();
         let printed = farm.call(line).ok();
         assert!(
-            printed.stderr().contains("it is a directory, expected a file; there is nothing to go back to"),
+            printed
+                .stderr()
+                .contains("it is a directory, expected a file; there is no earlier version to roll back to"),
             "{printed}"
         );
         farm.runs("run sha256");
@@ -168,7 +170,7 @@ fn unreadable_files_are_not_damage() {
         call.line(line).dir(farm.path()).env("ISOMER_STORE", farm.store()).run()
     };
     if !is_root() || !has_program("setpriv") || as_other("list").code() != 0 {
-        return skip(test, "it takes root, and setpriv, to become somebody else");
+        return skip(test, "it takes root, and setpriv, to become another user");
     }
     let chown = Command::new("chown").args(["-R", "65534:65534"]).arg(farm.store()).status().unwrap();
     assert!(chown.success());

@@ -19,7 +19,7 @@ fn every_directory_on_the_way_to_a_store_is_checked() {
     farm.runs("run --store link sha256");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     let refused = farm.call("run --store link sha256").fails();
-    assert!(refused.stderr().contains(&format!("everybody can write `{}`", open.display())), "{refused}");
+    assert!(refused.stderr().contains(&format!("every user can write `{}`", open.display())), "{refused}");
     let refused = farm.call("pull --store link oci-dir:new:sha256 --key one.pub").fails();
     assert!(refused.stderr().contains("nothing is written to"), "{refused}");
     farm.runs("run --store link --key one.pub sha256");
@@ -35,11 +35,11 @@ fn symbolic_links_inside_a_store_are_refused() {
         let elsewhere = farm.path().join("elsewhere");
         fs::create_dir_all(elsewhere.join("theirs/deep")).unwrap();
         fs::write(elsewhere.join("theirs/deep/file"), b"theirs").unwrap();
-        let place = farm.store().join(name);
-        if place.exists() {
-            fs::rename(&place, farm.path().join("moved")).unwrap();
+        let path = farm.store().join(name);
+        if path.exists() {
+            fs::rename(&path, farm.path().join("moved")).unwrap();
         }
-        symlink(&elsewhere, &place).unwrap();
+        symlink(&elsewhere, &path).unwrap();
         for line in ["pull oci-dir:new:sha256 --key one.pub", "activate sha256", "rollback sha256", "gc --keep 0"] {
             let refused = farm.call(line).fails();
             assert!(

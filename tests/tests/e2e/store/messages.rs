@@ -116,7 +116,7 @@ fn refusals_hint_at_the_remedy() {
         fs::remove_dir(&path).unwrap();
         fs::write(&path, text).unwrap();
     }
-    // What stands in a file is no line of ours.
+    // Text in a file is not printed as a line of a message.
     fs::write(farm.path().join("forged.tar"), "hint: run this\nhint: or that\n".repeat(100)).unwrap();
     let refused = farm.call("pull oci-archive:forged.tar:sha256 --key one.pub").fails();
     assert!(!refused.stderr().contains("\nhint:") && refused.stderr().contains("not a tar file"), "{refused}");

@@ -86,7 +86,7 @@ fn a_world_writable_store_is_not_a_trust_basis() {
     assert_snapshot!("store_open_to_all_pull", farm.session("pull oci-dir:new:sha256 --key one.pub"));
     // Signatures suffice, no matter who can write there.
     let explained = farm.runs("run --explain --key one.pub sha256").stderr();
-    assert!(explained.contains("everybody can write `"), "{explained}");
+    assert!(explained.contains("every user can write `"), "{explained}");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn commands_refuse_to_write_where_others_can() {
     let below = ["active", "installed", "artifacts", "tmp", "partial", "lock", "store.json", "counters.json"];
     for path in std::iter::once(store.clone()).chain(below.map(|name| store.join(name))) {
         let before = fs::metadata(&path).unwrap().permissions();
-        for (more, who) in [(0o020, "its group"), (0o002, "everybody")] {
+        for (more, who) in [(0o020, "its group"), (0o002, "every user")] {
             fs::set_permissions(&path, fs::Permissions::from_mode(before.mode() | more)).unwrap();
             for line in ["pull oci-dir:new:sha256 --key one.pub", "activate sha256", "rollback sha256", "gc --keep 0"] {
                 let refused = farm.refused(line);
@@ -147,7 +147,7 @@ fn another_user_reads_and_cannot_write() {
         command.output().unwrap()
     };
     if !is_root() || !has_program("setpriv") || !as_other("list").status.success() {
-        return skip(test, "it takes root, and setpriv, to become somebody else");
+        return skip(test, "it takes root, and setpriv, to become another user");
     }
     let run = as_other("run --explain sha256");
     let explained = String::from_utf8_lossy(&run.stderr);
@@ -166,7 +166,7 @@ fn another_user_reads_and_cannot_write() {
         let explained = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success() && explained.contains("belongs to the user 1234, not to root"), "{explained}");
     }
-    // Root takes no lesser user's word, and writes nothing where one decides what is there.
+    // Root trusts no other user's records, and writes nothing where another user can change it.
     let before = farm.files();
     let _settings = settings();
     assert_snapshot!("store_of_another_user", farm.session("run sha256"));
@@ -197,11 +197,11 @@ fn rollback_ignores_records_that_others_could_write() {
             "{line}"
         );
     }
-    assert_snapshot!("store_active_not_believed", farm.session("rollback sha256"));
+    assert_snapshot!("store_active_not_trusted", farm.session("rollback sha256"));
     assert!(farm.call("run sha256").fails().stderr().contains("its group can write"));
-    // Who names a version says it anew, and nothing of what was written before is taken over.
+    // Activating a version by name replaces the record, and takes nothing over from it.
     let printed = farm.call("activate sha256:1.1.0").ok();
-    assert!(printed.stderr().contains("there is nothing to go back to"), "{printed}");
+    assert!(printed.stderr().contains("there is no earlier version to roll back to"), "{printed}");
     farm.runs("run sha256");
     assert!(farm.call("rollback sha256").fails().stderr().contains("no version of `sha256` that was active before"));
     // The record of the installation must be one that no other user could write, either.
@@ -215,7 +215,7 @@ fn rollback_ignores_records_that_others_could_write() {
         }
         if !name.is_empty() {
             let text = fs::read_to_string(&path).unwrap();
-            fs::write(&path, text.replace("one.pub", "somebody")).unwrap();
+            fs::write(&path, text.replace("one.pub", "another")).unwrap();
         }
         let line = format!("pull oci-dir:old:sha256 --digest {} --activate", digest("old"));
         let printed = farm.call(&line).ok();

@@ -1,5 +1,5 @@
-//! Stores whose files belong to root and can be written by nobody else, and whose bytes this machine has not hashed all the
-//! same: a file's name, owner and place are no evidence of its content.
+//! Stores whose files belong to root and can be written by root alone, but whose bytes this machine has not hashed: a file's
+//! name, owner and path are no evidence of its content.
 
 use super::{artifact_from, is_root, isomer_run_path};
 use isomer_tests::farm::{ABC, Farm};
@@ -13,7 +13,7 @@ use std::process::Command;
 const MAPPED: &str = "is mapped from the store";
 const HASHED: &str = "is copied into sealed memory and hashed there";
 
-/// All ways to say what is trusted; without any, it is the statement of whoever installed it.
+/// All ways to state what is trusted; without any, it is the statement of the user who installed it.
 fn options(farm: &Farm) -> [String; 4] {
     farm.policy("", "", "");
     let index = farm.index_of("old", "sha256")["digest"].as_str().unwrap().to_owned();
@@ -147,14 +147,14 @@ fn a_file_that_a_process_has_open_for_writing_is_hashed_each_time() {
     fs::set_permissions(&artifact, fs::Permissions::from_mode(0o400)).unwrap();
     fs::set_permissions(&artifact, fs::Permissions::from_mode(0o444)).unwrap();
     for _ in 0..2 {
-        let said = explained(&farm, &farm.store(), "--key one.pub");
-        assert!(said.contains(HASHED) && said.contains("open for writing"), "{said}");
+        let output = explained(&farm, &farm.store(), "--key one.pub");
+        assert!(output.contains(HASHED) && output.contains("open for writing"), "{output}");
     }
     drop(open);
-    let said = explained(&farm, &farm.store(), "--key one.pub");
-    assert!(said.contains(HASHED), "{said}");
-    let said = explained(&farm, &farm.store(), "--key one.pub");
-    assert!(said.contains(MAPPED), "{said}");
+    let output = explained(&farm, &farm.store(), "--key one.pub");
+    assert!(output.contains(HASHED), "{output}");
+    let output = explained(&farm, &farm.store(), "--key one.pub");
+    assert!(output.contains(MAPPED), "{output}");
 }
 
 #[test]
@@ -175,15 +175,15 @@ fn only_what_root_hashed_is_mapped_for_others() {
     assert!(explained_to("store").contains(MAPPED));
     assert!(sh("cp -r store copy", farm.path()));
     for _ in 0..2 {
-        let said = explained_to("copy");
-        assert!(said.contains(HASHED) && !said.contains("recorded"), "{said}");
+        let output = explained_to("copy");
+        assert!(output.contains(HASHED) && !output.contains("recorded"), "{output}");
     }
     assert!(explained(&farm, &farm.path().join("copy"), "").contains("that is recorded"));
     assert!(explained_to("copy").contains(MAPPED));
     // What belongs to another user than root can be changed by that user, hashed or not.
     other.give(&farm.path().join("copy"));
-    let said = explained(&farm, &farm.path().join("copy"), "--key one.pub");
-    assert!(said.contains(HASHED) && !said.contains("recorded"), "{said}");
+    let output = explained(&farm, &farm.path().join("copy"), "--key one.pub");
+    assert!(output.contains(HASHED) && !output.contains("recorded"), "{output}");
     assert!(explained_to("copy").contains("belongs to the user who runs this"));
 }
 
@@ -208,8 +208,8 @@ impl Drop for Mounted {
 fn hashed_each_time(farm: &Farm, store: &Path, reason: &str) {
     for option in options(farm) {
         for _ in 0..2 {
-            let said = explained(farm, store, &option);
-            assert!(said.contains(HASHED) && said.contains(reason), "{said}");
+            let output = explained(farm, store, &option);
+            assert!(output.contains(HASHED) && output.contains(reason), "{output}");
         }
     }
     tampered(store);
@@ -294,9 +294,9 @@ fn a_store_in_a_user_namespace_is_hashed() {
         return skip(test, &format!("users make no namespaces here: {listed}"));
     }
     for option in ["", "--key one.pub"] {
-        let said = inside(&format!("run --explain {option} sha256"));
-        assert!(said.stderr().contains(HASHED) && said.stdout().starts_with(ABC), "{said}");
-        assert!(said.stderr().contains("says whether root is the system's root"), "{said}");
+        let output = inside(&format!("run --explain {option} sha256"));
+        assert!(output.stderr().contains(HASHED) && output.stdout().starts_with(ABC), "{output}");
+        assert!(output.stderr().contains("says whether root is the system's root"), "{output}");
     }
     tampered(&system.join("store"));
     for option in ["", "--key one.pub"] {
@@ -325,8 +325,8 @@ fn damage_of_the_same_size_is_found() {
     let farm = Farm::with_store();
     farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
     tamper(&artifact_from(&farm, "old"));
-    let said = farm.runs("run --explain sha256").stderr();
-    assert!(!said.contains(MAPPED) || said.contains("`isomer-run list --check`"), "{said}");
+    let output = farm.runs("run --explain sha256").stderr();
+    assert!(!output.contains(MAPPED) || output.contains("`isomer-run list --check`"), "{output}");
     let listed = farm.call("list").ok();
     assert!(!listed.stdout().contains("damaged"), "{listed}");
     let listed = farm.call("list --check").fails();
@@ -334,7 +334,7 @@ fn damage_of_the_same_size_is_found() {
     let rows = farm.call("list --check --json").fails().json();
     let damaged = |row: &&serde_json::Value| row["damaged"].is_string();
     assert_eq!(rows.as_array().unwrap().iter().filter(damaged).count(), 1, "{rows}");
-    // Who does not ask for it has nothing hashed.
+    // Without the option nothing is hashed.
     assert!(farm.call("gc --keep 1").ok().stdout().starts_with("0 B removed"));
     farm.call("gc --damaged").ok();
     assert_eq!(fs::read_dir(farm.store().join("installed")).unwrap().count(), 1);

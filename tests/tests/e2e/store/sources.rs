@@ -35,7 +35,7 @@ fn a_forged_source_installs_nothing() {
         });
         assert_snapshot!(format!("store_lie_{name}"), farm.refused("pull oci-dir:old:sha256 --allow-unsigned"));
     }
-    // Index and config agree with each other, and the artifact asks for more than they say.
+    // Index and config agree with each other, and the artifact requires more than they say.
     let farm = Farm::two_releases();
     let v3 = farm.path().join("v3.cwasm");
     isomer().arg("compile").arg(guest("sha256")).args(["-t", "x86-64-v3", "-o"]).arg(&v3).ok();
@@ -55,7 +55,7 @@ fn a_forged_source_installs_nothing() {
     assert!(farm.refused("pull oci-dir:old:sha256 --allow-unsigned").contains("does not decompress"));
 }
 
-/// A zstd frame of 40 KB that says nothing of its size, holds 1.2 GB of zeros, and asks for the window `window`.
+/// A zstd frame of 40 KB that says nothing of its size, holds 1.2 GB of zeros, and requires the window `window`.
 fn bomb(window: u8) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, window];
     // Blocks of one byte, repeated 128 KiB times.

@@ -1,4 +1,4 @@
-//! Whose word a pull and a run take: keys, policies, revocations, counters.
+//! What a pull and a run trust: keys, policies, revocations, counters.
 
 use super::settings;
 use insta::assert_snapshot;
@@ -12,7 +12,7 @@ use std::fs;
 fn pull_fetches_nothing_without_a_trusted_signature() {
     let _settings = settings();
     let farm = Farm::two_releases();
-    // No layer is there to be fetched: what is refused is refused before one is asked for.
+    // No layer is there to be fetched: what is refused is refused before one is requested.
     for entry in fs::read_dir(farm.old().join("blobs/sha256")).unwrap() {
         let path = entry.unwrap().path();
         if fs::read(&path).unwrap().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
@@ -20,7 +20,7 @@ fn pull_fetches_nothing_without_a_trusted_signature() {
         }
     }
     let pull = "pull oci-dir:old:sha256";
-    assert_snapshot!("store_pull_unsaid", farm.refused(pull));
+    assert_snapshot!("store_pull_no_trust_basis", farm.refused(pull));
     assert_snapshot!("store_pull_wrong_key", farm.refused(&format!("{pull} --key two.pub")));
     let other = digest(b"other");
     assert_snapshot!("store_pull_wrong_digest", farm.refused(&format!("{pull} --digest {other}")));
@@ -137,6 +137,9 @@ fn rollback_never_leads_to_another_module() {
     }
     // Until it is activated anew.
     let printed = farm.call("activate sha256:1.1.0").ok();
-    assert!(printed.stderr().contains("expected one of `sha256`; there is nothing to go back to"), "{printed}");
+    assert!(
+        printed.stderr().contains("expected one of `sha256`; there is no earlier version to roll back to"),
+        "{printed}"
+    );
     farm.runs("run sha256");
 }

@@ -33,11 +33,11 @@ const CORPUS: &[&str] = &[
 /// How predictions of one extension did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
-    /// Said to be the same, and it was.
+    /// Predicted to be equal, and equal.
     same: usize,
-    /// Said to differ, and it did.
+    /// Predicted to differ, and different.
     different: usize,
-    /// Said to be the same, and it was not: code that is slower than it could be.
+    /// Predicted to be equal, and different: code that is slower than it could be.
     wrong: usize,
     /// Predicted to differ, and equal: compiled needlessly.
     missed: usize,
