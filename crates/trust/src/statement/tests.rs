@@ -1,6 +1,7 @@
 //! The form of a statement, each refusal, and statements for the tests of other modules.
 
 use super::*;
+use crate::strict_json::JsonError;
 use proptest::prelude::*;
 
 pub(crate) fn release(name: &str, counter: u64) -> Release {
