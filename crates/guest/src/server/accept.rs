@@ -36,6 +36,8 @@ const IDLE_END_TIME: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the server waits before it accepts again after the system had no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Within it, a connection that is told to close has closed.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// How many idle connections are closed when the system has no room for another.
 const MADE_ROOM: usize = 32;
 
@@ -372,8 +374,10 @@ impl Acceptor {
             if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
                 return permit;
             }
-            self.connections.close_idlest(1);
-            let acquired = tokio::time::timeout(ACCEPT_PAUSE, Arc::clone(&self.permits).acquire_owned()).await;
+            // On a busy machine it takes a while until a connection has closed. To close more of them meanwhile would reach
+            // those that were just accepted.
+            let wait = if self.connections.close_idlest(1) { CLOSE_TIME } else { ACCEPT_PAUSE };
+            let acquired = tokio::time::timeout(wait, Arc::clone(&self.permits).acquire_owned()).await;
             if let Ok(Ok(permit)) = acquired {
                 return permit;
             }

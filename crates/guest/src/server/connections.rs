@@ -134,13 +134,14 @@ impl Connections {
         lock(&self.open).values().cloned().collect()
     }
 
-    /// Closes so many of those that are idle for longest, so that others can be accepted.
-    pub(super) fn close_idlest(&self, count: usize) {
+    /// Closes so many of those that are idle for longest, so that others can be accepted. Whether there was any.
+    pub(super) fn close_idlest(&self, count: usize) -> bool {
         let all = self.all();
         let open = all.iter().filter(|connection| !connection.closing.load(Ordering::Relaxed));
         let mut idle: Vec<_> = open.filter_map(|connection| Some((connection.idle_since_ms()?, connection))).collect();
         idle.sort_by_key(|(since_ms, _)| *since_ms);
         idle.iter().take(count).for_each(|(_, connection)| connection.close());
+        !idle.is_empty()
     }
 
     /// Closes those that are idle for too long, or blocked.

@@ -149,7 +149,7 @@ fn a_drain_has_an_end() {
 
 #[test]
 fn file_descriptors_that_run_out_keep_the_server_up() {
-    const FILES: u64 = 64;
+    const FILES: u64 = 128;
     let confinement = Some(Confinement::Limit { resource: libc::RLIMIT_NOFILE, value: FILES });
     let limits = "header-time = \"2s\"".to_owned();
     let served = Setup { guest: "proxy", limits, confinement, ..Setup::default() }.start();
