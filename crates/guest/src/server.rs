@@ -3,8 +3,8 @@
 //! In: [`Settings`]: addresses, routes, limits. Out: a [`Server`], which answers until it is told to end. Never here: a
 //! signal, a command line; a request that a guest can hold beyond its limits.
 //!
-//! A request goes: [`listener`] → [`http`] → [`service`]: [`route`], [`admission`], the live [`version`], an [`instance`] of
-//! it. [`clock`] is a thread of its own that ends what takes too long; [`watchdog`] reports what cannot be ended.
+//! A request goes: `listener` → `http` → `service`: `route`, `admission`, the live `version`, an `instance` of it. `clock` is
+//! a thread of its own that ends what takes too long; `watchdog` reports what cannot be ended.
 
 mod time;
 mod units;

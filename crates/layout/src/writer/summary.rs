@@ -18,7 +18,7 @@ impl Count {
     }
 }
 
-/// What [`Writer::finish`] did.
+/// What [`Writer::finish`](super::Writer::finish) did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The modules, in the order of `index.json`.
