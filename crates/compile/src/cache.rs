@@ -12,8 +12,8 @@
 //! Any number of processes use it at once without a lock: files appear under their names by renaming, are never changed,
 //! and are looked at only through their digests. Nothing is flushed to disk: what a power failure tears is found by its
 //! digest. A hit sets the time of the action's file; [`Cache::collect`] removes the longest unused first. Each file is
-//! opened, written and removed by its directory's descriptor, if only this user writes to that directory: whoever renames
-//! what is above it leads to nothing else.
+//! opened, written and removed through its directory's descriptor, if only this user can write to that directory: renaming
+//! a directory above it has no effect on a process that has it open.
 //!
 //! A digest says nothing of who wrote an entry. So each is sealed with a key that only this user has and that is kept
 //! outside the cache (`seal`): what another user put there, or sealed with another key, is compiled again. Besides,

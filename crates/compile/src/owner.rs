@@ -10,7 +10,7 @@ pub(crate) enum Owners {
     ThisUserOrRoot,
 }
 
-/// `uid`, if that is none of `owners`.
+/// `uid`, if `owners` does not include it.
 pub(crate) fn foreign_owner(uid: u32, owners: Owners) -> Option<u32> {
     let is_allowed = uid == rustix::process::geteuid().as_raw() || uid == 0 && owners == Owners::ThisUserOrRoot;
     (!is_allowed).then_some(uid)

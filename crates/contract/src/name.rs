@@ -10,7 +10,7 @@
 //!   `org.opencontainers.image.ref.name` as letters and digits with one separator of `[-._:@+]`, or `--`, between them.
 //!
 //! A [`ModuleName`] is a repository component and satisfies both, a [`Version`] is a tag and satisfies both. A
-//! [`TargetName`] is neither: it is part of the names of files and of layers' titles, and stands in annotations. So its
+//! [`TargetName`] is neither: it is part of file names and layers' titles, and the value of annotations. So its
 //! overlays follow `+`, which is legal in all of these and never in a profile's own name: `x86-64-v3+epoch`.
 
 use crate::{Hinted, shorten};

@@ -132,7 +132,7 @@ pub struct Finished {
     pub refused: Option<LimitHit>,
     /// Samples of its stack, as JSON that the Firefox profiler reads, if they were requested.
     pub profile: Option<Vec<u8>>,
-    /// The core dump of its trap, if it was requested and there was one; or why there is none.
+    /// The core dump, if one was requested and the guest trapped; or why it could not be made.
     pub coredump: Option<Result<Vec<u8>, String>>,
 }
 

@@ -54,7 +54,7 @@ impl FromStr for FormLimits {
     }
 }
 
-/// The forms, unless there is none or one is named twice.
+/// The forms; an empty list, and one that names a form twice, are errors.
 pub(super) fn form_limits(
     typed: Vec<Spanned<String>>,
     of: &dyn Fn() -> String,

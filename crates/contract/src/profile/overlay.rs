@@ -21,7 +21,7 @@ overlays!["debug", "default", "epoch", "fuel", "portable-collector"];
 
 /// A set of settings that any profile takes.
 pub struct Overlay {
-    /// What stands behind `+` in the name of a target.
+    /// Its name: the part after `+` in the name of a target.
     pub name: &'static str,
     /// One line for people.
     pub description: String,

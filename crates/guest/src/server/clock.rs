@@ -1,6 +1,6 @@
 //! The one thread that keeps the server's time. In: every exchange and instance, and the engines whose code checks epochs.
 //! Out: exchanges cancelled at their limits, instances woken to end, epochs. Never here: anything that a guest can hold
-//! up: this is no task of the executor that guests run on.
+//! up: it does not run on the executor of the guests.
 
 use super::exchange::{Cause, Exchange, RequestId};
 use super::instance::Instance;

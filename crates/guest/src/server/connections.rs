@@ -91,7 +91,7 @@ impl Drop for Busy {
 
 /// Descriptors for all but connections: listeners, files, guests' own connections.
 const DESCRIPTORS_BESIDE: u64 = 64;
-/// A server with less is none.
+/// The least number of connections, however low the limit on descriptors is.
 const CONNECTIONS_MIN: u64 = 8;
 
 /// As many connections as are wanted, or as the process' limit on file descriptors leaves room for: beyond it, none could be
