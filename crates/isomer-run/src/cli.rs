@@ -20,6 +20,7 @@ mod serve;
 mod verify;
 
 mod activate;
+mod artifact;
 mod counters;
 mod gc;
 mod list;

@@ -1,19 +1,15 @@
 //! The artifact of a served module. In: where the module is, and what is trusted. Out: the variant for this machine,
 //! verified. Never here: an engine.
 
-use super::super::operand::open_release;
-use super::super::{input, select, signers, store, wording};
-use isomer_contract::{Demand, Hinted, Urgency};
+use super::super::{artifact, signers, store};
+use isomer_contract::{Demand, Urgency};
 use isomer_guest::server::{Identity, Opened, Source};
-use isomer_runtime::{Expected, Request, SealedBytes, Trust, VerifyError};
-use isomer_store::OpenedArtifact;
+use isomer_runtime::{Expected, Request, Trust};
 use isomer_terminal::Failure;
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-const COPIED: &str = "copied into sealed memory and hashed there";
 
 /// Where a module is.
 #[derive(Clone, Debug)]
@@ -84,54 +80,34 @@ impl ModuleSource {
 
     fn of_store(&self, name: &str) -> Result<Opened, Failure> {
         let installed = self.store.find(name)?;
-        let trust = self.trust.read()?;
-        let trusted = installed.trust(trust.as_ref()).map_err(wording::store)?;
-        let chosen = trusted
-            .choose(&input::this_machine()?, &self.request())
-            .map_err(|error| wording::select_installed(&error, "on this machine", &installed))?;
-        select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
-        let OpenedArtifact { artifact, load_path } = installed.open(&chosen).map_err(wording::store)?;
-        let mut opened = Opened::new(artifact, version(&installed.module().reference), load_path.to_string());
+        let mut opened = served(artifact::of_store(&self.trust, &self.request(), &installed)?);
         opened.identity = installed.module().digest.to_string();
         Ok(opened)
     }
 
     fn of_release(&self, release: &Path, module: &str) -> Result<Opened, Failure> {
-        let (layout, module) = open_release(release, module)?;
-        let trust = self.trust.read()?.ok_or_else(|| {
-            let what = format!("`{}` of `{}`", module.name, release.display());
-            wording::untrusted(&what, "`--key`, `--trust`, `--digest`", "its index", module.digest)
-        })?;
-        let from = release.display().to_string();
-        let trusted =
-            isomer_runtime::trust(&layout, module, &trust).map_err(|error| wording::trust(error, Some(&from)))?;
-        let chosen = trusted
-            .choose(&input::this_machine()?, &self.request())
-            .map_err(|error| wording::select(&error, "on this machine", false))?;
-        select::log_steps_down(&trusted.module().name, chosen.variant(), chosen.steps_down());
-        let artifact = chosen.fetch(&layout).map_err(Failure::from)?;
-        Ok(Opened::new(artifact, version(&trusted.module().reference), COPIED.to_owned()))
+        artifact::of_release(&self.trust, &self.request(), release, module).map(served)
     }
 
     fn of_file(&self, file: &Path) -> Result<Opened, Failure> {
-        let because = |error: &dyn Error| Failure::because(format!("cannot serve `{}`", file.display()), error);
-        let bytes = SealedBytes::copy(input::open(file)?, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)
-            .map_err(|error| because(&error).hint(error.hint()))?;
-        let expected = match self.trust.read()? {
-            Some(Trust::Digest(digest)) => Expected::Digest(digest),
-            Some(Trust::Unsigned) => Expected::AnyArtifact,
+        let opened = artifact::of_file(file, "serve", |digest| match self.trust.read()? {
+            Some(Trust::Digest(digest)) => Ok(Expected::Digest(digest)),
+            Some(Trust::Unsigned) => Ok(Expected::AnyArtifact),
             Some(_) => {
                 let failure = Failure::new(format!("signatures are of releases; `{}` is one artifact", file.display()));
-                return Err(failure.hint("a single file is trusted by `--digest`".to_owned()));
+                Err(failure.hint("a single file is trusted by `--digest`".to_owned()))
             }
-            None => {
-                return Err(wording::untrusted(&format!("`{}`", file.display()), "`--digest`", "it", bytes.digest()));
-            }
-        };
-        let artifact =
-            isomer_runtime::verify(bytes, expected).map_err(|error: VerifyError| because(&error).hint(error.hint()))?;
-        Ok(Opened::new(artifact, None, COPIED.to_owned()))
+            None => Err(artifact::untrusted_file(file, digest)),
+        });
+        opened.map(served)
     }
+}
+
+/// As the server takes it.
+fn served(opened: artifact::Opened) -> Opened {
+    let artifact::Opened { artifact, load_path, reference, .. } = opened;
+    let how = load_path.map_or_else(|| artifact::COPIED.to_owned(), |path| path.to_string());
+    Opened::new(artifact, reference.as_deref().and_then(version), how)
 }
 
 /// The version in `name:version`.
