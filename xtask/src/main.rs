@@ -33,7 +33,7 @@ struct Cli {
 enum Command {
     /// Build both binaries and compile the example modules for every shipped target into dist/.
     Release(release::Args),
-    /// Build a statically linked `isomer` for remote workers into target/dist.
+    /// Build both programs statically linked into target/dist: `isomer` for remote workers, `isomer-run` with musl.
     Dist,
     /// Run every check and test, installing what they need: what CI runs.
     Test(test::Args),

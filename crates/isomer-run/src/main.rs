@@ -7,6 +7,11 @@ mod signals;
 
 use std::process::ExitCode;
 
+/// musl's allocator has one lock for all threads, and asks the system for memory more often.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     signals::set_up();
     panics::as_errors(cli::main)

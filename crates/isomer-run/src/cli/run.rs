@@ -23,6 +23,7 @@ use process::ProcessOptions;
 use program::{Program, text};
 use stats::{Stats, StatsFormat};
 use std::ffi::OsString;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -134,6 +135,9 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let loader = loader(arguments, &guest.limits);
     let loaded = loader.load(artifact).map_err(|error| wording::load(&name, &error))?;
     guest.preloads = preloads(arguments, &request, &loader)?;
+    // The process ends with the guest, and unloading code would only delay that: the unwinder of static builds forgets
+    // functions one by one, in time that grows with their square.
+    guest.preloads.iter().map(|(_, loaded)| loaded).chain([&loaded]).cloned().for_each(mem::forget);
     times.load = started.elapsed();
     guest.arguments = [argv0.unwrap_or_else(|| name.clone())].into_iter().chain(words.iter().cloned()).collect();
     guest.invoke = arguments.invoke.clone().map(|call| Call::new(call, words));
