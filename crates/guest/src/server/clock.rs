@@ -74,7 +74,7 @@ impl Clock {
         }
         for instance in self.instances() {
             if instance.should_end(now_ms) {
-                instance.waker.wake();
+                instance.alarm.ring();
             }
         }
     }

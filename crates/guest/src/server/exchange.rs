@@ -1,7 +1,8 @@
 //! One request and its response. In: what its bodies and its handler report. Out: whether it is over, and why; a waker for
-//! all who wait for that. Never here: a timer, which a guest that spins could hold up: [`super::clock`] looks at all
+//! all that wait for its cancellation. Never here: a timer, which a guest that spins could hold up: [`super::clock`] looks at all
 //! exchanges from a thread of its own.
 
+use super::instance::Alarm;
 use super::limits::RouteLimits;
 use super::time::now_ms;
 use futures_util::task::AtomicWaker;
@@ -119,8 +120,8 @@ pub(super) struct Exchange {
     limits: Arc<RouteLimits>,
     state: AtomicU8,
     wakers: [AtomicWaker; 4],
-    /// The task that drives the guest's instance.
-    instance: OnceLock<Arc<AtomicWaker>>,
+    /// Of the guest's instance.
+    instance: OnceLock<Arc<Alarm>>,
 }
 
 impl Exchange {
@@ -139,11 +140,11 @@ impl Exchange {
         }
     }
 
-    /// An instance answers it: that instance's task is woken at its end, too.
-    pub(super) fn attach(&self, instance: Arc<AtomicWaker>) {
+    /// An instance answers it: that instance is told when it is cancelled, too.
+    pub(super) fn attach(&self, instance: Arc<Alarm>) {
         // A request is given to one instance.
         let _ = self.instance.set(instance);
-        if self.is_over() {
+        if self.cause().is_some() {
             self.wake();
         }
     }
@@ -153,7 +154,7 @@ impl Exchange {
         self.responded_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    /// The response is complete.
+    /// The response is complete. Wakes no task: all that wait for it wait for a cancellation.
     pub(super) fn complete(&self) {
         self.end(COMPLETE);
     }
@@ -169,20 +170,17 @@ impl Exchange {
             Cause::ClientGone | Cause::InstanceEnded => tracing::debug!(route, request, "{cause}"),
             _ => tracing::warn!(route, request, "{cause}"),
         }
+        self.wake();
     }
 
     fn end(&self, state: u8) -> bool {
-        let ended = self.state.compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if ended {
-            self.wake();
-        }
-        ended
+        self.state.compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     fn wake(&self) {
         self.wakers.iter().for_each(AtomicWaker::wake);
         if let Some(instance) = self.instance.get() {
-            instance.wake();
+            instance.ring();
         }
     }
 

@@ -106,14 +106,11 @@ async fn until_end<T>(
     instantiate: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
     let mut instantiate = std::pin::pin!(instantiate);
-    std::future::poll_fn(|context| {
-        instance.waker.register(context.waker());
-        match instantiate.as_mut().poll(context) {
-            Poll::Pending if instance.should_end(now_ms()) => {
-                Poll::Ready(Err(wasmtime::format_err!("it took too long to instantiate")))
-            }
-            other => other,
+    std::future::poll_fn(|context| match instantiate.as_mut().poll(context) {
+        Poll::Pending if instance.poll_end(context).is_ready() => {
+            Poll::Ready(Err(wasmtime::format_err!("it took too long to instantiate")))
         }
+        other => other,
     })
     .await
 }
@@ -136,9 +133,8 @@ pub(super) struct Expiration(Arc<Instance>);
 
 impl WorkerExpiration for Expiration {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>, status: WorkerStatus, _: Instant) -> Poll<()> {
-        self.0.waker.register(context.waker());
         self.0.report(status);
-        if self.0.should_end(now_ms()) { Poll::Ready(()) } else { Poll::Pending }
+        self.0.poll_end(context)
     }
 }
 
@@ -184,14 +180,15 @@ impl WorkerState for Worker {
     fn drop(&self, store: Store<Host>, result: wasmtime::Result<()>) {
         // It ended at a limit, which is reported already, or with the server.
         let ended = self.live.instance.overdue(now_ms()).is_some() || self.live.clock.is_stopped();
+        let exchanges = self.live.instance.exchanges();
         if result.is_err() {
             // Before the store is gone: wasmtime-wasi-http takes a body that is cut off by that for one that has ended.
-            self.live.instance.exchanges().iter().for_each(|exchange| exchange.cancel(Cause::InstanceEnded));
+            exchanges.iter().for_each(|exchange| exchange.cancel(Cause::InstanceEnded));
         }
         if let Err(error) = result
             && !ended
         {
-            let requests: Vec<_> = self.live.instance.exchanges().iter().map(|it| it.id.to_string()).collect();
+            let requests: Vec<_> = exchanges.iter().map(|it| it.id.to_string()).collect();
             let requests = requests.join(", ");
             let limit = store.data().limiter().hit().map(|hit| format!(" ({hit})")).unwrap_or_default();
             let (route, guest) = (&*self.live.instance.route, &*self.label);

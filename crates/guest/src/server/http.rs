@@ -39,6 +39,8 @@ impl Http {
         // Without a timer hyper has no time limits.
         builder
             .http1()
+            // Small responses go out in one buffer, which costs the kernel less than a vector of two.
+            .writev(false)
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_time)
             .max_buf_size(header_size)

@@ -6,6 +6,7 @@ use super::time::now_ms;
 use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use wasmtime_wasi_http::handler::WorkerStatus;
 
@@ -18,14 +19,38 @@ pub(super) struct Lifetimes {
     pub(super) at_work: Duration,
 }
 
+/// Wakes the task that drives an instance because the instance may have to end. That task is polled several times for each
+/// request, and looks at its exchanges only after an alarm.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    waker: AtomicWaker,
+    rung: AtomicBool,
+}
+
+impl Alarm {
+    pub(super) fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Wakes this task from now on.
+    pub(super) fn register(&self, context: &Context<'_>) {
+        self.waker.register(context.waker());
+    }
+
+    /// Whether it has rung since the last call.
+    fn take(&self) -> bool {
+        self.rung.load(Ordering::Acquire) && self.rung.swap(false, Ordering::AcqRel)
+    }
+}
+
 /// An instance of a guest.
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) id: u64,
     /// Its route, for reports.
     pub(super) route: Arc<str>,
-    /// Wakes the task that drives it.
-    pub(super) waker: Arc<AtomicWaker>,
+    pub(super) alarm: Arc<Alarm>,
     lifetimes: Lifetimes,
     exchanges: Mutex<Vec<Arc<Exchange>>>,
     /// Without an exchange since then.
@@ -43,7 +68,7 @@ impl Instance {
         Instance {
             id: COUNT.fetch_add(1, Ordering::Relaxed),
             route,
-            waker: Arc::default(),
+            alarm: Arc::default(),
             lifetimes,
             exchanges: Mutex::default(),
             quiet_since_ms: AtomicU64::new(now_ms()),
@@ -55,15 +80,23 @@ impl Instance {
 
     /// It answers this one, too.
     pub(super) fn take(&self, exchange: Arc<Exchange>) {
-        exchange.attach(Arc::clone(&self.waker));
+        exchange.attach(Arc::clone(&self.alarm));
         self.is_idle.store(false, Ordering::Relaxed);
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
     }
 
     /// What its event loop is at.
     pub(super) fn report(&self, status: WorkerStatus) {
-        let idle = status == WorkerStatus::Idle && self.exchanges().is_empty();
-        if idle && !self.is_idle.swap(true, Ordering::Relaxed) {
+        let idle = || {
+            status == WorkerStatus::Idle
+                && self
+                    .exchanges
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .iter()
+                    .all(|exchange| exchange.is_over())
+        };
+        if idle() && !self.is_idle.swap(true, Ordering::Relaxed) {
             self.quiet_since_ms.store(now_ms(), Ordering::Relaxed);
         }
     }
@@ -75,7 +108,15 @@ impl Instance {
 
     /// The exchanges that it is at work for.
     pub(super) fn exchanges(&self) -> Vec<Arc<Exchange>> {
-        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+        exchanges.iter().filter(|exchange| !exchange.is_over()).cloned().collect()
+    }
+
+    /// Whether it is to end, asked after each step of its event loop.
+    pub(super) fn poll_end(&self, context: &Context<'_>) -> Poll<()> {
+        self.alarm.register(context);
+        let ends = if self.alarm.take() { self.should_end(now_ms()) } else { self.is_ending() };
+        if ends { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Forgets the exchanges that are over, and decides whether the instance is to end now.

@@ -175,7 +175,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
     let roots = (!rules.is_empty()).then(|| Roots::load(&route.ca_certificates)).transpose()?;
     let outgoing = roots.map(|roots| Outgoing::new(rules, &roots, route.outgoing));
     let loaded = Loader::new().load(artifact.clone())?;
-    let linked = Linked::new(&loaded)?;
+    Linked::new(&loaded)?;
     let need = match &loaded.code {
         Code::Component(component) => Need::of(component),
         Code::Module(_) => None,
@@ -183,7 +183,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
     let share = need.map(|need| Share {
         need,
         instances: u32::try_from(instances(&route.limits)).unwrap_or(u32::MAX),
-        requests_of_instance: u32::try_from(linked.reuse.at_once).unwrap_or(u32::MAX),
+        requests: u32::try_from(route.limits.requests).unwrap_or(u32::MAX),
     });
     Ok(Candidate {
         route,

@@ -14,11 +14,17 @@ const TABLE_KEPT: u64 = 64 << 10;
 /// What a table may grow to, unless the artifact's own are larger already.
 const TABLE_ELEMENTS: u64 = 100_000;
 
+/// Stacks that one request uses: composed components may take one for each of two.
+const STACKS_OF_REQUEST: u32 = 2;
+
 /// Stacks that one instance uses beside those of its requests.
 const STACKS_BESIDE: u32 = 2;
 
 /// Mappings of the process that one memory takes: what is initialised, what was grown, what may not be accessed.
 const MAPPINGS_OF_MEMORY: u64 = 4;
+
+/// Those that a stack takes: itself and its guard page.
+const MAPPINGS_OF_STACK: u64 = 2;
 
 /// What one instance of an artifact needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +84,8 @@ pub(super) struct Share {
     pub(super) need: Need,
     /// Instances at once.
     pub(super) instances: u32,
-    /// Requests at once in one instance.
-    pub(super) requests_of_instance: u32,
+    /// Requests at once, in all instances together.
+    pub(super) requests: u32,
 }
 
 /// How instances of one engine get their memory.
@@ -144,10 +150,17 @@ impl Allocation {
                 machine.address_space_bytes >> 30
             ));
         }
-        if u64::from(memories) * MAPPINGS_OF_MEMORY > machine.mappings {
+        // Each has a guard page, which takes a system call at the start: as many as requests and instances need, not as
+        // many as each instance could need alone.
+        let stacks = total(&|share| {
+            let of_requests = share.requests.saturating_mul(STACKS_OF_REQUEST);
+            of_requests.saturating_add(share.instances.saturating_mul(STACKS_BESIDE))
+        });
+        let mappings = u64::from(memories) * MAPPINGS_OF_MEMORY + u64::from(stacks) * MAPPINGS_OF_STACK;
+        if mappings > machine.mappings {
             return on_demand(format!(
-                "{memories} memories may take {} mappings, more than `vm.max_map_count` allows, {}",
-                u64::from(memories) * MAPPINGS_OF_MEMORY,
+                "{memories} memories and {stacks} stacks may take {mappings} mappings, more than `vm.max_map_count` allows, \
+                 {}",
                 machine.mappings
             ));
         }
@@ -160,7 +173,7 @@ impl Allocation {
             tables: total(&|share| share.need.tables.saturating_mul(share.instances)),
             tables_of_instance: most(&|share| share.need.tables),
             table_elements: elements.max(TABLE_ELEMENTS),
-            stacks: total(&|share| (share.requests_of_instance + STACKS_BESIDE).saturating_mul(share.instances)),
+            stacks,
             keeps_pages: machine.pagemap_scan,
             reserved_bytes,
         })
@@ -205,7 +218,7 @@ mod tests {
 
     fn share(instances: u32, memories: u32) -> Share {
         let need = Need { memories, tables: 1, table_elements: 10, memory_bytes: 1 << 20 };
-        Share { need, instances, requests_of_instance: 1 }
+        Share { need, instances, requests: instances }
     }
 
     fn requirements(reservation_bytes: u64) -> Requirements {
@@ -222,7 +235,7 @@ mod tests {
             panic!("it fits");
         };
         assert_eq!((sizes.instances, sizes.memories, sizes.memories_of_instance), (150, 250, 3));
-        assert_eq!((sizes.tables, sizes.stacks, sizes.table_elements), (150, 450, 100_000));
+        assert_eq!((sizes.tables, sizes.stacks, sizes.table_elements), (150, 600, 100_000));
         assert_eq!(sizes.reserved_bytes, 250 * ((4 << 30) + (32 << 20)));
     }
 
