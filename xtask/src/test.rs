@@ -14,6 +14,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use times::Times;
 
 mod output;
@@ -76,6 +77,10 @@ pub(crate) fn run_tests(args: &Args) -> Result<()> {
             rustdoc::wrap(&mut test)?;
         }
         test.envs(installed.iter().map(|(name, path)| (name, path)));
+        if packages == CALLERS {
+            // They wait for programs half of their time: on deadlines, on servers, on the disk.
+            test.env("RUST_TEST_THREADS", (2 * thread::available_parallelism()?.get()).to_string());
+        }
         packages.iter().for_each(|package| {
             test.args(["--package", package]);
         });

@@ -2,7 +2,7 @@
 //! on the same cores, with the same load. Never here: a number without its ratio.
 
 use super::load::{Load, Measured, Protocol};
-use super::{Bench, median, watch};
+use super::{BACKTRACE, Bench, median, watch};
 use crate::guests::languages::{self, Language};
 use crate::shell::{self, root};
 use anyhow::{Context, Result, bail, ensure};
@@ -227,7 +227,7 @@ impl Side {
     fn start(&self, cores: &Cores) -> Result<Running> {
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", &cores.server]).arg(&self.program).args(&self.arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove(BACKTRACE);
         let mut child = command.spawn().with_context(|| format!("could not start {command:?}"))?;
         let mut stderr = BufReader::new(child.stderr.take().expect("it is a pipe"));
         let Some(address) = address(&mut stderr)? else {
