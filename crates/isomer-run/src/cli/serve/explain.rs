@@ -3,12 +3,12 @@
 use isomer_contract::Size;
 use isomer_guest::Limits;
 use isomer_guest::server::{Explanation, Server};
-use isomer_terminal::Failure;
+use isomer_terminal::{Failure, escaped};
 use std::fmt::Write;
 
 pub(super) fn print(server: &Server) -> Result<(), Failure> {
     let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
-    let mut text = format!("addresses: {}\n", addresses.join(", "));
+    let mut text = format!("addresses: {}\n", escaped(&addresses.join(", ")));
     for explanation in server.explanations() {
         text += &route(explanation);
     }
@@ -26,7 +26,7 @@ fn route(explanation: &Explanation) -> String {
     };
     let size = |bytes: usize| Size(bytes as u64);
     for (name, value) in [
-        ("module", module.clone()),
+        ("module", escaped(module).into_owned()),
         ("interface", interface.clone()),
         ("artifact", load_path.replace('\n', "\n    ")),
         ("memory", memory.clone()),
