@@ -8,6 +8,7 @@ pub mod forge;
 pub mod frames;
 pub mod guests;
 pub mod idmap;
+pub mod inherited;
 pub mod matrix;
 pub mod native;
 pub mod proof;
