@@ -108,19 +108,6 @@ fn no_name_leads_a_guest_to_a_private_address() {
 }
 
 #[test]
-fn no_redirect_leads_a_guest_elsewhere() {
-    let secret = Private::start("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned());
-    let location = format!("http://127.0.0.1:{}/", secret.port);
-    let answer =
-        format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    let allowed = Private::start(answer);
-    let grant = format!("[route.grants]\nallow-http = [\"http://127.0.0.1:{}\"]", allowed.port);
-    let served = serve_proxy(ADDRESS, &grant, "");
-    assert_eq!(fetch(&served, &format!("http://127.0.0.1:{}/", allowed.port)).status, 302);
-    assert_eq!((allowed.asked(), secret.asked()), (1, 0));
-}
-
-#[test]
 fn clients_of_the_status_address_take_no_more_than_a_few_descriptors() {
     let served = serve_proxy(&format!("{ADDRESS}\nstatus-addr = \"127.0.0.1:0\""), "", "");
     served.wait_for_log("Status at http://");
