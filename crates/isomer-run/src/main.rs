@@ -14,5 +14,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     signals::set_up();
-    panics::as_errors(cli::main)
+    isomer_terminal::with_enough_stack(|| panics::as_errors(cli::main))
 }
