@@ -25,6 +25,7 @@ const ROOT: u32 = 0;
 
 /// Why another user could change a file, or why this machine does not attest what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Weakness {
     /// A symbolic link on the path to the store.
     Link(PathBuf),

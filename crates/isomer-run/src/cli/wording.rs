@@ -204,6 +204,7 @@ pub(crate) fn select(error: &SelectError, on: &str, brief_only: bool) -> Failure
             let message = format!("`{module}` is required as {required}; the best that runs {on} is {chosen}");
             not_chosen(Failure::new(message), required, why)
         }
+        error => Failure::of(error),
     }
 }
 
@@ -219,6 +220,7 @@ fn not_chosen(failure: Failure, required: &str, why: &NotChosen) -> Failure {
                 None => targets.first().map(|target| format!("name one of them, for example `{target}`")),
             })
         }
+        _ => failure,
     }
 }
 
