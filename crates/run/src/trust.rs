@@ -118,7 +118,7 @@ pub fn trust(release: &Layout, module: Module, trusted: &Trust) -> Result<Truste
 fn signed(release: &Layout, mut module: Module, signers: &Signers) -> Result<TrustedModule, TrustError> {
     let Signers { policy, now, counters, allow_rollback } = signers;
     // One that is damaged is passed over: the others may suffice.
-    let signatures = release.readable_signatures(module.digest);
+    let signatures = release.readable_signatures(module.digest).readable;
     if signatures.is_empty() {
         // A module whose signatures are all damaged is not an unsigned one.
         release.signature_documents(module.digest)?;

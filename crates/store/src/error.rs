@@ -115,6 +115,14 @@ pub enum StoreError {
         /// What was pulled.
         from: String,
     },
+    /// What was pulled has signatures, and none of them can be read.
+    #[error("no signature of `{from}` can be read: {}", .unreadable.join("; "))]
+    UnreadableSignatures {
+        /// What was pulled.
+        from: String,
+        /// For each, which it is and why.
+        unreadable: Vec<String>,
+    },
     /// No module of that name is installed.
     #[error("`{what}` is not installed in `{}`{}", .dir.display(), list("; installed are ", .installed))]
     NotInstalled {
@@ -325,6 +333,11 @@ impl Hinted for StoreError {
                 format!("`chmod go-w {}`, or use a store of your own", path.display())
             }
             StoreError::NotOurs { .. } => "do it as the user who owns the store, or use one of your own".to_owned(),
+            StoreError::UnreadableSignatures { .. } => {
+                "they were damaged after they were made, there or on the way here: remove them there, and push or copy the \
+                 release with its signatures again"
+                    .to_owned()
+            }
             StoreError::NotInstalled { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
             StoreError::NotInstalled { .. } => "pull it first".to_owned(),
             StoreError::NotActive { instead, .. } => match instead.as_ref()? {
