@@ -72,7 +72,7 @@ pub enum LoadError {
     #[error("wasmtime does not load the artifact")]
     Deserialize(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Wasmtime panicked over it, with this message: it is not wasmtime's output.
-    #[error("the artifact is damaged: wasmtime panics over it")]
+    #[error("the artifact is damaged: wasmtime panicked while loading it")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

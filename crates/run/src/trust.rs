@@ -43,7 +43,7 @@ impl Signers {
 #[non_exhaustive]
 pub enum TrustError {
     /// Its index has another digest than the trusted one.
-    #[error("the index of `{module}` has the digest {found}; trusted is {expected}")]
+    #[error("the index of `{module}` has the digest {found}, expected the trusted {expected}")]
     DigestMismatch {
         /// The module's name.
         module: String,

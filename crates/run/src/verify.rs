@@ -24,7 +24,7 @@ pub enum Expected<'a> {
 #[non_exhaustive]
 pub enum VerifyError {
     /// Their digest differs.
-    #[error("the artifact has the digest {found}; expected is {expected}")]
+    #[error("the artifact has the digest {found}, expected {expected}")]
     DigestMismatch {
         /// Of the bytes.
         found: Digest,
@@ -32,7 +32,7 @@ pub enum VerifyError {
         expected: Digest,
     },
     /// Their number differs.
-    #[error("the artifact has {found_bytes} bytes; expected are {expected_bytes}")]
+    #[error("the artifact has {found_bytes} bytes, expected {expected_bytes}")]
     SizeMismatch {
         /// The number of bytes.
         found_bytes: u64,
@@ -51,10 +51,10 @@ impl Hinted for VerifyError {
     fn hint(&self) -> Option<String> {
         match self {
             VerifyError::DigestMismatch { .. } | VerifyError::SizeMismatch { .. } => {
-                Some("it was altered or cut since it was made: fetch or make it again".to_owned())
+                Some("it was altered or truncated: fetch or compile it again".to_owned())
             }
             VerifyError::Artifact(error) => error.hint(),
-            VerifyError::RequirementsMismatch(_) => Some("make the release again".to_owned()),
+            VerifyError::RequirementsMismatch(_) => Some("build the release again".to_owned()),
         }
     }
 }

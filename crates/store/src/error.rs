@@ -347,7 +347,7 @@ impl Hinted for StoreError {
             StoreError::Ambiguous { choices, .. } => format!("name one of them, for example `{}`", choices.first()?),
             StoreError::NothingEarlier { .. } => "any version that is installed can be activated".to_owned(),
             StoreError::Space { .. } => "what is installed is as it was; collect what is not needed".to_owned(),
-            StoreError::OtherArtifact { .. } => "make the release again".to_owned(),
+            StoreError::OtherArtifact { .. } => "build the release again".to_owned(),
             StoreError::Removed { .. } => "pull it again".to_owned(),
             StoreError::Verify { source, .. } => return source.hint(),
             StoreError::Source(error) => return error.hint(),

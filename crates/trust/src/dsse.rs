@@ -72,7 +72,7 @@ pub enum EnvelopeError {
 impl Hinted for EnvelopeError {
     fn hint(&self) -> Option<String> {
         match self {
-            EnvelopeError::PayloadType { .. } => Some("the signature is of something else than a release".to_owned()),
+            EnvelopeError::PayloadType { .. } => Some("the signature is not for a release".to_owned()),
             _ => None,
         }
     }

@@ -187,7 +187,7 @@ impl ServeFile {
                 route(entry.into_inner(), directory).map_err(|(problem, hint)| source.error(at, problem, hint))?;
             let line = line_at(text, at);
             if let Some(first) = lines.insert(route.pattern.clone(), line) {
-                let problem = format!("the route of line {first} answers `{}`, too", route.pattern);
+                let problem = format!("the route on line {first} answers `{}` too", route.pattern);
                 return Err(source.error(at, problem, Some("give each route a host or a path of its own".to_owned())));
             }
             routes.push(route);

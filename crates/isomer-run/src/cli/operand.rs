@@ -38,7 +38,7 @@ impl<'a> Operand<'a> {
         let shown = path.display();
         let metadata = path.metadata().map_err(|error| {
             let missing = error.kind() == ErrorKind::NotFound;
-            let hint = missing.then(|| "is the path right? `isomer-run list` shows what is installed".to_owned());
+            let hint = missing.then(|| "check the path; `isomer-run list` shows what is installed".to_owned());
             Failure::because(format!("cannot open `{shown}`"), &error).hint(hint)
         })?;
         if metadata.is_file() && path.extension().is_some_and(|it| it == "tar") {

@@ -215,7 +215,7 @@ fn not_chosen(failure: Failure, required: &str, why: &NotChosen) -> Failure {
         NotChosen::Outranked(why) => failure.caused_by(format!("{required} {why}")),
         NotChosen::NotInRelease(targets) => {
             let nearest = isomer_contract::nearest(required, targets.iter().map(String::as_str));
-            failure.caused_by(format!("the release holds it for {}", targets.join(", "))).hint(match nearest {
+            failure.caused_by(format!("the release has it for {}", targets.join(", "))).hint(match nearest {
                 Some(nearest) => Some(format!("did you mean `{nearest}`?")),
                 None => targets.first().map(|target| format!("name one of them, for example `{target}`")),
             })
