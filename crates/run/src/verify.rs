@@ -201,6 +201,21 @@ mod tests {
     }
 
     #[test]
+    fn each_problem_says_what_to_do() {
+        let digest = Digest::of(b"x");
+        let altered = Some("it was altered or truncated: fetch or compile it again");
+        for (error, expected) in [
+            (VerifyError::DigestMismatch { found: digest, expected: digest }, altered),
+            (VerifyError::SizeMismatch { found_bytes: 1, expected_bytes: 2 }, altered),
+            (VerifyError::Artifact(ArtifactError::Wasm), Some("compile it first")),
+            (VerifyError::Artifact(ArtifactError::Empty), None),
+            (VerifyError::RequirementsMismatch(Vec::new()), Some("build the release again")),
+        ] {
+            assert_eq!(error.hint().as_deref(), expected, "{error}");
+        }
+    }
+
+    #[test]
     fn the_right_digest_makes_no_artifact() {
         for bytes in [&b""[..], b"\0asm\x01\0\0\0", b"\x7fELF", b"#!/bin/sh", &[0x7f; 4096]] {
             let expected = Expected::Digest(Digest::of(bytes));
