@@ -170,7 +170,7 @@ impl Loader {
         self
     }
 
-    /// Tells a profiler which function is where. Other profilers of wasmtime's are [`Loader::configure`]'s affair; code
+    /// Tells a profiler which function is where. Other profilers of wasmtime's are set by [`Loader::configure`]; code
     /// stays mapped from its file for them.
     #[must_use]
     pub fn profiler(self, profiler: Profiler) -> Loader {

@@ -11,7 +11,7 @@ pub enum Trust {
     /// They have this digest: a file's own, or that of a module's index in a release, which names the digests of all
     /// that belongs to it.
     Digest(Digest),
-    /// None: the user answers for the storage. A release's bytes are still compared with its index.
+    /// None: the user takes responsibility for the storage. A release's bytes are still compared with its index.
     Unsigned,
     /// Enough trusted keys have signed the module's index in a release.
     Signed(Box<Signers>),

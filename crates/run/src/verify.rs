@@ -15,7 +15,7 @@ pub enum Expected<'a> {
     Variant(&'a VariantConfig),
     /// An artifact with this digest.
     Digest(Digest),
-    /// Any artifact: the user answers for it.
+    /// Any artifact: the user takes responsibility for it.
     AnyArtifact,
 }
 

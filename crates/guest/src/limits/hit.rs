@@ -1,4 +1,4 @@
-//! That a guest reached a limit: which, what it asked for, and what it may have.
+//! That a guest reached a limit: which, what it requested, and what it may have.
 
 use isomer_contract::{Hinted, Size};
 use std::fmt;
