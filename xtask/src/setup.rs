@@ -1,8 +1,7 @@
 //! What tests and benches need beyond Rust, gcc and Python: installed once, kept under `target/tools`.
 
 use crate::debian::{Apt, unpack};
-use crate::shell::{on_path, read, run, tools};
-use crate::test::cargo;
+use crate::shell::{cargo, on_path, read, run, tools};
 use anyhow::{Context, Error, Result};
 use isomer_testing::{casd, python};
 use std::fs;

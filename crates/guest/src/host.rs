@@ -6,8 +6,9 @@
 //! use isomer_guest::{Grants, Limits, NoOutgoing, Prepare, Process};
 //! use isomer_runtime::{Code, Expected, Loader, SealedBytes, verify};
 //!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # if cfg!(target_endian = "big") {
-//! #     return Ok::<(), Box<dyn std::error::Error>>(());
+//! #     return Ok(());
 //! # }
 //! # let artifact = zstd::decode_all(std::fs::File::open("../run/tests/artifacts/component-pulley64.cwasm.zst")?)?;
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -26,6 +27,7 @@
 //! assert_eq!(add.call_async(&mut store, (1, 2)).await?, (3,));
 //! # Ok(())
 //! # })
+//! # }
 //! ```
 
 mod clock;

@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn only_another_payload_type_has_a_hint() {
         let other = EnvelopeError::PayloadType { found: String::new() };
-        assert!(other.hint().is_some_and(|hint| hint.contains("something else")));
+        assert!(other.hint().is_some_and(|hint| hint.contains("not for a release")));
         assert_eq!(EnvelopeError::SignatureCount { found: 0 }.hint(), None);
     }
 

@@ -85,7 +85,9 @@ impl fmt::Display for LimitHit {
             LimitKind::Timeout => write!(f, "out of time: the limit is {}", duration(*allowed)),
             LimitKind::Fuel => write!(f, "out of fuel: the limit is {allowed}"),
             LimitKind::Memory => write!(f, "too much memory: {}the limit is {}", requested(&bytes), bytes(*allowed)),
-            LimitKind::TableElements => write!(f, "too many table elements: {}the limit is {allowed}", requested(&number)),
+            LimitKind::TableElements => {
+                write!(f, "too many table elements: {}the limit is {allowed}", requested(&number))
+            }
             LimitKind::Instances => write!(f, "too many core instances: {}the limit is {allowed}", requested(&number)),
             LimitKind::Stack => write!(f, "stack overflow: the limit is {}", bytes(*allowed)),
             LimitKind::Handles => write!(f, "too many handles: the limit is {allowed}"),

@@ -55,7 +55,8 @@ fn a_pull_leaves_the_partial_layers_of_other_pulls() {
 #[test]
 fn a_cause_is_told_once() {
     let (farm, server) = (Farm::new(), Server::new());
-    let mut source = farm.release_of("1.0.0", 1, "pulley64").source();
+    let release = farm.release_of("1.0.0", 1, "pulley64");
+    let mut source = release.source();
     source.cut = Some((1, ErrorKind::ConnectionReset));
     let error = server.pull(&source, &farm.trust()).expect_err("it is cut");
     assert_eq!(error.to_string(), "the transfer ended");
