@@ -334,8 +334,8 @@ impl Hinted for StoreError {
             }
             StoreError::NotOurs { .. } => "do it as the user who owns the store, or use one of your own".to_owned(),
             StoreError::UnreadableSignatures { .. } => {
-                "they were damaged after they were made, there or on the way here: remove them there, and push or copy the \
-                 release with its signatures again"
+                "they were damaged there or in transit: remove them there, then push or copy the release with its signatures \
+                 again"
                     .to_owned()
             }
             StoreError::NotInstalled { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),

@@ -163,7 +163,7 @@ fn unreadable_signatures_are_told_from_missing_ones() {
     assert_eq!(unreadable.len(), 1);
     assert!(error.to_string().starts_with("no signature of `oci-dir:dist` can be read: "), "{error}");
     assert!(error.to_string().contains(&bundle.hex()), "{error}");
-    assert!(error.hint().expect("it has one").contains("push or copy the release with its signatures again"));
+    assert!(error.hint().expect("it has one").contains("then push or copy the release with its signatures again"));
     assert_eq!(server.names("installed"), [""; 0]);
     server.pull(&release.source(), &Trust::Digest(release.index)).expect("signatures do not matter");
 }
