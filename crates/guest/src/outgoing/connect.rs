@@ -78,7 +78,7 @@ impl fmt::Debug for Connector {
 
 impl Connector {
     pub(super) fn new(rules: Arc<[HttpRule]>, roots: &Roots, time: Duration) -> Connector {
-        Connector { rules, tls: TlsConnector::from(roots.client()), time }
+        Connector { rules, tls: TlsConnector::from(roots.http_client()), time }
     }
 
     async fn connect(self, uri: Uri) -> Result<Stream, ConnectError> {
