@@ -1,5 +1,5 @@
-//! What `isomer` and `isomer-run` show: results on standard output, in columns or as JSON; warnings, progress and what
-//! failed on standard error; and the options that both have ([`Connection`]). In: text, some of it from files that others
+//! What `isomer` and `isomer-run` show: results on standard output, in columns or as JSON; warnings, a log,
+//! progress and what failed on standard error; and the options that both have ([`Connection`]). In: text, some of it from files that others
 //! wrote. Out: text that a terminal shows and never obeys. Never here: a decision, an option's name in a message.
 //!
 //! ```
@@ -45,6 +45,7 @@ mod connection;
 mod escape;
 
 mod failure;
+mod log;
 mod output;
 mod progress;
 mod remark;
@@ -53,6 +54,7 @@ mod table;
 pub use connection::Connection;
 pub use escape::escaped;
 pub use failure::{Failure, Failures};
+pub use log::{LogLines, begin_log, log_colour, log_filter};
 pub use output::{Text, print, print_json};
 pub use progress::{JobProgress, TransferProgress};
 pub use remark::{note, warn};
