@@ -1,6 +1,12 @@
 //! `isomer-run serve` as a process of its own, on a free port. In: a guest of tests/guests, the text of a `serve.toml`.
 //! Out: its address, its log as far as it has come, how it ended. Never here: what a server must do.
 
+mod load;
+mod versions;
+
+pub use load::{Exchange, Load};
+pub use versions::{FAULTY, ONE, TWO, Versions};
+
 use crate::confined::Confinement;
 use crate::native::native;
 use crate::{Call, Ran, Running, guest, isomer, isomer_run, scratch, wait_until};
@@ -27,10 +33,30 @@ pub fn artifact(name: &str) -> PathBuf {
 
 /// Compiles components as [`artifact`] does: `NAME.served.cwasm`.
 pub fn compile(components: &[PathBuf], directory: &Path) {
-    let profile = directory.join("served.toml");
-    let inherits = native().baseline;
-    fs::write(&profile, format!("inherits = \"{inherits}\"\n\n[wasm]\nepoch-interruption = true\n")).unwrap();
-    isomer().arg("compile").args(components).arg("-t").arg(&profile).arg("--out-dir").arg(directory).ok();
+    let file = directory.join("served.toml");
+    fs::write(&file, profile()).unwrap();
+    isomer().arg("compile").args(components).arg("-t").arg(&file).arg("--out-dir").arg(directory).ok();
+}
+
+/// A profile for this machine, with epochs.
+fn profile() -> String {
+    format!("inherits = \"{}\"\n\n[wasm]\nepoch-interruption = true\n", native().baseline)
+}
+
+/// A guest of tests/guests in which texts are others of the same length: what it answers, or which path leads to which answer.
+///
+/// # Panics
+/// When a text is not there once, or the other one has another length.
+pub fn alter(name: &str, texts: &[(&str, &str)]) -> Vec<u8> {
+    let original = fs::read(guest(name)).unwrap();
+    let mut altered = original.clone();
+    for (text, other) in texts {
+        let whole = format!("{text}\0").into_bytes();
+        let found: Vec<_> = (0..original.len()).filter(|start| original[*start..].starts_with(&whole)).collect();
+        assert!(found.len() == 1 && other.len() == text.len(), "{text:?} is {} times in {name}", found.len());
+        altered[found[0]..found[0] + other.len()].copy_from_slice(other.as_bytes());
+    }
+    altered
 }
 
 /// How a server is started.
@@ -103,6 +129,15 @@ impl Served {
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {
         wait_until(&format!("the log says {text:?}"), || self.log.lock().unwrap().contains(text));
+    }
+
+    /// Where its `/metrics` are, if it was started with an address for them.
+    #[track_caller]
+    pub fn status_address(&self) -> SocketAddr {
+        self.wait_for_log("Status at http://");
+        let log = self.log();
+        let (_, rest) = log.split_once("Status at http://").expect("it was waited for");
+        rest.split_once('/').and_then(|(address, _)| address.parse().ok()).unwrap_or_else(|| panic!("{log}"))
     }
 
     /// Its process.
@@ -180,13 +215,19 @@ pub fn serve(call: Call, directory: TempDir) -> Served {
     let mut address = None;
     wait_until("the server listens", || {
         let log = log.lock().unwrap();
-        let found = log.lines().find_map(|line| line.strip_prefix("Serving HTTP on http://"));
-        address = found.and_then(|found| found.trim_end_matches('/').parse().ok());
+        let found = log.lines().find_map(listens_at);
+        address = found.and_then(|found| found.parse().ok());
         assert!(address.is_some() || crate::is_alive(running.id()), "{log}");
         address.is_some()
     });
     let address = address.expect("it was waited for");
     Served { running: Some(running), log, address, _directory: directory }
+}
+
+/// The address in a line of a server's log that says where it listens.
+pub fn listens_at(line: &str) -> Option<&str> {
+    let url = line.strip_prefix("Serving HTTP on http")?;
+    Some(url.trim_start_matches('s').strip_prefix("://")?.trim_end_matches('/'))
 }
 
 /// Makes the kernel end this connection by a reset once it is closed.

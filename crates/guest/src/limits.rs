@@ -12,6 +12,7 @@
 mod hit;
 mod limiter;
 mod text;
+pub(crate) mod units;
 
 pub use hit::{LimitHit, LimitKind, LimitNotCompiled};
 pub use limiter::Limiter;

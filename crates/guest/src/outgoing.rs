@@ -9,12 +9,14 @@ mod roots;
 pub use roots::{Roots, RootsError};
 
 use crate::grants::HttpRule;
+use crate::limits::units;
 use body::{Counted, SentBody};
 use connect::{ConnectError, Connector};
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Deserialize;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -28,18 +30,25 @@ const IDLE_CONNECTIONS_MAX: usize = 32;
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// What the outgoing requests of a route's guests may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct OutgoingLimits {
-    /// Requests at once; more wait.
+    /// Requests at once; more wait for up to `connect_time`.
     pub requests: usize,
+    /// Connections that are open at once, those included that are kept for the next request.
+    pub connections: usize,
     /// How long a connection may take, its name's resolution and TLS included.
+    #[serde(deserialize_with = "units::time")]
     pub connect_time: Duration,
     /// How long the head of a response may take.
+    #[serde(deserialize_with = "units::time")]
     pub response_time: Duration,
     /// How long a response's body may stand still.
+    #[serde(deserialize_with = "units::time")]
     pub idle_time: Duration,
     /// The largest body of a response, in bytes.
+    #[serde(deserialize_with = "units::size")]
     pub response_size: u64,
 }
 
@@ -47,6 +56,7 @@ impl Default for OutgoingLimits {
     fn default() -> OutgoingLimits {
         OutgoingLimits {
             requests: 64,
+            connections: 256,
             connect_time: Duration::from_secs(10),
             response_time: Duration::from_secs(30),
             idle_time: Duration::from_secs(30),
@@ -78,7 +88,7 @@ impl Outgoing {
     /// Allows what `rules` cover, and trusts servers that `roots` attest.
     pub fn new(rules: &[HttpRule], roots: &Roots, limits: OutgoingLimits) -> Outgoing {
         let rules: Arc<[HttpRule]> = rules.into();
-        let connector = Connector::new(Arc::clone(&rules), roots, limits.connect_time);
+        let connector = Connector::new(Arc::clone(&rules), roots, &limits);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())

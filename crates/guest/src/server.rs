@@ -7,7 +7,6 @@
 //! a thread of its own that ends what takes too long; `watchdog` reports what cannot be ended.
 
 mod time;
-mod units;
 
 mod file;
 mod limits;
@@ -40,7 +39,11 @@ mod service;
 
 mod http;
 
+mod notices;
 mod switch;
+
+mod drain;
+mod hand_over;
 
 mod accept;
 
@@ -51,5 +54,5 @@ pub use limits::{RouteLimits, ServerLimits, instance_limits};
 pub use listener::{Address, AddressError};
 pub use modules::Explanation;
 pub use route::{Pattern, PatternError};
-pub use settings::{Identity, Opened, RouteSettings, Settings, Source};
+pub use settings::{Identity, LiveMark, Opened, RouteSettings, Settings, Source, StepDown};
 pub use tls::{TlsError, TlsFiles};

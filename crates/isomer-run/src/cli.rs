@@ -64,7 +64,7 @@ enum Command {
     Check(check::Arguments),
     Verify(verify::Arguments),
     Run(Box<run::Arguments>),
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     Pull(pull::Arguments),
     Activate(activate::Arguments),
     Rollback(activate::RollbackArguments),
@@ -99,7 +99,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Gc(arguments) => gc::run(&arguments),
         Command::Counters(arguments) => counters::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(arguments) => serve::run(*arguments),
         Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|failure| {

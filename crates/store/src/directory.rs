@@ -204,8 +204,8 @@ impl Directory {
         }
     }
 
-    /// A descriptor by which it can be listed and put on disk.
-    fn listed(&self) -> Result<OwnedFd, Errno> {
+    /// A descriptor by which it can be listed, put on disk and locked.
+    pub(crate) fn listed(&self) -> Result<OwnedFd, Errno> {
         openat(&self.fd, ".", LIST, Mode::empty())
     }
 

@@ -67,6 +67,7 @@ mod installed;
 
 mod artifact;
 mod hashed;
+mod live;
 
 pub use artifact::{LoadPath, OpenedArtifact};
 pub use collect::{Collection, Garbage, GarbageKind};
@@ -74,6 +75,7 @@ pub use counters::{CounterRepair, RememberedCounter};
 pub use documents::{Record, STORE_SCHEMA, TrustBasis};
 pub use error::{Instead, StoreError};
 pub use installed::{Check, Damaged, Installed};
+pub use live::Live;
 pub use pull::{Pulled, Wanted};
 pub use transfer::Progress;
 pub use weakness::Weakness;
@@ -177,6 +179,12 @@ impl Store {
     /// Its directory, as messages name it.
     pub fn dir(&self) -> &Path {
         self.root.path()
+    }
+
+    /// The directories of the store in `dir` that change whenever a version becomes active, or the store is replaced. They
+    /// need not exist.
+    pub fn directories_of_active(dir: &Path) -> [PathBuf; 2] {
+        [dir.to_owned(), dir.join("active")]
     }
 
     /// Checks, before a change, that no other user can change the store.

@@ -203,12 +203,13 @@ mod tests {
         for guest in &table.guests {
             assert!(directory().join(&guest.source).is_file(), "{}", guest.source.display());
             let (cases, requests) = (!guest.cases.is_empty(), !guest.requests.is_empty());
-            let expected = match guest.kind {
-                Kind::Http => (false, true),
-                Kind::Client => (false, false),
-                Kind::Command | Kind::Library | Kind::Component => (true, false),
+            // Servers and clients may be called by tests of their own alone.
+            let fits = match guest.kind {
+                Kind::Http => !cases,
+                Kind::Client => !cases && !requests,
+                Kind::Command | Kind::Library | Kind::Component => cases && !requests,
             };
-            assert_eq!((cases, requests), expected, "{}", guest.name);
+            assert!(fits, "{}", guest.name);
         }
     }
 

@@ -1,3 +1,12 @@
 //! `isomer-run serve`, over real sockets. What goes wrong with guests, clients and machines is elsewhere.
 
+mod grants;
 mod messages;
+mod outgoing;
+
+mod metrics;
+mod versions;
+
+mod handover;
+mod systemd;
+mod tls;

@@ -2,8 +2,11 @@
 //! its other clients are served meanwhile.
 
 mod clients;
+mod files;
 mod guests;
 mod http2;
 mod operations;
 mod programs;
 mod smuggling;
+mod storage;
+mod switches;

@@ -1,6 +1,7 @@
 //! A connection to a server. In: a URL that the rules allow. Out: a stream, with TLS where the scheme has it. Never here: a
 //! connection to a private, local or otherwise special address that no rule names, whatever name led there.
 
+use super::OutgoingLimits;
 use super::roots::Roots;
 use crate::grants::{HttpRule, is_public};
 use http::Uri;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
@@ -37,6 +39,8 @@ pub(super) enum ConnectError {
     Tls(#[source] io::Error),
     #[error("connecting takes too long")]
     Timeout,
+    #[error("as many connections are open as may be")]
+    Full,
 }
 
 impl ConnectError {
@@ -58,6 +62,7 @@ impl ConnectError {
                 }
             }
             ConnectError::Timeout => Error::ConnectionTimeout,
+            ConnectError::Full => Error::ConnectionLimitReached,
         }
     }
 }
@@ -68,6 +73,8 @@ pub(super) struct Connector {
     rules: Arc<[HttpRule]>,
     tls: TlsConnector,
     time: Duration,
+    /// One permit for each connection that may be open.
+    open: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Connector {
@@ -77,11 +84,12 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub(super) fn new(rules: Arc<[HttpRule]>, roots: &Roots, time: Duration) -> Connector {
-        Connector { rules, tls: TlsConnector::from(roots.http_client()), time }
+    pub(super) fn new(rules: Arc<[HttpRule]>, roots: &Roots, limits: &OutgoingLimits) -> Connector {
+        let open = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+        Connector { rules, tls: TlsConnector::from(roots.http_client()), time: limits.connect_time, open }
     }
 
-    async fn connect(self, uri: Uri) -> Result<Stream, ConnectError> {
+    async fn connect(self, uri: Uri) -> Result<Io, ConnectError> {
         let secure = uri.scheme_str() == Some("https");
         let scheme = if secure { "https" } else { "http" };
         let host = uri.host().ok_or(ConnectError::Uri)?.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -90,11 +98,11 @@ impl Connector {
         // Small frames are sent at once.
         stream.set_nodelay(true).map_err(ConnectError::Connect)?;
         if !secure {
-            return Ok(Stream::Plain(TokioIo::new(stream)));
+            return Ok(Io::Plain(TokioIo::new(stream)));
         }
         let name = ServerName::try_from(host).map_err(|_| ConnectError::Uri)?;
         let stream = self.tls.connect(name, stream).await.map_err(ConnectError::Tls)?;
-        Ok(Stream::Tls(Box::new(TokioIo::new(stream))))
+        Ok(Io::Tls(Box::new(TokioIo::new(stream))))
     }
 
     async fn tcp(&self, scheme: &str, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
@@ -136,38 +144,46 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connector = self.clone();
         Box::pin(async move {
-            let time = connector.time;
-            tokio::time::timeout(time, connector.connect(uri)).await.unwrap_or(Err(ConnectError::Timeout))
+            let (time, open) = (connector.time, Arc::clone(&connector.open));
+            let permit = tokio::time::timeout(time, open.acquire_owned()).await;
+            let Ok(Ok(permit)) = permit else { return Err(ConnectError::Full) };
+            let io = tokio::time::timeout(time, connector.connect(uri)).await.unwrap_or(Err(ConnectError::Timeout))?;
+            Ok(Stream { io, _permit: permit })
         })
     }
 }
 
-/// A connection to a server.
-pub(super) enum Stream {
+/// A connection to a server, one of those that may be open at once.
+pub(super) struct Stream {
+    io: Io,
+    _permit: OwnedSemaphorePermit,
+}
+
+enum Io {
     Plain(TokioIo<TcpStream>),
     Tls(Box<TokioIo<TlsStream<TcpStream>>>),
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        match self {
-            Stream::Plain(_) => Connected::new(),
-            Stream::Tls(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(&b"h2"[..]) => {
+        match &self.io {
+            Io::Plain(_) => Connected::new(),
+            Io::Tls(stream) if stream.inner().get_ref().1.alpn_protocol() == Some(&b"h2"[..]) => {
                 Connected::new().negotiated_h2()
             }
-            Stream::Tls(_) => Connected::new(),
+            Io::Tls(_) => Connected::new(),
         }
     }
 }
 
 macro_rules! on_stream {
     ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Stream::Plain(it) => {
+        match &mut $self.get_mut().io {
+            Io::Plain(it) => {
                 let $stream = Pin::new(it);
                 $call
             }
-            Stream::Tls(it) => {
+            Io::Tls(it) => {
                 let $stream = Pin::new(&mut **it);
                 $call
             }
@@ -199,9 +215,9 @@ impl hyper::rt::Write for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
         }
     }
 

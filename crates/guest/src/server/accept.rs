@@ -3,17 +3,19 @@
 
 use super::clock::Clock;
 use super::connections::{Connections, connections_max};
+use super::drain::drained;
 use super::error::ServeError;
-use super::exchange::Cause;
+use super::hand_over::hand_over;
 use super::http::Http;
 use super::limits::ServerLimits;
-use super::listener::{Address, Listener, Stream};
-use super::metrics::{Metrics, Sample};
+use super::listener::{Address, Listener, Stream, bind_tcp};
+use super::metrics::{Metrics, RouteSample, Sample};
 use super::modules::{self, Explanation};
+use super::notices::Wake;
 use super::service::{Live, Service};
 use super::settings::Settings;
 use super::status::{self, Status};
-use super::switch::{Reload, Reread, Switch};
+use super::switch::{Reread, Switch};
 use super::tls::Tls;
 use super::watchdog;
 use ::http::uri::Scheme;
@@ -23,16 +25,11 @@ use std::io;
 use std::net::TcpListener as StatusListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// How long cancelled requests may take to end.
-const CANCEL_TIME: Duration = Duration::from_secs(1);
-/// How long a connection without a request may stay open once the server ends. HTTP/2 has clients acknowledge the end, and
-/// some never do.
-const IDLE_END_TIME: Duration = Duration::from_secs(1);
-/// How often idle connections are looked for, and whether all have ended.
+/// How often idle connections are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the server waits before it accepts again after the system had no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,7 +47,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     settings: Settings,
     reread: Option<Reread>,
-    reloads: Receiver<Reload>,
+    wakes: Receiver<Wake>,
     tls: Option<Tls>,
     status: Option<StatusListener>,
     explanations: Vec<Explanation>,
@@ -67,7 +64,7 @@ impl fmt::Debug for Server {
 #[derive(Clone, Debug)]
 pub struct Control {
     phase: Arc<watch::Sender<Phase>>,
-    reload: Sender<Reload>,
+    wake: Sender<Wake>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +83,7 @@ impl Control {
     /// Reads the settings again, and serves what they say if all of it can be.
     pub fn reload(&self) {
         // A server that has ended reads nothing.
-        let _ = self.reload.send(Reload);
+        let _ = self.wake.send(Wake::Reload);
     }
 
     /// Ends at once.
@@ -120,7 +117,7 @@ impl Server {
     pub fn start(settings: &Settings) -> Result<Server, ServeError> {
         check(settings)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
-        let (reload, reloads) = channel();
+        let (wake, wakes) = channel();
         let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
         let clock = Clock::start().map_err(ServeError::System)?;
         let metrics = Arc::new(Metrics::new());
@@ -138,7 +135,7 @@ impl Server {
         })?;
         let status = settings.status_address.map(|address| {
             let failed = |source| ServeError::Listen { address: Address::Tcp(address), source };
-            status::bind(address).map_err(failed)
+            runtime.block_on(async { bind_tcp(address, settings.reuse_port)?.into_std() }).map_err(failed)
         });
         Ok(Server {
             runtime,
@@ -147,18 +144,23 @@ impl Server {
             metrics,
             settings: settings.clone(),
             reread: None,
-            reloads,
+            wakes,
             tls,
             status: status.transpose()?,
             listeners,
             explanations,
-            control: Control { phase: Arc::new(watch::channel(Phase::Serving).0), reload },
+            control: Control { phase: Arc::new(watch::channel(Phase::Serving).0), wake },
         })
     }
 
     /// What each route was set up with.
     pub fn explanations(&self) -> &[Explanation] {
         &self.explanations
+    }
+
+    /// Within which limits.
+    pub fn limits(&self) -> &ServerLimits {
+        &self.settings.limits
     }
 
     /// Where it really listens.
@@ -191,10 +193,10 @@ impl Server {
     /// # Errors
     /// When the system refuses a thread.
     pub fn run(self) -> Result<bool, ServeError> {
-        let Server {
-            runtime, live, listeners, clock, metrics, settings, reread, reloads, tls, status, control, ..
-        } = self;
-        let (limits, exit_on_stuck) = (settings.limits.clone(), settings.exit_on_stuck);
+        let Server { runtime, live, listeners, clock, metrics, settings, reread, wakes, tls, status, control, .. } =
+            self;
+        let (limits, exit_on_stuck, reuse_port) =
+            (settings.limits.clone(), settings.exit_on_stuck, settings.reuse_port);
         let on_stuck = control.clone();
         let stuck = watchdog::start(&clock, move || {
             if exit_on_stuck {
@@ -215,7 +217,7 @@ impl Server {
         let (watch, executor) = (settings.watch, runtime.handle().clone());
         let clock_of_switch = Arc::clone(&clock);
         Switch { live: Arc::clone(&live), settings, watch, reread, clock: clock_of_switch, metrics, executor }
-            .start(reloads)
+            .start(wakes, control.wake.clone())
             .map_err(ServeError::System)?;
         let (draining, _) = watch::channel(false);
         let acceptor = Acceptor {
@@ -228,18 +230,26 @@ impl Server {
             tls: tls.clone(),
         };
         let complete = runtime.block_on(async {
-            let accepting: Vec<_> =
-                listeners.into_iter().map(|listener| tokio::spawn(acceptor.clone().accept(listener))).collect();
+            let listeners: Vec<_> = listeners.into_iter().map(Arc::new).collect();
+            let accept = |listener: &Arc<Listener>| tokio::spawn(acceptor.clone().accept(Arc::clone(listener)));
+            let accepting: Vec<_> = listeners.iter().map(accept).collect();
             let sweeping = tokio::spawn(sweep(Arc::clone(&connections), limits.clone()));
             if let Some(tls) = tls {
                 tokio::spawn(tls.follow());
             }
             control.reached(Phase::Draining).await;
+            if reuse_port {
+                tokio::select! {
+                    () = hand_over(&listeners) => {}
+                    () = control.reached(Phase::Ended) => {}
+                }
+            }
             // Its listener is closed before idle connections are, so that their clients do not come back.
             for accepting in accepting {
                 accepting.abort();
                 let _ = accepting.await;
             }
+            drop(listeners);
             draining.send_replace(true);
             let complete = tokio::select! {
                 complete = drained(&connections, &clock, &limits, &stuck) => complete,
@@ -270,33 +280,6 @@ fn check(settings: &Settings) -> Result<(), ServeError> {
     }
 }
 
-/// Waits until every connection has ended, and cancels requests that take too long for that.
-async fn drained(connections: &Connections, clock: &Clock, limits: &ServerLimits, stuck: &watchdog::Stuck) -> bool {
-    let ended = async |time: Duration, without_stuck: bool| {
-        let begun = Instant::now();
-        let all = async {
-            loop {
-                if begun.elapsed() > IDLE_END_TIME {
-                    connections.close_overdue(IDLE_END_TIME, IDLE_END_TIME);
-                }
-                let left = connections.count();
-                if left == 0 || (without_stuck && clock.exchange_count() <= stuck.count()) {
-                    return;
-                }
-                tokio::time::sleep(SWEEP_INTERVAL / 10).await;
-            }
-        };
-        tokio::time::timeout(time, all).await.is_ok()
-    };
-    if ended(limits.drain_time, false).await {
-        return true;
-    }
-    tracing::warn!("{} requests have not ended in time and are cancelled", clock.exchange_count());
-    clock.cancel_all(Cause::ServerEnds);
-    ended(CANCEL_TIME, true).await;
-    false
-}
-
 async fn sweep(connections: Arc<Connections>, limits: ServerLimits) {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
@@ -316,8 +299,14 @@ impl Status for Asked {
     fn metrics(&self) -> String {
         let service = self.live.get();
         let routes = service.routes.iter().map(|route| {
-            let (running, waiting) = (route.admission.running(), route.admission.waiting());
-            (route.name.to_string(), running, waiting, route.live().label.to_string())
+            let live = route.live();
+            RouteSample {
+                route: route.name.to_string(),
+                running: route.admission.running(),
+                waiting: route.admission.waiting(),
+                version: live.label.to_string(),
+                choice: live.choice.clone(),
+            }
         });
         let sample = Sample {
             connections: self.connections.count(),
@@ -352,7 +341,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn accept(self, listener: Listener) {
+    async fn accept(self, listener: Arc<Listener>) {
         loop {
             let permit = self.permit().await;
             match listener.accept().await {

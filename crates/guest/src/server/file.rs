@@ -5,8 +5,8 @@ use super::limits::{RouteLimits, ServerLimits};
 use super::listener::Address;
 use super::route::Pattern;
 use super::tls::TlsFiles;
-use super::units;
-use crate::{Grants, Limits};
+use crate::limits::units;
+use crate::{Grants, Limits, OutgoingLimits};
 use isomer_contract::{Hinted, line_at, nearest};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -55,6 +55,8 @@ pub struct FileRoute {
     pub instance: Limits,
     /// What its guests are granted.
     pub grants: Grants,
+    /// What its guests' own HTTP requests may take.
+    pub outgoing: OutgoingLimits,
     /// The path of its health request.
     pub health: Option<String>,
     /// How long a new version is on probation.
@@ -127,6 +129,8 @@ struct Entry {
     instance: Limits,
     #[serde(default)]
     grants: Grants,
+    #[serde(default)]
+    outgoing: OutgoingLimits,
     health: Option<String>,
     probation: Option<Time>,
 }
@@ -213,8 +217,20 @@ impl ServeFile {
 type Problem = (String, Option<String>);
 
 fn route(entry: Entry, directory: &Path) -> Result<FileRoute, Problem> {
-    let Entry { host, path, module, release, require, deadline, mut limits, instance, mut grants, health, probation } =
-        entry;
+    let Entry {
+        host,
+        path,
+        module,
+        release,
+        require,
+        deadline,
+        mut limits,
+        instance,
+        mut grants,
+        outgoing,
+        health,
+        probation,
+    } = entry;
     let pattern = Pattern::new(host.as_deref(), &path).map_err(|error| (error.to_string(), None))?;
     let module = match (module, release) {
         (Some(module), Some(release)) => FileModule::Release(directory.join(release), module),
@@ -235,7 +251,7 @@ fn route(entry: Entry, directory: &Path) -> Result<FileRoute, Problem> {
         return Err((format!("the health request's path `{health}` does not begin with `/`"), None));
     }
     let probation = probation.map(|Time(time)| time);
-    Ok(FileRoute { pattern, module, require, deadline, limits, instance, grants, health, probation })
+    Ok(FileRoute { pattern, module, require, deadline, limits, instance, grants, outgoing, health, probation })
 }
 
 /// Whether it names a file: an installed module's name has no `/`.
@@ -274,6 +290,9 @@ mod tests {
             timeout = "2s"
             [route.grants]
             allow-http = ["https://api.example"]
+            [route.outgoing]
+            connections = 7
+            response-size = "2MiB"
             [[route]]
             path = "/b"
             module = "b.cwasm"
@@ -289,6 +308,7 @@ mod tests {
         assert_eq!((api.limits.request_time, api.instance.max_memory), (Duration::from_secs(2), Some(64 << 20)));
         assert_eq!(file.routes[2].module, FileModule::File("etc/b.cwasm".into()));
         assert!(api.deadline && api.grants.allow_http.len() == 1);
+        assert_eq!((api.outgoing.connections, api.outgoing.response_size), (7, 2 << 20));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use rustix::net::AddressFamily;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -57,6 +57,8 @@ impl fmt::Display for Address {
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
+    /// It outlives this process.
+    InheritedTcp(TcpListener),
     /// Its path is its owner's.
     InheritedUnix(UnixListener),
 }
@@ -70,19 +72,13 @@ impl Listener {
         if family == AddressFamily::UNIX {
             return UnixListener::from_std(socket.into()).map(Listener::InheritedUnix);
         }
-        TcpListener::from_std(socket.into()).map(Listener::Tcp)
+        TcpListener::from_std(socket.into()).map(Listener::InheritedTcp)
     }
 
     /// Listens on `address`; with `reuse_port`, where others may, too.
     pub(super) fn bind(address: &Address, reuse_port: bool) -> io::Result<Listener> {
         match address {
-            Address::Tcp(address) => {
-                let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-                socket.set_reuseaddr(true)?;
-                socket.set_reuseport(reuse_port)?;
-                socket.bind(*address)?;
-                Ok(Listener::Tcp(socket.listen(BACKLOG)?))
-            }
+            Address::Tcp(address) => bind_tcp(*address, reuse_port).map(Listener::Tcp),
             Address::Unix(path) => {
                 let bound = UnixListener::bind(path).or_else(|error| {
                     if error.kind() != ErrorKind::AddrInUse || !is_left_over(path) {
@@ -96,10 +92,18 @@ impl Listener {
         }
     }
 
+    /// The socket, where it is this process's own and others may listen on the same port.
+    pub(super) fn own_tcp(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Listener::Tcp(listener) => Some(listener.as_fd()),
+            Listener::Unix(..) | Listener::InheritedTcp(_) | Listener::InheritedUnix(_) => None,
+        }
+    }
+
     /// Where it really listens: a port that the system chose is known only now.
     pub(super) fn address(&self) -> io::Result<Address> {
         Ok(match self {
-            Listener::Tcp(listener) => Address::Tcp(listener.local_addr()?),
+            Listener::Tcp(listener) | Listener::InheritedTcp(listener) => Address::Tcp(listener.local_addr()?),
             Listener::Unix(_, path) => Address::Unix(path.clone()),
             Listener::InheritedUnix(listener) => {
                 let address = listener.local_addr()?;
@@ -111,7 +115,7 @@ impl Listener {
     /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<Stream> {
         match self {
-            Listener::Tcp(listener) => {
+            Listener::Tcp(listener) | Listener::InheritedTcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Small frames are sent at once.
                 stream.set_nodelay(true)?;
@@ -123,6 +127,15 @@ impl Listener {
             }
         }
     }
+}
+
+/// Listens on a TCP port; with `reuse_port`, where others may, too.
+pub(super) fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Drop for Listener {

@@ -1,6 +1,7 @@
 //! What the server counts. In: what happened to each request, and how things are now. Out: the text that Prometheus reads.
 //! Never here: a path or another text of a client's, of which there is no end.
 
+use super::settings::Choice;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::fs;
 use std::time::Duration;
 
 /// The upper ends of the histogram's buckets, in seconds.
@@ -23,6 +25,21 @@ struct OfRoute {
 struct OfVersion {
     route: String,
     version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfVariant {
+    route: String,
+    version: String,
+    target: String,
+    load_path: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBetter {
+    route: String,
+    version: String,
+    better: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,10 +71,22 @@ pub(super) struct Sample {
     pub(super) connections: usize,
     pub(super) stuck: usize,
     pub(super) instances: usize,
-    /// The route, how many requests are answered, how many wait, and the live version.
-    pub(super) routes: Vec<(String, usize, usize, String)>,
+    pub(super) routes: Vec<RouteSample>,
     /// What the pools hold, by its kind.
     pub(super) pools: Vec<(&'static str, u64)>,
+}
+
+/// How a route is when the metrics are read.
+#[derive(Debug, Default)]
+pub(super) struct RouteSample {
+    pub(super) route: String,
+    /// Requests that are answered.
+    pub(super) running: usize,
+    /// Requests that wait.
+    pub(super) waiting: usize,
+    /// The live version.
+    pub(super) version: String,
+    pub(super) choice: Choice,
 }
 
 /// All that is counted.
@@ -74,6 +103,10 @@ pub(super) struct Metrics {
     running: Family<OfRoute, Gauge>,
     waiting: Family<OfRoute, Gauge>,
     live: Family<OfVersion, Gauge>,
+    variants: Family<OfVariant, Gauge>,
+    steps_down: Family<OfBetter, Gauge>,
+    resident: Gauge,
+    open_files: Gauge,
     pools: Family<OfKind, Gauge>,
 }
 
@@ -102,6 +135,10 @@ impl Metrics {
             running: Family::default(),
             waiting: Family::default(),
             live: Family::default(),
+            variants: Family::default(),
+            steps_down: Family::default(),
+            resident: Gauge::default(),
+            open_files: Gauge::default(),
             pools: Family::default(),
         };
         let registry = &mut metrics.registry;
@@ -128,6 +165,12 @@ impl Metrics {
         registry.register("running_requests", "Requests that are answered now", metrics.running.clone());
         registry.register("waiting_requests", "Requests that wait for their turn", metrics.waiting.clone());
         registry.register("live", "1 for the version that answers", metrics.live.clone());
+        let help = "1 for the variant that answers, with its target and how it was loaded";
+        registry.register("variant", help, metrics.variants.clone());
+        let help = "1 for each variant that would be better than the one that answers, and does not run here";
+        registry.register("step_down", help, metrics.steps_down.clone());
+        registry.register("resident_memory_bytes", "Memory of the process", metrics.resident.clone());
+        registry.register("open_files", "File descriptors of the process", metrics.open_files.clone());
         registry.register("pool", "What the pools of instances hold", metrics.pools.clone());
         metrics
     }
@@ -164,13 +207,12 @@ impl Metrics {
         self.connections.set(number(sample.connections));
         self.stuck.set(number(sample.stuck));
         self.instances.set(number(sample.instances));
+        self.resident.set(number(resident_bytes().unwrap_or(0)));
+        self.open_files.set(number(open_files().unwrap_or(0)));
         self.live.clear();
-        for (route, running, waiting, version) in &sample.routes {
-            let labels = OfRoute { route: route.clone() };
-            self.running.get_or_create(&labels).set(number(*running));
-            self.waiting.get_or_create(&labels).set(number(*waiting));
-            self.live.get_or_create(&OfVersion { route: route.clone(), version: version.clone() }).set(1);
-        }
+        self.variants.clear();
+        self.steps_down.clear();
+        sample.routes.iter().for_each(|route| self.sample_route(route));
         for (kind, count) in &sample.pools {
             self.pools.get_or_create(&OfKind { kind }).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
@@ -179,10 +221,40 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
+
+    fn sample_route(&self, sample: &RouteSample) {
+        let RouteSample { route, running, waiting, version, choice } = sample;
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let labels = OfRoute { route: route.clone() };
+        self.running.get_or_create(&labels).set(number(*running));
+        self.waiting.get_or_create(&labels).set(number(*waiting));
+        let (route, version) = (|| route.clone(), || version.clone());
+        self.live.get_or_create(&OfVersion { route: route(), version: version() }).set(1);
+        let target = choice.target.clone().unwrap_or_default();
+        let load_path = if choice.mapped { "mapped" } else { "copied" };
+        self.variants.get_or_create(&OfVariant { route: route(), version: version(), target, load_path }).set(1);
+        for step_down in &choice.steps_down {
+            let labels = OfBetter { route: route(), version: version(), better: step_down.target.clone() };
+            self.steps_down.get_or_create(&labels).set(1);
+        }
+    }
+}
+
+/// The memory that the process holds. None without `/proc`.
+fn resident_bytes() -> Option<usize> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse::<usize>().ok()?;
+    Some(pages * rustix::param::page_size())
+}
+
+/// How many descriptors the process has open. None without `/proc`.
+fn open_files() -> Option<usize> {
+    // The directory itself is one while it is read.
+    Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::StepDown;
     use super::*;
 
     #[test]
@@ -193,8 +265,14 @@ mod tests {
         metrics.refused("/a", "waiting");
         metrics.trap("/a", "unreachable");
         metrics.duration("/a", "hello:1", Duration::from_millis(3));
-        let sample =
-            Sample { connections: 7, routes: vec![("/a".to_owned(), 1, 2, "hello:1".to_owned())], ..Sample::default() };
+        let choice = Choice {
+            target: Some("x86-64-v3".to_owned()),
+            mapped: true,
+            steps_down: vec![StepDown::new("x86-64-v4".to_owned(), vec!["needs `avx512f`".to_owned()])],
+        };
+        let (route, version) = ("/a".to_owned(), "hello:1".to_owned());
+        let route = RouteSample { route, running: 1, waiting: 2, version, choice };
+        let sample = Sample { connections: 7, routes: vec![route], ..Sample::default() };
         let text = metrics.render(&sample);
         for line in [
             "isomer_responses_total{route=\"/a\",status=\"200\"} 2",
@@ -204,6 +282,8 @@ mod tests {
             "isomer_connections 7",
             "isomer_waiting_requests{route=\"/a\"} 2",
             "isomer_live{route=\"/a\",version=\"hello:1\"} 1",
+            "isomer_variant{route=\"/a\",version=\"hello:1\",target=\"x86-64-v3\",load_path=\"mapped\"} 1",
+            "isomer_step_down{route=\"/a\",version=\"hello:1\",better=\"x86-64-v4\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

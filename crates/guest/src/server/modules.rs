@@ -9,9 +9,9 @@ use super::instance::Lifetimes;
 use super::limits::{RouteLimits, instance_limits};
 use super::metrics::Metrics;
 use super::pool::{Allocation, Machine, Need, Share};
-use super::settings::{Identity, Opened, RouteSettings, Settings};
+use super::settings::{Choice, Identity, Opened, RouteSettings, Settings, StepDown};
 use super::version::{Linked, Version};
-use crate::{Limits, Outgoing, OutgoingLimits, Prepare, Prepared};
+use crate::{Grants, Limits, Outgoing, OutgoingLimits, Prepare, Prepared};
 use isomer_contract::Requirements;
 use isomer_runtime::{Code, Loaded, Loader, VerifiedArtifact};
 use std::sync::Arc;
@@ -34,6 +34,8 @@ pub struct Explanation {
     pub form: String,
     /// How its bytes were read.
     pub load_path: String,
+    /// The variants that would be better and do not run here.
+    pub steps_down: Vec<StepDown>,
     /// The interface by which it answers.
     pub interface: String,
     /// Whether its code can be interrupted.
@@ -44,6 +46,16 @@ pub struct Explanation {
     pub limits: RouteLimits,
     /// What each instance may use up.
     pub instance: Limits,
+    /// What it is granted.
+    pub grants: Grants,
+    /// The names of its guests' environment variables.
+    pub environment: Vec<String>,
+    /// What its guests' own HTTP requests may take.
+    pub outgoing: OutgoingLimits,
+    /// The path of its health request.
+    pub health: Option<String>,
+    /// How long a new version is on probation.
+    pub probation: Duration,
 }
 
 /// A route's artifact, before it has an engine.
@@ -52,6 +64,7 @@ struct Candidate<'a> {
     artifact: VerifiedArtifact,
     label: Arc<str>,
     load_path: String,
+    choice: Choice,
     identity: Identity,
     share: Option<Share>,
     prepared: Arc<Prepared>,
@@ -144,11 +157,13 @@ fn allocation(
 
 /// Opens a route's artifact, and looks at what its instances need.
 fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidate<'a>, ServeError> {
-    let Opened { artifact, version, identity, load_path } = route.source.open().map_err(ServeError::Source)?;
+    let opened = route.source.open().map_err(ServeError::Source)?;
+    let Opened { artifact, version, identity, load_path, mapped, steps_down } = opened;
+    let choice = Choice { target: artifact.target().map(str::to_owned), mapped, steps_down };
     let form = artifact.target().map(|target| format!(" ({target})")).unwrap_or_default();
     let version = version.map(|version| format!(":{version}")).unwrap_or_default();
     let label = format!("{}{version}{form}", route.module).into();
-    let limits = route.instance.clone().or(instance_limits());
+    let limits = route.instance.clone().or(instance_limits(&route.grants));
     limits.check_compiled(artifact.requirements())?;
     if route.deadline && !Limits::is_interruptible(artifact.requirements()) {
         return Err(ServeError::NotInterruptible);
@@ -156,7 +171,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
     let environment = route.environment.clone();
     let (grants, ca_certificates) = (&route.grants, route.ca_certificates.as_slice());
     let prepared = Prepare { grants, environment, limits, allow_blocking: false, ca_certificates }.open()?;
-    let outgoing = prepared.outgoing(OutgoingLimits::default());
+    let outgoing = prepared.outgoing(route.outgoing);
     let loaded = Loader::new().load(artifact.clone())?;
     let linked = Linked::new(&loaded)?;
     let need = match &loaded.code {
@@ -173,6 +188,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
         artifact,
         label,
         load_path,
+        choice,
         identity,
         share,
         prepared: Arc::new(prepared),
@@ -207,13 +223,19 @@ impl Candidate<'_> {
             module: self.label.to_string(),
             form: self.artifact.target().unwrap_or("of one artifact").to_owned(),
             load_path: self.load_path.clone(),
+            steps_down: self.choice.steps_down.clone(),
             interface,
             interruptible: instances.interruptible,
             memory,
             limits: limits.clone(),
             instance: self.prepared.limits().clone(),
+            grants: self.route.grants.clone(),
+            environment: self.route.environment.keys().cloned().collect(),
+            outgoing: self.route.outgoing,
+            health: self.route.health.clone(),
+            probation: self.route.probation,
         };
-        Ok(Ready { version: Version::new(instances, self.identity), explanation })
+        Ok(Ready { version: Version::new(instances, self.identity, self.choice), explanation })
     }
 
     fn version(&self, loaded: &Loaded, clock: &Arc<Clock>) -> Result<(Instances, String), ServeError> {

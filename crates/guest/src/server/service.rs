@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::modules::Ready;
 use super::respond::{self, Reason};
 use super::route::Routes;
-use super::settings::Settings;
+use super::settings::{LiveMark, Settings};
 use super::time::now_ms;
 use super::version::Version;
 use http::header::HOST;
@@ -19,7 +19,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use wasmtime::{Engine, PoolingAllocatorMetrics, Trap};
 use wasmtime_wasi_http::WasiBody;
@@ -32,12 +32,14 @@ pub(super) struct Route {
     pub(super) limits: Arc<RouteLimits>,
     pub(super) admission: Admission,
     live: RwLock<Arc<Version>>,
+    /// Shows other programs which version that is.
+    mark: Mutex<Option<LiveMark>>,
 }
 
 impl Route {
-    pub(super) fn new(name: Arc<str>, limits: Arc<RouteLimits>, live: Version) -> Route {
+    pub(super) fn new(name: Arc<str>, limits: Arc<RouteLimits>, live: Version, mark: Option<LiveMark>) -> Route {
         let admission = Admission::new(limits.requests, limits.waiting, limits.waiting_time);
-        Route { name, limits, admission, live: RwLock::new(Arc::new(live)) }
+        Route { name, limits, admission, live: RwLock::new(Arc::new(live)), mark: Mutex::new(mark) }
     }
 
     /// The version that answers the next request.
@@ -46,8 +48,10 @@ impl Route {
     }
 
     /// Lets `next` answer from now on. The version before, which ends with its last request.
-    pub(super) fn switch(&self, next: Arc<Version>) -> Arc<Version> {
-        std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), next)
+    pub(super) fn switch(&self, next: Arc<Version>, mark: Option<LiveMark>) -> Arc<Version> {
+        let before = std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), next);
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+        before
     }
 }
 
@@ -200,7 +204,8 @@ impl Service {
     pub(super) fn new(settings: &Settings, ready: Vec<Ready>, clock: &Arc<Clock>, metrics: &Arc<Metrics>) -> Service {
         let patterns = Routes::new(settings.routes.iter().map(|route| route.pattern.clone()));
         let routes = ready.into_iter().zip(&settings.routes).map(|(ready, route)| {
-            Route::new(route.pattern.to_string().into(), Arc::new(route.limits.clone()), ready.version)
+            let mark = route.source.mark_live(&ready.version.identity);
+            Route::new(route.pattern.to_string().into(), Arc::new(route.limits.clone()), ready.version, mark)
         });
         Service { patterns, routes: routes.collect(), clock: Arc::clone(clock), metrics: Arc::clone(metrics) }
     }

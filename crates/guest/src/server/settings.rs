@@ -5,7 +5,7 @@ use super::limits::{RouteLimits, ServerLimits};
 use super::listener::Address;
 use super::route::Pattern;
 use super::tls::TlsFiles;
-use crate::{Grants, Limits};
+use crate::{Grants, Limits, OutgoingLimits};
 use isomer_runtime::VerifiedArtifact;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -73,6 +73,8 @@ pub struct RouteSettings {
     pub instance: Limits,
     /// What its guests are granted.
     pub grants: Grants,
+    /// What its guests' own HTTP requests may take.
+    pub outgoing: OutgoingLimits,
     /// The environment variables that these grants amount to.
     pub environment: BTreeMap<String, String>,
     /// Whether only code that can be interrupted will do.
@@ -98,6 +100,7 @@ impl RouteSettings {
             limits: RouteLimits::default(),
             instance: Limits::default(),
             grants: Grants::default(),
+            outgoing: OutgoingLimits::default(),
             environment: BTreeMap::new(),
             deadline: false,
             ca_certificates: Vec::new(),
@@ -120,6 +123,32 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// # Errors
     /// When that cannot be told now.
     fn active(&self) -> Result<Identity, Box<dyn Error + Send + Sync>>;
+
+    /// Directories that change whenever [`Source::active`] does. None where that never changes, or cannot be seen so.
+    fn directories(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Shows other programs that this version answers requests, until the result is dropped. None where they cannot be shown.
+    fn mark_live(&self, _version: &Identity) -> Option<LiveMark> {
+        None
+    }
+}
+
+/// Shows other programs that a version answers requests, for as long as it exists.
+pub struct LiveMark(#[allow(dead_code, reason = "held for its drop")] Box<dyn Send + Sync>);
+
+impl LiveMark {
+    /// Shown by `held`, until that is dropped.
+    pub fn new(held: impl Send + Sync + 'static) -> LiveMark {
+        LiveMark(Box::new(held))
+    }
+}
+
+impl fmt::Debug for LiveMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveMark").finish_non_exhaustive()
+    }
 }
 
 /// Tells one version from another: a digest, or nothing where there is only one.
@@ -137,11 +166,43 @@ pub struct Opened {
     pub identity: Identity,
     /// How its bytes were read, in words that follow "the artifact is".
     pub load_path: String,
+    /// Whether it is mapped from an installed file instead of copied.
+    pub mapped: bool,
+    /// The variants that would be better and do not run here.
+    pub steps_down: Vec<StepDown>,
+}
+
+/// A variant that would be better than the chosen one, and does not run here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepDown {
+    /// The variant's target.
+    pub target: String,
+    /// Why it does not run, in words that follow "it".
+    pub reasons: Vec<String>,
+}
+
+impl StepDown {
+    /// From the variant for this target.
+    pub fn new(target: String, reasons: Vec<String>) -> StepDown {
+        StepDown { target, reasons }
+    }
 }
 
 impl Opened {
     /// An artifact, its version and how it was read, of a source with one version.
     pub fn new(artifact: VerifiedArtifact, version: Option<String>, load_path: String) -> Opened {
-        Opened { artifact, version, identity: Identity::new(), load_path }
+        Opened { artifact, version, identity: Identity::new(), load_path, mapped: false, steps_down: Vec::new() }
     }
+}
+
+/// The variant that was chosen for this machine, and how it was loaded.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Choice {
+    /// Its target; none of an artifact that was made for no named one.
+    pub(super) target: Option<String>,
+    /// Whether it is mapped from an installed file instead of copied.
+    pub(super) mapped: bool,
+    /// The variants that would be better and do not run here.
+    pub(super) steps_down: Vec<StepDown>,
 }

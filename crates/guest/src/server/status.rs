@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -26,13 +26,6 @@ pub(super) trait Status: Send + Sync + 'static {
     fn is_alive(&self) -> bool;
     /// Whether new requests are welcome.
     fn is_ready(&self) -> bool;
-}
-
-/// Listens, before anything else depends on it.
-pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 /// Answers on a thread of its own, for as long as the process lives.

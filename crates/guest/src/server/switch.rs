@@ -7,20 +7,24 @@ use super::error::ServeError;
 use super::exchange::Exchange;
 use super::metrics::Metrics;
 use super::modules::{self, Ready};
+use super::notices::{Notices, Wake};
 use super::service::{Live, Service};
 use super::settings::{Identity, RouteSettings, Settings};
 use super::version::Version;
 use isomer_contract::one_line;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
-/// How often sources are asked.
+/// How often probations are looked at, and sources are asked whose changes are not noticed.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// How often the others are asked, too: not every file system reports the changes of other machines.
+const INTERVAL_WITH_NOTICES: Duration = Duration::from_secs(10);
 /// Fewer requests say nothing about a version.
 const REQUESTS_MIN: u64 = 10;
 /// So many per cent more failures than before are too many.
@@ -28,10 +32,6 @@ const MORE_PERCENT: u64 = 5;
 
 /// Reads the settings again.
 pub(super) type Reread = Box<dyn Fn() -> Result<Settings, Box<dyn std::error::Error + Send + Sync>> + Send>;
-
-/// A request to read the settings again.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reload;
 
 /// What a thread of its own keeps in service.
 pub(super) struct Switch {
@@ -68,30 +68,49 @@ struct Probation {
 }
 
 impl Switch {
-    /// Starts the thread, which ends when the other end of `reloads` is dropped.
-    pub(super) fn start(mut self, reloads: Receiver<Reload>) -> io::Result<()> {
+    /// Starts the thread, which ends some time after the clock was stopped. It is woken through `wakes`, of which `wake` is
+    /// the other end.
+    pub(super) fn start(mut self, wakes: Receiver<Wake>, wake: Sender<Wake>) -> io::Result<()> {
         thread::Builder::new().name("switch".to_owned()).spawn(move || {
             let mut followed = self.follow();
-            loop {
-                match reloads.recv_timeout(INTERVAL) {
-                    Ok(Reload) => {
+            let mut notices = self.notices(&wake);
+            let mut looked = Instant::now();
+            while !self.clock.is_stopped() {
+                let changed = match wakes.recv_timeout(INTERVAL) {
+                    Ok(Wake::Reload) => {
                         if self.reload() {
                             followed = self.follow();
+                            notices = self.notices(&wake);
                         }
+                        true
                     }
-                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(Wake::Changed) => true,
+                    Err(RecvTimeoutError::Timeout) => false,
                     Err(RecvTimeoutError::Disconnected) => return,
+                };
+                let are_noticed = notices.as_ref().is_some_and(Notices::are_complete);
+                let interval = if are_noticed { INTERVAL_WITH_NOTICES } else { INTERVAL };
+                let look = self.watch && (changed || looked.elapsed() >= interval);
+                if look {
+                    looked = Instant::now();
                 }
                 let service = self.live.get();
                 for (index, followed) in followed.iter_mut().enumerate() {
                     self.check_probation(&service, index, followed);
-                    if self.watch {
+                    if look {
                         self.look(&service, index, followed);
                     }
                 }
             }
         })?;
         Ok(())
+    }
+
+    /// Wakes the thread whenever a source may have another active version.
+    fn notices(&self, wake: &Sender<Wake>) -> Option<Notices> {
+        let directories: BTreeSet<_> =
+            self.settings.routes.iter().flat_map(|route| route.source.directories()).collect();
+        (self.watch && !directories.is_empty()).then(|| Notices::start(directories, wake.clone()))
     }
 
     fn follow(&self) -> Vec<Followed> {
@@ -107,7 +126,10 @@ impl Switch {
         };
         let found = match settings.source.active() {
             Ok(found) if found != followed.active => found,
-            Ok(_) => return,
+            Ok(_) => {
+                followed.rejected = None;
+                return;
+            }
             // A store that is gone for a moment changes nothing.
             Err(error) => return tracing::debug!("cannot tell the active version: {}", one_line(&*error)),
         };
@@ -118,7 +140,8 @@ impl Switch {
         match self.load(settings) {
             Ok(version) => {
                 let label = version.label.to_string();
-                let before = route.switch(Arc::new(version));
+                let mark = settings.source.mark_live(&version.identity);
+                let before = route.switch(Arc::new(version), mark);
                 tracing::info!(target: "switch", route = name, from = &*before.label, to = label, "switched");
                 self.metrics.switched(name, "switched");
                 followed.rejected = None;
@@ -154,6 +177,7 @@ impl Switch {
     /// Switches back if the new version fails more often than the one before.
     fn check_probation(&self, service: &Service, index: usize, followed: &mut Followed) {
         let (Some(probation), Some(route)) = (&followed.probation, service.routes.get(index)) else { return };
+        let Some(settings) = self.settings.routes.get(index) else { return };
         let now = route.live();
         let ((answered, failed), (answered_before, failed_before)) = (now.counts(), probation.before.counts());
         let percent = |failed: u64, answered: u64| failed.saturating_mul(100) / answered.max(1);
@@ -169,7 +193,8 @@ impl Switch {
             );
             self.metrics.switched(&route.name, "switched-back");
             followed.rejected = Some(std::mem::replace(&mut followed.active, probation.active_before.clone()));
-            route.switch(before);
+            let mark = settings.source.mark_live(&before.identity);
+            route.switch(before, mark);
             followed.probation = None;
         } else if Instant::now() >= probation.until {
             followed.probation = None;

@@ -5,7 +5,7 @@ use super::body::text;
 use super::error::ServeError;
 use super::exchange::{Exchange, Waiter};
 use super::handler::{Instances, Reuse};
-use super::settings::Identity;
+use super::settings::{Choice, Identity};
 use crate::{Host, component_linker};
 use http::StatusCode;
 use isomer_contract::wasi::Interface;
@@ -24,6 +24,8 @@ pub(super) struct Version {
     pub(super) label: Arc<str>,
     /// What its source calls it.
     pub(super) identity: Identity,
+    /// What was chosen of it for this machine.
+    pub(super) choice: Choice,
     handler: ProxyHandler<Instances>,
     answered: AtomicU64,
     failed: AtomicU64,
@@ -77,10 +79,10 @@ fn handler_of(component: &Component) -> Result<String, ServeError> {
 }
 
 impl Version {
-    pub(super) fn new(instances: Instances, identity: Identity) -> Version {
+    pub(super) fn new(instances: Instances, identity: Identity, choice: Choice) -> Version {
         let label = Arc::clone(&instances.label);
         let (answered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-        Version { label, identity, handler: ProxyHandler::new(instances), answered, failed }
+        Version { label, identity, choice, handler: ProxyHandler::new(instances), answered, failed }
     }
 
     /// A request has ended with success, or not.

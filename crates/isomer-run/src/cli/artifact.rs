@@ -4,7 +4,8 @@
 use super::operand::open_release;
 use super::{input, select, signers, wording};
 use isomer_contract::{Digest, Hinted};
-use isomer_runtime::{Expected, Request, SealedBytes, VerifiedArtifact};
+use isomer_guest::server::StepDown;
+use isomer_runtime::{Chosen, Expected, Request, SealedBytes, VerifiedArtifact};
 use isomer_store::{Installed, LoadPath, OpenedArtifact};
 use isomer_terminal::Failure;
 use std::error::Error;
@@ -21,6 +22,8 @@ pub(super) struct Opened {
     pub(super) load_path: Option<LoadPath>,
     /// The module that it is a variant of, `resize:1.4.0`, where it is none of a single file.
     pub(super) reference: Option<String>,
+    /// The variants that would be better and do not run here.
+    pub(super) steps_down: Vec<StepDown>,
     /// When the choice began.
     pub(super) started: Instant,
     /// When it was chosen, and reading began.
@@ -42,8 +45,8 @@ pub(super) fn of_store(
     select::log_steps_down(&installed.module().name, chosen.variant(), chosen.steps_down());
     let selected = Instant::now();
     let OpenedArtifact { artifact, load_path } = installed.open(&chosen).map_err(wording::store)?;
-    let reference = Some(installed.module().reference.clone());
-    Ok(Opened { artifact, load_path: Some(load_path), reference, started, selected })
+    let (reference, steps_down) = (Some(installed.module().reference.clone()), steps_down(&chosen));
+    Ok(Opened { artifact, load_path: Some(load_path), reference, steps_down, started, selected })
 }
 
 /// A variant of a module of a release.
@@ -67,7 +70,8 @@ pub(super) fn of_release(
     select::log_steps_down(&trusted.module().name, chosen.variant(), chosen.steps_down());
     let selected = Instant::now();
     let artifact = chosen.fetch(&layout).map_err(Failure::from)?;
-    Ok(Opened { artifact, load_path: None, reference: Some(trusted.module().reference.clone()), started, selected })
+    let (reference, steps_down) = (Some(trusted.module().reference.clone()), steps_down(&chosen));
+    Ok(Opened { artifact, load_path: None, reference, steps_down, started, selected })
 }
 
 /// The artifact in a file, which is to be `action`, "run" or "serve". `expected` decides by its digest, or says why it is
@@ -83,7 +87,12 @@ pub(super) fn of_file(
         .map_err(|error| because(&error).hint(error.hint()))?;
     let expected = expected(bytes.digest())?;
     let artifact = isomer_runtime::verify(bytes, expected).map_err(|error| because(&error).hint(error.hint()))?;
-    Ok(Opened { artifact, load_path: None, reference: None, started: selected, selected })
+    Ok(Opened { artifact, load_path: None, reference: None, steps_down: Vec::new(), started: selected, selected })
+}
+
+fn steps_down(chosen: &Chosen<'_>) -> Vec<StepDown> {
+    let steps = chosen.steps_down().iter();
+    steps.map(|(better, why)| StepDown::new(better.target.clone(), why.iter().map(select::brief).collect())).collect()
 }
 
 /// A file that no option trusts.

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(clap::Args, Default)]
 #[command(next_help_heading = "What the guest may use up")]
 pub(crate) struct LimitOptions {
-    /// How long it may run, `500ms`, `30s`, `5m`; then it ends with 124
+    /// How long it may run, `500ms`, `30s`, `5m`; of a server, how long each request may take until its response begins
     #[arg(long, value_name = "DURATION", value_parser = shown(parse_duration))]
     timeout: Option<Duration>,
     /// How much it may execute, in units of about one instruction, if it was compiled with `fuel`
@@ -38,7 +38,8 @@ pub(crate) struct LimitOptions {
     max_keyvalue: Option<u64>,
 }
 
-fn shown<T>(parse: fn(&str) -> Result<T, GrantError>) -> impl Fn(&str) -> Result<T, String> + Clone {
+/// How clap reads a quantity, with its hint.
+pub(super) fn shown<T>(parse: fn(&str) -> Result<T, GrantError>) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| parse(text).map_err(|error| with_hint(&error))
 }
 

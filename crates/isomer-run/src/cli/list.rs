@@ -7,10 +7,12 @@ use isomer_terminal::{Failure, aligned, bytes};
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Show what is installed: each variant, whether it is active, what it is trusted by and where it came from
+/// Show what is installed: each variant, whether it is active and whether a server on this machine answers requests with it
+/// (live), what it is trusted by and where it came from
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run list --json | jq -r '.[] | select(.active) | .reference'
+  isomer-run list --json | jq -r '.[] | select(.live) | .reference'    # what servers answer with now
   isomer-run list --check
 
 JSON: an array with each installed variant; one with `damaged`, the reason, does not run.
@@ -38,6 +40,8 @@ struct Row<'a> {
     artifact: Digest,
     size_bytes: u64,
     active: bool,
+    /// Whether a server on this machine answers requests with this version.
+    live: bool,
     /// Why it cannot run.
     #[serde(skip_serializing_if = "Option::is_none")]
     damaged: Option<String>,
@@ -75,6 +79,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn rows_of<'a>(installed: &'a Installed, damaged: Option<&StoreError>) -> Result<Vec<Row<'a>>, StoreError> {
     let module = installed.module();
+    // What cannot be told is not shown.
+    let live = installed.is_live().unwrap_or(false);
     let row = |manifest: isomer_layout::Manifest| Row {
         module: &module.name,
         reference: &module.reference,
@@ -83,6 +89,7 @@ fn rows_of<'a>(installed: &'a Installed, damaged: Option<&StoreError>) -> Result
         artifact: manifest.config.artifact.digest,
         size_bytes: manifest.config.artifact.size_bytes,
         active: installed.is_active(),
+        live,
         damaged: damaged.map(|error| one_line(error)),
         record: installed.record(),
     };
@@ -92,18 +99,14 @@ fn rows_of<'a>(installed: &'a Installed, damaged: Option<&StoreError>) -> Result
 fn table(rows: &[Row<'_>]) -> String {
     let heading = ["module", "target", "size", "active", "trust", "from"].map(str::to_owned).to_vec();
     let cells = rows.iter().map(|row| {
-        let active = match (row.active, &row.damaged) {
-            (true, None) => "yes",
-            (true, Some(_)) => "yes, damaged",
-            (false, None) => "",
-            (false, Some(_)) => "damaged",
-        };
+        let states = [(row.active, "yes"), (row.live, "live"), (row.damaged.is_some(), "damaged")];
+        let active: Vec<_> = states.iter().filter(|(is, _)| *is).map(|(_, state)| *state).collect();
         let Record { from, trust_basis, .. } = row.record;
         let cells = [
             row.reference.to_owned(),
             row.target.clone(),
             bytes(row.size_bytes),
-            active.to_owned(),
+            active.join(", "),
             trust_basis.to_string(),
             from.clone(),
         ];

@@ -117,7 +117,8 @@ pub(crate) fn log_steps_down(module: &str, chosen: &Variant, steps_down: &[(&Var
     }
 }
 
-fn brief(mismatch: &Mismatch) -> String {
+/// A reason why a variant does not run, in words that follow "it".
+pub(super) fn brief(mismatch: &Mismatch) -> String {
     match mismatch {
         Mismatch::Extension { needs, .. } => format!("needs `{needs}`"),
         other => other.to_string(),

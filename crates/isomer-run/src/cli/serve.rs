@@ -4,16 +4,20 @@ mod artifact;
 mod explain;
 mod systemd;
 
+use super::grant_options::{GrantOptions, environment};
+use super::limit_options::{LimitOptions, shown};
 use super::operand::{Operand, which_module};
 use super::{input, signers, store};
 use crate::log::{self, ServerLog};
 use crate::signals;
 use artifact::{Artifact, ModuleSource, OpenFailure};
 use isomer_contract::Hinted;
+use isomer_guest::parse_duration;
 use isomer_guest::server::{
     Address, Control, FileModule, FileRoute, Pattern, RouteSettings, ServeError, ServeFile, Server, Settings, TlsFiles,
 };
 use isomer_terminal::Failure;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::SIGHUP;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,6 +27,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where a server listens unless it is told: not for strangers.
 const ADDRESS: &str = "127.0.0.1:8080";
@@ -41,6 +46,8 @@ const FILE_SIZE_BYTES_MAX: u64 = 1 << 20;
   isomer-run serve hello                                            # installed by `isomer-run pull`
   isomer-run serve --addr 0.0.0.0:80 --addr unix:/run/hello.sock hello
   isomer-run serve --key farm.pub dist/ hello
+  isomer-run serve --watch --health /healthz hello                  # what becomes active is served, once it answers
+  isomer-run serve --allow-http https://api.example --max-memory 64MiB hello
   isomer-run serve -f serve.toml                                    # several, each with its limits and grants
   isomer-run serve --explain hello                                  # what it would do
 
@@ -63,7 +70,8 @@ struct Options {
     #[arg(value_name = "MODULE | DIR/ MODULE | FILE", required_unless_present = "file", num_args = 1..=2)]
     operands: Vec<OsString>,
     /// Serve what this file says: its [[route]] tables name modules, hosts, paths, limits and grants
-    #[arg(short = 'f', long = "file", value_name = "SERVE.TOML", conflicts_with_all = ["operands", "require", "deadline"])]
+    #[arg(short = 'f', long = "file", value_name = "SERVE.TOML", conflicts_with_all = ["operands", "require", "deadline",
+        "health", "probation", "ca_certificates", "GrantOptions", "LimitOptions"])]
     file: Option<PathBuf>,
     /// Listen on this address: IP:PORT or unix:PATH; may be repeated [default: 127.0.0.1:8080]
     #[arg(long = "addr", value_name = "ADDRESS")]
@@ -98,9 +106,22 @@ struct Options {
     /// Serve the version that becomes active in the store, once it is known to work, without a lost request
     #[arg(long)]
     watch: bool,
+    /// With --watch: the path of a request that a new version must answer with success before it is served
+    #[arg(long, value_name = "PATH")]
+    health: Option<String>,
+    /// With --watch: for how long a new version is switched back if it fails more often than the one before [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = shown(parse_duration))]
+    probation: Option<Duration>,
+    /// Trust these CA certificates, too, where the guest reaches servers by HTTPS or TLS; may be repeated
+    #[arg(long = "ca-cert", value_name = "FILE")]
+    ca_certificates: Vec<PathBuf>,
     /// End, once other requests are answered, when a guest cannot be interrupted
     #[arg(long)]
     exit_on_stuck: bool,
+    #[command(flatten)]
+    grants: GrantOptions,
+    #[command(flatten)]
+    limits: LimitOptions,
 }
 
 impl Arguments {
@@ -112,6 +133,7 @@ impl Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     signals::reap_children();
+    raise_descriptor_limit();
     let Arguments { options, trust, store } = arguments;
     let basis = Basis { trust: Arc::new(trust), store: Arc::new(store), sockets: systemd::sockets() };
     let settings = settings(&options, &basis)?;
@@ -133,6 +155,15 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     Ok(if complete? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Each connection is a file descriptor, and the limit that most systems begin with is for programs that use select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // With fewer descriptors the server accepts fewer connections, and says so.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}
+
 /// Which modules are trusted, and which store they are in.
 struct Basis {
     trust: Arc<signers::TrustOptions>,
@@ -151,14 +182,7 @@ impl Basis {
 fn settings(options: &Options, basis: &Basis) -> Result<Settings, Failure> {
     let mut settings = match &options.file {
         Some(file) => of_file(file, basis)?,
-        None => {
-            let (module, artifact) = source(&options.operands, &basis.store)?;
-            let pattern = Pattern::new(None, "/").map_err(ServeError::from)?;
-            let source = basis.source(artifact, options.require.clone(), options.deadline);
-            let mut route = RouteSettings::new(pattern, module, source);
-            route.deadline = options.deadline;
-            Settings::new(Vec::new(), vec![route])
-        }
+        None => Settings::new(Vec::new(), vec![of_options(options, basis)?]),
     };
     if !options.addresses.is_empty() {
         settings.addresses.clone_from(&options.addresses);
@@ -174,6 +198,27 @@ fn settings(options: &Options, basis: &Basis) -> Result<Settings, Failure> {
     }
     settings.status_address = options.status_addr.or(settings.status_address);
     Ok(settings)
+}
+
+/// The only route, as the command line states it.
+fn of_options(options: &Options, basis: &Basis) -> Result<RouteSettings, Failure> {
+    let (module, artifact) = source(&options.operands, &basis.store)?;
+    let pattern = Pattern::new(None, "/").map_err(ServeError::from)?;
+    let source = basis.source(artifact, options.require.clone(), options.deadline);
+    let mut route = RouteSettings::new(pattern, module, source);
+    route.deadline = options.deadline;
+    (route.grants, route.instance) = (options.grants.grants(), options.limits.limits());
+    route.grants.check()?;
+    route.instance.check()?;
+    route.environment = environment(&route.grants)?;
+    route.limits.request_time = route.instance.timeout.unwrap_or(route.limits.request_time);
+    route.ca_certificates.clone_from(&options.ca_certificates);
+    if let Some(path) = options.health.as_ref().filter(|path| !path.starts_with('/')) {
+        return Err(Failure::new(format!("the health request's path `{path}` does not begin with `/`")));
+    }
+    route.health.clone_from(&options.health);
+    route.probation = options.probation.unwrap_or(route.probation);
+    Ok(route)
 }
 
 /// What a settings file says.
@@ -204,6 +249,7 @@ fn of_route(route: FileRoute, basis: &Basis) -> Result<RouteSettings, Failure> {
     settings.limits = route.limits;
     settings.instance = route.instance;
     settings.grants = route.grants;
+    settings.outgoing = route.outgoing;
     settings.environment = environment;
     settings.deadline = route.deadline;
     settings.health = route.health;

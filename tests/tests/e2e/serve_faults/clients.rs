@@ -2,7 +2,7 @@
 
 use isomer_testing::http_client::{Connection, request};
 use isomer_tests::served::{Served, Setup};
-use isomer_tests::wait_until;
+use isomer_tests::{skip, wait_until};
 use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::thread;
@@ -238,20 +238,68 @@ fn a_client_may_wait_for_100_continue() {
     assert_eq!(connection.receive().unwrap().text(), "4\n");
 }
 
-#[test]
-fn thousands_of_idle_connections_keep_none_out() {
-    const IDLE: usize = 4000;
-    let limits = "connections = 1000\nheader-time = \"60s\"\nidle-time = \"60s\"".to_owned();
-    let served = Setup { guest: "proxy", limits, ..Setup::default() }.start();
-    let before = served.memory_bytes();
+/// Opens so many connections and keeps them, and requires every now and then that another client is served.
+fn open_idle(served: &Served, count: usize) -> Vec<Connection> {
     let mut idle = Vec::new();
-    for number in 0..IDLE {
+    for number in 1..=count {
         idle.push(served.connect());
-        if number % 500 == 499 {
+        if number % 500 == 0 {
             served.serves_others();
         }
     }
+    idle
+}
+
+#[test]
+fn thousands_of_idle_connections_keep_none_out() {
+    let limits = "connections = 1000\nheader-time = \"60s\"\nidle-time = \"60s\"".to_owned();
+    let served = Setup { guest: "proxy", limits, ..Setup::default() }.start();
+    let before = served.memory_bytes();
+    let _idle = open_idle(&served, 4000);
     served.serves_others();
     let grown = served.memory_bytes().saturating_sub(before);
     assert!(grown < 128 << 20, "{grown} bytes more");
+}
+
+#[test]
+fn ten_thousand_idle_connections_are_kept() {
+    const IDLE: usize = 10_000;
+    let test = "ten_thousand_idle_connections_are_kept";
+    let Some(descriptors) = raise_descriptors() else { return skip(test, "the limit on descriptors cannot be read") };
+    // Other tests of this process have descriptors, too.
+    if descriptors < 2 * IDLE as u64 {
+        return skip(test, &format!("a process has {descriptors} descriptors here, too few for {IDLE} connections"));
+    }
+    let limits = format!("connections = {}\nheader-time = \"300s\"\nidle-time = \"300s\"", IDLE + 100);
+    let served = Setup { guest: "proxy", limits, ..Setup::default() }.start();
+    let before = served.memory_bytes();
+    let mut idle = open_idle(&served, IDLE);
+    let each = served.memory_bytes().saturating_sub(before) / IDLE as u64;
+    assert!(each < 16 << 10, "{each} bytes for each connection");
+    // None was closed to make room for another, and each still works.
+    for connection in idle.iter_mut().step_by(100) {
+        connection.send(request("GET", "/hello", &[], b"")).unwrap();
+        assert_eq!(connection.receive().unwrap().text(), "hello\n");
+    }
+    served.serves_others();
+    served.signal("TERM");
+    let begun = Instant::now();
+    let (ran, log) = served.wait();
+    assert_eq!(ran.code(), 0, "{log}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// Raises this process's limit on descriptors as far as it may. The limit, where it can be read.
+#[allow(unsafe_code)]
+fn raise_descriptors() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write a `rlimit` that outlives them.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return None;
+        }
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+    Some(limit.rlim_max)
 }

@@ -1,89 +1,11 @@
 //! What an operator and a machine do to a server under load.
 
-use isomer_testing::http_client::{Connection, request};
+use isomer_testing::http_client::Connection;
 use isomer_tests::confined::Confinement;
-use isomer_tests::served::{Served, Setup};
+use isomer_tests::served::{Load, Served, Setup};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
-
-/// Clients that send requests one after the other on connections that stay open, until told to stop.
-struct Load {
-    stopped: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-    clients: Vec<JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    fn start(address: SocketAddr, clients: usize) -> Load {
-        let (stopped, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let client = |_| {
-            let (stopped, answered) = (Arc::clone(&stopped), Arc::clone(&answered));
-            thread::spawn(move || run_client(address, &stopped, &answered))
-        };
-        let clients = (0..clients).map(client).collect();
-        Load { stopped, answered, clients }
-    }
-
-    fn wait_for(&self, answered: usize) {
-        let wanted = self.answered.load(Ordering::Relaxed) + answered;
-        isomer_tests::wait_until("requests are answered", || self.answered.load(Ordering::Relaxed) >= wanted);
-    }
-
-    /// What went wrong.
-    fn stop(self) -> Vec<String> {
-        self.stopped.store(true, Ordering::Relaxed);
-        self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
-    }
-}
-
-/// A request that was sent is answered whole; a connection may end before one is sent.
-fn run_client(address: SocketAddr, stopped: &AtomicBool, answered: &AtomicUsize) -> Vec<String> {
-    let mut faults = Vec::new();
-    while !stopped.load(Ordering::Relaxed) {
-        let mut connection = match Connection::open(address) {
-            Ok(connection) => connection,
-            // The listener is closed.
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return faults,
-            Err(error) => {
-                faults.push(format!("connect: {error}"));
-                return faults;
-            }
-        };
-        let mut first = true;
-        while !stopped.load(Ordering::Relaxed) {
-            if connection.send(request("GET", "/sleep/5", &[], b"")).is_err() {
-                break;
-            }
-            match connection.receive() {
-                Ok(response) if response.status == 200 && response.complete && response.text() == "slept\n" => {
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    if response.header("connection") == Some("close") {
-                        break;
-                    }
-                }
-                Ok(response) => faults.push(format!("{response:?}")),
-                // An idle connection may be closed while the next request is on its way, as RFC 9112 says in section 9.3.1;
-                // a client tries that again.
-                Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
-                    if first && !stopped.load(Ordering::Relaxed) && Connection::open(address).is_ok() {
-                        faults.push(format!("the first request of a connection: {error}"));
-                    }
-                    break;
-                }
-                Err(error) => {
-                    faults.push(error.to_string());
-                    break;
-                }
-            }
-            first = false;
-        }
-    }
-    faults
-}
 
 #[test]
 fn sigterm_under_load_loses_no_request() {

@@ -2,9 +2,10 @@
 //! verified. Never here: an engine.
 
 use super::super::{artifact, signers, store};
-use isomer_contract::{Demand, Urgency};
-use isomer_guest::server::{Identity, Opened, Source};
+use isomer_contract::{Demand, Urgency, one_line};
+use isomer_guest::server::{Identity, LiveMark, Opened, Source};
 use isomer_runtime::{Expected, Request, Trust};
+use isomer_store::{LoadPath, Store};
 use isomer_terminal::Failure;
 use std::error::Error;
 use std::fmt;
@@ -69,6 +70,25 @@ impl Source for ModuleSource {
             Artifact::Release(..) | Artifact::File(_) => Ok(Identity::new()),
         }
     }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        match &self.module {
+            Artifact::Installed(_) => Store::directories_of_active(&self.store.dir()).into(),
+            Artifact::Release(..) | Artifact::File(_) => Vec::new(),
+        }
+    }
+
+    fn mark_live(&self, version: &Identity) -> Option<LiveMark> {
+        let Artifact::Installed(name) = &self.module else { return None };
+        let marked = Store::open(&self.store.dir()).and_then(|store| store.find(version)?.mark_live());
+        match marked {
+            Ok(live) => Some(LiveMark::new(live)),
+            Err(error) => {
+                tracing::debug!("`isomer-run list` does not show that `{name}` is live: {}", one_line(&error));
+                None
+            }
+        }
+    }
 }
 
 impl ModuleSource {
@@ -105,9 +125,12 @@ impl ModuleSource {
 
 /// As the server takes it.
 fn served(opened: artifact::Opened) -> Opened {
-    let artifact::Opened { artifact, load_path, reference, .. } = opened;
+    let artifact::Opened { artifact, load_path, reference, steps_down, .. } = opened;
+    let mapped = matches!(load_path, Some(LoadPath::Mapped { .. }));
     let how = load_path.map_or_else(|| artifact::COPIED.to_owned(), |path| path.to_string());
-    Opened::new(artifact, reference.as_deref().and_then(version), how)
+    let mut opened = Opened::new(artifact, reference.as_deref().and_then(version), how);
+    (opened.mapped, opened.steps_down) = (mapped, steps_down);
+    opened
 }
 
 /// The version in `name:version`.

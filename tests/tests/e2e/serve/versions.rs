@@ -1,0 +1,151 @@
+//! Versions that become active while a server runs: which one answers, and how that is seen.
+
+use isomer_testing::http_client::request;
+use isomer_tests::confined::{Confinement, Deny};
+use isomer_tests::served::{Exchange, FAULTY, Load, ONE, TWO, Versions, serve};
+use isomer_tests::{scratch, wait_until};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Less than a server waits between two looks at a store whose changes are reported to it.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn what_becomes_active_is_served_at_once() {
+    let versions = Versions::new();
+    let served = versions.serve("");
+    served.wait_for_version("first");
+    for (version, line) in [(TWO, "later"), (ONE, "first"), (TWO, "later")] {
+        versions.activate(version);
+        let begun = Instant::now();
+        served.wait_for_version(line);
+        assert!(begun.elapsed() < AT_ONCE, "{:?}\n{}", begun.elapsed(), served.log());
+    }
+    versions.call("rollback hello").ok();
+    served.wait_for_version("first");
+}
+
+#[test]
+fn without_inotify_the_store_is_looked_at_again_and_again() {
+    let no_inotify = Confinement::Deny(Deny::always(libc::SYS_inotify_init1, libc::EMFILE));
+    let versions = Versions::new();
+    let call = versions.call("-v serve --addr 127.0.0.1:0 --watch hello").confined(no_inotify);
+    let served = serve(call, scratch());
+    served.wait_for_version("first");
+    served.wait_for_log("active versions are looked for at intervals");
+    versions.activate(TWO);
+    served.wait_for_version("later");
+}
+
+#[test]
+fn without_watch_a_version_stays() {
+    let versions = Versions::new();
+    let served = serve(versions.call("serve --addr 127.0.0.1:0 hello"), scratch());
+    versions.activate(TWO);
+    thread::sleep(Duration::from_secs(1));
+    served.wait_for_version("first");
+}
+
+#[test]
+fn list_shows_which_version_is_live() {
+    let versions = Versions::new();
+    assert_eq!(versions.live(), [""; 0]);
+    let served = versions.serve("");
+    assert_eq!(versions.live(), [ONE]);
+    let other = serve(versions.call(&format!("serve --addr 127.0.0.1:0 hello:{FAULTY}")), scratch());
+    assert_eq!(versions.live(), [ONE, FAULTY]);
+    versions.activate(TWO);
+    served.wait_for_version("later");
+    assert_eq!(versions.live(), [TWO, FAULTY]);
+    let table = versions.call("list").ok().stdout();
+    let row = |version: &str| table.lines().find(|line| line.contains(&format!("hello:{version}"))).unwrap().to_owned();
+    assert!(row(TWO).contains("  yes, live  ") && row(FAULTY).contains("  live  "), "{table}");
+    assert!(!row(ONE).contains("live"), "{table}");
+    // However a server ends.
+    served.signal("KILL");
+    drop(served);
+    assert_eq!(versions.live(), [FAULTY]);
+    drop(other);
+    assert_eq!(versions.live(), [""; 0]);
+}
+
+#[test]
+fn a_version_that_fails_its_health_request_is_not_served() {
+    let versions = Versions::new();
+    let served = versions.serve("--health /echo");
+    versions.activate(FAULTY);
+    served.wait_for_log("its health request `/echo` is not answered with success");
+    served.wait_for_version("first");
+    assert_eq!(versions.live(), [ONE]);
+    // Another one is served, and the same one again when it is tried again and does no better.
+    versions.activate(TWO);
+    served.wait_for_version("later");
+    versions.activate(FAULTY);
+    wait_until("it is refused again", || served.log().matches("its health request `/echo`").count() == 2);
+    served.wait_for_version("later");
+}
+
+#[test]
+fn a_version_that_fails_more_often_is_switched_back() {
+    let versions = Versions::new();
+    let served = versions.serve("--probation 60s");
+    for number in 0..20 {
+        let response = served.send("POST", "/echo", &[], b"there and back").receive().unwrap();
+        assert_eq!(response.status, 200, "{number}: {}", served.log());
+    }
+    versions.activate(FAULTY);
+    served.wait_for_version("wrong");
+    wait_until("it is switched back", || {
+        let mut connection = served.connect();
+        let _ = connection.send(request("POST", "/echo", &[], b"there and back"));
+        let _ = connection.receive();
+        served.log().contains("switched back")
+    });
+    served.wait_for_version("first");
+    assert_eq!(versions.live(), [ONE]);
+    // It stays so, although the store's active version is the other one still.
+    thread::sleep(Duration::from_secs(1));
+    served.wait_for_version("first");
+    // After a rollback, the operator may try it again.
+    versions.call("rollback hello").ok();
+    thread::sleep(Duration::from_secs(1));
+    versions.activate(FAULTY);
+    served.wait_for_version("wrong");
+}
+
+#[test]
+fn a_version_that_fails_as_often_stays() {
+    let versions = Versions::new();
+    let served = versions.serve("--probation 60s");
+    let half = |served: &isomer_tests::served::Served| {
+        for _ in 0..10 {
+            assert_eq!(served.get("/status/500").status, 500);
+            assert_eq!(served.get("/hello").status, 200);
+        }
+    };
+    half(&served);
+    versions.activate(TWO);
+    served.wait_for_version("later");
+    half(&served);
+    // Twice as long as between two looks.
+    thread::sleep(Duration::from_secs(1));
+    served.wait_for_version("later");
+    assert!(!served.log().contains("switched back"), "{}", served.log());
+}
+
+#[test]
+fn a_switch_loses_no_request() {
+    let versions = Versions::new();
+    let served = versions.serve("");
+    let load = Load::with(served.address, 8, false, |number| match number % 2 {
+        0 => Exchange::get("/hello", &["first\n", "later\n"]),
+        _ => Exchange::echo(&format!("request {number}")),
+    });
+    load.wait_for(100);
+    for (version, line) in [(TWO, "later"), (ONE, "first"), (TWO, "later")] {
+        versions.activate(version);
+        served.wait_for_version(line);
+        load.wait_for(100);
+    }
+    assert_eq!(load.stop(), Vec::<String>::new(), "{}", served.log());
+}
