@@ -204,7 +204,7 @@ fn install_wheel(name: &str, version: &str) -> Result<PathBuf> {
 /// `needs` is complete and has nothing too much: the module is valid with it and invalid without any one of it.
 fn check_needs(guest: &Guest, wasm: &[u8]) -> Result<()> {
     let is_component = wasmparser::Parser::is_component(wasm);
-    let expects_component = matches!(guest.kind, Kind::Component | Kind::Http) || guest.component;
+    let expects_component = matches!(guest.kind, Kind::Component | Kind::Http | Kind::Client) || guest.component;
     ensure!(is_component == expects_component, "`kind` and `component` disagree with the binary");
     let mut baseline = WasmFeatures::WASM2.difference(WasmFeatures::SIMD);
     baseline.set(WasmFeatures::COMPONENT_MODEL, is_component);

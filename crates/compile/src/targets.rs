@@ -1,8 +1,10 @@
 //! In: the targets of a command line or of a manifest. Out: their profiles. Never here: a profile that is not a regular
-//! file, or a large one.
+//! file, or a large one; the same for overlays.
 
-use isomer_contract::name::{OVERLAY, ProfileName, split_target};
-use isomer_contract::profile::{OverlayError, Problem, ProfileText, find_shipped, overlay_names, shipped_names};
+use isomer_contract::name::{OVERLAY, ProfileName};
+use isomer_contract::profile::{
+    Overlay, OverlayError, Problem, ProfileText, find_shipped, overlay_names, shipped_names,
+};
 use isomer_contract::{Hinted, Profile, ProfileError, nearest};
 use isomer_file::FileError;
 use std::cell::RefCell;
@@ -69,7 +71,8 @@ pub fn shipped() -> impl Iterator<Item = Profile> {
 }
 
 /// The profiles that `targets` name, each once, in that order: shipped ones, `all`, or files, which are relative to `base`.
-/// Behind each may be overlays: `x86-64-v3+epoch`, `all+epoch`, `profiles/edge-box.toml+epoch`.
+/// Behind each may be overlays, shipped ones or files: `x86-64-v3+epoch`, `all+epoch`, `profiles/edge-box.toml+epoch`,
+/// `x86-64-v3+./small.toml`.
 ///
 /// # Errors
 /// When one names no profile, or an invalid one.
@@ -78,8 +81,10 @@ pub fn resolve(targets: &[String], base: &Path) -> Result<Vec<Profile>, TargetEr
     for target in targets {
         let (name, overlays) = split(target);
         let found: Vec<Profile> = if name == ALL { shipped().collect() } else { vec![resolve_one(name, base)?] };
-        let found = found.iter().map(|profile| profile.with_overlays(overlays.iter().copied()));
-        let found = found.collect::<Result<Vec<_>, _>>()?;
+        let (files, names): (Vec<&str>, Vec<&str>) = overlays.into_iter().partition(|overlay| is_file(overlay));
+        let own = files.iter().map(|file| overlay_from_file(&base.join(file))).collect::<Result<Vec<_>, _>>()?;
+        let with = |profile: &Profile| profile.with_overlays(names.iter().copied())?.put_on(own.iter().cloned());
+        let found = found.iter().map(with).collect::<Result<Vec<_>, _>>()?;
         for profile in found {
             match profiles.iter().find(|known| known.name == profile.name) {
                 None => profiles.push(profile),
@@ -94,19 +99,30 @@ pub fn resolve(targets: &[String], base: &Path) -> Result<Vec<Profile>, TargetEr
     Ok(profiles)
 }
 
-/// A target's name or file, and its overlays. `+` in a path is the path's, unless it follows `.toml`.
+/// A target's name or file, and its overlays, which are names or files too. In a path with `/`, `+` is the path's unless it
+/// follows `.toml`.
 fn split(target: &str) -> (&str, Vec<&str>) {
+    let mut parts = Vec::new();
+    let mut rest = Some(target);
+    while let Some(text) = rest {
+        let (part, more) = first_part(text);
+        parts.push(part);
+        rest = more;
+    }
+    let overlays = parts.split_off(1);
+    (parts[0], overlays)
+}
+
+/// A name or file, and what follows the `+` behind it.
+fn first_part(text: &str) -> (&str, Option<&str>) {
     const END: &str = ".toml";
-    match target.rfind(&format!("{END}{OVERLAY}")) {
-        Some(at) => {
-            let (file, overlays) = target.split_at(at + END.len());
-            (file, overlays.split(OVERLAY).skip(1).collect())
-        }
-        None if is_file(target) => (target, Vec::new()),
-        None => {
-            let (name, overlays) = split_target(target);
-            (name, overlays.collect())
-        }
+    let Some((part, more)) = text.split_once(OVERLAY) else { return (text, None) };
+    if !part.contains('/') {
+        return (part, Some(more));
+    }
+    match text.find(&format!("{END}{OVERLAY}")) {
+        Some(at) => (&text[..at + END.len()], Some(&text[at + END.len() + OVERLAY.len_utf8()..])),
+        None => (text, None),
     }
 }
 
@@ -161,6 +177,14 @@ pub fn from_file(path: &Path) -> Result<Profile, TargetError> {
     }
 }
 
+/// The overlay in the file at `path`.
+///
+/// # Errors
+/// When the file cannot be read, or holds no valid overlay.
+pub fn overlay_from_file(path: &Path) -> Result<Overlay, TargetError> {
+    Ok(Overlay::parse(read(path)?)?)
+}
+
 fn read(path: &Path) -> Result<ProfileText, FileError> {
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     Ok(ProfileText {
@@ -168,4 +192,27 @@ fn read(path: &Path) -> Result<ProfileText, FileError> {
         path: path.display().to_string(),
         text: isomer_file::read_text(path, PROFILE_SIZE_BYTES_MAX)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_split_into_names_and_files() {
+        for (target, profile, overlays) in [
+            ("x86-64-v3", "x86-64-v3", vec![]),
+            ("x86-64-v3+epoch+fuel", "x86-64-v3", vec!["epoch", "fuel"]),
+            ("x86-64-v3+./small.toml", "x86-64-v3", vec!["./small.toml"]),
+            ("x86-64-v3+small.toml+epoch", "x86-64-v3", vec!["small.toml", "epoch"]),
+            ("all+a/small.toml+epoch+b/c.toml", "all", vec!["a/small.toml", "epoch", "b/c.toml"]),
+            ("edge.toml+fuel", "edge.toml", vec!["fuel"]),
+            ("./a+b/edge.toml", "./a+b/edge.toml", vec![]),
+            ("./a+b/edge.toml+./c+d/small.toml+fuel", "./a+b/edge.toml", vec!["./c+d/small.toml", "fuel"]),
+            ("x86-64-v3+", "x86-64-v3", vec![""]),
+            ("", "", vec![]),
+        ] {
+            assert_eq!(split(target), (profile, overlays), "{target}");
+        }
+    }
 }

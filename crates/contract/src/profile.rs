@@ -55,8 +55,8 @@ pub struct Profile {
     pub priority: i32,
     /// The profiles that it inherits from, nearest first.
     pub inherits: Vec<String>,
-    /// The overlays on top of it, sorted.
-    pub overlays: Vec<String>,
+    /// The overlays on top of it, sorted by name.
+    pub overlays: Vec<Overlay>,
     /// The platform, in target-lexicon's canonical form.
     pub triple: Triple,
     /// The architecture of `triple`.

@@ -48,6 +48,10 @@ impl Version {
 pub const WASI_0_2: Version = Version::Released("0.2");
 /// WASI 0.3.
 pub const WASI_0_3: Version = Version::Released("0.3");
+/// `wasi:tls` for components of WASI 0.2.
+pub const TLS_0_2: Version = Version::Draft("0.2.0-draft");
+/// `wasi:tls` for components of WASI 0.3.
+pub const TLS_0_3: Version = Version::Draft("0.3.0-draft");
 
 /// A package of WASI, and those of its interfaces that components are given.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +105,8 @@ pub const PACKAGES: &[Package] = &[
     package("wasi:sockets", WASI_0_3, &["ip-name-lookup", "types"]),
     package("wasi:config", Version::Draft("0.2.0-rc.1"), &["store"]),
     package("wasi:keyvalue", Version::Draft("0.2.0-draft"), &["atomics", "batch", "store"]),
+    package("wasi:tls", TLS_0_2, &["types"]),
+    package("wasi:tls", TLS_0_3, &["client", "types"]),
 ];
 
 /// Whether guests are given what `import` names: the module that a core module imports from, or an import of a
@@ -172,6 +178,8 @@ mod tests {
             "wasi:cli/types@0.3.2",
             "wasi:http/types@0.2.0",
             "wasi:config/store@0.2.0-rc.1",
+            "wasi:tls/types@0.2.0-draft",
+            "wasi:tls/client@0.3.0-draft",
         ] {
             assert!(is_provided(provided), "{provided}");
         }
@@ -188,6 +196,7 @@ mod tests {
             "wasi:cli/exit@0.4.0",
             "wasi:config/store@0.2.0-draft",
             "wasi:keyvalue/store@0.2.0",
+            "wasi:tls/client@0.2.0-draft",
             "example:io/streams@0.2.0",
         ] {
             assert!(!is_provided(missing), "{missing}");
@@ -199,7 +208,8 @@ mod tests {
         assert_eq!(
             provided_to_components(),
             "wasi:cli, wasi:clocks, wasi:filesystem, wasi:http, wasi:io, wasi:random and wasi:sockets of WASI 0.2 (up to \
-             0.2.12) and 0.3 (0.3.0), wasi:config@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft"
+             0.2.12) and 0.3 (0.3.0), wasi:config@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft, wasi:tls@0.2.0-draft, \
+             wasi:tls@0.3.0-draft"
         );
     }
 }

@@ -14,10 +14,10 @@ pub use error::GuestError;
 pub use invoke::Call;
 pub use streams::{Stream, Streams};
 
-use crate::grants::{Grants, HttpRule};
+use crate::grants::Grants;
 use crate::host::{Host, NoOutgoing, Prepare, Prepared, Process};
 use crate::limits::{LimitHit, LimitKind, Limits};
-use crate::outgoing::{Outgoing, OutgoingLimits, Roots};
+use crate::outgoing::OutgoingLimits;
 use deadline::{Deadline, OnStuck, Watch};
 use error::Ended;
 use isomer_runtime::{Code, Loaded};
@@ -200,7 +200,8 @@ pub fn run(loaded: &Loaded, guest: Guest) -> Result<Finished, GuestError> {
 fn prepare(guest: &Guest) -> Result<Prepared, GuestError> {
     let Guest { grants, environment, limits, .. } = guest;
     // The guest is all that this thread does.
-    let prepare = Prepare { grants, environment: environment.clone(), limits: limits.clone(), allow_blocking: true };
+    let (environment, limits) = (environment.clone(), limits.clone());
+    let prepare = Prepare { grants, environment, limits, allow_blocking: true, ca_certificates: &[] };
     Ok(prepare.open()?)
 }
 
@@ -208,16 +209,12 @@ fn store(prepared: &Prepared, loaded: &Loaded, guest: &Guest, written: &Written)
     let (arguments, current_dir) = (guest.arguments.clone(), guest.current_dir.clone());
     let mut process = Process { arguments, current_dir, ..Process::default() };
     guest.streams.open(&mut process, written)?;
-    let host = prepared.host(process, outgoing(&guest.grants.allow_http)?);
+    let outgoing: Box<dyn WasiHttpHooks> = match prepared.outgoing(OutgoingLimits::default()) {
+        Some(outgoing) => Box::new(outgoing),
+        None => Box::new(NoOutgoing),
+    };
+    let host = prepared.host(process, outgoing);
     prepared.store(&loaded.engine, host).map_err(|error| GuestError::Failed(error.into()))
-}
-
-/// What sends the guest's HTTP requests. Certificates are read only if any are granted.
-fn outgoing(rules: &[HttpRule]) -> Result<Box<dyn WasiHttpHooks>, GuestError> {
-    if rules.is_empty() {
-        return Ok(Box::new(NoOutgoing));
-    }
-    Ok(Box::new(Outgoing::new(rules, &Roots::load(&[])?, OutgoingLimits::default())))
 }
 
 fn usage(store: &Store<Host>, limits: &Limits, started: Instant, instantiated: Option<Instant>) -> Usage {

@@ -60,6 +60,9 @@ pub struct Grants {
     /// Servers that it may send HTTP requests to, by `wasi:http`.
     #[serde(deserialize_with = "pairs::one_or_many")]
     pub allow_http: Vec<HttpRule>,
+    /// Whether it may encrypt connections by `wasi:tls`, with the CAs that this machine trusts. Which ones it may make is
+    /// for `allow_net` to say.
+    pub allow_tls: bool,
     /// What `wasi:config` gives.
     #[serde(rename = "config-var")]
     pub config: KeyValuePairs,
@@ -74,13 +77,14 @@ pub struct Grants {
 
 impl Grants {
     /// The keys in a file, which are the names of options.
-    pub const KEYS: [&'static str; 10] = [
+    pub const KEYS: [&'static str; 11] = [
         "dir",
         "env",
         "env-file",
         "inherit-env",
         "allow-net",
         "allow-http",
+        "allow-tls",
         "config-var",
         "keyvalue",
         "random-seed",
@@ -106,6 +110,7 @@ impl Grants {
             inherit_env,
             allow_net,
             allow_http,
+            allow_tls,
             config,
             keyvalue,
             random_seed,
@@ -117,6 +122,7 @@ impl Grants {
         self.inherit_env.extend(inherit_env);
         self.allow_net.extend(allow_net);
         self.allow_http.extend(allow_http);
+        self.allow_tls |= allow_tls;
         self.config.extend(config);
         if let Some(keyvalue) = keyvalue {
             self.keyvalue.get_or_insert_default().extend(keyvalue);

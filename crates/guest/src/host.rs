@@ -16,7 +16,9 @@
 //! let loaded = Loader::new().load(verify(sealed, Expected::AnyArtifact)?)?;
 //! let Code::Component(component) = loaded.code else { return Err("expected a component".into()) };
 //! let (grants, limits) = (Grants::default(), Limits::default());
-//! let prepared = Prepare { grants: &grants, environment: [].into(), limits, allow_blocking: false }.open()?;
+//! let environment = [].into();
+//! let prepared =
+//!     Prepare { grants: &grants, environment, limits, allow_blocking: false, ca_certificates: &[] }.open()?;
 //! let linker = isomer_guest::component_linker(&component)?;
 //! let pre = linker.instantiate_pre(&component)?;
 //! // For each instance:
@@ -36,19 +38,23 @@ mod linker;
 mod lookup;
 mod network;
 mod outgoing;
+mod tls;
 
 pub use linker::{LinkError, MissingImports, component_linker, module_linker};
 pub use network::Network;
 pub use outgoing::NoOutgoing;
 
-use crate::grants::{Access, Directory, FrozenClock, GrantError, Grants};
+use crate::grants::{Access, Directory, FrozenClock, GrantError, Grants, HttpRule};
 use crate::limits::{Limiter, Limits};
+use crate::outgoing::{Outgoing, OutgoingLimits, Roots, RootsError};
 use keyvalue::KeyValue;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use tls::Tls;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, GuestProfiler, Store};
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
@@ -57,6 +63,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_tls::{WasiTlsCtx, WasiTlsCtxBuilder, WasiTlsCtxView, WasiTlsView};
 
 /// Why grants cannot be given on this machine.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +77,9 @@ pub enum PrepareError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The CA certificates of servers that guests reach by TLS cannot be read.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// Grants or limits contradict each other.
     #[error(transparent)]
     Contradiction(#[from] GrantError),
@@ -87,18 +97,26 @@ pub struct Prepare<'a> {
     /// Whether host functions may block the thread that calls an instance, because it does nothing else. With it, no
     /// deadline but that of the code itself holds while one blocks.
     pub allow_blocking: bool,
+    /// Files of CA certificates that servers may have which guests reach by TLS, beside the system's.
+    pub ca_certificates: &'a [PathBuf],
 }
 
 impl Prepare<'_> {
     /// Opens what is granted.
     ///
     /// # Errors
-    /// When a directory cannot be opened, or grants contradict each other.
+    /// When a directory or a CA certificate cannot be read, or grants contradict each other.
     pub fn open(self) -> Result<Prepared, PrepareError> {
-        let Prepare { grants, environment, limits, allow_blocking } = self;
+        let Prepare { grants, environment, limits, allow_blocking, ca_certificates } = self;
         grants.check()?;
         limits.check()?;
+        // Reading the system's certificates takes a while, and few guests need them.
+        let reaches_by_tls = grants.allow_tls || !grants.allow_http.is_empty();
+        let roots = reaches_by_tls.then(|| Roots::load(ca_certificates)).transpose()?;
         Ok(Prepared {
+            tls: Tls::new(roots.as_ref().filter(|_| grants.allow_tls)),
+            allow_http: grants.allow_http.clone(),
+            roots,
             filesystem: open(&grants.directories, allow_blocking)?,
             environment: environment.into_iter().collect(),
             network: Arc::new(Network::new(grants.allow_net.clone())),
@@ -117,6 +135,9 @@ pub struct Prepared {
     filesystem: WasiFilesystemCtx,
     environment: Vec<(String, String)>,
     network: Arc<Network>,
+    allow_http: Vec<HttpRule>,
+    roots: Option<Roots>,
+    tls: Tls,
     config: BTreeMap<String, String>,
     keyvalue: Option<KeyValue>,
     random_seed: Option<u64>,
@@ -169,6 +190,12 @@ impl Prepared {
         &self.limits
     }
 
+    /// What sends HTTP requests, if any are granted; instances may share it.
+    pub fn outgoing(&self, limits: OutgoingLimits) -> Option<Outgoing> {
+        let roots = self.roots.as_ref().filter(|_| !self.allow_http.is_empty())?;
+        Some(Outgoing::new(&self.allow_http, roots, limits))
+    }
+
     /// What a store holds for one instance. `outgoing` sends its HTTP requests.
     pub fn host(&self, process: Process, outgoing: Box<dyn WasiHttpHooks>) -> Host {
         let Process { arguments, current_dir, stdin, stdout, stderr } = process;
@@ -196,6 +223,7 @@ impl Prepared {
             wasi,
             http: WasiHttpCtx::new(),
             outgoing,
+            tls: WasiTlsCtxBuilder::new().provider(Box::new(self.tls.clone())).build(),
             config: self.config.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             keyvalue: self.keyvalue.clone(),
             network: self.network.clone(),
@@ -251,6 +279,7 @@ pub struct Host {
     wasi: WasiP1Ctx,
     http: WasiHttpCtx,
     outgoing: Box<dyn WasiHttpHooks>,
+    tls: WasiTlsCtx,
     config: WasiConfigVariables,
     keyvalue: Option<KeyValue>,
     network: Arc<Network>,
@@ -287,5 +316,11 @@ impl WasiView for Host {
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut *self.outgoing, table: self.wasi.ctx().table, ctx: &mut self.http }
+    }
+}
+
+impl WasiTlsView for Host {
+    fn tls(&mut self) -> WasiTlsCtxView<'_> {
+        WasiTlsCtxView { table: self.wasi.ctx().table, ctx: &mut self.tls }
     }
 }

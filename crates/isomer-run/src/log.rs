@@ -1,24 +1,20 @@
-//! What happens beside the result. In: what `tracing` is told. Out: lines on standard error, each with its level as other
-//! messages have it: `warning: …`. Never here: a result; an error that ends the command.
+//! How much of what happens beside the result is logged, and where a server logs it. In: options, and the variable
+//! ISOMER_LOG. Out: lines on standard error, as `isomer-terminal` or [`json`] writes them. Never here: a result; an error that
+//! ends the command.
 
 mod json;
 mod queue;
 
 pub(crate) use queue::flush;
 
-use anstyle::{AnsiColor, Style};
+use isomer_terminal::{LogLines, begin_log, log_colour, log_filter};
 use json::Json;
 use queue::Queue;
-use std::fmt;
-use std::io::IsTerminal;
-use tracing::{Event, Level, Subscriber};
+use tracing::Level;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry};
 
 /// `-v` and `-q`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,51 +59,16 @@ impl ServerLog {
 /// lines are written by a thread of their own: where standard error is not read, lines are dropped and counted, and the
 /// server goes on.
 pub(crate) fn begin(server: Option<ServerLog>, verbosity: Verbosity) {
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = tracing_subscriber::fmt().with_ansi(colour).event_format(Lines);
     let level = verbosity.level();
-    let requested = std::env::var("ISOMER_LOG").ok().filter(|_| level.is_none()).map(EnvFilter::new);
+    let requested = if level.is_none() { log_filter() } else { None };
     let level = level.unwrap_or(Level::WARN);
     let started = server.and_then(|server| Some((server, Queue::start().ok()?)));
-    let Some((server, queue)) = started else {
-        match requested {
-            Some(filter) => lines.with_writer(std::io::stderr).with_env_filter(filter).init(),
-            None => lines.with_writer(std::io::stderr).with_max_level(level).init(),
-        }
-        return;
-    };
-    let layer = tracing_subscriber::fmt::layer().with_ansi(colour && !server.json).with_writer(queue);
+    let Some((server, queue)) = started else { return begin_log(requested, level) };
+    let layer = tracing_subscriber::fmt::layer().with_ansi(log_colour() && !server.json).with_writer(queue);
     let layer: Box<dyn Layer<Registry> + Send + Sync> =
-        if server.json { layer.event_format(Json).boxed() } else { layer.event_format(Lines).boxed() };
+        if server.json { layer.event_format(Json).boxed() } else { layer.event_format(LogLines).boxed() };
     match requested {
         Some(filter) => tracing_subscriber::registry().with(layer.with_filter(filter)).init(),
         None => tracing_subscriber::registry().with(layer.with_filter(server.filter(level))).init(),
-    }
-}
-
-struct Lines;
-
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let (name, colour) = match *event.metadata().level() {
-            Level::ERROR => ("error", AnsiColor::Red),
-            Level::WARN => ("warning", AnsiColor::Yellow),
-            Level::INFO => ("info", AnsiColor::Green),
-            Level::DEBUG => ("debug", AnsiColor::Blue),
-            Level::TRACE => ("trace", AnsiColor::Magenta),
-        };
-        if to.has_ansi_escapes() {
-            let style = Style::new().bold().fg_color(Some(colour.into()));
-            write!(to, "{style}{name}:{style:#} ")?;
-        } else {
-            write!(to, "{name}: ")?;
-        }
-        let mut fields = String::new();
-        context.format_fields(Writer::new(&mut fields), event)?;
-        writeln!(to, "{}", isomer_terminal::escaped(&fields))
     }
 }

@@ -24,7 +24,8 @@ pub(crate) use session::interruption;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
-use isomer_terminal::Failures;
+use isomer_terminal::{Failures, begin_log, log_filter};
+use tracing::Level;
 
 /// Compiles WebAssembly ahead of time, one native form for every kind of server.
 #[derive(Parser)]
@@ -47,7 +48,9 @@ Examples:
   isomer inspect dist/                                   what is in it, and whom it serves
 
 Exit codes: 0 success, 1 failure (see standard error), 2 invalid command line, 128 + N ended by signal N
-(130 for Ctrl-C). With --json, an error that precedes all results prints no JSON.";
+(130 for Ctrl-C). With --json, an error that precedes all results prints no JSON.
+
+Set ISOMER_LOG (error, warn, info, debug, or a filter as RUST_LOG's) to see more or less of what happens.";
 
 /// Commands of `isomer-run` that people look for here.
 const OF_ISOMER_RUN: [&str; 9] = ["verify", "pull", "select", "check", "host", "activate", "rollback", "list", "gc"];
@@ -106,6 +109,10 @@ enum Command {
 
 impl Cli {
     pub(crate) fn run(self) -> Result<(), Failures> {
+        // What a worker or a job of a farm prints is its answer, or a fault.
+        if !matches!(self.command, Command::Worker | Command::Job(_)) {
+            begin_log(log_filter(), Level::WARN);
+        }
         match self.command {
             Command::Targets(args) => targets::run(&args),
             Command::Compile(args) => compile::run(&args),

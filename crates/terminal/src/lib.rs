@@ -1,4 +1,4 @@
-//! What `isomer` and `isomer-run` show: results on standard output, in columns or as JSON; warnings, progress and what
+//! What `isomer` and `isomer-run` show: results on standard output, in columns or as JSON; warnings, a log, progress and what
 //! failed on standard error; the options that both have ([`Connection`]), and the stack that both need
 //! ([`with_enough_stack`]). In: text, some of it from files that others
 //! wrote. Out: text that a terminal shows and never obeys. Never here: a decision, an option's name in a message.
@@ -47,6 +47,7 @@ mod connection;
 mod escape;
 
 mod failure;
+mod log;
 mod output;
 mod progress;
 mod remark;
@@ -58,6 +59,7 @@ pub use arguments::name_invalid_utf8;
 pub use connection::Connection;
 pub use escape::{escaped, escaped_json};
 pub use failure::{Failure, Failures};
+pub use log::{LogLines, begin_log, log_colour, log_filter};
 pub use output::{Text, print, print_json};
 pub use progress::{JobProgress, TransferProgress};
 pub use remark::{note, warn};

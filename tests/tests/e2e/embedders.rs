@@ -1,10 +1,11 @@
 //! Programs that embed wasmtime in its default configuration: what `check --config` says of an artifact, and what they do.
-//! The Python program is the one in `docs/embedders.md`.
+//! The programs in Python and C are those in `docs/embedders.md`.
 
 use isomer_testing::python;
 use isomer_tests::native::native;
 use isomer_tests::{Ran, guest, isomer, isomer_run, program, root, scratch, skip, upstream};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// The newest of this major on PyPI.
@@ -17,20 +18,34 @@ fn wasmtime_py() -> Result<PathBuf, String> {
     Ok(directory)
 }
 
-/// The program in the page, as it is printed.
-fn snippet() -> String {
+/// The program in the page, as it is printed, with another artifact instead of the page's.
+fn snippet(language: &str, artifact: &str) -> String {
     let page = fs::read_to_string(root().join("docs/embedders.md")).unwrap();
-    let (_, block) = page.split_once("```python\n").expect("the page has a program");
-    block.split_once("```").expect("the program ends").0.to_owned()
+    let (_, block) = page.split_once(&format!("```{language}\n")).expect("the page has a program");
+    let text = block.split_once("```").expect("the program ends").0;
+    assert_eq!(text.matches(PAGE).count(), 1, "the page names its artifact");
+    text.replace(PAGE, artifact)
 }
 
-/// Runs the page's program with another artifact instead of the page's.
+/// Runs the page's program in Python.
 fn python(packages: &Path, directory: &Path, artifact: &str) -> Ran {
-    let program_text = snippet();
-    assert_eq!(program_text.matches(PAGE).count(), 1, "the page names its artifact");
     let interpreter = python::interpreter().unwrap();
-    let call = program(interpreter).args(["-c", &program_text.replace(PAGE, artifact)]);
+    let call = program(interpreter).args(["-c", &snippet("python", artifact)]);
     call.env("PYTHONPATH", packages).dir(directory).run()
+}
+
+/// Compiles and runs the page's program in C, with the library that wasmtime-py brings along.
+fn c(packages: &Path, directory: &Path, artifact: &str) -> Ran {
+    let libraries = packages.join("wasmtime").join(format!("linux-{}", std::env::consts::ARCH));
+    let library = directory.join("libwasmtime.so");
+    if !library.exists() {
+        symlink(libraries.join("_libwasmtime.so"), &library).unwrap();
+    }
+    fs::write(directory.join("popcnt.c"), snippet("c", artifact)).unwrap();
+    let headers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/embedders");
+    let compiler = program("gcc").line("popcnt.c -o popcnt -Wall -Wextra -Werror -L . -lwasmtime -I").arg(headers);
+    compiler.dir(directory).ok();
+    program(directory.join("popcnt")).env("LD_LIBRARY_PATH", directory).dir(directory).run()
 }
 
 /// What the page's program loads.
@@ -85,6 +100,25 @@ fn python_loads_what_the_check_says_it_loads() {
         "import sys, wasmtime, wasmtime.component as c; c.Component.deserialize_file(wasmtime.Engine(), sys.argv[1])";
     let call = program(python::interpreter().unwrap()).args(["-c", load, &artifact]);
     call.env("PYTHONPATH", &packages).dir(directory.path()).ok();
+}
+
+#[test]
+fn c_loads_what_the_check_says_it_loads() {
+    let name = "c_loads_what_the_check_says_it_loads";
+    let packages = match wasmtime_py() {
+        Ok(packages) => packages,
+        Err(error) => return skip(name, &format!("wasmtime-py is not installed: {error}")),
+    };
+    let directory = scratch();
+    for (overlays, loads) in [("", false), ("+default", true), ("+epoch", false)] {
+        let artifact = compile(directory.path(), "numbers", overlays);
+        let path = directory.path().join(&artifact);
+        let checked = isomer_run().arg("check").arg(&path).args(["--config", "c-api"]).run();
+        assert_eq!(checked.code(), i32::from(!loads), "{artifact}: {checked}");
+        let ran = c(&packages, directory.path(), &artifact);
+        assert_eq!((ran.code(), ran.stdout().as_str()), if loads { (0, "8\n") } else { (1, "") }, "{artifact}: {ran}");
+        fs::remove_file(path).unwrap();
+    }
 }
 
 #[test]

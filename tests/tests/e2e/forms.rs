@@ -149,6 +149,26 @@ fn a_priority_decides_between_equals_and_recompiles_nothing() {
     );
 }
 
+#[test]
+fn a_release_holds_forms_of_overlays_of_ones_own() {
+    let directory = scratch();
+    let dir = directory.path();
+    let overlay = dir.join("overlays/deadline.toml");
+    fs::create_dir(dir.join("overlays")).unwrap();
+    fs::write(&overlay, "description = 'ours'\n[wasm]\nepoch-interruption = true\n").unwrap();
+    release(dir, "['NATIVE', 'NATIVE+overlays/deadline.toml']", "");
+    let form = format!("{}+deadline", native().baseline);
+    assert_eq!(target(&select(dir, &[])), native().baseline);
+    assert_eq!(target(&select(dir, &["--limit", "deadline"])), form);
+    let run = ["run", "--allow-unsigned", "--target", &form, "--invoke", "popcnt32", "dist/", "numbers", "255"];
+    assert_eq!(isomer_run().dir(dir).args(run).ok().stdout(), "8\n");
+    fs::write(&overlay, "[wasm]\nepoch-interuption = true\n").unwrap();
+    let refused = isomer().dir(dir).args(["release", "--no-cache"]).fails();
+    let message = "overlays/deadline.toml:2: unknown key `epoch-interuption` in [wasm]";
+    assert!(refused.stderr().contains(message), "{refused}");
+    assert!(refused.stderr().contains("did you mean `epoch-interruption`?"), "{refused}");
+}
+
 /// Predictions and equal code work within each set of limits, and never across.
 #[test]
 fn limits_multiply_forms_and_not_compilations() {

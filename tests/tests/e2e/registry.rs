@@ -182,7 +182,9 @@ fn a_registry_that_fails_for_a_while_and_one_that_fails_for_good() {
         let again = seen.before > 0 || seen.path.contains("_state");
         if again { Fault::None } else { Fault::status("503 Service Unavailable") }
     });
-    push().ok();
+    // Each attempt is in the log, which shows warnings alone unless the variable requests more.
+    let ran = push().env("ISOMER_LOG", "isomer_registry=debug").ok();
+    assert!(ran.stderr().contains("debug: trying again"), "{ran}");
 }
 
 #[test]

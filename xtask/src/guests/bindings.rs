@@ -1,5 +1,5 @@
-//! What a server written in C is compiled with. In: its world, a `.wit` file. Out: C, a header, and an object that holds
-//! the world's type. The interfaces of WASI come from the crate that gives them to guests, so that no copy of them is
+//! What a component written in C is compiled with. In: its world, a `.wit` file. Out: C, a header, and an object that holds
+//! the world's type. The interfaces of WASI come from the crates that give them to guests, so that no copy of them is
 //! here. Never here: a compiler.
 
 use crate::shell;
@@ -10,15 +10,28 @@ use std::process::Command;
 use wit_bindgen_c::Opts;
 use wit_bindgen_core::{Files, wit_parser::Resolve};
 
-/// The crate whose package holds the interfaces.
+/// The crate whose package holds the interfaces of WASI's releases.
 const WASI_HTTP: &str = "wasmtime-wasi-http";
+
+/// The packages of WASI that are drafts, each with the crate that holds it, and where.
+const DRAFTS: [(&str, &str, &str); 2] =
+    [("wasi:config", "wasmtime-wasi-config", "wit/deps/config"), ("wasi:tls", "wasmtime-wasi-tls", "wit/deps/tls")];
+
+/// All of `wasi:tls` is marked as a part of this feature.
+const UNSTABLE: &str = "tls";
 
 /// Writes the bindings into `directory`; what the compiler is given beside the guest's source.
 pub(super) fn generate(world: &Path, directory: &Path) -> Result<Vec<PathBuf>> {
     let text = fs::read_to_string(world).with_context(|| format!("could not read {}", world.display()))?;
     let interfaces = wasi_http()?.join(if text.contains("@0.3.") { "src/p3/wit" } else { "wit" });
     let mut resolve = Resolve::default();
+    resolve.features.insert(UNSTABLE.to_owned());
     resolve.push_path(&interfaces)?;
+    for (draft, name, directory) in DRAFTS {
+        if text.contains(draft) {
+            resolve.push_path(package(name)?.join(directory))?;
+        }
+    }
     // Without its path, which errors alone would show.
     let package = resolve.push_str("world.wit", &text)?;
     let world = resolve.select_world(&[package], None)?;
@@ -36,14 +49,19 @@ pub(super) fn generate(world: &Path, directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(inputs)
 }
 
-/// The directory of the locked package.
+/// The directory with the interfaces of WASI's releases.
 pub(crate) fn wasi_http() -> Result<PathBuf> {
+    package(WASI_HTTP)
+}
+
+/// The directory of the locked package of that name.
+fn package(name: &str) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(shell::root()).args(["metadata", "--locked", "--format-version", "1"]);
     let metadata: serde_json::Value = serde_json::from_str(&shell::read(&mut cargo)?)?;
     let packages = metadata["packages"].as_array().context("cargo lists no packages")?;
-    let package = packages.iter().find(|package| package["name"] == WASI_HTTP);
+    let package = packages.iter().find(|package| package["name"] == name);
     let manifest = package.and_then(|package| package["manifest_path"].as_str());
-    let manifest = Path::new(manifest.with_context(|| format!("cargo lists no package {WASI_HTTP}"))?);
+    let manifest = Path::new(manifest.with_context(|| format!("cargo lists no package {name}"))?);
     Ok(manifest.parent().expect("a manifest lies in a directory").to_owned())
 }

@@ -78,7 +78,7 @@ pub(crate) fn with_limits(profiles: &[Profile], limits: &[FormLimits]) -> Result
     let mut forms: Vec<Profile> = Vec::new();
     for profile in profiles {
         for limits in limits {
-            let is_new = |overlay: &&str| !profile.overlays.iter().any(|known| known == overlay);
+            let is_new = |overlay: &&str| !profile.overlays.iter().any(|known| known.name == *overlay);
             let form = profile.with_overlays(limits.overlays().filter(is_new))?;
             if !forms.iter().any(|known| known.name == form.name) {
                 forms.push(form);

@@ -139,6 +139,21 @@ pub enum Problem {
         /// Why.
         reason: String,
     },
+    /// A key of profiles in an overlay.
+    #[error("`{key}` is for profiles; an overlay has a description and settings")]
+    NotOfOverlays {
+        /// The key.
+        key: &'static str,
+    },
+    /// An overlay that changes nothing.
+    #[error("the overlay states no setting")]
+    NoSetting,
+    /// A shipped overlay has the name.
+    #[error("`{name}` is the name of a shipped overlay")]
+    ShippedOverlay {
+        /// The file's stem.
+        name: String,
+    },
     /// Settings that exclude each other.
     #[error("`{key}` clashes with {with}")]
     Clash {
@@ -176,9 +191,16 @@ impl Hinted for ProfileError {
             }
             Problem::NoTriple => Some(
                 "start from a shipped profile, `inherits = \"x86-64-v3\"`, or state a platform, \
-                 `triple = \"x86_64-unknown-linux-gnu\"`"
+                 `triple = \"x86_64-unknown-linux-gnu\"`; an overlay follows a target, `x86-64-v3+./OVERLAY.toml`"
                     .to_owned(),
             ),
+            Problem::NotOfOverlays { key } => Some(format!(
+                "state `{key}` in a profile, and name that before the overlay: PROFILE.toml{OVERLAY}OVERLAY.toml"
+            )),
+            Problem::NoSetting => Some("settings are in [optimize], [codegen] and [wasm], as a profile's".to_owned()),
+            Problem::ShippedOverlay { name } => {
+                Some(format!("rename the file, or write `{OVERLAY}{name}` for the shipped one"))
+            }
             Problem::WrongValue { key, found, .. } if key == "strategy" && found.contains("winch") => {
                 Some("a runtime without a compiler does not load what Winch compiled".to_owned())
             }

@@ -33,6 +33,7 @@ impl ProfileText {
 }
 
 /// The content of one file. Every part that can be wrong later has its line.
+#[derive(Clone, Debug)]
 pub(super) struct Parsed {
     pub(super) description: String,
     pub(super) aliases: Vec<String>,
@@ -43,9 +44,16 @@ pub(super) struct Parsed {
     pub(super) settings: PartialSettings,
     pub(super) proposals: Vec<(&'static Proposal, bool, usize)>,
     lines: BTreeMap<(Section, String), usize>,
+    top_lines: BTreeMap<String, usize>,
 }
 
 impl Parsed {
+    /// The first of these keys of the top level that this file has, with its line.
+    pub(super) fn first_of(&self, keys: &[&'static str]) -> Option<(&'static str, usize)> {
+        let found = keys.iter().filter_map(|key| Some((*key, *self.top_lines.get(*key)?)));
+        found.min_by_key(|(_, line)| *line)
+    }
+
     /// The line of a key, where this file has it.
     pub(super) fn line(&self, section: Section, key: &str) -> Option<usize> {
         self.lines.get(&(section, key.to_owned())).copied()
@@ -91,10 +99,12 @@ pub(super) fn parse(text: &ProfileText) -> Result<Parsed, ProfileError> {
         settings: PartialSettings::default(),
         proposals: Vec::new(),
         lines: BTreeMap::new(),
+        top_lines: BTreeMap::new(),
     };
     for (key, value) in document.get_ref() {
         let line = text.line_at(key.span());
         let at = |problem| text.error(Some(line), problem);
+        parsed.top_lines.insert(key.get_ref().to_string(), line);
         match key.get_ref().as_ref() {
             "description" => parsed.description = string("description", value).map_err(at)?,
             "aliases" => parsed.aliases = strings("aliases", value, text)?.into_iter().map(|(name, _)| name).collect(),

@@ -3,7 +3,6 @@
 use super::streams::StreamError;
 use crate::host::{LinkError, PrepareError};
 use crate::limits::LimitNotCompiled;
-use crate::outgoing::RootsError;
 use isomer_contract::Hinted;
 use rustix::io::Errno;
 use wasmtime::Trap;
@@ -25,9 +24,6 @@ pub enum GuestError {
     /// A file for a standard stream cannot be opened.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// The certificates that its HTTP requests need cannot be read.
-    #[error(transparent)]
-    Roots(#[from] RootsError),
     /// What it imports cannot be linked.
     #[error(transparent)]
     Link(#[from] LinkError),

@@ -189,6 +189,7 @@ fn a_file_has_the_names_of_options_and_no_others() {
         env = { A = "1" }
         inherit-env = true
         allow-net = "tcp:127.0.0.1:80"
+        allow-tls = true
         keyvalue = true
         random-seed = 7
         frozen-clock = 2026-01-31T12:00:00Z
@@ -197,6 +198,7 @@ fn a_file_has_the_names_of_options_and_no_others() {
     .expect("valid");
     assert_eq!(grants.directories[1].guest, "a:b");
     assert_eq!(grants.keyvalue, Some(KeyValuePairs::default()));
+    assert!(grants.allow_tls);
     assert_eq!(grants.frozen_clock, Some("2026-01-31T12:00:00Z".parse().expect("a time")));
     let address: SocketAddr = "127.0.0.1:80".parse().expect("an address");
     assert!(grants.allow_net[0].allows(NetworkUse::TcpConnect(address)));

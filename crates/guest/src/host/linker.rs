@@ -54,7 +54,7 @@ impl From<wasmtime::Error> for LinkError {
     }
 }
 
-/// WASI 0.2 and 0.3 with their HTTP, configuration and key-value stores, as far as `component` imports them.
+/// WASI 0.2 and 0.3 with their HTTP, TLS, configuration and key-value stores, as far as `component` imports them.
 ///
 /// # Errors
 /// When it imports anything else.
@@ -77,8 +77,8 @@ fn add(linker: &mut component::Linker<Host>, imports: &[String]) -> wasmtime::Re
     };
     let of_version = |version: wasi::Version| from(&|interface| version.includes(interface.version));
     let of_package = |package: &str| from(&|interface| interface.package == package);
-    let http = |version: wasi::Version| {
-        from(&|interface| interface.package == "wasi:http" && version.includes(interface.version))
+    let of = |package: &str, version: wasi::Version| {
+        from(&|interface| interface.package == package && version.includes(interface.version))
     };
     // Names are looked up by an interface of our own, after wasmtime-wasi's was added.
     linker.allow_shadowing(true);
@@ -86,14 +86,14 @@ fn add(linker: &mut component::Linker<Host>, imports: &[String]) -> wasmtime::Re
         wasmtime_wasi::p2::add_to_linker_async(linker)?;
         lookup::add_to_linker_p2(linker)?;
     }
-    if http(wasi::WASI_0_2) {
+    if of("wasi:http", wasi::WASI_0_2) {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     }
     if of_version(wasi::WASI_0_3) {
         wasmtime_wasi::p3::add_to_linker(linker)?;
         lookup::add_to_linker_p3(linker)?;
     }
-    if http(wasi::WASI_0_3) {
+    if of("wasi:http", wasi::WASI_0_3) {
         wasmtime_wasi_http::p3::add_to_linker(linker)?;
     }
     if of_package("wasi:config") {
@@ -101,6 +101,13 @@ fn add(linker: &mut component::Linker<Host>, imports: &[String]) -> wasmtime::Re
     }
     if of_package("wasi:keyvalue") {
         keyvalue::add_to_linker(linker)?;
+    }
+    if of("wasi:tls", wasi::TLS_0_2) {
+        let mut options = wasmtime_wasi_tls::p2::LinkOptions::default();
+        wasmtime_wasi_tls::p2::add_to_linker(linker, options.tls(true))?;
+    }
+    if of("wasi:tls", wasi::TLS_0_3) {
+        wasmtime_wasi_tls::p3::add_to_linker(linker)?;
     }
     Ok(())
 }

@@ -86,7 +86,7 @@ impl fmt::Debug for Connector {
 impl Connector {
     pub(super) fn new(rules: Arc<[HttpRule]>, roots: &Roots, limits: &OutgoingLimits) -> Connector {
         let open = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
-        Connector { rules, tls: TlsConnector::from(roots.client()), time: limits.connect_time, open }
+        Connector { rules, tls: TlsConnector::from(roots.http_client()), time: limits.connect_time, open }
     }
 
     async fn connect(self, uri: Uri) -> Result<Io, ConnectError> {

@@ -1,5 +1,5 @@
-//! Which certificates servers of outgoing requests must have. In: the system's CAs, and files of more. Out: a client's side
-//! of TLS. Never here: a server that is trusted without a certificate.
+//! Which certificates servers must have that guests reach by TLS. In: the system's CAs, and files of more. Out: a client's
+//! side of TLS. Never here: a server that is trusted without a certificate.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -68,7 +68,15 @@ impl Roots {
         Ok(Roots { client: Arc::new(client) })
     }
 
-    pub(super) fn client(&self) -> Arc<ClientConfig> {
+    /// For requests by HTTP, which offer its versions.
+    pub(super) fn http_client(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.client)
+    }
+
+    /// For a protocol that only the guest knows.
+    pub(crate) fn tls_client(&self) -> Arc<ClientConfig> {
+        let mut client = ClientConfig::clone(&self.client);
+        client.alpn_protocols.clear();
+        Arc::new(client)
     }
 }

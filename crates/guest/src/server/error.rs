@@ -3,7 +3,7 @@
 use super::listener::Address;
 use super::route::{Pattern, PatternError};
 use super::tls::TlsError;
-use crate::{LimitNotCompiled, LinkError, PrepareError, RootsError};
+use crate::{LimitNotCompiled, LinkError, PrepareError};
 use isomer_contract::Hinted;
 use isomer_runtime::LoadError;
 use std::io;
@@ -72,9 +72,6 @@ pub enum ServeError {
         /// The status, or why there is none.
         found: String,
     },
-    /// CA certificates cannot be used.
-    #[error(transparent)]
-    Roots(#[from] RootsError),
     /// It imports what is not provided in that form.
     #[error("it cannot be linked")]
     Link(#[source] Box<dyn std::error::Error + Send + Sync>),

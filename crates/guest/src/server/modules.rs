@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::pool::{Allocation, Machine, Need, Share};
 use super::settings::{Choice, Identity, Opened, RouteSettings, Settings, StepDown};
 use super::version::{Linked, Version};
-use crate::{Grants, Limits, Outgoing, OutgoingLimits, Prepare, Prepared, Roots};
+use crate::{Grants, Limits, Outgoing, OutgoingLimits, Prepare, Prepared};
 use isomer_contract::Requirements;
 use isomer_runtime::{Code, Loaded, Loader, VerifiedArtifact};
 use std::sync::Arc;
@@ -169,11 +169,9 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
         return Err(ServeError::NotInterruptible);
     }
     let environment = route.environment.clone();
-    let prepared = Prepare { grants: &route.grants, environment, limits, allow_blocking: false }.open()?;
-    let rules = &route.grants.allow_http;
-    // Reading the system's certificates takes a while, and few need them.
-    let roots = (!rules.is_empty()).then(|| Roots::load(&route.ca_certificates)).transpose()?;
-    let outgoing = roots.map(|roots| Outgoing::new(rules, &roots, route.outgoing));
+    let (grants, ca_certificates) = (&route.grants, route.ca_certificates.as_slice());
+    let prepared = Prepare { grants, environment, limits, allow_blocking: false, ca_certificates }.open()?;
+    let outgoing = prepared.outgoing(route.outgoing);
     let loaded = Loader::new().load(artifact.clone())?;
     Linked::new(&loaded)?;
     let need = match &loaded.code {

@@ -35,6 +35,9 @@ pub(crate) struct GrantOptions {
     /// A server to send HTTP requests to, by wasi:http
     #[arg(long, value_name = "[SCHEME://]HOST[:PORT]", value_parser = read::<HttpRule>)]
     allow_http: Vec<HttpRule>,
+    /// TLS, by wasi:tls, over connections that --allow-net allows
+    #[arg(long)]
+    allow_tls: bool,
     /// A value of wasi:config
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     config_var: Vec<String>,
@@ -78,6 +81,7 @@ impl GrantOptions {
         grants.inherit_env.clone_from(&self.inherit_env);
         grants.allow_net.clone_from(&self.allow_net);
         grants.allow_http.clone_from(&self.allow_http);
+        grants.allow_tls = self.allow_tls;
         for text in &self.config_var {
             // It was read when the command line was.
             let _ = grants.config.insert(text);

@@ -156,14 +156,14 @@ fn execute(arguments: &Arguments) -> Result<ExitCode, Failure> {
 /// The guest as options and the file describe it, without its module; and its name, where one is stated.
 fn described(arguments: &Arguments) -> Result<(Guest, Option<String>), Failure> {
     let file = arguments.file.as_deref().map(file::read).transpose()?.unwrap_or_default();
-    let (upstream_grants, upstream_limits) = arguments.upstream.read();
+    let upstream = arguments.upstream.read();
     let mut guest = Guest::new(Vec::new());
     guest.grants = file.grants;
-    guest.grants.extend(upstream_grants);
+    guest.grants.extend(upstream.grants);
     guest.grants.extend(arguments.grants.grants());
-    guest.limits = arguments.limits.limits().or(upstream_limits).or(file.limits);
+    guest.limits = arguments.limits.limits().or(upstream.limits).or(file.limits);
     guest.environment = environment(&guest.grants)?;
-    let process = arguments.process.clone().or(file.process);
+    let process = arguments.process.clone().with_cwd(upstream.cwd).or(file.process);
     guest.streams = process.streams();
     guest.current_dir = process.cwd;
     guest.coredump = arguments.observe.coredump.is_some();

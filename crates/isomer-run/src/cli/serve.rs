@@ -109,7 +109,7 @@ struct Options {
     /// With --watch: for how long a new version is switched back if it fails more often than the one before [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = shown(parse_duration))]
     probation: Option<Duration>,
-    /// Trust these CA certificates, too, where the guest sends HTTPS requests; may be repeated
+    /// Trust these CA certificates, too, where the guest reaches servers by HTTPS or TLS; may be repeated
     #[arg(long = "ca-cert", value_name = "FILE")]
     ca_certificates: Vec<PathBuf>,
     /// End, once other requests are answered, when a guest cannot be interrupted

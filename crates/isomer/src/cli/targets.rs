@@ -28,10 +28,14 @@ enum Command {
     /// The shipped profiles, a line each
     List,
     /// The overlays that any target takes, `x86-64-v3+epoch`, with all that each sets
-    Overlays,
+    Overlays {
+        /// Your own, instead of the shipped ones: files of overlays, or directories of them
+        #[arg(value_name = "FILE|DIR")]
+        paths: Vec<PathBuf>,
+    },
     /// Every effective setting of a profile, and where it comes from
     Show {
-        /// A shipped profile or a file, with overlays behind it: `x86-64-v3+epoch`
+        /// A shipped profile or a file, with overlays behind it: `x86-64-v3+epoch`, `x86-64-v3+./own.toml`
         #[arg(value_name = "NAME|FILE")]
         name: String,
     },
@@ -46,7 +50,7 @@ enum Command {
 pub(super) fn run(args: &Args) -> Result<(), Failures> {
     match &args.command {
         None | Some(Command::List) => list(args.json)?,
-        Some(Command::Overlays) => overlays(args.json)?,
+        Some(Command::Overlays { paths }) => overlays(paths, args.json)?,
         Some(Command::Show { name }) => show(name, args.json)?,
         Some(Command::Check { paths }) => check(paths, args.json)?,
     }
@@ -64,15 +68,29 @@ fn list(json: bool) -> Result<(), Failure> {
     print(&aligned(rows))
 }
 
-fn overlays(json: bool) -> Result<(), Failure> {
-    let overlays = profile::overlays();
+fn overlays(paths: &[PathBuf], json: bool) -> Result<(), Failures> {
+    let (mut overlays, mut failures) = (Vec::new(), Vec::new());
+    if paths.is_empty() {
+        overlays.extend(profile::overlays());
+    }
+    for path in files(paths, "overlay", "isomer targets overlays")? {
+        match targets::overlay_from_file(&path) {
+            Ok(overlay) => overlays.push(overlay),
+            Err(error) => failures.push(wording::failure(error)),
+        }
+    }
+    print_overlays(overlays, json)?;
+    if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
+}
+
+fn print_overlays(overlays: Vec<Overlay>, json: bool) -> Result<(), Failure> {
     if json {
         let values = |overlay: &Overlay| -> Vec<_> {
             let values = overlay.values();
             values.map(|(section, key, value)| json!({"table": section.name(), "key": key, "value": value})).collect()
         };
         let json = |overlay: Overlay| json!({"name": overlay.name, "description": overlay.description, "settings": values(&overlay)});
-        return print_json(&overlays.map(json).collect::<Vec<_>>());
+        return print_json(&overlays.into_iter().map(json).collect::<Vec<_>>());
     }
     let mut text = Text::new();
     for overlay in overlays {
@@ -147,8 +165,11 @@ fn show(name: &str, json: bool) -> Result<(), Failures> {
 
 /// Each overlay with what it is for.
 fn overlays_of(profile: &Profile) -> String {
-    let all = profile::overlays().filter(|overlay| profile.overlays.iter().any(|name| name == overlay.name));
-    all.map(|overlay| format!("{} ({})", overlay.name, overlay.description)).collect::<Vec<_>>().join(", ")
+    let overlay = |overlay: &Overlay| match overlay.description.as_str() {
+        "" => overlay.name.clone(),
+        description => format!("{} ({description})", overlay.name),
+    };
+    profile.overlays.iter().map(overlay).collect::<Vec<_>>().join(", ")
 }
 
 fn baseline(arch: Arch) -> String {
@@ -181,7 +202,7 @@ fn show_json(profile: &Profile) -> Value {
     });
     let mut shown = summary(profile);
     shown["inherits"] = json!(profile.inherits);
-    shown["overlays"] = json!(profile.overlays);
+    shown["overlays"] = profile.overlays.iter().map(|overlay| overlay.name.as_str()).collect();
     shown["priority"] = json!(profile.priority);
     shown["digest"] = json!(profile.digest());
     let extension = |(name, from): (&&'static str, &String)| {
@@ -195,7 +216,7 @@ fn show_json(profile: &Profile) -> Value {
 
 fn check(paths: &[PathBuf], json: bool) -> Result<(), Failures> {
     let (mut own, mut failures) = (Vec::new(), Vec::new());
-    for path in files(paths)? {
+    for path in files(paths, "profile", "isomer targets")? {
         match targets::from_file(&path) {
             Ok(profile) => own.push(profile),
             Err(error) => failures.push(wording::failure(error)),
@@ -225,8 +246,8 @@ fn check(paths: &[PathBuf], json: bool) -> Result<(), Failures> {
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }
 
-/// The profile files among `paths` and in the directories among them.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failures> {
+/// The files among `paths` and in the directories among them, each of which holds a `kind`; `list` prints the shipped ones.
+fn files(paths: &[PathBuf], kind: &str, list: &str) -> Result<Vec<PathBuf>, Failures> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -242,9 +263,9 @@ fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failures> {
         }
         inside.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
         if inside.is_empty() {
-            let failure = Failure::new(format!("{} holds no profile", path.display()));
+            let failure = Failure::new(format!("{} holds no {kind}", path.display()));
             return Err(failure
-                .hint("a profile is a file NAME.toml; `isomer targets` lists the shipped ones".to_owned())
+                .hint(format!("each {kind} is a file NAME.toml; `{list}` lists the shipped ones"))
                 .into());
         }
         inside.sort();

@@ -119,6 +119,37 @@ fn compile_connect(directory: &Path, port: u16) {
 }
 
 #[test]
+fn configuration_holds_what_was_named_and_nothing_else() {
+    let directory = scratch();
+    let file = directory.path().join("run.toml");
+    fs::write(&file, "config-var = { region = 'eu', zone = 'a' }").unwrap();
+    let file = file.display();
+    for (options, expected) in [
+        ("--config-var region=eu".to_owned(), "eu\n"),
+        ("-S config-var=region=eu".to_owned(), "eu\n"),
+        (format!("-f {file}"), "eu\n"),
+        (format!("-f {file} --config-var region=us"), "us\n"),
+    ] {
+        assert_eq!(run(&format!("{options} client.cwasm config region")).ok().stdout(), expected, "{options}");
+    }
+    let unset = run("--config-var zone=a client.cwasm config region").run();
+    assert_eq!((unset.code(), unset.stdout()), (1, "not set\n".to_owned()), "{unset}");
+}
+
+#[test]
+fn the_current_directory_is_what_was_named() {
+    let directory = scratch();
+    let file = directory.path().join("run.toml");
+    fs::write(&file, "cwd = '/from-file'").unwrap();
+    for options in ["--cwd /data", "-S cwd=/data", "-S cwd=/other --cwd /data"] {
+        assert_eq!(run(&format!("{options} client.cwasm cwd")).ok().stdout(), "/data\n", "{options}");
+    }
+    assert_eq!(run(&format!("-f {} client.cwasm cwd", file.display())).ok().stdout(), "/from-file\n");
+    let unset = run("client.cwasm cwd").run();
+    assert_eq!((unset.code(), unset.stdout()), (1, "no current directory\n".to_owned()), "{unset}");
+}
+
+#[test]
 fn a_key_value_store_is_granted_and_bounded() {
     let code = |line: &str| run(line).run().code();
     assert_eq!(code("keyvalue.cwasm"), 1);

@@ -6,6 +6,8 @@ use super::run;
 fn a_command_of_wasi_0_3_runs_and_its_failure_is_an_exit_code() {
     run("p3.cwasm").ok();
     run("p3.epoch.cwasm").ok();
+    let failed = run("p3-fails.cwasm").run();
+    assert_eq!((failed.code(), failed.stdout(), failed.stderr()), (1, String::new(), String::new()));
 }
 
 #[test]

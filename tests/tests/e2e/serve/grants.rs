@@ -26,7 +26,7 @@ fn options_grant_and_limit_what_a_settings_file_does() {
     let shown = directory.path().display().to_string();
     let options = format!(
         "--dir {shown}::/data:ro --env COLOUR=blue --allow-http http://api.example:8080 --allow-net 10.0.0.0/8:5432 \
-         --keyvalue --max-memory 64MiB --max-handles 77 --timeout 1500ms --health /hello --probation 5m"
+         --allow-tls --keyvalue --max-memory 64MiB --max-handles 77 --timeout 1500ms --health /hello --probation 5m"
     );
     let explained = explain(&options);
     for line in [
@@ -34,6 +34,7 @@ fn options_grant_and_limit_what_a_settings_file_does() {
         "the variable COLOUR".to_owned(),
         "requests to http://api.example:8080".to_owned(),
         "the network ".to_owned(),
+        "TLS over its connections".to_owned(),
         "a key-value store".to_owned(),
         "health: /hello".to_owned(),
         "probation: 300s".to_owned(),

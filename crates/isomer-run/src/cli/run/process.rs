@@ -31,6 +31,11 @@ impl ProcessOptions {
     /// The keys in a file.
     pub(super) const KEYS: [&'static str; 5] = ["argv0", "cwd", "stdin", "stdout", "stderr"];
 
+    /// With this current directory, unless another is stated.
+    pub(super) fn with_cwd(self, cwd: Option<String>) -> ProcessOptions {
+        ProcessOptions { cwd: self.cwd.or(cwd), ..self }
+    }
+
     /// These where they are stated, else `other`'s.
     pub(super) fn or(self, other: ProcessOptions) -> ProcessOptions {
         ProcessOptions {

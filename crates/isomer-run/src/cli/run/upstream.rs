@@ -1,6 +1,5 @@
-//! `-S`, `-W` and `-O` as `wasmtime run` has them. In: `-S inherit-env,config-var=a=b`. Out: the grants and limits that mean
-//! the same, or an error that names the option to use. Never here: an option that is accepted and does nothing that the user
-//! would miss.
+//! `-S`, `-W` and `-O` as `wasmtime run` has them. In: `-S inherit-env,config-var=a=b`. Out: what means the same, or an error
+//! that names the option to use. Never here: an option that is accepted and does nothing that the user would miss.
 
 use crate::cli::grant_options::with_hint;
 use isomer_contract::nearest;
@@ -21,22 +20,34 @@ pub(super) struct UpstreamOptions {
     optimize: Vec<String>,
 }
 
+/// What the options state.
+#[derive(Default)]
+pub(super) struct Stated {
+    pub(super) grants: Grants,
+    pub(super) limits: Limits,
+    /// The guest's current directory.
+    pub(super) cwd: Option<String>,
+}
+
 /// What one of wasmtime's options is here.
 enum Meaning {
-    /// It grants or limits; with the value as typed, empty for `n`.
-    Set(fn(&mut Grants, &mut Limits, &str) -> Result<(), GrantError>),
+    /// It states something, with the value as typed, empty for `y`.
+    Set(fn(&mut Stated, &str) -> Result<(), GrantError>),
+    /// It states a text.
+    Text(fn(&mut Stated, String)),
     /// It is so in any case; only switching it off is an error, with this hint.
     Always(&'static str),
     /// It is something else here; what to do.
     Other(&'static str),
 }
-use Meaning::{Always, Other, Set};
+use Meaning::{Always, Other, Set, Text};
 
 const PROFILE: &str = "it was decided when the artifact was compiled: set it in the profile and compile again";
 const PROPOSALS: &str = "proposals are part of the artifact: they were decided when it was compiled";
 const POOL: &str = "one guest runs alone, without a pool; `isomer-run serve` has one";
 
 const WASI: &[(&str, Meaning)] = &[
+    ("cli-exit-with-code", Always("it is a part of WASI 0.2.12")),
     ("cli", Always("what is not granted is denied in any case")),
     ("preview2", Always("which WASI a guest is given follows from what it imports")),
     ("p3", Always("which WASI a guest is given follows from what it imports")),
@@ -44,39 +55,46 @@ const WASI: &[(&str, Meaning)] = &[
     ("udp", Always("without `--allow-net` there is none")),
     (
         "inherit-env",
-        Set(|grants, _, _| {
-            grants.inherit_env.push(Pattern::all());
+        Set(|stated, _| {
+            stated.grants.inherit_env.push(Pattern::all());
             Ok(())
         }),
     ),
+    ("cwd", Text(|stated, value| stated.cwd = Some(value))),
     ("inherit-stdin", Always("`--stdin null`")),
     ("inherit-stdout", Always("`--stdout null`")),
     ("inherit-stderr", Always("`--stderr null`")),
-    ("inherit-network", Set(|grants, _, _| net(grants, &["tcp:*", "udp:*", "tcp-listen:*", "udp-listen:*"]))),
-    ("allow-ip-name-lookup", Set(|grants, _, _| net(grants, &["dns:*"]))),
+    ("inherit-network", Set(|stated, _| net(&mut stated.grants, &["tcp:*", "udp:*", "tcp-listen:*", "udp-listen:*"]))),
+    ("allow-ip-name-lookup", Set(|stated, _| net(&mut stated.grants, &["dns:*"]))),
     (
         "http",
-        Set(|grants, _, _| {
-            grants.allow_http.push("*:1-65535".parse()?);
+        Set(|stated, _| {
+            stated.grants.allow_http.push("*:1-65535".parse()?);
             Ok(())
         }),
     ),
     ("config", Always("without `--config-var` it is empty")),
-    ("config-var", Set(|grants, _, value| grants.config.insert(value))),
+    ("config-var", Set(|stated, value| stated.grants.config.insert(value))),
     (
         "keyvalue",
-        Set(|grants, _, _| {
-            grants.keyvalue.get_or_insert_default();
+        Set(|stated, _| {
+            stated.grants.keyvalue.get_or_insert_default();
             Ok(())
         }),
     ),
-    ("keyvalue-in-memory-data", Set(|grants, _, value| grants.keyvalue.get_or_insert_default().insert(value))),
+    ("keyvalue-in-memory-data", Set(|stated, value| stated.grants.keyvalue.get_or_insert_default().insert(value))),
     ("max-resources", Set(handles)),
     ("max-component-handles", Set(handles)),
     ("nn", Other("wasi-nn is not built in: embed the artifact, with the crate `wasmtime-wasi-nn`")),
     ("nn-graph", Other("wasi-nn is not built in: embed the artifact, with the crate `wasmtime-wasi-nn`")),
     ("threads", Other("wasmtime has no wasi-threads any more: build the module for one thread")),
-    ("tls", Other("wasi:tls is not provided; `--allow-http` reaches servers with TLS")),
+    (
+        "tls",
+        Set(|stated, _| {
+            stated.grants.allow_tls = true;
+            Ok(())
+        }),
+    ),
     ("listenfd", Other("pass addresses by `--allow-net tcp-listen:ADDRESS:PORT`; `isomer-run serve` takes sockets")),
     ("tcplisten", Other("`--allow-net tcp-listen:ADDRESS:PORT`")),
     ("common", Other("options are named one by one")),
@@ -86,24 +104,24 @@ const WASI: &[(&str, Meaning)] = &[
     ("max-http-fields-size", Other("it has wasmtime's default here")),
     ("http-outgoing-body-buffer-chunks", Other("it has wasmtime's default here")),
     ("http-outgoing-body-chunk-size", Other("it has wasmtime's default here")),
-    ("preview0", Other("which WASI a guest is given follows from what it imports")),
+    ("preview0", Always("which WASI a guest is given follows from what it imports")),
 ];
 
 const WASM: &[(&str, Meaning)] = &[
-    ("fuel", Set(|_, limits, value| set(&mut limits.fuel, parse_count(value)?))),
+    ("fuel", Set(|stated, value| set(&mut stated.limits.fuel, parse_count(value)?))),
     (
         "timeout",
-        Set(|_, limits, value| {
+        Set(|stated, value| {
             // There, a number alone is one of seconds.
             let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
             let value = if is_number { format!("{value}s") } else { value.to_owned() };
-            set(&mut limits.timeout, parse_duration(&value)?)
+            set(&mut stated.limits.timeout, parse_duration(&value)?)
         }),
     ),
-    ("max-memory-size", Set(|_, limits, value| set(&mut limits.max_memory, parse_size(value)?))),
-    ("max-table-elements", Set(|_, limits, value| set(&mut limits.max_table_elements, parse_count(value)?))),
-    ("max-instances", Set(|_, limits, value| set(&mut limits.max_instances, parse_count(value)?))),
-    ("max-wasm-stack", Set(|_, limits, value| set(&mut limits.max_stack, parse_size(value)?))),
+    ("max-memory-size", Set(|stated, value| set(&mut stated.limits.max_memory, parse_size(value)?))),
+    ("max-table-elements", Set(|stated, value| set(&mut stated.limits.max_table_elements, parse_count(value)?))),
+    ("max-instances", Set(|stated, value| set(&mut stated.limits.max_instances, parse_count(value)?))),
+    ("max-wasm-stack", Set(|stated, value| set(&mut stated.limits.max_stack, parse_size(value)?))),
     ("max-tables", Other("`--max-table-elements` bounds all tables together")),
     ("max-memories", Other("`--max-memory` bounds all memories together")),
     (
@@ -169,23 +187,23 @@ fn net(grants: &mut Grants, rules: &[&str]) -> Result<(), GrantError> {
     Ok(())
 }
 
-fn handles(_: &mut Grants, limits: &mut Limits, value: &str) -> Result<(), GrantError> {
-    let handles = parse_count(value)?;
+fn handles(stated: &mut Stated, value: &str) -> Result<(), GrantError> {
+    let (handles, limits) = (parse_count(value)?, &mut stated.limits);
     limits.max_handles = Some(limits.max_handles.map_or(handles, |earlier| earlier.min(handles)));
     Ok(())
 }
 
 impl UpstreamOptions {
-    /// What these options grant and limit.
-    pub(super) fn read(&self) -> (Grants, Limits) {
-        let (mut grants, mut limits) = (Grants::default(), Limits::default());
+    /// What these options state.
+    pub(super) fn read(&self) -> Stated {
+        let mut stated = Stated::default();
         for (table, typed) in [(WASI, &self.wasi), (WASM, &self.wasm), (OPTIMIZE, &self.optimize)] {
             for text in typed {
                 // It was read when the command line was.
-                let _ = one("", table, text, &mut grants, &mut limits);
+                let _ = one("", table, text, &mut stated);
             }
         }
-        (grants, limits)
+        stated
     }
 }
 
@@ -202,17 +220,11 @@ fn optimize(text: &str) -> Result<String, String> {
 }
 
 fn checked(group: &str, table: &[(&str, Meaning)], text: &str) -> Result<String, String> {
-    one(group, table, text, &mut Grants::default(), &mut Limits::default()).map(|()| text.to_owned())
+    one(group, table, text, &mut Stated::default()).map(|()| text.to_owned())
 }
 
 /// Applies one option, or says what to do instead.
-fn one(
-    group: &str,
-    table: &[(&str, Meaning)],
-    text: &str,
-    grants: &mut Grants,
-    limits: &mut Limits,
-) -> Result<(), String> {
+fn one(group: &str, table: &[(&str, Meaning)], text: &str, stated: &mut Stated) -> Result<(), String> {
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let is_on = matches!(value, None | Some("y" | "yes" | "true"));
     let is_off = matches!(value, Some("n" | "no" | "false"));
@@ -221,9 +233,16 @@ fn one(
     match table.iter().find(|(key, _)| *key == name).map(|(_, meaning)| meaning).or(pooling) {
         Some(Always(_)) if is_on => Ok(()),
         Some(Always(hint) | Other(hint)) => refused(hint),
+        Some(Text(apply)) => match value {
+            Some(value) if !value.is_empty() => {
+                apply(stated, value.to_owned());
+                Ok(())
+            }
+            _ => Err(format!("expected {name}=VALUE")),
+        },
         // What is granted by an option is not granted without it.
         Some(Set(_)) if is_off => Ok(()),
-        Some(Set(apply)) => apply(grants, limits, value.unwrap_or_default()).map_err(|error| with_hint(&error)),
+        Some(Set(apply)) => apply(stated, value.unwrap_or_default()).map_err(|error| with_hint(&error)),
         None => match nearest(name, table.iter().map(|(key, _)| *key)) {
             Some(nearest) => Err(format!("an unknown option\n  hint: did you mean `{group} {nearest}`?")),
             None => Err("an unknown option\n  hint: `isomer-run run --help` lists what there is".to_owned()),

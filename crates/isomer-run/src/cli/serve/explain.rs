@@ -133,6 +133,9 @@ fn granted(grants: &Grants, environment: &[String]) -> String {
     all.extend(environment.iter().map(|name| format!("the variable {name}")));
     all.extend(grants.allow_net.iter().map(|rule| format!("the network {rule}")));
     all.extend(grants.allow_http.iter().map(|rule| format!("requests to {rule}")));
+    if grants.allow_tls {
+        all.push("TLS over its connections".to_owned());
+    }
     if grants.keyvalue.is_some() {
         all.push("a key-value store".to_owned());
     }
