@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod forge;
 pub mod frames;
 pub mod guests;
+pub mod idmap;
 pub mod inherited;
 pub mod matrix;
 pub mod native;

@@ -6,6 +6,7 @@ mod body;
 mod connect;
 mod roots;
 
+pub(crate) use roots::PEM_SIZE_BYTES_MAX;
 pub use roots::{Roots, RootsError};
 
 use crate::grants::HttpRule;

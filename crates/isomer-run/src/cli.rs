@@ -115,7 +115,7 @@ const OF_ISOMER: [&str; 9] = ["compile", "release", "merge", "plan", "keygen", "
 fn elsewhere(mut error: clap::Error) -> clap::Error {
     let typed = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(typed)) if OF_ISOMER.contains(&typed.as_str()) => typed.clone(),
-        _ => return error,
+        _ => return isomer_terminal::name_invalid_utf8(error, &mut Cli::command()),
     };
     error.remove(ContextKind::SuggestedSubcommand);
     let tip = format!("`isomer {typed}` does that, where releases are made");

@@ -9,5 +9,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     signals::set_up();
-    panics::as_errors(cli::main)
+    isomer_terminal::with_enough_stack(|| panics::as_errors(cli::main))
 }

@@ -23,7 +23,7 @@ mod worker;
 pub(crate) use session::interruption;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use isomer_terminal::Failures;
 
 /// Compiles WebAssembly ahead of time, one native form for every kind of server.
@@ -66,7 +66,7 @@ fn with_other_program(mut error: clap::Error) -> clap::Error {
         error.remove(ContextKind::SuggestedSubcommand);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![suggestion.into()]));
     }
-    error
+    isomer_terminal::name_invalid_utf8(error, &mut Cli::command())
 }
 
 #[derive(Subcommand)]

@@ -16,7 +16,7 @@ use std::error::Error;
 use std::io::ErrorKind;
 
 /// An error of a library that has a remedy here.
-pub(crate) trait Remedy: Error + Hinted {
+pub(crate) trait Remedy: Error + Hinted + 'static {
     /// The hint with flags and commands; the library's own where those add nothing.
     fn remedy(&self) -> Option<String>;
 }

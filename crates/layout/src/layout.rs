@@ -333,6 +333,19 @@ impl Layout {
     /// The WebAssembly that `module` was compiled from, or none when the release was made without it. Its config is
     /// checked, too.
     pub fn wasm(&self, module: &Module) -> Result<Option<Vec<u8>>, LayoutError> {
+        let Some((blob, file)) = self.wasm_blob(module)? else { return Ok(None) };
+        self.root.read_blob(blob, WASM_SIZE_BYTES_MAX, &file).map(Some)
+    }
+
+    /// The digest of the WebAssembly that `module` was compiled from, checked as [`Layout::wasm`] does, a piece at a time.
+    pub fn check_wasm(&self, module: &Module) -> Result<Option<Digest>, LayoutError> {
+        let Some((blob, file)) = self.wasm_blob(module)? else { return Ok(None) };
+        self.root.check_blob(blob, &file)?;
+        Ok(Some(blob.digest))
+    }
+
+    /// The blob of the WebAssembly, and the file that names it.
+    fn wasm_blob(&self, module: &Module) -> Result<Option<(Blob, PathBuf)>, LayoutError> {
         let Some(WasmEntry { manifest, size_bytes }) = module.wasm else { return Ok(None) };
         let blob = Blob { digest: manifest, size_bytes };
         let bytes = self.root.read_blob(blob, DOCUMENT_SIZE_BYTES_MAX, &self.root.blob_path(module.digest))?;
@@ -343,7 +356,7 @@ impl Layout {
         self.root.check_blob(blob_of(&file, manifest.config())?, &file)?;
         let layer = only_layer(&file, &manifest)?;
         media_type(&file, "layer's mediaType", layer.media_type().as_ref(), &[WASM_LAYER_MEDIA_TYPE])?;
-        self.root.read_blob(blob_of(&file, layer)?, WASM_SIZE_BYTES_MAX, &file).map(Some)
+        Ok(Some((blob_of(&file, layer)?, file)))
     }
 }
 

@@ -67,6 +67,6 @@ pub use released::ReleasedModule;
 pub use requested::{Requested, is_version_tag};
 pub use source::{Signature, Source, SourceError};
 pub use sparse::{SparseLayout, blob_name, config_of};
-pub use staging::{check_writable, write_atomically};
+pub use staging::{check_writable, write_atomically, write_private_atomically};
 pub use wasm::Wasm;
 pub use writer::{Count, Signatures, Summary, SummaryModule, Writer, check_owner, check_place};

@@ -21,6 +21,8 @@ const LOCK: &str = "lock";
 const TEMPORARY: &str = ".isomer-";
 /// The permissions of files, as the umask allows.
 const MODE: u32 = 0o644;
+/// The permissions of files that may hold secrets.
+const PRIVATE_MODE: u32 = 0o600;
 /// More links than the kernel follows.
 const LINKS_MAX: usize = 40;
 
@@ -66,7 +68,7 @@ impl Staging {
 
     /// A new file, readable by all as the umask allows, removed unless [`persist`] renames it.
     pub(crate) fn file(&self) -> Result<NewFile, WriteError> {
-        temporary_in(&self.dir)
+        temporary_in(&self.dir, MODE)
     }
 
     fn clear(&self) -> io::Result<()> {
@@ -116,8 +118,8 @@ pub(crate) fn make_directory(dir: &Directory, name: &str) -> Result<Directory, W
     })
 }
 
-fn temporary_in(dir: &Directory) -> Result<NewFile, WriteError> {
-    dir.new_file(TEMPORARY, MODE).map_err(|error| io_error(CREATE_IN, dir.path(), error))
+fn temporary_in(dir: &Directory, mode: u32) -> Result<NewFile, WriteError> {
+    dir.new_file(TEMPORARY, mode).map_err(|error| io_error(CREATE_IN, dir.path(), error))
 }
 
 fn open_directory(dir: &Path) -> Result<Directory, WriteError> {
@@ -157,7 +159,7 @@ pub fn check_writable<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(
             Err(error) => return Err(io_error("write", path, error)),
         }
         if directories.insert(directory_of(path)) {
-            temporary_in(&open_directory(directory_of(path))?)?;
+            temporary_in(&open_directory(directory_of(path))?, MODE)?;
         }
     }
     Ok(())
@@ -177,6 +179,21 @@ fn directory_of(path: &Path) -> &Path {
 /// [`WriteError::Io`] when `write` fails or the operating system refuses; the temporary file is removed then. Also where
 /// `path` is a symbolic link of another user's, who could have it lead to any file of this user.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), WriteError> {
+    replace(path, MODE, write)
+}
+
+/// As [`write_atomically`], for what may hold secrets: no other user can read the new file.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_private_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), WriteError> {
+    replace(path, PRIVATE_MODE, write)
+}
+
+fn replace(path: &Path, mode: u32, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), WriteError> {
     let error = |error| io_error("write", path, error);
     let output = Output::of(path)?;
     let name = output.name();
@@ -189,7 +206,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
             return write(&mut file).map_err(error);
         }
     }
-    let mut file = temporary_in(&output.dir)?;
+    let mut file = temporary_in(&output.dir, mode)?;
     let mut buffered = BufWriter::new(&mut file);
     write(&mut buffered).and_then(|()| buffered.flush()).map_err(error)?;
     drop(buffered);

@@ -286,6 +286,11 @@ impl Problem {
         matches!(self, Problem::Status { refusal, .. } if refusal.words.contains("to an HTTPS server"))
     }
 
+    /// Whether it is a refusal for good, of something that may exist.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.status().is_some_and(|status| (400..500).contains(&status) && !matches!(status, 404 | 408 | 429))
+    }
+
     /// Whether the registry, reached with TLS, answered in plain HTTP.
     pub fn is_tls_to_plain_http(&self) -> bool {
         // rustls's words for an answer in plain HTTP.
@@ -306,6 +311,9 @@ impl Hinted for Problem {
                     return Some(format!("it does not accept these credentials: `docker login {host}` replaces them"));
                 }
                 (403, _) => "these credentials do not suffice for this repository: ask the registry's operator",
+                (404, _) if refusal.codes.iter().any(|code| code == "NAME_UNKNOWN") => {
+                    "check the spelling of the repository; some registries require that it is created before a push"
+                }
                 (404, _) => "check the spelling of the repository and the tag, and that all of it was pushed",
                 (429, _) => "it limits requests: try again later",
                 (500.., _) => "the registry failed: its log says more",

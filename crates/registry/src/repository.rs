@@ -83,8 +83,13 @@ impl Repository {
     /// Whether the repository has it: the digest that it declares, empty where it declares none.
     pub(crate) async fn exists(&self, kind: Kind, name: &str) -> Result<Option<String>, Problem> {
         let url = self.transport.url(&format!("{}/{name}", kind.path()));
-        let request = Request::new(Method::HEAD, url).header(ACCEPT, kind.accept());
-        match self.transport.send(&request).await {
+        let request = |method| Request::new(method, url.clone()).header(ACCEPT, kind.accept());
+        let answer = match self.transport.send(&request(Method::HEAD)).await {
+            // A refusal of HEAD has no body, in which a registry says why; and some refuse no more than that method.
+            Err(problem) if problem.is_refusal() => self.transport.send(&request(Method::GET)).await,
+            answer => answer,
+        };
+        match answer {
             Ok(response) => Ok(Some(header(response.headers(), CONTENT_DIGEST).unwrap_or_default().to_owned())),
             Err(problem) if problem.status() == Some(404) => Ok(None),
             Err(problem) => Err(problem),

@@ -208,9 +208,22 @@ impl TrustedModule {
     /// When it is damaged, or the policy excludes it.
     pub fn wasm(&self, release: &Layout) -> Result<Option<Vec<u8>>, FetchError> {
         let Some(wasm) = release.wasm(self.module())? else { return Ok(None) };
-        let refusals = self.refusals(&[Digest::of(&wasm)]);
+        self.check_wasm_digest(Digest::of(&wasm))?;
+        Ok(Some(wasm))
+    }
+
+    /// Checks the plain WebAssembly, where the release has it, a piece at a time.
+    ///
+    /// # Errors
+    /// As [`TrustedModule::wasm`].
+    pub fn check_wasm(&self, release: &Layout) -> Result<(), FetchError> {
+        release.check_wasm(self.module())?.map_or(Ok(()), |wasm| self.check_wasm_digest(wasm))
+    }
+
+    fn check_wasm_digest(&self, wasm: Digest) -> Result<(), FetchError> {
+        let refusals = self.refusals(&[wasm]);
         if refusals.is_empty() {
-            return Ok(Some(wasm));
+            return Ok(());
         }
         Err(FetchError::Refused { target: "every runtime".to_owned(), refusals })
     }

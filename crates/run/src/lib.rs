@@ -83,13 +83,15 @@ mod verify;
 mod engine;
 mod executable;
 mod loader;
+mod profiler;
 mod system;
 
 pub use choose::{Chosen, FetchError, NotChosen, Request, SelectError};
 pub use engine::EngineMismatch;
-pub use loader::{Code, LoadError, Loaded, Loader, Profiler, load_into};
+pub use loader::{Code, LoadError, Loaded, Loader, load_into};
 pub use map::MappedFile;
 pub use probe::ProbeError;
+pub use profiler::{Profiler, ProfilerError};
 pub use sealed::{SealError, SealedBytes};
 pub use system::DeniedCall;
 pub use trust::{Excluded, Signers, Trust, TrustError, TrustedModule, trust};

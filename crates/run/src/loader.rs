@@ -6,12 +6,15 @@
 use crate::engine::{self, EngineMismatch};
 use crate::executable::{CodePermission, CodeSource, MappedCode, code_permission};
 use crate::host;
+use crate::memory::{self, HEADROOM_BYTES};
 use crate::probe::ProbeError;
+use crate::profiler::{Profiler, ProfilerError};
 use crate::system::{DeniedCall, check_calls};
 use crate::verify::{Bytes, VerifiedArtifact};
 use isomer_contract::artifact::CodeSection;
 use isomer_contract::{Digest, EngineConfigError, Hinted, Kind, Mismatch, Requirements, check, engine_config};
 use rustix::fs::{PROC_SUPER_MAGIC, statfs};
+use rustix::io::Errno;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +23,7 @@ use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::Component;
-use wasmtime::{Config, Engine, EngineWeak, Module, ProfilingStrategy};
+use wasmtime::{Config, Engine, EngineWeak, Module};
 
 /// Code that is ready to be instantiated.
 #[derive(Clone)]
@@ -65,9 +68,23 @@ pub enum LoadError {
     /// The system denies what wasmtime cannot do without.
     #[error(transparent)]
     Denied(#[from] DeniedCall),
+    /// The profiler cannot be told anything.
+    #[error(transparent)]
+    Profiler(#[from] ProfilerError),
     /// Wasmtime creates no such engine on this machine.
     #[error("wasmtime cannot create the engine that the artifact requires")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A control group would end this process for a copy of the artifact.
+    #[error(
+        "a control group leaves too little memory for a copy of the artifact: {} MiB of {} MiB",
+        .available_bytes >> 20, .needed_bytes >> 20
+    )]
+    Memory {
+        /// What it leaves, in bytes.
+        available_bytes: u64,
+        /// What a copy takes, in bytes.
+        needed_bytes: u64,
+    },
     /// Wasmtime does not accept the artifact.
     #[error("wasmtime does not load the artifact")]
     Deserialize(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -84,9 +101,14 @@ impl Hinted for LoadError {
     fn hint(&self) -> Option<String> {
         match self {
             LoadError::Denied(_) => Some("allow it in the seccomp profile".to_owned()),
-            LoadError::Engine(_) => Some(
+            LoadError::Profiler(error) => error.hint(),
+            LoadError::Engine(error) if is_out_of_memory(error.as_ref()) => Some(
                 "raise the limit on address space (`ulimit -v`), or compile for a profile with a smaller \
                  `memory-reservation` and `gc-heap-reservation`"
+                    .to_owned(),
+            ),
+            LoadError::Memory { .. } => Some(
+                "raise the limit (memory.max); none is copied where `/proc` is mounted and no map is written for `perf`"
                     .to_owned(),
             ),
             LoadError::Deserialize(_) | LoadError::Damaged(_) => Some("fetch or compile it again".to_owned()),
@@ -94,21 +116,22 @@ impl Hinted for LoadError {
                 "leave these settings to the loader, or compile the module for a profile that states the engine's"
                     .to_owned(),
             ),
-            LoadError::Probe(_) | LoadError::Mismatch(_) | LoadError::Config(_) => None,
+            LoadError::Probe(_) | LoadError::Mismatch(_) | LoadError::Config(_) | LoadError::Engine(_) => None,
         }
     }
 }
 
-/// Whether a profiler is told which function is where.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Profiler {
-    /// None is. One that reads symbols finds them in an artifact that is mapped from a store.
-    #[default]
-    None,
-    /// `perf` is, by a file `/tmp/perf-PID.map`. It looks there only for code that no file is behind, so the artifact is
-    /// copied once more, which takes as much memory again.
-    PerfMap,
+/// Whether the system gave no memory or address space.
+fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
+    system_error(error) == Some(Errno::NOMEM)
+}
+
+/// The first error of the system's in the chain.
+fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+        let system = error.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error);
+        error.downcast_ref::<Errno>().copied().or(system)
+    })
 }
 
 type Configure = Box<dyn Fn(&mut Config) + Send + Sync>;
@@ -170,8 +193,9 @@ impl Loader {
         self
     }
 
-    /// Tells a profiler which function is where. Other profilers of wasmtime's are [`Loader::configure`]'s affair; code
-    /// stays mapped from its file for them.
+    /// Tells a profiler which function is where. Its file is new: what an earlier process of this number left is removed,
+    /// and so is what an engine of this process wrote for the same profiler that was made without this loader. Other
+    /// profilers of wasmtime's are [`Loader::configure`]'s affair.
     #[must_use]
     pub fn profiler(self, profiler: Profiler) -> Loader {
         Loader { profiler, ..self }
@@ -199,15 +223,27 @@ impl Loader {
         if maps_code(requirements) {
             config.with_custom_code_memory(Some(Arc::new(MappedCode)));
         }
-        if self.profiler == Profiler::PerfMap {
-            config.profiler(ProfilingStrategy::PerfMap);
+        if self.profiler != Profiler::None {
+            self.profiler.create_file()?;
+            config.profiler(self.profiler.strategy());
         }
         self.configure.iter().for_each(|configure| configure(&mut config));
-        let engine = Engine::new(&config).map_err(|error| LoadError::Engine(error.into()))?;
+        let engine = Engine::new(&config).map_err(|error| self.engine_error(error))?;
         check_engine(requirements, &engine)?;
         engines.retain(|_, engine| engine.upgrade().is_some());
         engines.insert(key, engine.weak());
         Ok(engine)
+    }
+
+    /// Why there is no engine: of what wasmtime does for one, the system refuses memory, or what the profiler needs.
+    fn engine_error(&self, error: wasmtime::Error) -> LoadError {
+        let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+        match system_error(error.as_ref()) {
+            Some(refused) if refused != Errno::NOMEM && self.profiler != Profiler::None => {
+                LoadError::Profiler(self.profiler.map_error(error))
+            }
+            _ => LoadError::Engine(error),
+        }
     }
 }
 
@@ -250,6 +286,11 @@ fn check_engine(requirements: &Requirements, engine: &Engine) -> Result<(), Load
 fn load_mapped(engine: &Engine, artifact: VerifiedArtifact, profiler: Profiler) -> Result<Loaded, LoadError> {
     let VerifiedArtifact { bytes, requirements, target } = artifact;
     let code_source = code_source(&bytes, &requirements)?;
+    let copied =
+        profiler == Profiler::PerfMap || requirements.kind == Kind::Component && reopened(bytes.file()).is_none();
+    if copied {
+        check_memory(bytes.bytes().len() as u64)?;
+    }
     // An engine and bytes in memory that nothing changes: a panic leaves nothing half done that is used again.
     let map = AssertUnwindSafe(|| map(engine, &bytes, requirements.kind, profiler));
     let code = match code_source {
@@ -259,6 +300,16 @@ fn load_mapped(engine: &Engine, artifact: VerifiedArtifact, profiler: Profiler) 
     let code = code.map_err(|panic| LoadError::Damaged(message(&*panic).into()))?;
     let code = code.map_err(|error| LoadError::Deserialize(error.into()))?;
     Ok(Loaded { engine: engine.clone(), code, requirements, target })
+}
+
+/// Whether the control group leaves room for another copy of the artifact.
+fn check_memory(needed_bytes: u64) -> Result<(), LoadError> {
+    match memory::available_bytes() {
+        Some(available_bytes) if available_bytes < needed_bytes + HEADROOM_BYTES => {
+            Err(LoadError::Memory { available_bytes, needed_bytes })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether native code becomes executable here only by mapping it from its file.

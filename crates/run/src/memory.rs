@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What a copy of an artifact must leave, for an engine and a small guest, in bytes.
+pub(crate) const HEADROOM_BYTES: u64 = 4 << 20;
+
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
 /// How many bytes this process may still take before a control group that it is in ends it: pages of files that can be

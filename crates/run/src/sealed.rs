@@ -4,7 +4,7 @@
 //! A file on disk could be overwritten between its check and its use, or while it runs; a truncated one is a SIGBUS.
 
 use crate::map::Map;
-use crate::memory;
+use crate::memory::{self, HEADROOM_BYTES};
 use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::{Digest, Hinted};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -18,9 +18,6 @@ const BUFFER_SIZE_BYTES: usize = 256 << 10;
 
 /// After so many bytes, the control group is asked whether it leaves room for as many again.
 const MEMORY_STEP_BYTES: u64 = 2 << 20;
-
-/// What it must leave beside them, for an engine and a small guest, in bytes.
-const HEADROOM_BYTES: u64 = 4 << 20;
 
 /// Why bytes cannot be sealed.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +60,10 @@ pub enum SealError {
 impl Hinted for SealError {
     fn hint(&self) -> Option<String> {
         match self {
+            // A program says better how that limit is raised.
+            SealError::Create(error) if is_out_of_descriptors(error) => None,
             SealError::Create(_) => Some(
-                "allow memfd_create (kernel 3.17 or later; seccomp profile; file descriptor limit), or install the module \
+                "allow memfd_create (kernel 3.17 or later; seccomp profile), or install the module \
                  in a protected store, from which it is mapped without a copy"
                     .to_owned(),
             ),
@@ -83,6 +82,10 @@ impl Hinted for SealError {
             _ => None,
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Bytes that can be read and mapped, and never change.

@@ -121,7 +121,6 @@ fn find(opened: &OpenFile, artifact: Digest) -> Result<HashRecord, Weakness> {
     if !missing.is_empty() {
         return Err(unknown());
     }
-    lies_beside(opened, &directory)?;
     let Ok(Some(records)) = directory.directory(RECORDS.1) else { return Err(unknown()) };
     lies_beside(opened, &records)?;
     let identity = Identity::of(&opened.file).ok_or_else(unknown)?;
@@ -167,8 +166,33 @@ fn lies_beside(opened: &OpenFile, records: &Directory) -> Result<(), Weakness> {
             return Err(Weakness::Mount { path: path(), option });
         }
     }
+    // Where both are reached by one mount, whoever is root to one is root to the other.
+    let mount = mount_id(&opened.file);
+    if mount.is_some() && mount != mount_id(&fd) && mount.and_then(is_idmapped) != Some(false) {
+        return Err(Weakness::Mount { path: path(), option: "idmapped" });
+    }
     Ok(())
 }
+
+/// The mount by which a file was reached; none before Linux 5.8, which cannot map owners.
+fn mount_id(file: impl AsFd) -> Option<u64> {
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
+}
+
+/// Whether a mount shows files of other users as root's, or root's as other users'; none where that cannot be told.
+/// `/proc` is the kernel's: [`namespace`] has seen it.
+fn is_idmapped(mount: u64) -> Option<bool> {
+    let mut text = String::new();
+    File::open("/proc/self/mountinfo").ok()?.take(MOUNTS_SIZE_BYTES_MAX).read_to_string(&mut text).ok()?;
+    // ID, parent, device, root, mount point, options: proc_pid_mountinfo(5).
+    let mut mounts = text.lines().map(|line| line.split(' '));
+    let options = mounts.find_map(|mut fields| (fields.next()?.parse() == Ok(mount)).then(|| fields.nth(4)))??;
+    Some(options.split(',').any(|option| option == "idmapped"))
+}
+
+/// Tens of thousands of mounts take no more.
+const MOUNTS_SIZE_BYTES_MAX: u64 = 16 << 20;
 
 /// An artifact that is about to be hashed, and may be recorded afterwards.
 pub(crate) struct Witness {
@@ -187,10 +211,18 @@ impl Witness {
         let only_links = |directory: &Directory| {
             directory.judgement().weaknesses().iter().all(|weakness| matches!(weakness, Weakness::Link(_)))
         };
-        if !missing.is_empty() || !only_links(&directory) || lies_beside(opened, &directory).is_err() {
+        if !missing.is_empty() || !only_links(&directory) {
             return None;
         }
-        let records = directory.make_directory(RECORDS.1).ok().filter(only_links)?;
+        // It may be a mount of its own, as in a container. It is made only where it would be beside the file.
+        let records = match directory.directory(RECORDS.1).ok()? {
+            Some(records) => records,
+            None if lies_beside(opened, &directory).is_ok() => directory.make_directory(RECORDS.1).ok()?,
+            None => return None,
+        };
+        if !only_links(&records) {
+            return None;
+        }
         lies_beside(opened, &records).ok()?;
         if !has_no_writer(&opened.file) {
             reasons.push(Weakness::OpenForWriting(opened.real.clone()));

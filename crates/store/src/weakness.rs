@@ -50,7 +50,7 @@ pub enum Weakness {
     Mount {
         /// The file.
         path: PathBuf,
-        /// `noexec`, `nosuid` or `nodev`.
+        /// `noexec`, `nosuid`, `nodev` or `idmapped`.
         option: &'static str,
     },
     /// Its file system is not one that reports every change of a file.

@@ -43,7 +43,7 @@ fn escape(text: &str, replace: impl Fn(char) -> Option<char>) -> Cow<'_, str> {
 
 /// JSON whose strings hold no such character: what `serde_json` leaves as it is (DEL, C1 controls, bidirectional
 /// controls) is written as `\u202e`, which means the same to every reader of JSON.
-pub(crate) fn escaped_json(json: &str) -> Cow<'_, str> {
+pub fn escaped_json(json: &str) -> Cow<'_, str> {
     if !json.chars().any(|c| c != '\n' && is_obeyed_or_hidden(c)) {
         return Cow::Borrowed(json);
     }

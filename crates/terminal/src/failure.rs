@@ -2,6 +2,7 @@
 //! once, on standard error. Never here: a control character of a message.
 
 use crate::escape::escaped_lines;
+use crate::system_hint::system_hint;
 use anstyle::{AnsiColor, Style};
 use isomer_contract::Hinted;
 use std::error::Error;
@@ -16,6 +17,8 @@ const LABELS: [&str; 3] = ["error:", "caused by:", "hint:"];
 pub struct Failure {
     message: String,
     details: Vec<Detail>,
+    /// What helps against the system's error in its chain, where the error itself has no hint.
+    system_hint: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -27,24 +30,25 @@ enum Detail {
 impl Failure {
     /// What went wrong, in words.
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), details: Vec::new() }
+        Failure { message: message.into(), details: Vec::new(), system_hint: None }
     }
 
     /// `error` and its sources, each once: some messages already quote their source.
-    pub fn of(error: &dyn Error) -> Failure {
+    pub fn of(error: &(dyn Error + 'static)) -> Failure {
         let mut failure = Failure::new(error.to_string());
         failure.add_sources(error);
         failure
     }
 
     /// `error` and its sources, as the cause of what `message` says.
-    pub fn because(message: impl Into<String>, error: &dyn Error) -> Failure {
+    pub fn because(message: impl Into<String>, error: &(dyn Error + 'static)) -> Failure {
         let mut failure = Failure::new(message).caused_by(error.to_string());
         failure.add_sources(error);
         failure
     }
 
-    fn add_sources(&mut self, error: &dyn Error) {
+    fn add_sources(&mut self, error: &(dyn Error + 'static)) {
+        self.system_hint = system_hint(error);
         let mut above = error.to_string();
         let mut source = error.source();
         while let Some(error) = source {
@@ -69,6 +73,15 @@ impl Failure {
         self
     }
 
+    /// What went wrong and why, for a line of a log.
+    pub fn one_line(&self) -> String {
+        let causes = self.details.iter().filter_map(|detail| match detail {
+            Detail::CausedBy(text) => Some(text.trim().replace('\n', "; ")),
+            Detail::Hint(_) => None,
+        });
+        std::iter::once(self.message.clone()).chain(causes).collect::<Vec<_>>().join(": ")
+    }
+
     /// Adds every reason with its own hint.
     pub fn reasons<R: Display + Hinted>(mut self, reasons: &[R]) -> Failure {
         for reason in reasons {
@@ -86,7 +99,9 @@ impl Failure {
         let bold = |colour: AnsiColor| Style::new().bold().fg_color(Some(colour.into()));
         let (error, hint, cause) = (bold(AnsiColor::Red), bold(AnsiColor::Cyan), Style::new().bold());
         writeln!(to, "{error}error:{error:#} {}", indented(&self.message, "    "))?;
-        for detail in &self.details {
+        let has_hint = self.details.iter().any(|detail| matches!(detail, Detail::Hint(_)));
+        let system_hint = self.system_hint.filter(|_| !has_hint).map(|text| Detail::Hint(text.to_owned()));
+        for detail in self.details.iter().chain(&system_hint) {
             match detail {
                 Detail::CausedBy(text) => writeln!(to, "  {cause}caused by:{cause:#} {}", indented(text, "  "))?,
                 Detail::Hint(text) => writeln!(to, "  {hint}hint:{hint:#} {}", indented(text, "  "))?,
@@ -104,7 +119,7 @@ impl fmt::Display for Failure {
 }
 
 /// An error with its sources and its own hint.
-impl<E: Error + Hinted> From<E> for Failure {
+impl<E: Error + Hinted + 'static> From<E> for Failure {
     fn from(error: E) -> Failure {
         let hint = error.hint();
         Failure::of(&error).hint(hint)
@@ -155,6 +170,27 @@ mod tests {
         let text = String::from_utf8(text.into_inner()).expect("text");
         let expected = "error: cannot read `a\n    | error: b\n    |   hint: c`\n  caused by: d\n  | hint: e\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_system_s_error_gives_the_hint_where_no_other_does() {
+        let shown = |failure: &Failure| {
+            let mut text = anstream::StripStream::new(Vec::new());
+            failure.write(&mut text).expect("vectors take all");
+            String::from_utf8(text.into_inner()).expect("text")
+        };
+        // EMFILE, behind an error that hides its cause from the chain.
+        let inner = std::io::Error::from_raw_os_error(24);
+        let error = std::io::Error::other(std::io::Error::other(inner));
+        let failure = Failure::because("cannot read `a`", &error);
+        assert!(
+            shown(&failure).ends_with("\n  hint: raise the limit on open files (`ulimit -n`)\n"),
+            "{}",
+            shown(&failure)
+        );
+        assert!(failure.one_line().starts_with("cannot read `a`: "), "{}", failure.one_line());
+        let failure = failure.hint("close some".to_owned());
+        assert!(shown(&failure).ends_with("\n  hint: close some\n"), "{}", shown(&failure));
     }
 
     #[test]

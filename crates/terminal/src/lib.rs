@@ -1,5 +1,6 @@
 //! What `isomer` and `isomer-run` show: results on standard output, in columns or as JSON; warnings, progress and what
-//! failed on standard error; and the options that both have ([`Connection`]). In: text, some of it from files that others
+//! failed on standard error; the options that both have ([`Connection`]), and the stack that both need
+//! ([`with_enough_stack`]). In: text, some of it from files that others
 //! wrote. Out: text that a terminal shows and never obeys. Never here: a decision, an option's name in a message.
 //!
 //! ```
@@ -40,6 +41,7 @@
 //! It is always *cannot*, never *can't* or *unable to*; *another user*, never *somebody*; *requires*, never *wants* or
 //! *asks for*; *does not exist*, never *is not there*; *trusted*, never *believed*.
 
+mod arguments;
 mod connection;
 
 mod escape;
@@ -48,12 +50,16 @@ mod failure;
 mod output;
 mod progress;
 mod remark;
+mod stack;
+mod system_hint;
 mod table;
 
+pub use arguments::name_invalid_utf8;
 pub use connection::Connection;
-pub use escape::escaped;
+pub use escape::{escaped, escaped_json};
 pub use failure::{Failure, Failures};
 pub use output::{Text, print, print_json};
 pub use progress::{JobProgress, TransferProgress};
 pub use remark::{note, warn};
+pub use stack::with_enough_stack;
 pub use table::{aligned, bytes};

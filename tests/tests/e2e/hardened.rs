@@ -272,7 +272,7 @@ fn an_artifact_larger_than_its_control_group_is_an_error_unless_it_is_installed(
 }
 
 /// A command with so many bytes of data, none of which is 0.
-fn with_data(size_bytes: usize) -> Vec<u8> {
+pub(crate) fn with_data(size_bytes: usize) -> Vec<u8> {
     let pages = size_bytes.div_ceil(64 << 10);
     let head = format!("(module (memory {pages}) (func (export \"_start\")) (data (i32.const 0) \"");
     let text = [head.as_bytes(), &vec![b'x'; size_bytes], b"\"))"].concat();

@@ -41,6 +41,7 @@ mod serve;
 // Servers that are not like others.
 mod first_process;
 mod hardened;
+mod limits;
 mod no_proc;
 mod serve_faults;
 

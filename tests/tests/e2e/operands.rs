@@ -73,4 +73,8 @@ fn a_variable_that_is_not_utf_8_is_named() {
     let farm = Farm::with_store();
     let call = farm.call("run --env ODD sha256").env("ODD", OsStr::from_bytes(b"a\xff"));
     assert_snapshot!("operands_variable", call.fails().shown(farm.path()));
+    let call = farm.call("run --config-var").arg(OsStr::from_bytes(b"odd=\xff")).arg("sha256");
+    assert!(call.misused().stderr().contains("expected UTF-8, found `odd=\u{fffd}`"));
+    let call = farm.isomer("compile -t").arg(OsStr::from_bytes(b"odd\xff")).arg("numbers.wasm");
+    assert!(call.misused().stderr().contains("expected UTF-8, found `odd\u{fffd}`"));
 }

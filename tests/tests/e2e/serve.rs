@@ -1,6 +1,7 @@
 //! `isomer-run serve`, over real sockets. What goes wrong with guests, clients and machines is elsewhere.
 
 mod grants;
+mod hostile;
 mod messages;
 mod outgoing;
 

@@ -14,6 +14,7 @@ mod links;
 mod permissions;
 mod provenance;
 mod races;
+mod records;
 mod served;
 mod sources;
 mod trust;

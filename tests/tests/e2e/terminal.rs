@@ -52,6 +52,12 @@ fn names_of_files_and_modules() {
     is_shown(&isomer_run().line("check").arg(&artifact).ok());
     is_shown(&isomer_run().line("check").arg(directory.path().join(&name)).fails());
     is_shown(&isomer_run().line("run --allow-unsigned").arg(directory.path().join(&name)).fails());
+    for stats in ["--stats", "--stats=json"] {
+        let call = isomer_run().line("run --allow-unsigned --explain --invoke mix").arg(stats).arg(&artifact);
+        let ran = call.line("42 1000").ok();
+        is_shown(&ran);
+        assert!(stats == "--stats" || ran.stderr().lines().last().unwrap().contains("\\u202etxt"), "{ran}");
+    }
     is_shown(&isomer_run().line("list --store").arg(directory.path().join(HOSTILE)).run());
 }
 

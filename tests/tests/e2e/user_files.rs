@@ -92,6 +92,31 @@ fn files_of_a_job() {
     refused(|name| limited(&format!("job {name} {name} out")), "", "user_file_job");
 }
 
+/// Files of settings on a server, where a pipe is waited for: `-f <(generate)`.
+#[test]
+fn settings_of_a_server() {
+    let directory = scratch();
+    isomer().arg("compile").arg(guest("sha256")).line("-t pulley64 -o a.cwasm").dir(directory.path()).ok();
+    File::create(directory.path().join("sparse")).unwrap().set_len(8 << 30).unwrap();
+    fs::write(directory.path().join("latin1"), b"# comment\nA=\xe4\n").unwrap();
+    for (file, words) in [
+        ("/dev/zero", "`/dev/zero` is a device or socket; expected a file"),
+        ("sparse", "`sparse` has more than 1048576 bytes"),
+        ("latin1", "`latin1` is not UTF-8: line 2"),
+        ("none", "No such file or directory"),
+    ] {
+        for line in [
+            format!("run --allow-unsigned --env-file {file} a.cwasm"),
+            format!("run -f {file} a.cwasm"),
+            format!("serve -f {file}"),
+        ] {
+            let call = program("timeout").arg("20").arg(isomer_tests::binaries().join("isomer-run")).line(&line);
+            let refused = call.dir(directory.path()).fails();
+            assert!(refused.stderr().contains(words), "{line}: {refused}");
+        }
+    }
+}
+
 /// A password manager writes to a pipe: `--passphrase-file <(pass show farm)`.
 #[test]
 fn a_passphrase_may_come_through_a_pipe() {

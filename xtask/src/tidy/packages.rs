@@ -57,7 +57,7 @@ const RULES: &[Rule] = &[
         tests_may: &[TESTING],
         never: &["reqwest", "tokio", "wasmtime-wasi"],
     },
-    Rule { package: "isomer-guest", may: &["isomer-contract", "isomer-runtime"], tests_may: &[TESTING], never: &["reqwest"] },
+    Rule { package: "isomer-guest", may: &["isomer-contract", "isomer-file", "isomer-runtime"], tests_may: &[TESTING], never: &["reqwest"] },
     Rule {
         package: "isomer-run",
         may: &[

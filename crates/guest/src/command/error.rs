@@ -104,6 +104,10 @@ fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
     })
 }
 
+fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 fn exported(exports: &[String]) -> String {
     match exports {
         [] => "; it exports no function".to_owned(),
@@ -117,9 +121,9 @@ impl Hinted for GuestError {
             GuestError::Link(LinkError::Missing(missing)) => missing.hint(),
             GuestError::Prepare(PrepareError::Contradiction(error)) => error.hint(),
             GuestError::LimitNotCompiled(error) => error.hint(),
-            GuestError::EventLoop(_) => {
-                Some("allow epoll and eventfd (seccomp profile), or raise the limit on file descriptors".to_owned())
-            }
+            // A program says better how that limit is raised.
+            GuestError::EventLoop(error) if is_out_of_descriptors(error) => None,
+            GuestError::EventLoop(_) => Some("allow epoll and eventfd (seccomp profile)".to_owned()),
             GuestError::Watchdog(_) => Some("raise the limit on processes and threads (`ulimit -u`)".to_owned()),
             GuestError::SharedMemory { maximum_bytes } => {
                 Some(format!("allow at least {maximum_bytes} bytes, or build it with a smaller maximum"))

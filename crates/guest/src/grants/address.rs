@@ -190,12 +190,14 @@ pub fn is_public(address: IpAddr) -> bool {
         (Ipv4Addr::new(224, 0, 0, 0), 4),
         (Ipv4Addr::new(240, 0, 0, 0), 4),
     ];
-    // Of IPv6, only global unicast is public, without what tunnels IPv4 (RFC 3056, 4380, 6052) and documentation.
+    // Of IPv6, only global unicast is public, without what tunnels IPv4 (RFC 3056, 4380, 6052) and documentation (RFC 3849,
+    // 9637).
     const GLOBAL_UNICAST: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
-    const IPV6: [(Ipv6Addr, u8); 3] = [
+    const IPV6: [(Ipv6Addr, u8); 4] = [
         (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
         (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
         (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
+        (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
     ];
     let is_in_v4 = |(network, prefix): (Ipv4Addr, u8), address| {
         Ipv4Net::new(network, prefix).is_ok_and(|network| network.contains(&address))

@@ -29,11 +29,16 @@ impl FromStr for Variable {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (text, None),
         };
-        if name.is_empty() || text.contains('\0') {
+        if !is_valid(name, value.as_deref().unwrap_or_default()) {
             return Err(GrantError::new("expected NAME or NAME=VALUE"));
         }
         Ok(Variable { name: name.to_owned(), value })
     }
+}
+
+/// Whether guests of all versions of WASI see the same variable.
+fn is_valid(name: &str, value: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
 }
 
 impl TryFrom<String> for Variable {
@@ -160,7 +165,7 @@ fn of_file(path: &std::path::Path, text: &str) -> Result<Vec<(String, String)>, 
         let content = line.strip_suffix('\r').unwrap_or(line);
         if !content.trim().is_empty() && !content.trim_start().starts_with('#') {
             match content.split_once('=') {
-                Some((name, value)) if !name.is_empty() && !name.contains(char::is_whitespace) => {
+                Some((name, value)) if is_valid(name, value) && !name.contains(char::is_whitespace) => {
                     variables.push((name.to_owned(), value.to_owned()));
                 }
                 _ => return Err(EnvironmentError::Line { path: path.to_owned(), line: line_at(text, offset) }),
@@ -192,7 +197,12 @@ pub(super) fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
 
         fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Vec<Variable>, A::Error> {
             let mut variables = Vec::new();
-            while let Some((name, value)) = entries.next_entry()? {
+            while let Some((name, value)) = entries.next_entry::<String, String>()? {
+                if !is_valid(&name, &value) {
+                    return Err(serde::de::Error::custom(format!(
+                        "`{name}` is not the name of a variable with a value"
+                    )));
+                }
                 variables.push(Variable { name, value: Some(value) });
             }
             Ok(variables)

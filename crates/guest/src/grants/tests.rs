@@ -146,6 +146,7 @@ fn public_addresses_are_told_from_those_of_this_network() {
         "::ffff:10.0.0.1",
         "64:ff9b::a00:1",
         "2002:a00::1",
+        "3fff:fff::1",
     ] {
         assert!(!is_public(address(text)), "{text}");
     }
@@ -171,6 +172,13 @@ fn the_environment_is_what_was_named_over_files_over_what_is_inherited() {
     assert_eq!(environment, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     let wrong = grants.environment(|_| Ok("A=1\nB\n".to_owned()), &process).expect_err("a line without a value");
     assert!(matches!(wrong, EnvironmentError::Line { line: 2, .. }));
+    // A guest of WASI 0.1 would see another value than one of WASI 0.2.
+    let wrong = grants.environment(|_| Ok("A=1\nB=1\0\n".to_owned()), &process).expect_err("a value with a NUL");
+    assert!(matches!(wrong, EnvironmentError::Line { line: 2, .. }));
+    for text in ["env = { A = \"1\\u0000\" }", "env = { 'A=B' = '1' }", "env = { '' = '1' }", "env = [\"A=1\\u0000\"]"]
+    {
+        assert!(toml::from_str::<Grants>(text).is_err(), "{text}");
+    }
 }
 
 #[test]

@@ -84,6 +84,19 @@ impl Entries {
         Ok(())
     }
 
+    /// The entries with these names. A guest may name one as often as it likes: they are no more than all there is.
+    fn get_many(&self, names: Vec<String>) -> Result<Vec<Option<Entry>>, Error> {
+        let mut left = self.size_bytes;
+        let get = |name: String| -> Result<Option<Entry>, Error> {
+            let Some(value) = self.values.get(&name) else { return Ok(None) };
+            let too_many =
+                || Error::Other(format!("these values have more than the {} bytes of the store", self.size_bytes));
+            left = left.checked_sub(size_bytes(&name, value)).ok_or_else(too_many)?;
+            Ok(Some((name, value.clone())))
+        };
+        names.into_iter().map(get).collect()
+    }
+
     fn delete(&mut self, name: &str) {
         if let Some(value) = self.values.remove(name) {
             self.size_bytes -= size_bytes(name, &value);
@@ -180,9 +193,7 @@ fn add_batch_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     batch.func_wrap(
         "get-many",
         |mut context: Context<'_>, (bucket, names): (Resource<Bucket>, Vec<String>)| -> Answer<Vec<Option<Entry>>> {
-            let entries = entries(context.data_mut(), &bucket)?;
-            let found = |name: String| entries.values.get(&name).cloned().map(|value| (name, value));
-            Ok((Ok(names.into_iter().map(found).collect()),))
+            Ok((entries(context.data_mut(), &bucket)?.get_many(names),))
         },
     )?;
     batch.func_wrap(
@@ -223,6 +234,17 @@ mod tests {
         entries.delete("b");
         assert!(entries.set("a".to_owned(), vec![0; 60]).is_ok());
         assert_eq!(entries.size_bytes, 125);
+    }
+
+    #[test]
+    fn an_answer_holds_no_more_than_the_store() {
+        let store = store(1000);
+        let mut entries = store.lock();
+        assert!(entries.set("b".to_owned(), vec![0; 500]).is_ok());
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let found = entries.get_many(names(&["b", "none", "a"])).ok().expect("each once");
+        assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+        assert!(matches!(entries.get_many(names(&["b"; 1000])), Err(Error::Other(_))));
     }
 
     #[test]

@@ -18,11 +18,27 @@ const REPORTED_MAX: usize = 20;
 #[derive(Debug)]
 pub struct Network {
     rules: Vec<NetworkRule>,
-    /// The names that were resolved to each address.
-    resolved: Mutex<BTreeMap<IpAddr, BTreeSet<String>>>,
+    resolved: Mutex<Resolved>,
     /// Who sent datagrams to an address that a guest listens on, and may be answered.
     peers: Mutex<HashSet<SocketAddr>>,
     reported: AtomicUsize,
+}
+
+/// The names that were resolved to each address.
+#[derive(Debug, Default)]
+struct Resolved {
+    names: BTreeMap<IpAddr, BTreeSet<String>>,
+    /// How many names of all addresses.
+    count: usize,
+}
+
+impl Resolved {
+    fn add(&mut self, name: &str, address: IpAddr) {
+        if self.count >= REMEMBERED_MAX {
+            *self = Resolved::default();
+        }
+        self.count += usize::from(self.names.entry(address).or_default().insert(name.to_owned()));
+    }
 }
 
 impl Network {
@@ -53,14 +69,7 @@ impl Network {
 
     /// Remembers what the guest was told that `name` is.
     pub(super) fn was_resolved(&self, name: &str, address: IpAddr) {
-        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        if resolved.len() >= REMEMBERED_MAX {
-            resolved.clear();
-        }
-        let names = resolved.entry(address.to_canonical()).or_default();
-        if names.len() < REMEMBERED_MAX {
-            names.insert(name.to_owned());
-        }
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner).add(name, address.to_canonical());
     }
 
     fn allows(&self, address: SocketAddr, how: SocketAddrUse) -> bool {
@@ -105,7 +114,7 @@ impl Network {
         };
         let named = {
             let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-            let names = resolved.get(&address.ip().to_canonical());
+            let names = resolved.names.get(&address.ip().to_canonical());
             let allowed = |name: &&String| self.rules.iter().any(|rule| rule.allows_resolved(how, name));
             names.and_then(|names| names.iter().find(allowed).cloned())
         };
@@ -158,6 +167,19 @@ mod tests {
         assert!(!network.allows(address("93.184.216.34:5433"), SocketAddrUse::TcpConnect));
         assert!(!network.allows(address("127.0.0.1:5432"), SocketAddrUse::TcpConnect));
         assert!(network.allows(address("10.0.0.7:5432"), SocketAddrUse::TcpConnect));
+    }
+
+    #[test]
+    fn as_many_names_are_remembered_as_addresses() {
+        let mut resolved = Resolved::default();
+        let address = |number: usize| IpAddr::from(std::net::Ipv6Addr::from(number as u128));
+        for number in 0..3 * REMEMBERED_MAX {
+            // Many names of one address, and one name of many.
+            resolved.add(&number.to_string(), address(0));
+            resolved.add("one", address(number));
+            let count: usize = resolved.names.values().map(BTreeSet::len).sum();
+            assert!(number % 1000 != 0 || count == resolved.count && count <= REMEMBERED_MAX, "{count}");
+        }
     }
 
     #[test]

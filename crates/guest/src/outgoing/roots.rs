@@ -8,6 +8,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// The largest file of certificates or keys, in bytes: more than all public CAs take.
+pub(crate) const PEM_SIZE_BYTES_MAX: u64 = 4 << 20;
+
 /// The certificates of trusted CAs.
 #[derive(Clone)]
 pub struct Roots {
@@ -49,10 +52,10 @@ impl Roots {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         for path in files {
-            let read =
-                |source: rustls::pki_types::pem::Error| RootsError::Read { path: path.clone(), source: source.into() };
-            let certificates = CertificateDer::pem_file_iter(path).map_err(read)?;
-            let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(read)?;
+            let failed = |source| RootsError::Read { path: path.clone(), source };
+            let pem = isomer_file::read(path, PEM_SIZE_BYTES_MAX).map_err(|error| failed(error.into()))?;
+            let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+            let certificates = certificates.map_err(|error| failed(error.into()))?;
             let (added, _) = roots.add_parsable_certificates(certificates);
             if added == 0 {
                 return Err(RootsError::Empty(path.clone()));

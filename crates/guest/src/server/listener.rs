@@ -1,11 +1,12 @@
 //! Where the server is reached. In: an address. Out: its connections, as streams of bytes. Never here: HTTP.
 
-use rustix::net::AddressFamily;
+use rustix::net::sockopt::{socket_acceptconn, socket_type};
+use rustix::net::{AddressFamily, SocketType};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
@@ -56,7 +57,7 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, OwnPath),
     /// It outlives this process.
     InheritedTcp(TcpListener),
     /// Its path is its owner's.
@@ -67,6 +68,10 @@ impl Listener {
     /// A socket that listens already.
     pub(super) fn inherit(socket: &OwnedFd) -> io::Result<Listener> {
         let socket = socket.try_clone()?;
+        // Otherwise each attempt to accept a connection would fail, for ever.
+        if !socket_acceptconn(&socket)? || socket_type(&socket)? != SocketType::STREAM {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a stream socket that listens"));
+        }
         let family = rustix::net::getsockname(&socket)?.address_family();
         rustix::io::ioctl_fionbio(&socket, true)?;
         if family == AddressFamily::UNIX {
@@ -87,7 +92,7 @@ impl Listener {
                     std::fs::remove_file(path)?;
                     UnixListener::bind(path)
                 })?;
-                Ok(Listener::Unix(bound, path.clone()))
+                Ok(Listener::Unix(bound, OwnPath { path: path.clone(), inode: inode(path) }))
             }
         }
     }
@@ -104,7 +109,7 @@ impl Listener {
     pub(super) fn address(&self) -> io::Result<Address> {
         Ok(match self {
             Listener::Tcp(listener) | Listener::InheritedTcp(listener) => Address::Tcp(listener.local_addr()?),
-            Listener::Unix(_, path) => Address::Unix(path.clone()),
+            Listener::Unix(_, own) => Address::Unix(own.path.clone()),
             Listener::InheritedUnix(listener) => {
                 let address = listener.local_addr()?;
                 Address::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned())
@@ -138,13 +143,27 @@ pub(super) fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<TcpL
     socket.listen(BACKLOG)
 }
 
-impl Drop for Listener {
+/// The path of a socket, removed with it.
+#[derive(Debug)]
+pub(super) struct OwnPath {
+    path: PathBuf,
+    /// Which socket was bound there.
+    inode: Option<(u64, u64)>,
+}
+
+impl Drop for OwnPath {
     fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
+        // What has the path now may be the socket of another server, which came after this one.
+        if self.inode.is_some() && inode(&self.path) == self.inode {
             // A path that is gone is as it should be.
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// What a path leads to, itself where it is a link.
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Whether a socket in the file system has no process that listens on it any more.

@@ -14,9 +14,14 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// How long a client may take for its request's head.
 const HEADER_TIME: Duration = Duration::from_secs(5);
+/// How long a connection may take as a whole: one whose client does not read must not keep its descriptor.
+const CONNECTION_TIME: Duration = Duration::from_secs(15);
+/// Connections at once; more wait. Each takes a descriptor that the server's own connections would lack.
+const CONNECTIONS_MAX: usize = 32;
 
 /// What is asked here.
 pub(super) trait Status: Send + Sync + 'static {
@@ -34,10 +39,17 @@ pub(super) fn start(listener: TcpListener, status: Arc<dyn Status>) -> io::Resul
     thread::Builder::new().name("status".to_owned()).spawn(move || {
         runtime.block_on(async {
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-            loop {
+            let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+            // It is never closed.
+            while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        tokio::spawn(serve(stream, Arc::clone(&status)));
+                        let serving = tokio::time::timeout(CONNECTION_TIME, serve(stream, Arc::clone(&status)));
+                        tokio::spawn(async move {
+                            // A client that is too slow gets no more.
+                            let _ = serving.await;
+                            drop(permit);
+                        });
                     }
                     Err(_) => tokio::time::sleep(HEADER_TIME / 50).await,
                 }

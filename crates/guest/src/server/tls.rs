@@ -1,8 +1,9 @@
 //! TLS of the server's own side. In: the files of a certificate and its key. Out: what connections are accepted with, anew
 //! when the files change. Never here: a pair of files that do not fit, which leaves the one before in use.
 
+use crate::outgoing::PEM_SIZE_BYTES_MAX;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
 use std::fs;
@@ -34,7 +35,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: PemError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The first file holds no certificate.
     #[error("`{}` holds no certificate", .0.display())]
@@ -53,16 +54,14 @@ pub enum TlsError {
 }
 
 fn load(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
-    let read = |path: &Path| {
-        let path = path.to_owned();
-        move |source| TlsError::Read { path, source }
-    };
-    let certificates = CertificateDer::pem_file_iter(&files.certificate).map_err(read(&files.certificate))?;
-    let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(read(&files.certificate))?;
+    let failed = |path: &Path, source| TlsError::Read { path: path.to_owned(), source };
+    let read = |path: &Path| isomer_file::read(path, PEM_SIZE_BYTES_MAX).map_err(|error| failed(path, error.into()));
+    let certificates = CertificateDer::pem_slice_iter(&read(&files.certificate)?).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| failed(&files.certificate, error.into()))?;
     if certificates.is_empty() {
         return Err(TlsError::NoCertificate(files.certificate.clone()));
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(read(&files.key))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| failed(&files.key, error.into()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(TlsError::Setup)?.with_no_client_auth();

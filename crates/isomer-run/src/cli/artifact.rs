@@ -82,7 +82,8 @@ pub(super) fn of_file(
     expected: impl FnOnce(Digest) -> Result<Expected<'static>, Failure>,
 ) -> Result<Opened, Failure> {
     let selected = Instant::now();
-    let because = |error: &dyn Error| Failure::because(format!("cannot {action} `{}`", file.display()), error);
+    let because =
+        |error: &(dyn Error + 'static)| Failure::because(format!("cannot {action} `{}`", file.display()), error);
     let bytes = SealedBytes::copy(input::open(file)?, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)
         .map_err(|error| because(&error).hint(error.hint()))?;
     let expected = expected(bytes.digest())?;

@@ -4,9 +4,10 @@ use super::operand::Operand;
 use super::select::Reason;
 use super::{input, store, wording};
 use isomer_contract::artifact::{ArtifactError, Import, imports};
+use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::wasi::Interface;
 use isomer_contract::{Embedder, EmbedderMismatch, Hinted, Host, Requirements, check};
-use isomer_runtime::{Request, Trust, VerifiedArtifact};
+use isomer_runtime::{Request, SealedBytes, Trust, VerifiedArtifact};
 use isomer_terminal::{Failure, Text};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -88,8 +89,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             (artifact.requirements().clone(), artifact.imports())
         }
         Operand::Release(_) | Operand::File(_) => {
-            let bytes = input::read(&arguments.artifact, isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX)?;
-            (Requirements::of_artifact(&bytes).map_err(because)?, imports(&bytes))
+            let copied = SealedBytes::copy(input::open(&arguments.artifact)?, ARTIFACT_SIZE_BYTES_MAX);
+            let copied = copied
+                .map_err(|error| Failure::because(format!("cannot check `{file}`"), &error).hint(error.hint()))?;
+            (Requirements::of_artifact(copied.bytes()).map_err(because)?, imports(copied.bytes()))
         }
     };
     let imports = imports.map_err(because)?;

@@ -1,6 +1,7 @@
 //! `--dir`, `--env`, `--allow-net` and the other options that grant a guest something of this machine. In: what was typed.
 //! Out: [`Grants`], and the guest's environment. Never here: what a text means, which `isomer-guest` reads.
 
+use super::input;
 use isomer_contract::Hinted;
 use isomer_guest::{
     Directory, EnvironmentError, FrozenClock, GrantError, Grants, HttpRule, KeyValuePairs, NetworkRule, Pattern,
@@ -94,7 +95,7 @@ impl GrantOptions {
 pub(crate) fn environment(grants: &Grants) -> Result<BTreeMap<String, String>, Failure> {
     let inherits = !grants.inherit_env.is_empty() || grants.environment.iter().any(|it| it.value.is_none());
     let process = if inherits { std::env::vars_os().collect() } else { BTreeMap::new() };
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(Into::into);
+    let read = |path: &Path| input::read_text(path).map_err(|failure| failure.one_line().into());
     grants.environment(read, &process).map_err(|error| {
         let hint = match &error {
             EnvironmentError::NotUtf8 { name, .. } => {

@@ -48,6 +48,19 @@ pub(crate) fn read(file: &Path, size_bytes_max: u64) -> Result<Vec<u8>, Failure>
     Ok(bytes)
 }
 
+/// The text of a file of settings.
+pub(crate) fn read_text(file: &Path) -> Result<String, Failure> {
+    let bytes = read(file, TEXT_SIZE_BYTES_MAX)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let line =
+            isomer_contract::line_at(&String::from_utf8_lossy(error.as_bytes()), error.utf8_error().valid_up_to());
+        Failure::new(format!("`{}` is not UTF-8: line {line}", file.display()))
+    })
+}
+
+/// The largest file of settings, in bytes: grants and limits, routes, environment variables.
+const TEXT_SIZE_BYTES_MAX: u64 = 1 << 20;
+
 /// Opens what can be read to an end: a file or a pipe.
 pub(crate) fn open(file: &Path) -> Result<std::fs::File, Failure> {
     use std::os::unix::fs::FileTypeExt;

@@ -183,15 +183,11 @@ fn request<'a>(arguments: &'a Arguments, guest: &Guest) -> Request<'a> {
 
 fn loader(arguments: &Arguments, limits: &Limits) -> Loader {
     let profile = arguments.observe.profile.as_ref();
-    let (limits, coredump, jitdump) =
-        (limits.clone(), arguments.observe.coredump.is_some(), profile == Some(&Profile::JitDump));
+    let (limits, coredump) = (limits.clone(), arguments.observe.coredump.is_some());
     Loader::new().profiler(Profile::loader(profile)).configure(move |config| {
         limits.configure(config);
         if coredump {
             config.coredump_on_trap(true);
-        }
-        if jitdump {
-            config.profiler(wasmtime::ProfilingStrategy::JitDump);
         }
     })
 }

@@ -16,7 +16,7 @@ use isomer_guest::parse_duration;
 use isomer_guest::server::{
     Address, Control, FileModule, FileRoute, Pattern, RouteSettings, ServeError, ServeFile, Server, Settings, TlsFiles,
 };
-use isomer_terminal::Failure;
+use isomer_terminal::{Failure, escaped};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::SIGHUP;
 use std::collections::BTreeMap;
@@ -31,9 +31,6 @@ use std::time::Duration;
 
 /// Where a server listens unless it is told: not for strangers.
 const ADDRESS: &str = "127.0.0.1:8080";
-
-/// The largest settings file, and the largest file of environment variables.
-const FILE_SIZE_BYTES_MAX: u64 = 1 << 20;
 
 /// Answer HTTP requests with a component: an installed module, one of a release, or an artifact
 ///
@@ -135,7 +132,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     signals::reap_children();
     raise_descriptor_limit();
     let Arguments { options, trust, store } = arguments;
-    let basis = Basis { trust: Arc::new(trust), store: Arc::new(store), sockets: systemd::sockets() };
+    let sockets = systemd::sockets()
+        .map_err(|error| Failure::because("a socket that this process was given cannot be listened on", &error))?;
+    let basis = Basis { trust: Arc::new(trust), store: Arc::new(store), sockets };
     let settings = settings(&options, &basis)?;
     let mut server = Server::start(&settings).map_err(failure)?;
     if options.explain {
@@ -223,7 +222,7 @@ fn of_options(options: &Options, basis: &Basis) -> Result<RouteSettings, Failure
 
 /// What a settings file says.
 fn of_file(path: &Path, basis: &Basis) -> Result<Settings, Failure> {
-    let file = ServeFile::parse(path, &read_text(path)?)?;
+    let file = ServeFile::parse(path, &input::read_text(path)?)?;
     let routes = file.routes.into_iter().map(|route| of_route(route, basis)).collect::<Result<_, _>>()?;
     let mut settings = Settings::new(file.addresses, routes);
     settings.limits = file.limits;
@@ -243,7 +242,7 @@ fn of_route(route: FileRoute, basis: &Basis) -> Result<RouteSettings, Failure> {
         _ => return Err(Failure::new("a route serves what this version does not know")),
     };
     let process: BTreeMap<_, _> = std::env::vars_os().collect();
-    let read = |path: &Path| read_text(path).map_err(|failure| OpenFailure(failure).into());
+    let read = |path: &Path| input::read_text(path).map_err(|failure| OpenFailure(failure).into());
     let environment = route.grants.environment(read, &process).map_err(|error| Failure::of(&error))?;
     let mut settings = RouteSettings::new(route.pattern, name, basis.source(artifact, route.require, route.deadline));
     settings.limits = route.limits;
@@ -255,11 +254,6 @@ fn of_route(route: FileRoute, basis: &Basis) -> Result<RouteSettings, Failure> {
     settings.health = route.health;
     settings.probation = route.probation.unwrap_or(settings.probation);
     Ok(settings)
-}
-
-fn read_text(path: &Path) -> Result<String, Failure> {
-    let bytes = input::read(path, FILE_SIZE_BYTES_MAX)?;
-    String::from_utf8(bytes).map_err(|error| Failure::because(format!("cannot read `{}`", path.display()), &error))
 }
 
 /// The module's name, and where it is.
@@ -302,7 +296,7 @@ fn announce(server: &Server) {
             Address::Tcp(address) => format!("{scheme}://{address}/"),
             other => other.to_string(),
         };
-        let _ = writeln!(anstream::stderr(), "Serving HTTP on {shown}");
+        let _ = writeln!(anstream::stderr(), "Serving HTTP on {}", escaped(&shown));
     }
     if let Some(address) = server.status_address() {
         let _ = writeln!(anstream::stderr(), "Status at http://{address}/metrics, /livez and /readyz");

@@ -191,7 +191,7 @@ fn verify(layout: &Layout, name: &str, trust: &Trust) -> Result<ModuleReport, Fa
     let (reference, digest) = (module.reference.clone(), module.digest);
     let damages = |trusted: &TrustedModule| {
         let fetched = trusted.variants().map(|variant| variant.fetch(layout).map(drop));
-        damages(trusted, fetched.chain([trusted.wasm(layout).map(drop)]))
+        damages(trusted, fetched.chain([trusted.check_wasm(layout)]))
     };
     Ok(module_report(reference, digest, isomer_runtime::trust(layout, module, trust), damages))
 }

@@ -30,7 +30,7 @@ pub(crate) fn source(error: SourceError) -> Failure {
 }
 
 /// An error of a library that has a remedy here.
-pub(crate) trait Remedy: Error + Hinted {
+pub(crate) trait Remedy: Error + Hinted + 'static {
     /// The hint with options and commands; the library's own where those add nothing.
     fn remedy(&self) -> Option<String>;
 }

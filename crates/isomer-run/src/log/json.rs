@@ -23,7 +23,7 @@ where
         fields.0.insert("level".to_owned(), text(metadata.level().as_str().to_lowercase()));
         fields.0.insert("target".to_owned(), text(metadata.target().to_owned()));
         event.record(&mut fields);
-        writeln!(to, "{}", Value::Object(fields.0))
+        writeln!(to, "{}", isomer_terminal::escaped_json(&Value::Object(fields.0).to_string()))
     }
 }
 

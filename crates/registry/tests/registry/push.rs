@@ -258,6 +258,35 @@ fn the_tag_of_a_version_is_the_modules_version() {
 }
 
 /// Registries with immutable tags refuse in words of their own.
+/// An answer to HEAD has no body: the reason is in the answer to the same question by GET.
+#[test]
+fn a_refusal_of_what_is_asked_first_has_its_reason() {
+    let Some(stage) = stage_pushed("a_refusal_of_what_is_asked_first_has_its_reason") else { return };
+    let other = other_release(&stage, "2.0.0");
+    for (name, status, code) in [
+        ("denied", "403 Forbidden", "DENIED"),
+        ("name", "400 Bad Request", "NAME_INVALID"),
+        ("method", "405 Method Not Allowed", "UNSUPPORTED"),
+    ] {
+        stage.proxy.fail(move |seen| {
+            let body = format!(r#"{{"errors":[{{"code":"{code}","message":"not here"}}]}}"#);
+            let (body, is_asked) = match seen.method.as_str() {
+                "HEAD" => (String::new(), true),
+                method => (body, method == "GET" && seen.path.contains("/manifests/")),
+            };
+            if is_asked { Fault::Answer(format!("{status}\r\nConnection: close\r\n\r\n{body}")) } else { Fault::None }
+        });
+        let error = push_as(&other, "2.0.0", &stage, false).unwrap_err();
+        assert_shown(&format!("push-refused-{name}"), &stage.shown(&error));
+    }
+    // A registry that knows no HEAD is pushed to all the same.
+    stage.proxy.fail(|seen| {
+        let refused = || Fault::Answer("405 Method Not Allowed\r\nConnection: close\r\n\r\n".to_owned());
+        if seen.method == "HEAD" { refused() } else { Fault::None }
+    });
+    push_as(&other, "2.0.0", &stage, false).unwrap();
+}
+
 #[test]
 fn a_registry_with_immutable_tags_is_understood() {
     let Some(stage) = stage_pushed("a_registry_with_immutable_tags_is_understood") else { return };

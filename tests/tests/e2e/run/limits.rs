@@ -98,3 +98,15 @@ fn a_limit_takes_the_form_that_keeps_it_and_nothing_else_does() {
     let hint = format!("the form `{}+epoch` would trap there", isomer_tests::native::native().baseline);
     assert!(plain.stderr().contains(&hint), "{plain}");
 }
+
+/// A named pipe without a writer, in a granted directory, is waited for as by any program, and not beyond a deadline.
+#[test]
+fn a_guest_that_waits_for_a_pipe_ends_at_its_deadline() {
+    let directory = isomer_tests::scratch();
+    isomer_tests::program("mkfifo").arg(directory.path().join("pipe")).ok();
+    for (access, guest) in [(":ro", "sha256.cwasm"), (":rw", "sha256.cwasm")] {
+        let grant = format!("--timeout 300ms --dir {}::/d{access} {guest} /d/pipe", directory.path().display());
+        let ran = run(&grant).run();
+        assert_eq!(ran.code(), 124, "{ran}");
+    }
+}

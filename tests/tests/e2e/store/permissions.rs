@@ -4,7 +4,9 @@ use super::{add_to_mode, installed_from, is_root, isomer_run_path, replace, sett
 use insta::assert_snapshot;
 use isomer_tests::farm::{ABC, Farm};
 use isomer_tests::forge;
+use isomer_tests::users::User;
 use isomer_tests::{has_program, skip};
+use rustix::fs::{Access, access};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -109,6 +111,41 @@ fn group_writable_store_files_are_not_a_trust_basis() {
     fs::set_permissions(farm.store().join("active"), fs::Permissions::from_mode(0o775)).unwrap();
     assert_snapshot!("store_open_to_group", farm.session("run sha256"));
     assert_snapshot!("store_open_to_group_pull", farm.session("pull oci-dir:new:sha256 --key one.pub"));
+}
+
+#[test]
+fn an_access_list_that_lets_another_user_write_is_seen() {
+    let test = "an_access_list_that_lets_another_user_write_is_seen";
+    let Some([attacker]) = User::several() else { return skip(test, "it takes root, and setpriv") };
+    let farm = Farm::with_store();
+    fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (store, installed) = (farm.store(), installed_from(&farm, "old"));
+    let paths = ["active", "active/sha256.json", "installed", "store.json"].map(|name| store.join(name));
+    for path in paths.iter().chain(&[store.clone(), installed.clone(), installed.join("install.json"), farm.artifact()])
+    {
+        if let Err(error) = attacker.grant(path, 0o7) {
+            return skip(test, &format!("there are no access control lists on this file system: {error}"));
+        }
+        let may_write = thread::scope(|scope| {
+            let tried = scope.spawn(|| {
+                attacker.become_in_this_thread();
+                access(path, Access::WRITE_OK).is_ok()
+            });
+            tried.join().unwrap()
+        });
+        assert!(may_write, "{}", path.display());
+        let expected = format!("its group can write `{}`", path.display());
+        if *path == farm.artifact() {
+            let explained = farm.runs("run --explain sha256").stderr();
+            assert!(explained.contains(&expected) && explained.contains("copied into sealed memory"), "{explained}");
+        } else {
+            let refused = farm.call("run sha256").fails();
+            assert!(refused.stderr().contains(&expected), "{refused}");
+        }
+        // As the hint says: the mask takes from all that the list grants.
+        assert!(Command::new("chmod").arg("go-w").arg(path).status().unwrap().success());
+        farm.runs("run sha256");
+    }
 }
 
 #[test]

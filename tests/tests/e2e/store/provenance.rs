@@ -3,6 +3,7 @@
 
 use super::{artifact_from, is_root, isomer_run_path};
 use isomer_tests::farm::{ABC, Farm};
+use isomer_tests::idmap::IdMapped;
 use isomer_tests::users::User;
 use isomer_tests::{Ran, has_program, skip};
 use std::fs::{self, OpenOptions};
@@ -269,6 +270,39 @@ fn a_store_on_overlayfs_is_hashed() {
         assert!(sh("chmod 0444 merged/store/artifacts/*", farm.path()));
         hashed_each_time(&farm, &mounted.0.join("store"), "lies on overlayfs");
     }
+}
+
+#[test]
+fn a_store_on_an_idmapped_mount_is_hashed() {
+    let test = "a_store_on_an_idmapped_mount_is_hashed";
+    let Some([attacker]) = User::several() else { return skip(test, "it takes root, and setpriv") };
+    let farm = Farm::with_store();
+    assert!(sh("cp -a store theirs && chmod -R u+w theirs", farm.path()));
+    let (theirs, at) = (farm.path().join("theirs"), farm.path().join("mapped"));
+    attacker.give(&theirs);
+    let mounted = match IdMapped::mount(&theirs, attacker, &at) {
+        Ok(mounted) => mounted,
+        Err(error) => return skip(test, &format!("this machine maps no owners: {error}")),
+    };
+    // It is on the file system of the records, and root's as far as its owner and permissions say.
+    assert_eq!(fs::metadata(artifact_in(&at)).unwrap().uid(), 0);
+    for option in options(&farm) {
+        for _ in 0..2 {
+            let output = explained(&farm, &at, &option);
+            assert!(output.contains(HASHED) && output.contains("is mounted idmapped"), "{output}");
+        }
+    }
+    // Its owner changes it by the other path.
+    tampered(&theirs);
+    for option in options(&farm) {
+        refused(&farm.call(&format!("run {option} --store")).arg(&at).arg("sha256").run());
+    }
+    drop(mounted);
+}
+
+/// Any artifact of a store.
+fn artifact_in(store: &Path) -> PathBuf {
+    fs::read_dir(store.join("artifacts")).unwrap().next().unwrap().unwrap().path()
 }
 
 #[test]

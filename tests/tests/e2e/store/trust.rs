@@ -2,9 +2,9 @@
 
 use super::settings;
 use insta::assert_snapshot;
-use isomer_tests::copy;
 use isomer_tests::farm::{BUNDLE, Farm};
 use isomer_tests::forge::{self, digest};
+use isomer_tests::{copy, has_program, program, skip};
 use serde_json::json;
 use std::fs;
 
@@ -52,6 +52,47 @@ fn pull_fetches_nothing_without_a_trusted_signature() {
     root["manifests"].as_array_mut().unwrap().push(descriptor);
     fs::write(farm.old().join("index.json"), root.to_string()).unwrap();
     assert_snapshot!("store_pull_other_index", farm.refused(&format!("{pull} --key one.pub")));
+}
+
+/// A library that adds `SHIFT` seconds to the time of day that a program is told.
+const SHIFTED_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int (*real)(clockid_t, struct timespec *) = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, time);
+    if (clock == CLOCK_REALTIME) time->tv_sec += atol(getenv("SHIFT"));
+    return result;
+}
+"#;
+
+#[test]
+fn counters_and_hash_records_do_not_depend_on_the_clock() {
+    let test = "counters_and_hash_records_do_not_depend_on_the_clock";
+    let farm = Farm::with_store();
+    farm.put("clock.c", SHIFTED_CLOCK);
+    let built = program("cc").line("-shared -fPIC -o clock.so clock.c -ldl").dir(farm.path());
+    if !has_program("cc") || built.run().code() != 0 {
+        return skip(test, "cc is not installed");
+    }
+    const DECADE_S: i64 = 3650 * 24 * 3600;
+    let at = |shift: i64, line: &str| {
+        farm.call(line).env("LD_PRELOAD", farm.path().join("clock.so")).env("SHIFT", shift.to_string())
+    };
+    farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
+    farm.call("run sha256").ok();
+    let now = farm.runs("run --explain sha256").stderr();
+    farm.policy("", "not-after = 2030-12-31", "");
+    for shift in [-DECADE_S, DECADE_S] {
+        let older = at(shift, "pull oci-dir:old:sha256 --key one.pub").fails();
+        assert!(older.stderr().contains("--allow-rollback"), "{older}");
+        assert_eq!(at(shift, "run --explain sha256").ok().stderr(), now);
+        // The clock is another one.
+        let ran = at(shift, "run --trust trust.toml sha256").run();
+        assert_eq!(ran.code(), i32::from(shift > 0), "{ran}");
+    }
 }
 
 #[test]

@@ -10,9 +10,6 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
-/// A file is read whole.
-const SIZE_BYTES_MAX: u64 = 1 << 20;
-
 /// What a file states.
 #[derive(Default)]
 pub(super) struct RunFile {
@@ -23,8 +20,7 @@ pub(super) struct RunFile {
 
 /// Reads the file at `path`; paths in it are relative to where it lies.
 pub(super) fn read(path: &Path) -> Result<RunFile, Failure> {
-    let bytes = crate::cli::input::read(path, SIZE_BYTES_MAX)?;
-    let text = String::from_utf8(bytes).map_err(|_| Failure::new(format!("`{}` is not UTF-8", path.display())))?;
+    let text = crate::cli::input::read_text(path)?;
     let mut file = parse(&path.display().to_string(), &text)?;
     let directory = path.parent().unwrap_or(Path::new(""));
     file.grants.resolve_paths(directory);

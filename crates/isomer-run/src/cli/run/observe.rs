@@ -1,9 +1,10 @@
 //! `--profile` and `--coredump`: what is seen of a guest from inside. In: what was typed. Out: profilers, and files that are
 //! complete or not there.
 
+use isomer_contract::Hinted;
+use isomer_layout::write_private_atomically;
 use isomer_runtime::Profiler;
 use isomer_terminal::Failure;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -41,24 +42,17 @@ impl Profile {
     pub(super) fn loader(profile: Option<&Profile>) -> Profiler {
         match profile {
             Some(Profile::PerfMap) => Profiler::PerfMap,
+            Some(Profile::JitDump) => Profiler::JitDump,
             _ => Profiler::default(),
         }
     }
 }
 
-/// Writes `bytes` to `path`, all or nothing.
+/// Writes `bytes` to `path`, all or nothing, where no other user leads that elsewhere. They hold the guest's memory, or name
+/// its functions: other users cannot read them.
 pub(super) fn write(what: &str, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::because(format!("cannot write {what} to `{}`", path.display()), &error);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        // What is left of it, if anything was written.
-        let _ = fs::remove_file(&partial);
-    }
-    written.map_err(failed)?;
+    write_private_atomically(path, |file| file.write_all(bytes))
+        .map_err(|error| Failure::because(format!("cannot write {what}"), &error).hint(error.hint()))?;
     tracing::info!("{what} is in `{}`", path.display());
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::cli::artifact::{self, Opened};
 use crate::cli::operand::{Operand, which_module};
 use isomer_runtime::{Expected, Request, Trust, VerifiedArtifact};
 use isomer_store::LoadPath;
-use isomer_terminal::Failure;
+use isomer_terminal::{Failure, escaped};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
@@ -114,7 +114,8 @@ impl Program<'_> {
             }
             _ => "",
         };
-        let how = self.load_path();
+        let (name, form) = (escaped(name), escaped(&form));
+        let how = self.load_path().lines().map(|line| escaped(line).into_owned()).collect::<Vec<_>>().join("\n");
         // A closed standard error cannot be reported.
         let _ = writeln!(anstream::stderr(), "{name} runs{form} (wasmtime {engine})\nthe artifact is {how}{unseen}");
     }

@@ -4,6 +4,7 @@
 use super::program::Times;
 use isomer_contract::Size;
 use isomer_guest::Usage;
+use isomer_terminal::{escaped, escaped_json};
 use serde::Serialize;
 use std::io::Write;
 use std::time::Duration;
@@ -64,7 +65,7 @@ impl<'a> Stats<'a> {
 
     pub(super) fn print(&self, format: StatsFormat) {
         let text = match format {
-            StatsFormat::Json => serde_json::to_string(self).unwrap_or_default(),
+            StatsFormat::Json => escaped_json(&serde_json::to_string(self).unwrap_or_default()).into_owned(),
             StatsFormat::Text => self.text(),
         };
         // A closed standard error cannot be reported.
@@ -87,7 +88,7 @@ impl<'a> Stats<'a> {
             ("process memory", format!("{} at most", size(self.process_memory_bytes_peak))),
         ];
         lines.extend(self.fuel.map(|fuel| ("fuel", fuel.to_string())));
-        let line = |(name, value): &(&str, String)| format!("{name:<16}{}", isomer_terminal::escaped(value));
+        let line = |(name, value): &(&str, String)| format!("{name:<16}{}", escaped(value));
         lines.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct OpenFailure(pub(super) Failure);
 
 impl fmt::Display for OpenFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.0.one_line())
     }
 }
 

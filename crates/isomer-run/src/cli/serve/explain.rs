@@ -4,13 +4,13 @@
 use isomer_contract::Size;
 use isomer_guest::server::{Explanation, RouteLimits, Server, ServerLimits, instance_limits};
 use isomer_guest::{Access, Grants, Limits, OutgoingLimits};
-use isomer_terminal::Failure;
+use isomer_terminal::{Failure, escaped};
 use std::fmt::Write;
 use std::time::Duration;
 
 pub(super) fn print(server: &Server) -> Result<(), Failure> {
     let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
-    let mut text = format!("addresses: {}\n", addresses.join(", "));
+    let mut text = format!("addresses: {}\n", escaped(&addresses.join(", ")));
     let table = Table::new("limits");
     let ServerLimits { connections, header_size, header_time, idle_time, streams, drain_time, .. } =
         ServerLimits::default();
@@ -39,7 +39,7 @@ fn route(explanation: &Explanation) -> String {
         "while the guest waits; its code has no epochs (`epoch-interruption = true` in a profile's [wasm])"
     };
     let mut lines = vec![
-        ("module", module.clone()),
+        ("module", escaped(module).into_owned()),
         ("interface", interface.clone()),
         ("artifact", load_path.replace('\n', "\n    ")),
     ];

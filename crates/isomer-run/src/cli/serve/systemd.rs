@@ -1,9 +1,10 @@
 //! systemd's side of a service. In: the variables that it sets. Out: the sockets that it opened, and its messages. Never
 //! here: a wait for it; without it, nothing.
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use std::ffi::OsStr;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -16,14 +17,21 @@ const SOCKETS_MAX: RawFd = 1024;
 
 /// The sockets that systemd opened for this process. To be called once, before this process opens anything that could have
 /// taken one of their numbers.
+///
+/// # Errors
+/// When there are fewer than systemd's variables state.
 #[allow(unsafe_code, reason = "systemd names descriptors by their numbers")]
-pub(super) fn sockets() -> Vec<Arc<OwnedFd>> {
+pub(super) fn sockets() -> io::Result<Vec<Arc<OwnedFd>>> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<RawFd>().ok();
     // The variables of a parent are not this process's.
     let is_ours = number("LISTEN_PID").and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id());
     let count = number("LISTEN_FDS").filter(|count| is_ours && (1..=SOCKETS_MAX).contains(count)).unwrap_or(0);
+    for fd in FIRST..FIRST + count {
+        // SAFETY: it is used for this call alone, which fails where the descriptor is not open.
+        fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
+    }
     let sockets = (FIRST..FIRST + count).map(|fd| {
-        // SAFETY: systemd's protocol: these descriptors are open, are for this process alone, and no other code of this
+        // SAFETY: these descriptors are open. By systemd's protocol they are for this process alone, and no other code of this
         // process knows of them.
         unsafe { OwnedFd::from_raw_fd(fd) }
     });
@@ -32,7 +40,7 @@ pub(super) fn sockets() -> Vec<Arc<OwnedFd>> {
         // No process that this one starts needs it.
         let _ = fcntl_setfd(socket, FdFlags::CLOEXEC);
     }
-    sockets
+    Ok(sockets)
 }
 
 /// Tells systemd how the service is: `READY=1`. That it is not heard changes nothing.
