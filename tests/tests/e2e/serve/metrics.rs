@@ -1,8 +1,10 @@
 //! What is counted, the page that shows it, and the documentation that explains it.
 
 use isomer_testing::http_client::{get, request};
+use isomer_tests::confined::{Confinement, Deny};
+use isomer_tests::native::{native, pulley};
 use isomer_tests::served::{FAULTY, TWO, Versions, serve};
-use isomer_tests::{root, scratch, wait_until};
+use isomer_tests::{Call, guest, isomer, isomer_run, root, scratch, skip, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -104,6 +106,39 @@ fn metrics_show_what_was_chosen_and_what_became_of_it() {
         "isomer_refused_total{route=\"/\",reason=\"request-time\"} 1",
         // One of a request, and one of the health request of the version that was refused.
         "isomer_traps_total{route=\"/\",code=\"UnreachableCodeReached\"} 2",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn a_step_down_is_shown_with_its_reason() {
+    // Nothing may be executed but programs: the interpreter is left.
+    let confinements = [Deny::executable_protection(), Deny::executable_mapping()].map(Confinement::Deny);
+    if let Some(reason) = confinements.iter().find_map(Confinement::unavailable) {
+        return skip("a_step_down_is_shown_with_its_reason", &reason);
+    }
+    let directory = scratch();
+    let (better, pulley) = (native().baseline, pulley());
+    let manifest = format!(
+        "[release]\nname = 'r'\nversion = '1.0.0'\ntargets = ['{better}', '{pulley}']\n[[module]]\npath = '{}'\n",
+        guest("proxy").display()
+    );
+    fs::write(directory.path().join("isomer.toml"), manifest).unwrap();
+    isomer().line("release -o dist").dir(directory.path()).ok();
+    let server = |options: &str| {
+        let line = format!("serve --allow-unsigned --addr 127.0.0.1:0 {options} dist/ proxy");
+        confinements.iter().cloned().fold(isomer_run().line(&line).dir(directory.path()), Call::confined)
+    };
+    let explained = server("--explain").ok().stdout();
+    assert!(explained.contains(&format!("  better, but not here: {better}: it ")), "{explained}");
+    let served = serve(server("--status-addr 127.0.0.1:0"), scratch());
+    served.serves_others();
+    let text = get(served.status_address(), "/metrics").unwrap().text();
+    let version = format!("route=\"/\",version=\"proxy:1.0.0 ({pulley})\"");
+    for line in [
+        format!("isomer_step_down{{{version},better=\"{better}\"}} 1"),
+        format!("isomer_variant{{{version},target=\"{pulley}\",load_path=\"copied\"}} 1"),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }

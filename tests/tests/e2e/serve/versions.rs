@@ -2,19 +2,28 @@
 
 use isomer_testing::http_client::request;
 use isomer_tests::confined::{Confinement, Deny};
-use isomer_tests::served::{Exchange, FAULTY, Load, ONE, TWO, Versions, serve};
+use isomer_tests::served::{Exchange, FAULTY, Load, ONE, Served, TWO, Versions, serve};
 use isomer_tests::{scratch, wait_until};
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Less than a server waits between two looks at a store whose changes are reported to it.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
+/// How many descriptors of inotify a server has.
+fn inotify_count(served: &Served) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", served.id())).unwrap();
+    let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.unwrap().path()).ok());
+    links.filter(|link| link.as_os_str() == "anon_inode:inotify").count()
+}
+
 #[test]
 fn what_becomes_active_is_served_at_once() {
     let versions = Versions::new();
     let served = versions.serve("");
     served.wait_for_version("first");
+    assert_eq!(inotify_count(&served), 1);
     for (version, line) in [(TWO, "later"), (ONE, "first"), (TWO, "later")] {
         versions.activate(version);
         let begun = Instant::now();
@@ -33,6 +42,7 @@ fn without_inotify_the_store_is_looked_at_again_and_again() {
     let served = serve(call, scratch());
     served.wait_for_version("first");
     served.wait_for_log("active versions are looked for at intervals");
+    assert_eq!(inotify_count(&served), 0);
     versions.activate(TWO);
     served.wait_for_version("later");
 }
@@ -117,7 +127,7 @@ fn a_version_that_fails_more_often_is_switched_back() {
 fn a_version_that_fails_as_often_stays() {
     let versions = Versions::new();
     let served = versions.serve("--probation 60s");
-    let half = |served: &isomer_tests::served::Served| {
+    let half = |served: &Served| {
         for _ in 0..10 {
             assert_eq!(served.get("/status/500").status, 500);
             assert_eq!(served.get("/hello").status, 200);
