@@ -1,6 +1,6 @@
 //! When to ask sources again. In: the directories that change with them. Out: a wake-up for each change, by inotify, and
-//! whether all changes are noticed: where inotify fails, or a directory is missing, sources are asked at intervals. Never
-//! here: what has changed.
+//! whether all changes are noticed: where inotify fails, a directory is missing, or a symbolic link leads to it, sources are
+//! asked at intervals. Never here: what has changed.
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -83,7 +83,8 @@ impl Watcher {
     fn run(mut self) {
         while !self.stopped.load(Ordering::Relaxed) {
             let mut changed = self.watch_missing();
-            self.complete.store(self.watched.len() == self.directories.len(), Ordering::Relaxed);
+            let complete = self.watched.len() == self.directories.len() && self.are_direct();
+            self.complete.store(complete, Ordering::Relaxed);
             if !changed {
                 // An interrupted wait is one that was shorter.
                 let _ = poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], Some(&PAUSE));
@@ -97,6 +98,16 @@ impl Watcher {
             }
         }
         self.complete.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether no symbolic link leads to a directory: one that leads elsewhere later changes nothing in a directory that is
+    /// watched.
+    fn are_direct(&self) -> bool {
+        let is_direct = |directory: &PathBuf| {
+            let real = directory.canonicalize();
+            real.is_ok_and(|real| std::path::absolute(directory).is_ok_and(|path| path == real))
+        };
+        self.directories.iter().all(is_direct)
     }
 
     /// Watches directories that were missing. Whether there was one: it may have changed before.
@@ -156,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_change_wakes_also_in_a_directory_that_was_replaced() {
-        let directory = std::env::temp_dir().join(format!("isomer-notices-{}", std::process::id()));
+        let temporary = std::env::temp_dir().canonicalize().expect("it is there");
+        let directory = temporary.join(format!("isomer-notices-{}", std::process::id()));
         let active = directory.join("active");
         fs::create_dir_all(&active).expect("there is room");
         let (wake, wakes) = channel();
@@ -178,7 +190,14 @@ mod tests {
         woken(&wakes);
         fs::write(active.join("hello.json"), "").expect("there is room");
         woken(&wakes);
-        drop(notices);
+        // What a link leads to may be another directory, of which no change tells.
+        let link = directory.join("link");
+        std::os::unix::fs::symlink(&active, &link).expect("there is room");
+        let (wake, wakes_by_link) = channel();
+        let by_link = Notices::start([link].into(), wake);
+        woken(&wakes_by_link);
+        assert!(!by_link.are_complete());
+        drop((notices, by_link));
         // The other end is dropped with the thread.
         while wakes.recv_timeout(Duration::from_secs(10)).is_ok() {}
         assert!(wakes.recv().is_err());
