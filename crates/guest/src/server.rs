@@ -6,6 +6,7 @@
 //! A request goes: `listener` → `http` → `service`: `route`, `admission`, the live `version`, an `instance` of it. `clock` is
 //! a thread of its own that ends what takes too long; `watchdog` reports what cannot be ended.
 
+mod alarm;
 mod time;
 
 mod file;

@@ -2,7 +2,7 @@
 //! all that wait for its cancellation. Never here: a timer, which a guest that spins could hold up: [`super::clock`] looks at all
 //! exchanges from a thread of its own.
 
-use super::instance::Alarm;
+use super::alarm::Alarm;
 use super::limits::RouteLimits;
 use super::time::now_ms;
 use futures_util::task::AtomicWaker;

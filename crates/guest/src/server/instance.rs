@@ -1,9 +1,9 @@
 //! One instance of a guest. In: the exchanges that it answers, and what its event loop reports. Out: whether it is to end.
 //! Never here: a way to end it while its code runs: that is what epochs are for, else [`super::watchdog`] reports it.
 
+use super::alarm::Alarm;
 use super::exchange::Exchange;
 use super::time::now_ms;
-use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -17,31 +17,6 @@ pub(super) struct Lifetimes {
     pub(super) idle: Duration,
     /// Before its first request, or still at work after its last response.
     pub(super) at_work: Duration,
-}
-
-/// Wakes the task that drives an instance because the instance may have to end. That task is polled several times for each
-/// request, and looks at its exchanges only after an alarm.
-#[derive(Debug, Default)]
-pub(super) struct Alarm {
-    waker: AtomicWaker,
-    rung: AtomicBool,
-}
-
-impl Alarm {
-    pub(super) fn ring(&self) {
-        self.rung.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    /// Wakes this task from now on.
-    pub(super) fn register(&self, context: &Context<'_>) {
-        self.waker.register(context.waker());
-    }
-
-    /// Whether it has rung since the last call.
-    fn take(&self) -> bool {
-        self.rung.load(Ordering::Acquire) && self.rung.swap(false, Ordering::AcqRel)
-    }
 }
 
 /// An instance of a guest.
