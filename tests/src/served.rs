@@ -197,7 +197,7 @@ impl Setup {
     }
 }
 
-/// Starts a server by any call, and waits until it has said where it listens.
+/// Starts a server by any call, and waits until it has printed where it listens.
 ///
 /// # Panics
 /// When it ends instead.

@@ -2,7 +2,7 @@
 //! by way of cargo. Out: an error that names the newer version: artifacts made by it load beside those made today, and it
 //! may hold a security fix. For a job that runs by the clock, not for CI: the answer changes without a commit.
 
-use crate::test::cargo;
+use crate::shell::cargo;
 use anyhow::{Context, Result, bail, ensure};
 
 pub(crate) fn check() -> Result<()> {

@@ -3,7 +3,7 @@
 //! `target/proof/report.html` and `report.json`: what passed, what failed, what was skipped and why. Fails when anything
 //! failed.
 
-use crate::shell::{root, run};
+use crate::shell::{cargo, root, run};
 use crate::{foreign, setup, suites, test};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -60,7 +60,7 @@ fn prove(args: &Args, parts: &PathBuf) -> Result<Vec<&'static str>> {
     let foreign = foreign::set_up_all()?;
     let mut failed = Vec::new();
     for (package, only) in [("isomer-tests", &["--test", "e2e", "matrix::"][..]), ("isomer-conformance", &[])] {
-        let mut cargo = test::cargo();
+        let mut cargo = cargo();
         cargo.args(["test", "--locked", "--no-fail-fast", "--package", package]).args(only);
         cargo.env("ISOMER_FOREIGN", &foreign).env("ISOMER_PROOF", parts);
         cargo.env("ISOMER_PROVE_ALL", "1").env("ISOMER_PROVE_MODULES", args.modules.to_string());

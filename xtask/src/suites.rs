@@ -2,7 +2,7 @@
 //! scripts, the component model's. Each is compiled, written, loaded and run. Fails on what is not a known failure, and on
 //! a known failure that passes; `tests/conformance/expected` lists those.
 
-use crate::shell::run;
+use crate::shell::{cargo, run};
 use crate::test;
 use anyhow::{Context, Result};
 use std::env;
@@ -30,7 +30,7 @@ pub(crate) fn run_tests(directories: &[PathBuf], profiles: Option<&str>, parts: 
         directory.canonicalize().with_context(|| format!("cannot open the checkout {}", directory.display()))
     });
     let directories = directories.collect::<Result<Vec<_>>>()?;
-    let mut cargo = test::cargo();
+    let mut cargo = cargo();
     cargo.args(["test", "--quiet", "--locked"]);
     // As in `cargo xtask test`, so that nothing is built with other features.
     test::CALLERS.iter().for_each(|package| {

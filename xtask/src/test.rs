@@ -6,7 +6,7 @@
 //! `rustdoc` is called for the documentation's examples anyway, with all that it takes to check the documentation.
 
 use crate::guests::languages::{self, Language};
-use crate::shell::{on_path, root, run, tools};
+use crate::shell::{cargo, on_path, root, run, tools};
 use crate::{foreign, setup, tidy};
 use anyhow::{Result, bail, ensure};
 use output::Counts;
@@ -137,13 +137,6 @@ fn build(lints: bool) -> Result<()> {
         run(&mut build)?;
     }
     Ok(())
-}
-
-/// cargo, in this checkout.
-pub(crate) fn cargo() -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root());
-    cargo
 }
 
 /// cargo, with a compiler that also lints this workspace's packages, and denies warnings.

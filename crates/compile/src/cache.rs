@@ -290,7 +290,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let (directory, name) = directory_of(path).map_err(error)?;
     let mut file = directory.new_file(collect::TEMPORARY, 0o600).map_err(error)?;
     file.write_all(bytes).map_err(error)?;
-    // A file does not take the place of a directory.
+    // A file does not replace a directory.
     if directory.directory(name).is_ok() {
         let _ = directory.remove_all(name);
     }

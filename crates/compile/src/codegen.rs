@@ -31,7 +31,7 @@ pub enum CodegenError {
     /// A bug in the compiler, seen as a panic.
     #[error("the compiler panicked: {0}")]
     Panicked(String),
-    /// A bug of ours: the artifact does not require what the profile promises.
+    /// A bug of isomer's: the artifact does not require what the profile promises.
     #[error("the artifact does not require what the profile {target} promises: {difference}")]
     Differs {
         /// The profile.

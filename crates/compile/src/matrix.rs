@@ -2,23 +2,25 @@
 //! do next (`plan`), and what was done. A cell's [`State`] is its whole lifecycle (`state`), and only the methods of
 //! `Matrix` change it. Never here: work. The build engine (`build`) does that.
 
+mod cell;
 mod plan;
 mod predicted;
+mod recall;
 mod state;
 
+pub(crate) use cell::Cell;
 pub use predicted::{Verified, WrongPrediction};
+pub(crate) use recall::{Memory, Recalled};
 pub use state::{CellReport, Finished, Location, Origin, State, Stored};
 
 use crate::cache::Entry;
 use crate::executor::JobFailure;
 use crate::express::express;
-use crate::job::Key;
-use crate::maker::{Distrust, Maker};
+use crate::maker::Maker;
 use crate::predict::{self, Operators};
-use crate::reuse::Reuse;
 use crate::why::Why;
 use crate::{Analysis, Input, Job};
-use isomer_contract::{Digest, Needs, Profile, Requirements, one_line};
+use isomer_contract::{Digest, Needs, Profile, Requirements};
 use isomer_layout::WriteError;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -31,51 +33,6 @@ pub struct Module {
     pub input: Input,
     /// The profiles.
     pub profiles: Vec<Profile>,
-}
-
-/// A module for a profile.
-pub(crate) struct Cell<'a> {
-    pub(crate) module: usize,
-    pub(crate) profile: &'a Profile,
-    pub(crate) requirements: Requirements,
-    pub(crate) key: Key<'static>,
-    pub(crate) job: Digest,
-    /// The job of the cell of the same module that is predicted to have the same code; its own if there is no such cell.
-    pub(crate) predicted_job: Digest,
-    state: State,
-    /// Who did the job, once the cell is finished.
-    maker: Maker,
-    /// What a remote once made of the job, until it was compared.
-    claim: Option<Claim>,
-}
-
-/// What a remote made of a job, which is not trusted before it was compared.
-#[derive(Clone, Debug)]
-pub(crate) struct Claim {
-    pub(crate) code: Digest,
-    /// The digest of the artifact, where that was kept.
-    pub(crate) artifact: Option<Digest>,
-    pub(crate) maker: Maker,
-}
-
-impl Cell<'_> {
-    pub(crate) fn maker(&self) -> &Maker {
-        &self.maker
-    }
-
-    /// Why the job failed, if what was compiled is something else than a remote once made of it.
-    pub(crate) fn contradiction(&self, code: Digest, artifact: Digest) -> Option<JobFailure> {
-        let claim = self.claim.as_ref()?;
-        let (found, expected) = match claim.artifact {
-            Some(claimed) => (claimed, artifact),
-            None => (claim.code, code),
-        };
-        (found != expected).then(|| JobFailure::RemoteDiffers { maker: claim.maker.clone(), found, expected })
-    }
-
-    pub(crate) fn state(&self) -> &State {
-        &self.state
-    }
 }
 
 /// Which cells may share one stored artifact.
@@ -95,25 +52,6 @@ pub(crate) struct Matrix<'a> {
     pub(crate) needs: Vec<Needs>,
     pub(crate) cells: Vec<Cell<'a>>,
     pub(crate) sharing: Sharing,
-}
-
-/// What an earlier build knows of a job, or why it knows nothing.
-pub(crate) enum Recalled {
-    /// The digest of the code, the artifact where it was kept, and who made it.
-    Kept(Digest, Option<Stored>, Maker),
-    /// The artifact cannot be used.
-    Damaged(String),
-    /// Nothing.
-    Nothing,
-}
-
-/// The earlier builds whose work a matrix takes over.
-pub(crate) trait Memory: Sync {
-    /// What is known of the job of `cell`. Its artifact is carried into the sink.
-    fn recall(&self, cell: &Cell<'_>) -> Recalled;
-
-    /// Why the job of `cell` is not known.
-    fn why(&self, module: &str, cell: &Cell<'_>) -> Vec<Why>;
 }
 
 /// What a job came to, for each cell that has an artifact of its own in the sink.
@@ -157,70 +95,6 @@ impl<'a> Matrix<'a> {
             }
         }
         Matrix { modules, needs, cells, sharing }
-    }
-
-    /// Takes over what `memory` and the cache know of the jobs, unless a remote made it that is to be compared first.
-    /// Returns what was damaged.
-    pub(crate) fn recall(&mut self, memory: Option<&dyn Memory>, reuse: Reuse<'_>) -> Vec<String> {
-        let Reuse { cache, distrust, .. } = reuse;
-        let modules = self.modules;
-        let recall = |cell: &mut Cell<'a>| -> Vec<String> {
-            let State::Pending(_) = cell.state else { return Vec::new() };
-            let mut damaged = Vec::new();
-            match memory.map_or(Recalled::Nothing, |memory| memory.recall(cell)) {
-                Recalled::Kept(code, stored, maker) if distrust.compares(cell.job, &maker) => {
-                    let artifact = stored.map(|stored| stored.artifact.digest);
-                    cell.claim = Some(Claim { code, artifact, maker });
-                }
-                Recalled::Kept(code, stored, maker) => {
-                    cell.maker = maker;
-                    let location = stored.map_or(Location::Nowhere, Location::Sink);
-                    cell.state = State::Finished(Finished { code, location, origin: Origin::Kept });
-                    return damaged;
-                }
-                Recalled::Damaged(problem) => damaged.push(problem),
-                Recalled::Nothing => {}
-            }
-            match cache.map(|cache| cache.find(cell.job)).transpose() {
-                Ok(Some(Some(found))) => {
-                    if cell.take_over(found, distrust) {
-                        return damaged;
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => damaged.push(one_line(&error)),
-            }
-            cell.state = State::Pending(match (damaged.last(), &cell.claim, memory) {
-                (Some(problem), ..) => vec![Why::Damaged { problem: problem.clone() }],
-                (None, Some(claim), _) => vec![Why::Compared { maker: claim.maker.clone() }],
-                (None, None, Some(memory)) => memory.why(&modules[cell.module].name, cell),
-                (None, None, None) => vec![Why::NothingEarlier],
-            });
-            damaged
-        };
-        let damaged: Vec<Vec<String>> = self.cells.par_iter_mut().map(recall).collect();
-        damaged.into_iter().flatten().chain(self.recall_alone(reuse)).collect()
-    }
-
-    /// Looks in the cache for artifacts that are stored nowhere and that no other cell represents any more. Returns what
-    /// was damaged.
-    pub(crate) fn recall_alone(&mut self, reuse: Reuse<'_>) -> Vec<String> {
-        let Some(cache) = reuse.cache else { return Vec::new() };
-        let representatives = self.representatives();
-        let mut damaged = Vec::new();
-        for (index, cell) in self.cells.iter_mut().enumerate() {
-            let State::Finished(Finished { location: Location::Nowhere, .. }) = cell.state else { continue };
-            if representatives[index] != Some(index) {
-                continue;
-            }
-            match cache.find(cell.job) {
-                // One that is to be compared is left: its job runs.
-                Ok(Some(found)) => drop(cell.take_over(found, reuse.distrust)),
-                Ok(None) => {}
-                Err(error) => damaged.push(one_line(&error)),
-            }
-        }
-        damaged
     }
 
     /// The job of a cell.
@@ -340,20 +214,6 @@ impl<'a> Matrix<'a> {
                 .map(|representative| self.cells[representative].profile.name.clone()),
         };
         self.cells.iter().enumerate().map(report).collect()
-    }
-}
-
-impl Cell<'_> {
-    /// Takes over what the cache has of the job, unless it is to be compared first. Returns whether it did.
-    fn take_over(&mut self, (entry, maker): (Entry, Maker), distrust: &Distrust) -> bool {
-        if distrust.compares(self.job, &maker) {
-            self.claim = Some(Claim { code: entry.code, artifact: Some(entry.artifact.digest), maker });
-            return false;
-        }
-        let (code, location) = (entry.code, Location::Cache(entry));
-        self.state = State::Finished(Finished { code, location, origin: Origin::CacheHit });
-        self.maker = maker;
-        true
     }
 }
 

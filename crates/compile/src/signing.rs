@@ -47,7 +47,7 @@ pub enum SignError {
     },
     /// Remotes made artifacts of it that are not trusted.
     #[error(
-        "`{}` contains artifacts that {} made, which nothing on this machine has compared",
+        "`{}` contains artifacts of {} that were not compared on this machine",
         .dir.display(), .makers.iter().map(Maker::to_string).collect::<Vec<_>>().join(" and ")
     )]
     Untrusted {

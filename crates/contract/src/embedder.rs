@@ -182,12 +182,26 @@ mod tests {
         requirements.wasm_features.insert("telepathy".to_owned());
         requirements.tunables.insert("from-the-future".to_owned(), Value::Integer(3));
         let mismatches = Embedder::Rust.mismatches(&requirements);
-        let words: Vec<_> = mismatches.iter().map(|it| (it.to_string(), it.hint().is_some())).collect();
+        let words: Vec<_> = mismatches.iter().map(ToString::to_string).collect();
         let expected = [
             "`from-the-future` is 3; the engine does not have it",
             "the proposal `telepathy` is enabled; the engine disables it",
             "the proposal `wide-arithmetic` is enabled; the engine disables it",
         ];
-        assert_eq!(words, expected.map(|text| (text.to_owned(), true)));
+        assert_eq!(words, expected);
+        let hint = |mismatch: &EmbedderMismatch| mismatch.hint().expect("each has one");
+        assert!(hint(&mismatches[0]).contains("or set the engine as the artifact is"));
+        assert_eq!(hint(&mismatches[1]), "compile for a profile without `telepathy`, or enable it there");
+        assert_eq!(hint(&EmbedderMismatch::Bytecode), "compile for a native target");
+        let (needs, has) = (Collector::value_of(None), None);
+        let collector = EmbedderMismatch::Setting { key: "collector".to_owned(), needs, has };
+        assert!(hint(&collector).contains("`+portable-collector`"));
+    }
+
+    #[test]
+    fn each_embedder_has_a_name() {
+        assert_eq!(Embedder::ALL.map(Embedder::name), ["rust", "c-api"]);
+        let shown = Embedder::ALL.map(|embedder| embedder.to_string());
+        assert_eq!(shown, ["the Rust crate with its default features", "the C API (wasmtime-py, wasmtime-go)"]);
     }
 }

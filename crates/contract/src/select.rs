@@ -57,7 +57,7 @@ fn same_machine(mismatches: &[Mismatch]) -> bool {
 }
 
 /// Chooses among `variants` for `host`. Of those that run there and meet the demand: native code before Pulley, then what
-/// keeps more of the preferred limits, then what [costs](Cost) less beside what was asked for, then more extensions before
+/// keeps more of the preferred limits, then what [costs](Cost) less beside what the demand requires, then more extensions before
 /// fewer, the higher priority, fewer proposals before more, the newer engine before the older, then by name.
 pub fn select<'a>(variants: &'a [Variant], host: &Host, demand: &Demand) -> Selection<'a> {
     let mut ranked: Vec<&Variant> = variants.iter().collect();
@@ -107,7 +107,7 @@ fn key(variant: &Variant, demand: &Demand) -> Key {
     }
 }
 
-/// Whether nothing but the name decides between two variants of one engine on a host that runs both and asks for nothing.
+/// Whether nothing but the name decides between two variants of one engine on a host that runs both, for an empty demand.
 pub fn only_name_differs(a: &Variant, b: &Variant) -> bool {
     let (x, y) = (&a.requirements, &b.requirements);
     let demand = Demand::default();

@@ -64,24 +64,25 @@ const fn package(name: &'static str, version: Version, interfaces: &'static [&'s
     Package { name, version, interfaces }
 }
 
+/// The interfaces of `wasi:cli`: 0.3 has one more than 0.2.
+const CLI_0_3: &[&str] = &[
+    "environment",
+    "exit",
+    "stderr",
+    "stdin",
+    "stdout",
+    "terminal-input",
+    "terminal-output",
+    "terminal-stderr",
+    "terminal-stdin",
+    "terminal-stdout",
+    "types",
+];
+const CLI_0_2: &[&str] = CLI_0_3.split_last().expect("it is not empty").1;
+
 /// What components are given.
 pub const PACKAGES: &[Package] = &[
-    package(
-        "wasi:cli",
-        WASI_0_2,
-        &[
-            "environment",
-            "exit",
-            "stderr",
-            "stdin",
-            "stdout",
-            "terminal-input",
-            "terminal-output",
-            "terminal-stderr",
-            "terminal-stdin",
-            "terminal-stdout",
-        ],
-    ),
+    package("wasi:cli", WASI_0_2, CLI_0_2),
     package("wasi:clocks", WASI_0_2, &["monotonic-clock", "wall-clock"]),
     package("wasi:filesystem", WASI_0_2, &["preopens", "types"]),
     package("wasi:http", WASI_0_2, &["outgoing-handler", "types"]),
@@ -92,23 +93,7 @@ pub const PACKAGES: &[Package] = &[
         WASI_0_2,
         &["instance-network", "ip-name-lookup", "network", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
     ),
-    package(
-        "wasi:cli",
-        WASI_0_3,
-        &[
-            "environment",
-            "exit",
-            "stderr",
-            "stdin",
-            "stdout",
-            "terminal-input",
-            "terminal-output",
-            "terminal-stderr",
-            "terminal-stdin",
-            "terminal-stdout",
-            "types",
-        ],
-    ),
+    package("wasi:cli", WASI_0_3, CLI_0_3),
     package("wasi:clocks", WASI_0_3, &["monotonic-clock", "system-clock", "types"]),
     package("wasi:filesystem", WASI_0_3, &["preopens", "types"]),
     package("wasi:http", WASI_0_3, &["client", "types"]),

@@ -1,26 +1,11 @@
 //! Every mismatch that [`check`] finds, with its words and its hint, and that it finds no other.
 
-use isomer_contract::isa::{self, Arch};
+mod hosts;
+
+use hosts::{host, requirements};
+use isomer_contract::isa::Arch;
 use isomer_contract::settings::Value;
-use isomer_contract::{Hinted, Host, Kind, Profile, Requirements, check};
-
-fn requirements(target: &str) -> Requirements {
-    Requirements::of_profile(&Profile::shipped(target).expect("a shipped profile"), Kind::Module)
-}
-
-/// A host that has exactly what the profile `target` needs.
-fn host(target: &str) -> Host {
-    let Requirements { arch, os, isa, .. } = requirements(target);
-    let baseline = isa::all(arch).filter(|row| row.baseline).map(|row| row.name.to_owned());
-    Host {
-        arch,
-        os,
-        cpu: None,
-        isa: isa.into_iter().chain(baseline).collect(),
-        native_code: true,
-        engine: "48.0.8".to_owned(),
-    }
-}
+use isomer_contract::{Hinted, Host, Requirements, check};
 
 /// What is wrong, and what would help.
 fn found(requirements: &Requirements, host: &Host) -> Vec<(String, String)> {

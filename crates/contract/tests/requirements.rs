@@ -1,15 +1,14 @@
 //! What profiles promise, as a golden file, and what enters the digest of requirements.
 
+mod hosts;
+
+use hosts::requirements;
 use isomer_contract::isa::Arch;
 use isomer_contract::profile::shipped_names;
 use isomer_contract::settings::Value;
 use isomer_contract::{Kind, Profile, Requirements, canonical_json};
 use std::path::Path;
 use wasmparser::WasmFeatures;
-
-fn requirements(target: &str) -> Requirements {
-    Requirements::of_profile(&Profile::shipped(target).expect("a shipped profile"), Kind::Module)
-}
 
 /// Compares `found` with the file `name` beside this one; `BLESS=1` writes the file.
 #[track_caller]

@@ -1,6 +1,8 @@
 //! What [`select`] chooses, in which order it ranks the others, and why it says that they lost.
 
-use isomer_contract::isa;
+mod hosts;
+
+use hosts::{host, requirements};
 use isomer_contract::profile::{ProfileText, find_shipped};
 use isomer_contract::{Cost, Hinted, major, only_name_differs};
 use isomer_contract::{
@@ -18,7 +20,7 @@ fn variant(target: &str) -> Variant {
 }
 
 fn made_by(engine: &str, target: &str) -> Variant {
-    let mut requirements = Requirements::of_profile(&Profile::shipped(target).expect("a profile"), Kind::Module);
+    let mut requirements = requirements(target);
     requirements.engine = major(engine).to_owned();
     let manifest = Digest::of(format!("{target} {engine}").as_bytes());
     Variant {
@@ -48,20 +50,6 @@ fn of(name: &str, text: &str) -> Variant {
 /// A variant of `x86-64-v3` with these lines in `[wasm]`.
 fn v3_with(name: &str, wasm: &str) -> Variant {
     of(name, &format!("inherits = 'x86-64-v3'\n[wasm]\n{wasm}"))
-}
-
-/// A host that has exactly what the profile `target` needs.
-fn host(target: &str) -> Host {
-    let Requirements { arch, os, isa, .. } = variant(target).requirements;
-    let baseline = isa::all(arch).filter(|row| row.baseline).map(|row| row.name.to_owned());
-    Host {
-        arch,
-        os,
-        cpu: None,
-        isa: isa.into_iter().chain(baseline).collect(),
-        native_code: true,
-        engine: "48.0.8".to_owned(),
-    }
 }
 
 fn names<'a>(variants: impl IntoIterator<Item = &'a Variant>) -> Vec<&'a str> {

@@ -51,7 +51,7 @@ pub struct Guest {
     /// Modules that its imports are looked up in, by name. They are loaded by the same loader.
     pub preloads: Vec<(String, Loaded)>,
     /// Called on another thread when its time is over and it can be interrupted by nothing but the end of the process.
-    /// Without it, a deadline wants an artifact that was compiled with `epoch-interruption`.
+    /// Without it, a deadline requires an artifact that was compiled with `epoch-interruption`.
     pub on_stuck: Option<OnStuck>,
     /// Whether its stack is sampled, for which the artifact must have been compiled with `epoch-interruption`.
     pub profile: bool,

@@ -2,12 +2,19 @@
 //! open, and from it one [`Host`] for each instance; linkers for what a component or module imports. Never here: anything
 //! of this machine that was not granted.
 //!
-//! ```no_run
+//! ```
 //! use isomer_guest::{Grants, Limits, NoOutgoing, Prepare, Process};
+//! use isomer_runtime::{Code, Expected, Loader, SealedBytes, verify};
 //!
-//! # fn component() -> wasmtime::component::Component { unimplemented!() }
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let component = component();
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # if cfg!(target_endian = "big") {
+//! #     return Ok(());
+//! # }
+//! # let artifact = zstd::decode_all(std::fs::File::open("../run/tests/artifacts/component-pulley64.cwasm.zst")?)?;
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let sealed = SealedBytes::copy(&artifact[..], 1 << 20)?;
+//! let loaded = Loader::new().load(verify(sealed, Expected::AnyArtifact)?)?;
+//! let Code::Component(component) = loaded.code else { return Err("expected a component".into()) };
 //! let (grants, limits) = (Grants::default(), Limits::default());
 //! let prepared = Prepare { grants: &grants, environment: [].into(), limits, allow_blocking: false }.open()?;
 //! let linker = isomer_guest::component_linker(&component)?;
@@ -16,7 +23,10 @@
 //! let host = prepared.host(Process::default(), Box::new(NoOutgoing));
 //! let mut store = prepared.store(component.engine(), host)?;
 //! let instance = pre.instantiate_async(&mut store).await?;
+//! let add = instance.get_typed_func::<(u32, u32), (u32,)>(&mut store, "add")?;
+//! assert_eq!(add.call_async(&mut store, (1, 2)).await?, (3,));
 //! # Ok(())
+//! # })
 //! # }
 //! ```
 

@@ -1,15 +1,24 @@
 //! Guests: loaded modules and components, with what they are granted and limited to.
 //!
-//! ```no_run
-//! use isomer_guest::{Guest, Limits, Outcome};
-//! # fn loaded() -> isomer_runtime::Loaded { unimplemented!() }
+//! ```
+//! use isomer_guest::{Call, Guest, Outcome};
+//! use isomer_runtime::{Expected, Loader, SealedBytes, verify};
 //!
-//! let loaded: isomer_runtime::Loaded = loaded();
-//! let mut guest = Guest::new(vec!["sort".to_owned(), "-r".to_owned()]);
-//! guest.grants.directories.push("/var/lib/words::/words:ro".parse()?);
+//! # if cfg!(target_endian = "big") {
+//! #     return Ok::<(), Box<dyn std::error::Error>>(());
+//! # }
+//! # let artifact = zstd::decode_all(std::fs::File::open("../run/tests/artifacts/pulley64.cwasm.zst")?)?;
+//! // `artifact` is a reactor with an export `add`, which adds its arguments to 100.
+//! let sealed = SealedBytes::copy(&artifact[..], 1 << 20)?;
+//! let loaded = Loader::new().load(verify(sealed, Expected::AnyArtifact)?)?;
+//!
+//! let mut guest = Guest::new(vec!["sum".to_owned()]);
+//! guest.grants.directories.push(".::/words:ro".parse()?);
 //! guest.limits.max_memory = Some(256 << 20);
+//! // Without it, a guest runs as a command.
+//! guest.invoke = Some(Call::new("add(1, 2)".to_owned(), Vec::new()));
 //! match isomer_guest::run(&loaded, guest)?.outcome {
-//!     Outcome::Returned(_) => println!("it ran to its end"),
+//!     Outcome::Returned(results) => assert_eq!(results, ["103"]),
 //!     Outcome::Exited(code) => println!("it exited with {code}"),
 //!     Outcome::Limited { hit, .. } => println!("{hit}"),
 //!     Outcome::Trapped(error) => println!("{error:?}"),

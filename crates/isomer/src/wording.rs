@@ -103,7 +103,10 @@ impl Remedy for SignError {
             SignError::Untrusted { makers, .. } => {
                 let flags: String =
                     makers.iter().filter_map(|maker| maker.remote()).map(|url| format!(" --trust-remote {url}")).collect();
-                Some(format!("`isomer release --sign KEY` compares them and signs;`{flags}` signs them as they came"))
+                Some(format!(
+                    "`isomer release --sign KEY` compares them and signs; `{}` signs them without a comparison",
+                    flags.trim_start()
+                ))
             }
             _ => self.hint(),
         }

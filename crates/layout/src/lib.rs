@@ -65,7 +65,7 @@ pub use local::LocalSource;
 pub use parts::{BlobReader, Document, Parts};
 pub use released::ReleasedModule;
 pub use requested::{Requested, is_version_tag};
-pub use source::{Signature, Source, SourceError};
+pub use source::{FoundSignatures, Signature, Source, SourceError};
 pub use sparse::{SparseLayout, blob_name, config_of};
 pub use staging::{check_writable, write_atomically, write_private_atomically};
 pub use wasm::Wasm;

@@ -3,7 +3,7 @@
 
 use crate::content::CHUNK_SIZE_BYTES;
 use crate::layout::{Layout, ModuleEntry};
-use crate::{LayoutError, Requested, Signature, Source, SourceError};
+use crate::{FoundSignatures, LayoutError, Requested, Source, SourceError};
 use isomer_contract::limits::{ARTIFACT_SIZE_BYTES_MAX, DOCUMENT_SIZE_BYTES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Digest, Hinted};
@@ -120,7 +120,7 @@ impl Source for LocalSource {
         copied
     }
 
-    fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError> {
+    fn signatures(&self, index: Blob) -> Result<FoundSignatures, SourceError> {
         Ok(self.layout.readable_signatures(index.digest))
     }
 }

@@ -6,7 +6,7 @@
 pub struct Requested<'a> {
     /// The name of the module. None where the index is named by its digest, or any module is wanted.
     pub module: Option<&'a str>,
-    /// The tag of the reference, which names a version or stands for one.
+    /// The tag of the reference: a version, or an alias such as `stable`.
     pub tag: Option<&'a str>,
 }
 
@@ -16,7 +16,7 @@ impl<'a> Requested<'a> {
         self.tag.filter(|tag| is_version_tag(tag))
     }
 
-    /// The tag, where it stands for whatever version it names at the moment.
+    /// The tag, where it is an alias, which may be moved from one version to the next.
     pub fn alias(&self) -> Option<&'a str> {
         self.tag.filter(|tag| !is_version_tag(tag))
     }

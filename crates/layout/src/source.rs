@@ -40,6 +40,15 @@ pub struct Signature {
     pub bundle: Vec<u8>,
 }
 
+/// The signatures of an index, as far as they can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundSignatures {
+    /// Those that can be read.
+    pub readable: Vec<Signature>,
+    /// For each of the others, which it is and why it cannot be read.
+    pub unreadable: Vec<String>,
+}
+
 /// One module in a registry, a layout or an archive.
 ///
 /// All bytes are compared with the digest in their descriptor before they are returned, all sizes are bounded, and a failed
@@ -65,8 +74,8 @@ pub trait Source: fmt::Display + Send + Sync {
     fn layer(&self, blob: Blob, file: &mut File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), SourceError>;
 
     /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`]. One that is damaged or cannot
-    /// be had is passed over with a warning: another one may suffice.
+    /// be fetched is no error: another one may suffice.
     ///
     /// [`SIGNATURES_MAX`]: isomer_contract::limits::SIGNATURES_MAX
-    fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError>;
+    fn signatures(&self, index: Blob) -> Result<FoundSignatures, SourceError>;
 }

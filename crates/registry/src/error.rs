@@ -232,7 +232,7 @@ pub enum Problem {
     #[error("it redirects {0}")]
     Redirect(String),
     /// An answer that is not a registry's.
-    #[error("the answer of `{host}` is not a registry's: {reason}")]
+    #[error("`{host}` does not answer as a registry does: {reason}")]
     Protocol {
         /// The host.
         host: String,
@@ -315,10 +315,10 @@ impl Hinted for Problem {
                     "check the spelling of the repository; some registries require that it is created before a push"
                 }
                 (404, _) => "check the spelling of the repository and the tag, and that all of it was pushed",
-                (429, _) => "it limits requests: try again later",
+                (429, _) => "the registry limits requests: try again later",
                 (500.., _) => "the registry failed: its log says more",
-                _ if !refusal.codes.is_empty() => "the registry refuses by a rule of its own: ask its operator",
-                _ => "no registry answers so: check the address, and what is between",
+                _ if !refusal.codes.is_empty() => "a rule of the registry forbids it: ask its operator",
+                _ => "no registry answers like this: check the address, and any proxy in between",
             },
             Problem::TagExists { .. } => "raise the version: servers that pulled this one keep what they have",
             Problem::Login { host, .. } => return Some(log_in(host)),
@@ -344,7 +344,7 @@ impl Hinted for Problem {
             | Problem::Size { .. }
             | Problem::Claim { .. }
             | Problem::Malformed(_) => {
-                "the registry, or something between, is damaged or hostile: nothing of this was used"
+                "the registry, or a proxy in between, is damaged or hostile: none of this was used"
             }
             Problem::Cut { .. } => "the part that was received is kept where the registry can resume it: try again",
             Problem::Redirect(_) => "only a few redirects, to https://, are followed: ask the registry's operator",

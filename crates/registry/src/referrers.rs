@@ -12,7 +12,7 @@ use crate::{Problem, RegistryError};
 use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::{BUNDLE_MEDIA_TYPE, Blob};
 use isomer_contract::{Digest, shorten};
-use isomer_layout::Signature;
+use isomer_layout::{FoundSignatures, Signature};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, LINK};
@@ -35,7 +35,7 @@ const FAILURES_MAX: usize = 3;
 const TIME_MAX: Duration = Duration::from_secs(300);
 
 /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`].
-pub(crate) async fn signatures(repository: &Repository, index: Digest) -> Result<Vec<Signature>, RegistryError> {
+pub(crate) async fn signatures(repository: &Repository, index: Digest) -> Result<FoundSignatures, RegistryError> {
     let name = repository.reference.with_digest(index).to_string();
     let doing = format!("get the signatures of `{name}`");
     let transport = &repository.transport;
@@ -55,22 +55,20 @@ pub(crate) async fn signatures(repository: &Repository, index: Digest) -> Result
             Ok(found) => signatures.extend(found),
             Err(RegistryError::Transfer { problem, .. }) if is_about_one(&problem) && failures < FAILURES_MAX => {
                 failures += usize::from(problem.is_transient());
-                unreadable.push((descriptor.digest(), problem));
+                unreadable.push(format!("{}: {problem}", descriptor.digest()));
             }
             Err(error) => return Err(error),
         }
     }
-    if let Some((digest, problem)) = unreadable.first() {
+    if let Some(first) = unreadable.first().filter(|_| !signatures.is_empty()) {
         let number = unreadable.len();
-        tracing::warn!(
-            "{number} of {requested} signatures of `{name}` cannot be read; the first is {digest}: {problem}"
-        );
+        tracing::warn!("{number} of {requested} signatures of `{name}` cannot be read; the first is {first}");
     }
     if requested < candidates.len() {
         let number = candidates.len();
         tracing::warn!("`{name}` has {number} referrers that may be signatures; only the first {requested} are read");
     }
-    Ok(signatures)
+    Ok(FoundSignatures { readable: signatures, unreadable })
 }
 
 /// What may be a signature, each once: first what declares to be one, then what declares nothing.

@@ -5,7 +5,7 @@ use crate::repository::{Kind, Repository};
 use crate::{Options, RegistryError, download, referrers};
 use isomer_contract::limits::DOCUMENT_SIZE_BYTES_MAX;
 use isomer_contract::manifest::Blob;
-use isomer_layout::{Requested, Signature, Source, SourceError};
+use isomer_layout::{FoundSignatures, Requested, Source, SourceError};
 use std::fmt;
 use std::fs::File;
 use tokio::runtime::{Builder, Runtime};
@@ -70,7 +70,7 @@ impl Source for Remote {
         Ok(self.runtime.block_on(download::layer(&self.repository, blob, file, on_bytes))?)
     }
 
-    fn signatures(&self, index: Blob) -> Result<Vec<Signature>, SourceError> {
+    fn signatures(&self, index: Blob) -> Result<FoundSignatures, SourceError> {
         Ok(self.runtime.block_on(referrers::signatures(&self.repository, index.digest))?)
     }
 }

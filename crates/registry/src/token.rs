@@ -137,7 +137,7 @@ impl Authorizer {
         let answer: Option<Answer> = serde_json::from_slice(&text).ok();
         let token = answer.and_then(|it| it.token.or(it.access_token));
         let token = token.filter(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_graphic()));
-        token.ok_or_else(|| protocol(&asked, "its answer to the request for a token holds none"))
+        token.ok_or_else(|| protocol(&asked, "its answer to the request for a token has no token"))
     }
 
     /// That the credential may be sent to `realm`: the registry itself, the host that its documentation names, or one

@@ -40,6 +40,7 @@ pub struct Input {
 
 /// Why something cannot be an action.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ActionError {
     /// Nothing to run.
     #[error("the action has no arguments, expected a program")]

@@ -303,7 +303,7 @@ impl RemoteError {
             RemoteError::NoExecution { .. } => "use it as a cache only, or pass another address for execution",
             RemoteError::ReadOnly { .. } => "use this cache for reading only",
             RemoteError::HashMismatch { .. } => {
-                "none of it was used: check the remote, and what is between, for damaged data"
+                "none of it was used: check the remote, and any proxy in between, for damaged data"
             }
             RemoteError::Missing { .. } => "give the remote more space: it deletes blobs that are still in use",
             RemoteError::TooLarge { .. } => "raise the limit, or compile this one locally",
@@ -323,7 +323,7 @@ impl RemoteError {
                 "check that there are enough workers with the action's platform properties; if so, allow more time for \
                  the whole execution"
             }
-            RemoteError::TooManyRetries { .. } => "look at the remote's log, and at what is between",
+            RemoteError::TooManyRetries { .. } => "check the remote's log, and any proxy in between",
             RemoteError::Refused { .. } => "look at the remote's log: the text after the code is its own",
             RemoteError::InvalidResponse { .. } => "check that the address is one of a Remote Execution API server",
             RemoteError::Cancelled => return None,

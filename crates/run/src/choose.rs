@@ -45,6 +45,7 @@ impl From<Demand> for Request<'_> {
 
 /// Why no variant was chosen.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SelectError {
     /// None of them runs on the host and meets the demand.
     #[error("no variant of `{module}` runs on this machine")]
@@ -82,6 +83,7 @@ pub enum SelectError {
 
 /// Why the required variant was not chosen.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum NotChosen {
     /// The module has no variant for that target; it has these.
     NotInRelease(Vec<String>),
@@ -95,6 +97,7 @@ pub enum NotChosen {
 
 /// Why the bytes of a chosen variant cannot be loaded.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FetchError {
     /// The release is damaged.
     #[error(transparent)]

@@ -32,7 +32,7 @@ pub(crate) enum CodePermission {
 pub(crate) fn code_permission() -> CodePermission {
     static PERMISSION: OnceLock<CodePermission> = OnceLock::new();
     *PERMISSION.get_or_init(|| {
-        // Where no memory file can be made, installed artifacts can still be mapped: anonymous memory answers for them.
+        // Where no memory file can be made, installed artifacts can still be mapped: anonymous memory shows whether.
         let file = empty_page().ok();
         let writable = ProtFlags::READ | ProtFlags::WRITE;
         let executable = ProtFlags::READ | ProtFlags::EXEC;
@@ -123,8 +123,8 @@ impl CustomCodeMemory for MappedCode {
         page_size()
     }
 
-    /// Processors with separate caches see the code, as they see that of a shared library: the kernel answers for pages
-    /// of files that it maps executable.
+    /// Processors with separate caches see the code, as they see that of a shared library: the kernel synchronises
+    /// pages of files that it maps executable.
     fn publish_executable(&self, start: *const u8, size_bytes: usize) -> wasmtime::Result<()> {
         SOURCE.with_borrow(|source| {
             let source = source.as_ref().ok_or_else(|| wasmtime::format_err!("no artifact is being loaded"))?;

@@ -89,7 +89,7 @@ pub enum LoadError {
     #[error("wasmtime does not load the artifact")]
     Deserialize(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Wasmtime panicked over it, with this message: it is not wasmtime's output.
-    #[error("the artifact is damaged: wasmtime panics over it")]
+    #[error("the artifact is damaged: it makes wasmtime panic")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -195,7 +195,7 @@ impl Loader {
 
     /// Tells a profiler which function is where. Its file is new: what an earlier process of this number left is removed,
     /// and so is what an engine of this process wrote for the same profiler that was made without this loader. Other
-    /// profilers of wasmtime's are [`Loader::configure`]'s affair.
+    /// profilers of wasmtime's are set by [`Loader::configure`].
     #[must_use]
     pub fn profiler(self, profiler: Profiler) -> Loader {
         Loader { profiler, ..self }

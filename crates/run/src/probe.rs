@@ -27,6 +27,7 @@ use std::sync::OnceLock;
 
 /// Why this machine's extensions cannot be probed. It can still run Pulley.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProbeError {
     /// Wasmtime generates no code for this architecture (its name as Rust's).
     Architecture(&'static str),

@@ -102,7 +102,7 @@ impl SealedBytes {
     /// When they cannot be read, exceed the limit, or the kernel refuses a sealed copy.
     pub fn copy(from: impl Read, size_bytes_max: u64) -> Result<SealedBytes, SealError> {
         let mut file = memory_file().map_err(|error| SealError::Create(error.into()))?;
-        let size_bytes = copy(from, &mut file, size_bytes_max.min(ARTIFACT_SIZE_BYTES_MAX))?;
+        let size_bytes = copy(from, &mut file, size_bytes_max.min(ARTIFACT_SIZE_BYTES_MAX), memory::available_bytes)?;
         fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .map_err(|error| SealError::Seal(error.into()))?;
         let map = Map::of(&file, size_bytes, MapFlags::POPULATE).map_err(|error| SealError::Map(error.into()))?;
@@ -137,7 +137,13 @@ pub(crate) fn memory_file() -> Result<File, Errno> {
     Ok(File::from(fd))
 }
 
-fn copy(mut from: impl Read, to: &mut File, size_bytes_max: u64) -> Result<u64, SealError> {
+/// Copies all of `from`, unless `available_bytes` says on the way that a control group leaves too little memory.
+fn copy(
+    mut from: impl Read,
+    to: &mut File,
+    size_bytes_max: u64,
+    available_bytes: impl Fn() -> Option<u64>,
+) -> Result<u64, SealError> {
     let mut buffer = vec![0; BUFFER_SIZE_BYTES];
     let mut copied: u64 = 0;
     let mut next_question = MEMORY_STEP_BYTES;
@@ -153,15 +159,15 @@ fn copy(mut from: impl Read, to: &mut File, size_bytes_max: u64) -> Result<u64, 
             return Err(SealError::TooLarge { max: size_bytes_max });
         }
         if copied >= next_question {
-            check_memory(copied)?;
+            check_memory(copied, available_bytes())?;
             next_question = copied + MEMORY_STEP_BYTES;
         }
         to.write_all(&buffer[..read]).map_err(SealError::Write)?;
     }
 }
 
-fn check_memory(copied_bytes: u64) -> Result<(), SealError> {
-    match memory::available_bytes() {
+fn check_memory(copied_bytes: u64, available_bytes: Option<u64>) -> Result<(), SealError> {
+    match available_bytes {
         Some(available_bytes) if available_bytes < MEMORY_STEP_BYTES + HEADROOM_BYTES => {
             Err(SealError::Memory { available_bytes, copied_bytes })
         }
@@ -172,6 +178,7 @@ fn check_memory(copied_bytes: u64) -> Result<(), SealError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::io::{Seek, SeekFrom};
 
     #[test]
@@ -196,5 +203,48 @@ mod tests {
         assert!(matches!(SealedBytes::copy(io::repeat(0), 1 << 20), Err(SealError::TooLarge { max: 0x10_0000 })));
         let large = vec![7; 3 * BUFFER_SIZE_BYTES + 1];
         assert_eq!(SealedBytes::copy(&large[..], u64::MAX).expect("memory is left").bytes(), large);
+    }
+
+    #[test]
+    fn the_control_group_is_asked_every_two_mebibytes() {
+        let copy = |size_bytes: u64, available_bytes: &dyn Fn() -> Option<u64>| {
+            let mut file = memory_file().expect("memfds work where tests run");
+            copy(io::repeat(7).take(size_bytes), &mut file, u64::MAX, available_bytes)
+        };
+        let asked = Cell::new(0);
+        let just_enough = || {
+            asked.set(asked.get() + 1);
+            Some(6 << 20)
+        };
+        assert_eq!(copy(10 << 20, &just_enough).expect("it is enough"), 10 << 20);
+        assert_eq!(asked.get(), 5);
+        assert_eq!(copy(10 << 20, &|| None).expect("there is no limit"), 10 << 20);
+        match copy(10 << 20, &|| Some((6 << 20) - 1)) {
+            Err(SealError::Memory { available_bytes: 6_291_455, copied_bytes: 2_097_152 }) => {}
+            other => panic!("{other:?}"),
+        }
+        // A small one is not worth a question.
+        copy((2 << 20) - 1, &|| Some(0)).expect("it is not asked");
+    }
+
+    #[test]
+    fn what_the_system_denies_has_a_hint() {
+        let error = |errno: Errno| io::Error::from(errno);
+        for (error, expected) in [
+            (SealError::Create(error(Errno::PERM)), Some("allow memfd_create")),
+            (SealError::Memory { available_bytes: 0, copied_bytes: 0 }, Some("raise the limit (memory.max)")),
+            (SealError::Write(error(Errno::FBIG)), Some("`ulimit -f`")),
+            (SealError::Write(error(Errno::NOSPC)), Some("give this process more memory")),
+            (SealError::Write(error(Errno::IO)), None),
+            (SealError::Seal(error(Errno::PERM)), Some("F_ADD_SEALS")),
+            (SealError::Read(error(Errno::FBIG)), None),
+            (SealError::TooLarge { max: 1 }, None),
+        ] {
+            let hint = error.hint();
+            match expected {
+                Some(expected) => assert!(hint.unwrap_or_default().contains(expected), "{error}"),
+                None => assert_eq!(hint, None, "{error}"),
+            }
+        }
     }
 }

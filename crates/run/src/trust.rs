@@ -11,7 +11,7 @@ pub enum Trust {
     /// They have this digest: a file's own, or that of a module's index in a release, which names the digests of all
     /// that belongs to it.
     Digest(Digest),
-    /// None: the user answers for the storage. A release's bytes are still compared with its index.
+    /// None: the user takes responsibility for the storage. A release's bytes are still compared with its index.
     Unsigned,
     /// Enough trusted keys have signed the module's index in a release.
     Signed(Box<Signers>),
@@ -43,7 +43,7 @@ impl Signers {
 #[non_exhaustive]
 pub enum TrustError {
     /// Its index has another digest than the trusted one.
-    #[error("the index of `{module}` has the digest {found}; trusted is {expected}")]
+    #[error("the index of `{module}` has the digest {found}, expected the trusted {expected}")]
     DigestMismatch {
         /// The module's name.
         module: String,
@@ -118,7 +118,7 @@ pub fn trust(release: &Layout, module: Module, trusted: &Trust) -> Result<Truste
 fn signed(release: &Layout, mut module: Module, signers: &Signers) -> Result<TrustedModule, TrustError> {
     let Signers { policy, now, counters, allow_rollback } = signers;
     // One that is damaged is passed over: the others may suffice.
-    let signatures = release.readable_signatures(module.digest);
+    let signatures = release.readable_signatures(module.digest).readable;
     if signatures.is_empty() {
         // A module whose signatures are all damaged is not an unsigned one.
         release.signature_documents(module.digest)?;

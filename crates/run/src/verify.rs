@@ -15,7 +15,7 @@ pub enum Expected<'a> {
     Variant(&'a VariantConfig),
     /// An artifact with this digest.
     Digest(Digest),
-    /// Any artifact: the user answers for it.
+    /// Any artifact: the user takes responsibility for it.
     AnyArtifact,
 }
 
@@ -24,7 +24,7 @@ pub enum Expected<'a> {
 #[non_exhaustive]
 pub enum VerifyError {
     /// Their digest differs.
-    #[error("the artifact has the digest {found}; expected is {expected}")]
+    #[error("the artifact has the digest {found}, expected {expected}")]
     DigestMismatch {
         /// Of the bytes.
         found: Digest,
@@ -32,7 +32,7 @@ pub enum VerifyError {
         expected: Digest,
     },
     /// Their number differs.
-    #[error("the artifact has {found_bytes} bytes; expected are {expected_bytes}")]
+    #[error("the artifact has {found_bytes} bytes, expected {expected_bytes}")]
     SizeMismatch {
         /// The number of bytes.
         found_bytes: u64,
@@ -51,10 +51,10 @@ impl Hinted for VerifyError {
     fn hint(&self) -> Option<String> {
         match self {
             VerifyError::DigestMismatch { .. } | VerifyError::SizeMismatch { .. } => {
-                Some("it was altered or cut since it was made: fetch or make it again".to_owned())
+                Some("it was altered or truncated: fetch or compile it again".to_owned())
             }
             VerifyError::Artifact(error) => error.hint(),
-            VerifyError::RequirementsMismatch(_) => Some("make the release again".to_owned()),
+            VerifyError::RequirementsMismatch(_) => Some("build the release again".to_owned()),
         }
     }
 }
@@ -198,6 +198,21 @@ mod tests {
         let (found, expected) = (Digest::of(b"altered"), Digest::of(b"original"));
         let error = verify(sealed(b"altered"), Expected::Digest(expected)).expect_err("the digest differs");
         assert_eq!(error, VerifyError::DigestMismatch { found, expected });
+    }
+
+    #[test]
+    fn each_problem_says_what_to_do() {
+        let digest = Digest::of(b"x");
+        let altered = Some("it was altered or truncated: fetch or compile it again");
+        for (error, expected) in [
+            (VerifyError::DigestMismatch { found: digest, expected: digest }, altered),
+            (VerifyError::SizeMismatch { found_bytes: 1, expected_bytes: 2 }, altered),
+            (VerifyError::Artifact(ArtifactError::Wasm), Some("compile it first")),
+            (VerifyError::Artifact(ArtifactError::Empty), None),
+            (VerifyError::RequirementsMismatch(Vec::new()), Some("build the release again")),
+        ] {
+            assert_eq!(error.hint().as_deref(), expected, "{error}");
+        }
     }
 
     #[test]

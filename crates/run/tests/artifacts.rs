@@ -3,11 +3,14 @@
 //! Those for Pulley run on any little-endian machine; what the others do depends on the machine, and the tests hold
 //! one answer against another instead of writing them down.
 
-use isomer_contract::{Arch, Digest, Host, Requirements, check, engine_config};
+use isomer_contract::artifact::Artifact;
+use isomer_contract::manifest::{Blob, SCHEMA, VariantConfig};
+use isomer_contract::{Arch, Digest, Host, Needs, Requirements, check, engine_config};
 use isomer_runtime::{
-    Code, EngineMismatch, Expected, LoadError, Loader, SealedBytes, VerifiedArtifact, VerifyError, host, load_into,
-    verify,
+    Code, EngineMismatch, Expected, LoadError, Loader, MappedFile, SealedBytes, VerifiedArtifact, VerifyError, host,
+    load_into, verify,
 };
+use std::io::Write;
 use std::path::Path;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
@@ -92,6 +95,82 @@ fn one_flipped_bit_anywhere_is_another_digest_and_no_panic() {
 fn verified(name: &str) -> VerifiedArtifact {
     let sealed = SealedBytes::copy(&artifact(name)[..], u64::MAX).expect("memfds work where tests run");
     verify(sealed, Expected::AnyArtifact).expect("an artifact")
+}
+
+/// What a release would declare of the artifact in `bytes`.
+fn declared(bytes: &[u8]) -> VariantConfig {
+    let artifact = Artifact::read(bytes).expect("an artifact");
+    VariantConfig {
+        schema: SCHEMA,
+        module: "sum".to_owned(),
+        wasm: Blob::of(b"wasm"),
+        artifact: Blob::of(bytes),
+        code: artifact.code_digest(),
+        target: "pulley64".to_owned(),
+        triple: artifact.triple,
+        serves: Vec::new(),
+        passes: Vec::new(),
+        engine: "48.0.8".to_owned(),
+        isomer: "0.1.0".to_owned(),
+        compat: artifact.requirements.compat(),
+        requirements: artifact.requirements,
+        code_generation: Default::default(),
+        needs: Needs::default(),
+    }
+}
+
+#[test]
+fn the_artifact_of_a_variant_is_what_its_release_declares() {
+    let bytes = artifact("pulley64");
+    let sealed = || SealedBytes::copy(&bytes[..], u64::MAX).expect("memfds work where tests run");
+    let config = declared(&bytes);
+    let artifact = verify(sealed(), Expected::Variant(&config)).expect("it is what is declared");
+    assert_eq!((artifact.target(), artifact.requirements()), (Some("pulley64"), &config.requirements));
+    let imports: Vec<_> = artifact.imports().expect("it is whole").into_iter().map(|import| import.name).collect();
+    assert_eq!(imports, ["proc_exit"]);
+    assert_eq!(verified("pulley64").target(), None);
+
+    let mut other = config.clone();
+    other.requirements.isa.insert("avx2".to_owned());
+    other.requirements.refused_flags.insert("flag".to_owned(), "on".to_owned());
+    let error = verify(sealed(), Expected::Variant(&other)).expect_err("two fields differ");
+    assert_eq!(
+        error.to_string(),
+        "the artifact's requirements are not those that the release declares: `isa`: expected [\"avx2\"], found []; \
+         `refused-flags`: expected {\"flag\":\"on\"}, found nothing"
+    );
+    let other = VariantConfig { artifact: Blob::of(b"other"), ..config };
+    let error = verify(sealed(), Expected::Variant(&other)).expect_err("the digest differs");
+    assert_eq!(error, VerifyError::DigestMismatch { found: Digest::of(&bytes), expected: Digest::of(b"other") });
+}
+
+/// As [`VerifiedArtifact::assume_hashed`], of a file with these bytes.
+#[allow(unsafe_code)]
+fn assumed(bytes: &[u8], config: &VariantConfig) -> Result<VerifiedArtifact, VerifyError> {
+    let mut file = tempfile::tempfile().expect("there is room");
+    file.write_all(bytes).expect("there is room");
+    // SAFETY: the file has no name, and nothing else writes to it.
+    let mapped = unsafe { MappedFile::new(file, bytes.len() as u64) }.expect("it can be mapped");
+    // SAFETY: what is wrong is not executed, and the rest is what upstream made.
+    unsafe { VerifiedArtifact::assume_hashed(mapped, config) }
+}
+
+#[test]
+fn a_mapped_artifact_has_the_size_and_the_requirements_that_are_declared() {
+    let bytes = artifact("pulley64");
+    let config = declared(&bytes);
+    let artifact = assumed(&bytes, &config).expect("it is what is declared");
+    assert_eq!((artifact.target(), artifact.requirements()), (Some("pulley64"), &config.requirements));
+    if cfg!(target_endian = "little") {
+        assert!(matches!(Loader::new().load(artifact).expect("it runs here").code, Code::Module(_)));
+    }
+    let longer = [&bytes[..], b"\0"].concat();
+    let error = assumed(&longer, &config).expect_err("it has one byte more");
+    let size_bytes = bytes.len() as u64;
+    assert_eq!(error, VerifyError::SizeMismatch { found_bytes: size_bytes + 1, expected_bytes: size_bytes });
+    let mut other = config;
+    other.requirements.engine = "47".to_owned();
+    assert!(matches!(assumed(&bytes, &other), Err(VerifyError::RequirementsMismatch(_))));
 }
 
 /// The keys of settings that an error names; `target` for the target.

@@ -1,5 +1,5 @@
 //! In: how many earlier versions of each module to keep. Out: what else was there, removed. Never here: an active version
-//! removed, one that was pulled after it, or what another process is at work on.
+//! removed, one that was pulled after it, or what another process is using.
 
 use crate::directory::Directory;
 use crate::documents::Active;

@@ -115,6 +115,14 @@ pub enum StoreError {
         /// What was pulled.
         from: String,
     },
+    /// What was pulled has signatures, and none of them can be read.
+    #[error("no signature of `{from}` can be read: {}", .unreadable.join("; "))]
+    UnreadableSignatures {
+        /// What was pulled.
+        from: String,
+        /// For each, which it is and why.
+        unreadable: Vec<String>,
+    },
     /// No module of that name is installed.
     #[error("`{what}` is not installed in `{}`{}", .dir.display(), list("; installed are ", .installed))]
     NotInstalled {
@@ -325,6 +333,11 @@ impl Hinted for StoreError {
                 format!("`chmod go-w {}`, or use a store of your own", path.display())
             }
             StoreError::NotOurs { .. } => "do it as the user who owns the store, or use one of your own".to_owned(),
+            StoreError::UnreadableSignatures { .. } => {
+                "they were damaged there or in transit: remove them there, then push or copy the release with its signatures \
+                 again"
+                    .to_owned()
+            }
             StoreError::NotInstalled { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
             StoreError::NotInstalled { .. } => "pull it first".to_owned(),
             StoreError::NotActive { instead, .. } => match instead.as_ref()? {
@@ -334,7 +347,7 @@ impl Hinted for StoreError {
             StoreError::Ambiguous { choices, .. } => format!("name one of them, for example `{}`", choices.first()?),
             StoreError::NothingEarlier { .. } => "any version that is installed can be activated".to_owned(),
             StoreError::Space { .. } => "what is installed is as it was; collect what is not needed".to_owned(),
-            StoreError::OtherArtifact { .. } => "make the release again".to_owned(),
+            StoreError::OtherArtifact { .. } => "build the release again".to_owned(),
             StoreError::Removed { .. } => "pull it again".to_owned(),
             StoreError::Verify { source, .. } => return source.hint(),
             StoreError::Source(error) => return error.hint(),

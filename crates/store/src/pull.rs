@@ -11,7 +11,9 @@ use crate::{Locked, Staging, Store, StoreError, artifact_name};
 use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
 use isomer_contract::manifest::Blob;
 use isomer_contract::{Demand, Digest, Host, one_line};
-use isomer_layout::{Layout, LayoutError, Manifest, Signature, Source, SparseLayout, blob_name, config_of};
+use isomer_layout::{
+    FoundSignatures, Layout, LayoutError, Manifest, Signature, Source, SparseLayout, blob_name, config_of,
+};
 use isomer_runtime::{Chosen, Request, Signers, Trust, TrustedModule, trust};
 use isomer_trust::Timestamp;
 use std::path::{Path, PathBuf};
@@ -78,7 +80,15 @@ impl Store {
         let index = source.index()?;
         let at = PathBuf::from(source.to_string());
         let sparse = offered(source, &index, &at)?;
-        let signatures = self.with_installed(sparse.index.digest, source.signatures(sparse.index)?)?;
+        let FoundSignatures { readable, unreadable } = source.signatures(sparse.index)?;
+        let signatures = self.with_installed(sparse.index.digest, readable)?;
+        if signatures.is_empty() && !unreadable.is_empty() {
+            let error = StoreError::UnreadableSignatures { from: source.to_string(), unreadable };
+            match wanted.trust {
+                Trust::Signed(_) => return Err(error),
+                _ => tracing::warn!("{}", one_line(&error)),
+            }
+        }
         let sparse = sparse.with_signatures(&signatures);
         let staging = {
             let locked = self.lock()?;

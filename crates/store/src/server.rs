@@ -1,20 +1,20 @@
-//! Who answers for a file system. In: an open file or directory. Out: whether that is the kernel, or the program of a user:
+//! Which user serves a file system. In: an open file or directory. Out: whether that is the kernel, or the program of a user:
 //! a FUSE file system shows the owners and permissions that this program makes up. Never here: a path; trust in what cannot
-//! be found out.
+//! be determined.
 
 use rustix::fs::{AtFlags, StatxFlags, fstatfs, statx};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 
-/// Who answers for a file system.
+/// What serves a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     /// The kernel, or a program of root's.
     System,
     /// A program of this user's.
     User(u32),
-    /// It cannot be found out.
+    /// It cannot be determined.
     Unknown,
 }
 
@@ -26,7 +26,7 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 /// The longest list of mounts that is read.
 const MOUNTS_SIZE_BYTES_MAX: u64 = 64 << 20;
 
-/// Who answers for the file system of what is open as `fd`.
+/// What serves the file system of what is open as `fd`.
 pub(crate) fn server_of(fd: impl AsFd) -> Server {
     match fstatfs(&fd).map(|stat| stat.f_type as u32) {
         Ok(FUSE) => server_of_fuse(fd).unwrap_or(Server::Unknown),

@@ -4,7 +4,7 @@
 //! A directory or file is protected if
 //! - it belongs to root. Where only the statement of the user who installed it counts, any user but root may rely on
 //!   a third user's files as well: no other user decides what root executes;
-//! - only its owner can write it. Permission bits answer for access control lists, too: whatever a list grants to others
+//! - only its owner can write it. Permission bits cover access control lists, too: whatever a list grants to others
 //!   than the owner is masked by the group's bits. A directory that every user can write and that has the sticky bit,
 //!   `/tmp`, is an exception where it is root's and the next on the path is root's: others can neither rename nor remove
 //!   that.
@@ -25,6 +25,7 @@ const ROOT: u32 = 0;
 
 /// Why another user could change a file, or why this machine does not attest what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Weakness {
     /// A symbolic link on the path to the store.
     Link(PathBuf),
@@ -71,7 +72,7 @@ pub enum Weakness {
     Served {
         /// The directory or file.
         path: PathBuf,
-        /// The user, where that can be found out.
+        /// The user, where that can be determined.
         user: Option<u32>,
     },
     /// This process cannot tell who root is.
@@ -134,7 +135,7 @@ impl fmt::Display for Weakness {
             Weakness::Served { path, user: None } => {
                 write!(
                     f,
-                    "`{}` lies on a FUSE file system, and it cannot be found out which user serves it",
+                    "`{}` lies on a FUSE file system, and which user serves it cannot be determined",
                     path.display()
                 )
             }

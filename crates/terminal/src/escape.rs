@@ -65,7 +65,7 @@ pub fn escaped_json(json: &str) -> Cow<'_, str> {
 /// and C1, which begin escape sequences), Unicode's bidirectional controls ([UAX #9]) and line separators, which change
 /// the order of what is around them, and characters that are never shown: Unicode's `Default_Ignorable_Code_Point`, which
 /// can hide a text in another one, and the blank U+2800. The joiners U+200C and U+200D are part of words in some scripts
-/// and stay. Letters of different scripts that look alike are not told apart.
+/// and stay. Letters of different scripts that look alike are not distinguished.
 ///
 /// [UAX #9]: https://www.unicode.org/reports/tr9/
 fn is_obeyed_or_hidden(c: char) -> bool {

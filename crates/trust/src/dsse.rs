@@ -72,7 +72,7 @@ pub enum EnvelopeError {
 impl Hinted for EnvelopeError {
     fn hint(&self) -> Option<String> {
         match self {
-            EnvelopeError::PayloadType { .. } => Some("the signature is of something else than a release".to_owned()),
+            EnvelopeError::PayloadType { .. } => Some("the signature is not for a release".to_owned()),
             _ => None,
         }
     }
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn only_another_payload_type_has_a_hint() {
         let other = EnvelopeError::PayloadType { found: String::new() };
-        assert!(other.hint().is_some_and(|hint| hint.contains("something else")));
+        assert!(other.hint().is_some_and(|hint| hint.contains("not for a release")));
         assert_eq!(EnvelopeError::SignatureCount { found: 0 }.hint(), None);
     }
 

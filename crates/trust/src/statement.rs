@@ -76,7 +76,7 @@ pub struct Build {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "what was not compiled by the signer")]
 pub struct NotCompiled {
-    /// The modules of which the signer has no record, signed as their contents were: the signer trusts whoever made them.
+    /// The modules of which the signer has no record, signed as their contents were: the signer trusts those who made them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub contents: BTreeSet<String>,
     /// The addresses of the remotes that made artifacts of a module.
@@ -151,7 +151,7 @@ struct RunDetailsJson {
     metadata: MetadataJson,
 }
 
-/// SLSA's place for the machines that a builder relies on: for its readers, and not read back.
+/// SLSA's field for the machines that a builder relies on: for its readers, and not read back.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a builder")]
 struct BuilderJson {

@@ -2,7 +2,7 @@
 
 use crate::artifacts::{self, Made};
 use crate::profiles::Profile;
-use crate::{place, random};
+use crate::{execution, random};
 use anyhow::{Context, Result, bail};
 use isomer_testing::protocol::{Outcome, Step};
 use isomer_tests::foreign::Machine;
@@ -22,21 +22,21 @@ pub struct Divergence {
 
 /// How many steps were compared, or what differed. A module that a profile cannot express is compared under the
 /// others.
-pub fn compare(wasm: &[u8], places: &[(Profile, Machine)]) -> Result<Result<usize, Box<Divergence>>> {
+pub fn compare(wasm: &[u8], runs: &[(Profile, Machine)]) -> Result<Result<usize, Box<Divergence>>> {
     let functions = random::functions(wasm)?;
-    let profiles: Vec<_> = places.iter().map(|(profile, _)| profile.clone()).collect();
+    let profiles: Vec<_> = runs.iter().map(|(profile, _)| profile.clone()).collect();
     let modules = [("module.wasm".to_owned(), wasm.to_vec())].into();
     let artifacts = artifacts::compile(&modules, &profiles)?;
     let mut first: Option<(&Profile, Vec<Outcome>)> = None;
     let mut compared = 0;
-    for (profile, machine) in places {
+    for (profile, machine) in runs {
         let artifact = match artifacts.of("module.wasm", profile) {
             Made::Artifact(artifact) => artifact,
             Made::Refused(_) => continue,
             Made::Failed(why) => bail!("{}: {why}", profile.name),
         };
         let script = random::script(&functions, &artifact);
-        let outcomes = place::run(machine, &script).with_context(|| profile.name.clone())?;
+        let outcomes = execution::run(machine, &script).with_context(|| profile.name.clone())?;
         let Some((one, expected)) = &first else {
             first = Some((profile, outcomes));
             continue;

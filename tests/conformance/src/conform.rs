@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Mutex;
 use std::thread;
 
-/// What came out for one profile in one place.
+/// What came out for one profile on one machine.
 #[derive(Debug, Default, Serialize)]
 pub struct Counts {
     /// The suite.
@@ -75,18 +75,18 @@ impl fmt::Display for Counts {
 pub fn conform(
     suite: &str,
     scripts: &[Script],
-    places: &[(Profile, Machine, String)],
+    runs: &[(Profile, Machine, String)],
     skips: &Skips,
     wanted: impl Fn(&Script, &Profile) -> bool + Sync,
 ) -> Vec<Counts> {
-    let counts = places.iter().map(|(profile, _, on)| Counts::of(suite, &profile.name, on)).collect::<Vec<_>>();
+    let counts = runs.iter().map(|(profile, _, on)| Counts::of(suite, &profile.name, on)).collect::<Vec<_>>();
     let (counts, work) = (Mutex::new(counts), Mutex::new(scripts.iter()));
     let worker = || {
         loop {
             let next = work.lock().expect("no holder panics").next();
             let Some(script) = next else { break };
-            for (place, result) in run(script, places, &wanted) {
-                counts.lock().expect("no holder panics")[place].add(&script.name, result, skips);
+            for (number, result) in run(script, runs, &wanted) {
+                counts.lock().expect("no holder panics")[number].add(&script.name, result, skips);
             }
         }
     };
@@ -98,13 +98,13 @@ pub fn conform(
     counts.into_inner().expect("no holder panics")
 }
 
-/// Compiles once for all profiles; the result for each place, by its number.
+/// Compiles once for all profiles; the result for each run, by its number.
 fn run(
     script: &Script,
-    places: &[(Profile, Machine, String)],
+    runs: &[(Profile, Machine, String)],
     wanted: impl Fn(&Script, &Profile) -> bool,
 ) -> Vec<(usize, Result<usize>)> {
-    let wanted = places.iter().enumerate().filter(|(_, (profile, ..))| wanted(script, profile));
+    let wanted = runs.iter().enumerate().filter(|(_, (profile, ..))| wanted(script, profile));
     let wanted: Vec<_> =
         wanted.map(|(number, (profile, machine, _))| (number, profile.with(&script.settings), machine)).collect();
     let profiles: Vec<_> = wanted.iter().map(|(_, profile, _)| profile.clone()).collect();

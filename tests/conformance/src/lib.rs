@@ -5,7 +5,7 @@
 //! In: the suite as data of a crate; checkouts of the others; seeds. Out: counts and what differed. Never here: wasmtime.
 //!
 //! The data's path: `checkout` finds the suites in a directory; `suite` names the scripts and what each wants of a
-//! profile; `artifacts` compiles; `place` runs; `script` holds what came out against what a script says, by `value`,
+//! profile; `artifacts` compiles; `execution` runs; `script` holds what came out against what a script says, by `value`,
 //! `conform` does so with many and asks `skips` what is known. `wasi` does the same with programs; `public` with all
 //! suites of a checkout.
 //! `random` makes modules, `profiles` what to compile them for; `compare` finds what differs, and `shrink` makes a case
@@ -17,7 +17,7 @@ pub mod public;
 pub mod suite;
 
 pub mod artifacts;
-pub mod place;
+pub mod execution;
 
 pub mod conform;
 pub mod script;

@@ -19,9 +19,9 @@ pub fn run(checkout: &Checkout, skips: &Skips, profiles: &[Profile], for_program
     let (scripts, programs) = (checkout.scripts()?, checkout.programs()?);
     let mut counts = Vec::new();
     if !scripts.is_empty() {
-        let place = |profile: &Profile| (profile.clone(), Machine::here(), HERE.to_owned());
-        let places: Vec<_> = profiles.iter().map(place).collect();
-        counts.extend(conform(suite, &scripts, &places, skips, |_, _| true));
+        let run = |profile: &Profile| (profile.clone(), Machine::here(), HERE.to_owned());
+        let runs: Vec<_> = profiles.iter().map(run).collect();
+        counts.extend(conform(suite, &scripts, &runs, skips, |_, _| true));
     }
     if !programs.is_empty() {
         counts.extend(wasi::run(suite, &programs, for_programs, skips, HERE)?);

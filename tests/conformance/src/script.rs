@@ -2,7 +2,7 @@
 //! and what the loader says came out is what the script says must.
 
 use crate::artifacts::{self, Artifacts, Made};
-use crate::place;
+use crate::execution;
 use crate::profiles::Profile;
 use crate::suite::Script;
 use crate::value::{argument, matches_const};
@@ -64,7 +64,7 @@ impl Compiled {
         let (steps, expected) = steps.of(&wast.commands)?;
         if !steps.is_empty() {
             let simple_module = self.has_simple_module.then(|| self.artifacts.path(SIMPLE_MODULE_FILE, profile));
-            let outcomes = place::run(machine, &protocol::Script { steps, simple_module })?;
+            let outcomes = execution::run(machine, &protocol::Script { steps, simple_module })?;
             compare(&outcomes, &expected)?;
         }
         Ok(wast.commands.len())

@@ -66,7 +66,7 @@ fn random_modules_do_the_same_under_all_profiles() {
 fn on_foreign_cpus(modules: u64) -> Vec<Compared> {
     const AARCH64: &[&str] = &["dotprod", "fp16", "i8mm", "lse"];
     const RISCV64: &[&str] = &["v", "zba", "zbb", "zbs", "zca", "zcd", "zfa", "zicond", "zvbb"];
-    let places = [
+    let runs = [
         ("aarch64-unknown-linux-gnu", "aarch64", "neoverse-v1", AARCH64),
         ("riscv64gc-unknown-linux-gnu", "riscv64", "rva22u64,v=true,vlen=128,zfa=true,zicond=true,zvbb=true", RISCV64),
         ("s390x-unknown-linux-gnu", "s390x", "max", &[]),
@@ -96,7 +96,7 @@ fn on_foreign_cpus(modules: u64) -> Vec<Compared> {
         }
         compared
     };
-    places.iter().map(run).collect()
+    runs.iter().map(run).collect()
 }
 
 fn cases() -> PathBuf {

@@ -62,11 +62,11 @@ const VECTOR_SAMPLE: [&str; 6] = [
 fn the_sample_passes_on_foreign_cpus() {
     let (foreign, skips) = (Foreign::read(), Skips::read().unwrap());
     let long = std::env::var_os("ISOMER_PROVE_ALL").is_some();
-    let (mut places, mut missing) = (Vec::new(), Vec::new());
+    let (mut runs, mut missing) = (Vec::new(), Vec::new());
     for (profile, arch, cpu) in PLACES.iter().chain(MORE_PLACES.iter().filter(|_| long)) {
         let on = format!("qemu-{arch} -cpu {cpu}");
         match foreign.machine(arch, cpu) {
-            Ok(machine) if machine.has(Program::Loader) => places.push((Profile::shipped(profile), machine, on)),
+            Ok(machine) if machine.has(Program::Loader) => runs.push((Profile::shipped(profile), machine, on)),
             other => {
                 let reason = other.err().unwrap_or_else(|| "the tests' loader could not be built for it".to_owned());
                 skip(&format!("the_sample_passes_on_foreign_cpus: {profile}"), &reason);
@@ -77,7 +77,7 @@ fn the_sample_passes_on_foreign_cpus() {
     let sampled = |name: &str| SAMPLE.contains(&name) || VECTOR_SAMPLE.contains(&name);
     let scripts: Vec<_> = scripts().into_iter().filter(|script| sampled(&script.name)).collect();
     assert_eq!(scripts.len(), SAMPLE.len() + VECTOR_SAMPLE.len(), "a script of the sample has another name");
-    let mut results = conform("specification", &scripts, &places, &skips, |script, profile| {
+    let mut results = conform("specification", &scripts, &runs, &skips, |script, profile| {
         !(script.name.starts_with("simd/") && WITHOUT_VECTORS.contains(&profile.name.as_str()))
     });
     results.extend(missing);

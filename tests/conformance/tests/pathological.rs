@@ -55,7 +55,7 @@ impl Largest {
 
 #[test]
 fn pathological_modules_are_large_and_do_the_same_under_all_profiles() {
-    let places: Vec<_> = of_this_machine().0.into_iter().map(|profile| (profile, Machine::here())).collect();
+    let runs: Vec<_> = of_this_machine().0.into_iter().map(|profile| (profile, Machine::here())).collect();
     for module in pathological::modules(DIVISOR) {
         let wasm = wat::parse_str(&module.text).unwrap();
         let largest = Largest::of(&wasm);
@@ -68,7 +68,7 @@ fn pathological_modules_are_large_and_do_the_same_under_all_profiles() {
             other => panic!("{other} is new: what is large in it?"),
         };
         assert!(large, "{}: {largest:?}", module.name);
-        let steps = compare(&wasm, &places).unwrap();
-        assert!(steps.as_ref().is_ok_and(|steps| *steps > places.len()), "{}: {steps:?}", module.name);
+        let steps = compare(&wasm, &runs).unwrap();
+        assert!(steps.as_ref().is_ok_and(|steps| *steps > runs.len()), "{}: {steps:?}", module.name);
     }
 }

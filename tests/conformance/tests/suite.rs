@@ -18,9 +18,8 @@ fn the_suite_passes_for_every_profile_of_this_machine() {
         let reason = format!("this CPU does not run {}", profile.name);
         skip("the_suite_passes_for_every_profile_of_this_machine", &reason);
     }
-    let places: Vec<_> =
-        here.into_iter().map(|profile| (profile, Machine::here(), "this machine".to_owned())).collect();
-    let results = conform("specification", &scripts(), &places, &skips, |_, _| true);
+    let runs: Vec<_> = here.into_iter().map(|profile| (profile, Machine::here(), "this machine".to_owned())).collect();
+    let results = conform("specification", &scripts(), &runs, &skips, |_, _| true);
     proof::record("conformance", &results);
     proof::record("skips", &skips.skip);
     results.iter().for_each(|counts| println!("{counts}"));

@@ -24,7 +24,7 @@ fn snippet() -> String {
     block.split_once("```").expect("the program ends").0.to_owned()
 }
 
-/// Runs the page's program with another artifact in place of the page's.
+/// Runs the page's program with another artifact instead of the page's.
 fn python(packages: &Path, directory: &Path, artifact: &str) -> Ran {
     let program_text = snippet();
     assert_eq!(program_text.matches(PAGE).count(), 1, "the page names its artifact");

@@ -441,7 +441,7 @@ fn timings_are_one_page_that_a_browser_reads() {
 }
 
 const TIMINGS_FAILED: &str = "\
-error: cannot write the page of timings; all else is done
+error: cannot write the page of timings; everything else succeeded
   caused by: cannot write `/dev/full`
   caused by: No space left on device (os error 28)
   hint: name another file with --timings

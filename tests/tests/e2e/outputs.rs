@@ -98,7 +98,7 @@ fn a_link_of_another_user_leads_no_output_to_another_file() {
         let ran = scene.farm.isomer(line).fails();
         assert_snapshot!(format!("link_of_another_user_{name}"), scene.farm.shown(&ran));
     }
-    // A cache is not needed: it is said, and not used.
+    // A cache is not needed: it is reported, and not used.
     let compile = || scene.farm.isomer("compile matmul.wasm -t pulley64 -o matmul.cwasm");
     for variable in ["ISOMER_CACHE", "ISOMER_STATE"] {
         let directory = if variable == "ISOMER_CACHE" { "theirs/cache" } else { "theirs/state" };

@@ -214,7 +214,7 @@ fn a_remote_answer_is_still_known_as_one_in_the_local_cache() {
     ] {
         copy(&path.join("cache"), &path.join("copy"));
         let ran = call("copy", line).fails();
-        let lie = format!("what the remote cache {url} made has digest ");
+        let lie = format!("the artifact of the remote cache {url} has the digest ");
         assert!(ran.stderr().contains(&lie), "{line}: {ran}");
         assert!(!path.join("again").exists() && !path.join("again.cwasm").exists(), "{line}: {ran}");
         assert_eq!(contents(&path.join("dist")), taken, "{line}: {ran}");

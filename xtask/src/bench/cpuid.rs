@@ -2,7 +2,7 @@
 //! In a virtual machine each one leaves to the hypervisor: tens of microseconds that no profile of the guest shows.
 //!
 //! Linux makes CPUID fault for a process that asks for it, which the command is made to do before its first instruction.
-//! This process traces it, and answers each fault in the CPU's place.
+//! This process traces it, and answers each fault instead of the CPU.
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::ptrace::{self, Options};
@@ -61,7 +61,7 @@ pub(super) fn count(command: &mut Command) -> Result<usize> {
     }
 }
 
-/// Has the process call `arch_prctl`, in place of the instruction that it is at.
+/// Has the process call `arch_prctl`, instead of the instruction that it is at.
 fn make_cpuid_fault(process: Pid) -> Result<()> {
     let saved = ptrace::getregs(process)?;
     let at = saved.rip as *mut c_void;

@@ -51,7 +51,7 @@ impl Report {
 }
 
 impl Bench {
-    /// The corpus for all targets, then again in another place.
+    /// The corpus for all targets, then again in another directory.
     pub(super) fn corpus(&self, names: &[String]) -> Result<()> {
         let modules = named(corpus::fetch(names)?);
         let (report, cold) = self.release(&modules, "cold", "cache")?;
@@ -125,7 +125,7 @@ impl Bench {
         Ok(named((0..count).map(write).collect::<Result<_>>()?))
     }
 
-    /// Makes a release in a new place with the cache of this name, and removes it.
+    /// Makes a release in a new directory with the cache of this name, and removes it.
     fn release(&self, modules: &Modules, label: &str, cache: &str) -> Result<(Report, Watched)> {
         let [manifest, json, log] = ["toml", "json", "log"].map(|kind| self.directory.join(format!("{label}.{kind}")));
         let mut text = "[release]\nname = 'bench'\nversion = '1'\ntargets = ['all']\n".to_owned();

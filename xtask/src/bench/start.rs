@@ -79,26 +79,26 @@ impl Bench {
     /// its group can, so that it is hashed each time.
     fn stores(&self, label: &str, wasm: &Path) -> Result<Vec<(&'static str, tempfile::TempDir)>> {
         let layout = self.layout(label, wasm, "zstd")?;
-        let mut places = vec![("unprotected", tempfile::tempdir_in(&self.directory)?)];
+        let mut stores = vec![("unprotected", tempfile::tempdir_in(&self.directory)?)];
         match tempfile::Builder::new().prefix("isomer-bench-").tempdir_in("/var/lib") {
-            Ok(place) => places.push(("protected", place)),
+            Ok(store) => stores.push(("protected", store)),
             Err(error) => println!("{label}, installed, protected: skipped, it takes root: {error}"),
         }
-        for (name, place) in &places {
+        for (name, store) in &stores {
             let mut pull = self.isomer_run();
             pull.arg("pull").arg(format!("oci-dir:{}", layout.display())).args(["--allow-unsigned", "--activate"]);
-            crate::shell::run(pull.arg("--store").arg(place.path()).stdout(Stdio::null()))?;
+            crate::shell::run(pull.arg("--store").arg(store.path()).stdout(Stdio::null()))?;
             if *name == "unprotected" {
-                let artifacts = place.path().join("artifacts");
+                let artifacts = store.path().join("artifacts");
                 fs::set_permissions(artifacts, std::os::unix::fs::PermissionsExt::from_mode(0o775))?;
             }
             let mut explain = self.isomer_run();
-            explain.args(["run", "--explain", "--store"]).arg(place.path()).args(["module", "--version"]);
+            explain.args(["run", "--explain", "--store"]).arg(store.path()).args(["module", "--version"]);
             let explained = explain.stdin(Stdio::null()).output()?.stderr;
             let mapped = String::from_utf8_lossy(&explained).contains("is mapped from the store");
             ensure!(mapped == (*name == "protected"), "{name}: {}", String::from_utf8_lossy(&explained));
         }
-        Ok(places)
+        Ok(stores)
     }
 
     fn layout(&self, label: &str, wasm: &Path, compression: &str) -> Result<PathBuf> {

@@ -70,7 +70,7 @@ pub enum JobFailure {
         problem: String,
     },
     /// A remote's artifact is not the one that was compiled locally.
-    #[error("what {maker} made has digest {found}, expected {expected} as compiled locally")]
+    #[error("the artifact of {maker} has the digest {found}, expected {expected} as compiled locally")]
     RemoteDiffers {
         /// The remote.
         maker: Maker,

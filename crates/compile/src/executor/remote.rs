@@ -92,7 +92,7 @@ impl fmt::Display for RemoteWarning {
             }
             RemoteWarning::Waiting { jobs, waited } => {
                 let seconds = waited.as_secs();
-                write!(f, "no worker of the farm has run a job of ours for {seconds} s; in its queue: {jobs}")
+                write!(f, "no worker of the farm has run one of our jobs for {seconds} s; in its queue: {jobs}")
             }
         }
     }

@@ -44,7 +44,7 @@ impl Operators {
 }
 
 /// What adapters between a component's functions may be made of. wasmtime generates them from types, as WebAssembly
-/// without vectors and atomic accesses; which operators is its own affair, so that all others count as used.
+/// without vectors and atomic accesses; it alone decides which operators, so all others count as used.
 fn adapters() -> Ingredients {
     let others = ["simd", "relaxed_simd", "threads", "shared_everything_threads"];
     let scalar = |ingredient: &Ingredient| match ingredient.proposal() {

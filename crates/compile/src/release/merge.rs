@@ -44,7 +44,7 @@ pub enum MergeError {
         expected: String,
     },
     /// The output would overwrite an input.
-    #[error("the output `{}` is `{}`, which is to be joined", .output.display(), .input.display())]
+    #[error("the output `{}` is also the input `{}`", .output.display(), .input.display())]
     OutputIsInput {
         /// The output, as it was named.
         output: PathBuf,

@@ -2,7 +2,8 @@
 //! names are read from the beginning of the section in which wasmtime keeps what it knows of the module, whose layout belongs to
 //! one major version.
 
-use super::{ArtifactError, sections};
+use super::elf::sections;
+use super::error::ArtifactError;
 use crate::requirements::Kind;
 use crate::wasi;
 use serde::{Deserialize, Serialize};

@@ -38,7 +38,7 @@ impl NewFile {
         &self.file
     }
 
-    /// Gives it the name `name` in `to`, in place of a file that has it.
+    /// Gives it the name `name` in `to`, replacing a file that has it.
     ///
     /// # Errors
     /// When the system refuses: it is removed then.

@@ -177,7 +177,7 @@ impl From<wasmtime::Error> for Ended {
     }
 }
 
-/// Why an instance could not be made. What a start function raised is the guest's affair.
+/// Why an instance could not be made. An error of a start function is the guest's.
 pub(super) fn not_instantiated(error: wasmtime::Error) -> Ended {
     if error.is::<Trap>() || error.is::<I32Exit>() { Ended::Raised(error) } else { Ended::NotInstantiated(error) }
 }

@@ -82,7 +82,7 @@ fn cidr(text: &str) -> Result<IpNet, GrantError> {
     })?;
     let trimmed = network.trunc();
     if trimmed != network {
-        let error = GrantError::new(format!("`{text}` has bits set behind its prefix"));
+        let error = GrantError::new(format!("`{text}` has bits set after its prefix"));
         return Err(error.with_hint(format!("the network is `{trimmed}`; one address is `{}`", network.addr())));
     }
     Ok(network)

@@ -19,7 +19,7 @@ impl Hinted for MissingImports {
         let all = |is: fn(&str) -> bool| names.iter().all(|name| is(name));
         let package = |package: &str| names.iter().any(|name| name.starts_with(package));
         Some(if package("wasi:nn/") || package("wasi_ephemeral_nn") {
-            "no host of machine learning is built in: embed the artifact in a program of your own, with the crate \
+            "wasi-nn is not built in: embed the artifact in a program of your own, with the crate \
              `wasmtime-wasi-nn`"
                 .to_owned()
         } else if package("wasi.thread-spawn") || package("env.memory (shared memory)") {

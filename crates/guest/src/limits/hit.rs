@@ -1,4 +1,4 @@
-//! That a guest reached a limit: which, what it asked for, and what it may have.
+//! That a guest reached a limit: which, what it requested, and what it may have.
 
 use isomer_contract::{Hinted, Size};
 use std::fmt;
@@ -82,16 +82,18 @@ impl fmt::Display for LimitHit {
         let bytes = |number: u64| Size(number).to_string();
         let number = |number: u64| number.to_string();
         match limit {
-            LimitKind::Timeout => write!(f, "its time is over: it has {}", duration(*allowed)),
-            LimitKind::Fuel => write!(f, "its fuel is used up: it has {allowed}"),
-            LimitKind::Memory => write!(f, "too much memory: {}it has {}", requested(&bytes), bytes(*allowed)),
-            LimitKind::TableElements => write!(f, "too many table elements: {}it has {allowed}", requested(&number)),
-            LimitKind::Instances => write!(f, "too many core instances: {}it has {allowed}", requested(&number)),
-            LimitKind::Stack => write!(f, "its stack is used up: it has {}", bytes(*allowed)),
-            LimitKind::Handles => write!(f, "too many handles: it has {allowed}"),
-            LimitKind::Output => write!(f, "too much output: {}it has {}", requested(&bytes), bytes(*allowed)),
+            LimitKind::Timeout => write!(f, "out of time: the limit is {}", duration(*allowed)),
+            LimitKind::Fuel => write!(f, "out of fuel: the limit is {allowed}"),
+            LimitKind::Memory => write!(f, "too much memory: {}the limit is {}", requested(&bytes), bytes(*allowed)),
+            LimitKind::TableElements => {
+                write!(f, "too many table elements: {}the limit is {allowed}", requested(&number))
+            }
+            LimitKind::Instances => write!(f, "too many core instances: {}the limit is {allowed}", requested(&number)),
+            LimitKind::Stack => write!(f, "stack overflow: the limit is {}", bytes(*allowed)),
+            LimitKind::Handles => write!(f, "too many handles: the limit is {allowed}"),
+            LimitKind::Output => write!(f, "too much output: {}the limit is {}", requested(&bytes), bytes(*allowed)),
             LimitKind::KeyValue => {
-                write!(f, "too much in its key-value store: {}it has {}", requested(&bytes), bytes(*allowed))
+                write!(f, "too much in its key-value store: {}the limit is {}", requested(&bytes), bytes(*allowed))
             }
         }
     }

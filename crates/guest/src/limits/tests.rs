@@ -34,8 +34,8 @@ fn all_memories_count_together() {
     assert!(!memory(0, 1, None));
     let hit = LimitHit { limit: LimitKind::Memory, allowed: 100, requested: Some(101) };
     assert_eq!((limiter.memory_bytes(), limiter.hit()), (100, Some(hit)));
-    assert_eq!(hit.to_string(), "too much memory: 101B requested, it has 100B");
+    assert_eq!(hit.to_string(), "too much memory: 101B requested, the limit is 100B");
     assert!(limiter.table_growing(0, 10, None).expect("no error"));
     assert!(!limiter.table_growing(10, 11, None).expect("no error"));
-    assert_eq!(LimitHit::timeout(Duration::from_millis(90_000)).to_string(), "its time is over: it has 90s");
+    assert_eq!(LimitHit::timeout(Duration::from_millis(90_000)).to_string(), "out of time: the limit is 90s");
 }

@@ -53,7 +53,7 @@ pub enum ServeError {
     #[error(transparent)]
     Imports(#[from] LinkError),
     /// What its route grants cannot be given.
-    #[error("what its route grants cannot be given")]
+    #[error("cannot open what its route grants")]
     Grants(#[from] PrepareError),
     /// A limit of its route cannot be kept.
     #[error(transparent)]

@@ -191,7 +191,7 @@ impl ServeFile {
                 route(entry.into_inner(), directory).map_err(|(problem, hint)| source.error(at, problem, hint))?;
             let line = line_at(text, at);
             if let Some(first) = lines.insert(route.pattern.clone(), line) {
-                let problem = format!("the route of line {first} answers `{}`, too", route.pattern);
+                let problem = format!("the route on line {first} answers `{}` too", route.pattern);
                 return Err(source.error(at, problem, Some("give each route a host or a path of its own".to_owned())));
             }
             routes.push(route);
@@ -330,7 +330,7 @@ mod tests {
         );
         assert_eq!(
             wrong("[[route]]\nmodule = 'a'\n\n[[route]]\npath = '/'\nmodule = 'b'\n"),
-            "etc/serve.toml:4: the route of line 1 answers `/`, too (give each route a host or a path of its own)"
+            "etc/serve.toml:4: the route on line 1 answers `/` too (give each route a host or a path of its own)"
         );
         assert!(wrong("addresses = [\n'8080'\n]").starts_with("etc/serve.toml:2: `8080` is not an address"));
         assert!(wrong("[[route]]\npath = '/a'\n").starts_with("etc/serve.toml:1: what does the route `/a` serve?"));

@@ -18,7 +18,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 const LINE_SIZE_BYTES_MAX: usize = 8 << 10;
 /// What a guest may write at once.
 const WRITE_SIZE_BYTES_MAX: usize = 64 << 10;
-/// How often it is said that output was dropped.
+/// How often dropped output is reported.
 const REPORT_INTERVAL_MS: u64 = 1000;
 
 /// How much of a route's guests' output is logged.

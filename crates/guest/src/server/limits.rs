@@ -1,5 +1,5 @@
-//! What the server allows clients and guests, with defaults that survive strangers. In: numbers of a settings file or of
-//! nobody. Out: two sets of limits, one of the whole server, one of a route. Never here: what an instance may use, which
+//! What the server allows clients and guests, with defaults that are safe on the internet. In: numbers of a settings file, if
+//! there is one. Out: two sets of limits, one of the whole server, one of a route. Never here: what an instance may use, which
 //! are [`crate::Limits`].
 
 use crate::limits::units;

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     artifact: PathBuf,
     #[command(flatten)]
     store: store::Location,
-    /// Answer for the machine that this file describes (see `isomer-run host --json`)
+    /// Check for the machine that this file describes (see `isomer-run host --json`)
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
     /// Tell also whether engines of default configuration would load it: those of the Rust crate (`rust`), of the C API

@@ -38,7 +38,7 @@ impl<'a> Operand<'a> {
         let shown = path.display();
         let metadata = path.metadata().map_err(|error| {
             let missing = error.kind() == ErrorKind::NotFound;
-            let hint = missing.then(|| "is the path right? `isomer-run list` shows what is installed".to_owned());
+            let hint = missing.then(|| "check the path; `isomer-run list` shows what is installed".to_owned());
             Failure::because(format!("cannot open `{shown}`"), &error).hint(hint)
         })?;
         if metadata.is_file() && path.extension().is_some_and(|it| it == "tar") {
@@ -46,6 +46,28 @@ impl<'a> Operand<'a> {
             return Err(failure.hint(format!("install a module from it: `isomer-run pull oci-archive:{shown}:NAME`")));
         }
         Ok(())
+    }
+}
+
+/// What `MODULE`, `DIR` or `DIR MODULE` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named<'a> {
+    /// A module of the store.
+    Installed(&'a str),
+    /// All of a release.
+    Release(&'a Path),
+    /// A module of a release.
+    InRelease(&'a Path, &'a str),
+}
+
+impl<'a> Named<'a> {
+    /// By one operand or two.
+    pub(crate) fn of(operand: &'a Path, module: Option<&'a str>, store: &Location) -> Named<'a> {
+        match (module, Operand::of(operand.as_os_str(), store)) {
+            (Some(module), _) => Named::InRelease(operand, module),
+            (None, Operand::Installed(name)) => Named::Installed(name),
+            (None, Operand::Release(_) | Operand::File(_)) => Named::Release(operand),
+        }
     }
 }
 
@@ -91,5 +113,15 @@ mod tests {
             assert_eq!(Operand::of(text.as_ref(), &default), expected, "{text}");
             assert_eq!(Operand::of(text.as_ref(), &given), Operand::Installed(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_second_operand_is_a_module_of_a_release() {
+        let (default, path) = (Location::default(), Path::new("./dist"));
+        assert_eq!(Named::of(path, None, &default), Named::Release(path));
+        assert_eq!(Named::of(path, Some("resize"), &default), Named::InRelease(path, "resize"));
+        assert_eq!(Named::of(Path::new("resize"), None, &default), Named::Installed("resize"));
+        let given = Location::at(PathBuf::from("store"));
+        assert_eq!(Named::of(path, None, &given), Named::Installed("./dist"));
     }
 }

@@ -47,7 +47,7 @@ use upstream::UpstreamOptions;
   isomer-run run --timeout 30s --max-memory 256MiB --allow-net db.example.com:5432 report
   isomer-run run -f run.toml report                                 # the same in a file: timeout = \"30s\" …
 
-Exit code: the guest's own; 124 when its time is over; 134 when it traps or reaches another limit; 1 for an error; 2 for an
+Exit code: the guest's own; 124 at its time limit; 134 when it traps or reaches another limit; 1 for an error; 2 for an
 invalid command line."
 )]
 pub(crate) struct Arguments {

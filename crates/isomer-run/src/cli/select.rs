@@ -1,6 +1,6 @@
 //! `isomer-run select`: which variant a host would run, and why none of the others.
 
-use super::operand::{Operand, open_release, which_module};
+use super::operand::{Named, open_release, which_module};
 use super::{input, signers, store, wording};
 use isomer_contract::{Cost, Demand, Digest, Hinted, Limit, Mismatch, Rejected, Selection, Variant};
 use isomer_runtime::{Excluded, Request, Trust, TrustedModule};
@@ -87,19 +87,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 fn trusted(arguments: &Arguments) -> Result<(TrustedModule, Option<Installed>), Failure> {
     let Arguments { release, module, store, signers, .. } = arguments;
     let trust = signers.read()?.unwrap_or(Trust::Unsigned);
-    let Some(module) = module else {
-        let Operand::Installed(name) = Operand::of(release.as_os_str(), store) else {
-            return Err(which_module(release, "select"));
-        };
-        let installed = store.find(name)?;
-        installed.whole().map_err(wording::store)?;
-        let trusted = installed.trust(Some(&trust)).map_err(wording::store)?;
-        return Ok((trusted, Some(installed)));
-    };
-    let (layout, module) = open_release(release, module)?;
-    let trusted = isomer_runtime::trust(&layout, module, &trust)
-        .map_err(|error| wording::trust(error, Some(&release.display().to_string())))?;
-    Ok((trusted, None))
+    match Named::of(release, module.as_deref(), store) {
+        Named::Installed(name) => {
+            let installed = store.find(name)?;
+            installed.whole().map_err(wording::store)?;
+            let trusted = installed.trust(Some(&trust)).map_err(wording::store)?;
+            Ok((trusted, Some(installed)))
+        }
+        Named::Release(dir) => Err(which_module(dir, "select")),
+        Named::InRelease(dir, module) => {
+            let (layout, module) = open_release(dir, module)?;
+            let trusted = isomer_runtime::trust(&layout, module, &trust)
+                .map_err(|error| wording::trust(error, Some(&dir.display().to_string())))?;
+            Ok((trusted, None))
+        }
+    }
 }
 
 /// One line in the log for each variant that would have been better. A release that also holds forms for newer CPUs is

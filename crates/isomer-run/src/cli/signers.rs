@@ -12,7 +12,7 @@ pub(crate) struct TrustOptions {
     /// Trust what has this digest: a module's index, or FILE
     #[arg(long, value_name = "DIGEST", conflicts_with_all = ["allow_unsigned", "keys", "trust"])]
     digest: Option<Digest>,
-    /// Trust it without a key or digest: you answer for where it is stored
+    /// Trust it without a key or digest: any user who can write it decides what runs
     #[arg(long, conflicts_with_all = ["keys", "trust"])]
     allow_unsigned: bool,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! `isomer-run verify`: which keys signed a release, and whether every byte of it is what they signed.
 
-use super::operand::Operand;
+use super::operand::Named;
 use super::{signers, store, wording};
 use isomer_contract::{Digest, Hinted};
 use isomer_layout::Layout;
@@ -10,7 +10,7 @@ use isomer_terminal::Failure;
 use isomer_trust::{Rejected, Release, Trusted};
 use serde::Serialize;
 use std::fmt::{Display, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Tell who signed the modules of a release, and whether every byte of them is what was signed; nothing is run
@@ -127,16 +127,18 @@ impl Problem {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let trust = arguments.signers.read()?.ok_or_else(|| Failure::new("neither `--key` nor `--trust` is given"))?;
-    match installed(arguments, &trust)? {
-        Some(modules) => report(arguments, modules, |reference| format!("the installed `{reference}`")),
-        None => of_release(arguments, &trust),
+    match Named::of(&arguments.release, arguments.module.as_deref(), &arguments.store) {
+        Named::Installed(name) => {
+            let module = installed(arguments, name, &trust)?;
+            report(arguments, vec![module], |reference| format!("the installed `{reference}`"))
+        }
+        Named::Release(dir) => of_release(arguments, dir, None, &trust),
+        Named::InRelease(dir, module) => of_release(arguments, dir, Some(module), &trust),
     }
 }
 
-/// What is installed under that name, or none when a release is meant.
-fn installed(arguments: &Arguments, trust: &Trust) -> Result<Option<Vec<ModuleReport>>, Failure> {
-    let operand = Operand::of(arguments.release.as_os_str(), &arguments.store);
-    let (Operand::Installed(name), None) = (operand, &arguments.module) else { return Ok(None) };
+/// What is installed under that name.
+fn installed(arguments: &Arguments, name: &str, trust: &Trust) -> Result<ModuleReport, Failure> {
     let installed = arguments.store.find(name)?;
     let module = installed.module();
     let trusted = match installed.trust(Some(trust)) {
@@ -147,20 +149,20 @@ fn installed(arguments: &Arguments, trust: &Trust) -> Result<Option<Vec<ModuleRe
         let fetched = trusted.variants().map(|variant| installed.verify(&variant).map(drop));
         damages(trusted, fetched)
     };
-    Ok(Some(vec![module_report(module.reference.clone(), module.digest, trusted, damages)]))
+    Ok(module_report(module.reference.clone(), module.digest, trusted, damages))
 }
 
-fn of_release(arguments: &Arguments, trust: &Trust) -> Result<ExitCode, Failure> {
-    let layout = Layout::open(&arguments.release)?;
-    let names: Vec<&str> = match &arguments.module {
+fn of_release(arguments: &Arguments, dir: &Path, module: Option<&str>, trust: &Trust) -> Result<ExitCode, Failure> {
+    let layout = Layout::open(dir)?;
+    let names: Vec<&str> = match module {
         Some(name) => vec![name],
         None => layout.modules().iter().map(|module| module.reference.as_str()).collect(),
     };
     if names.is_empty() {
-        return Err(Failure::new(format!("`{}` holds no module", arguments.release.display())));
+        return Err(Failure::new(format!("`{}` holds no module", dir.display())));
     }
     let modules = names.iter().map(|name| verify(&layout, name, trust)).collect::<Result<Vec<_>, _>>()?;
-    report(arguments, modules, |reference| format!("`{reference}` of `{}`", arguments.release.display()))
+    report(arguments, modules, |reference| format!("`{reference}` of `{}`", dir.display()))
 }
 
 fn report(

@@ -204,6 +204,7 @@ pub(crate) fn select(error: &SelectError, on: &str, brief_only: bool) -> Failure
             let message = format!("`{module}` is required as {required}; the best that runs {on} is {chosen}");
             not_chosen(Failure::new(message), required, why)
         }
+        error => Failure::of(error),
     }
 }
 
@@ -214,11 +215,12 @@ fn not_chosen(failure: Failure, required: &str, why: &NotChosen) -> Failure {
         NotChosen::Outranked(why) => failure.caused_by(format!("{required} {why}")),
         NotChosen::NotInRelease(targets) => {
             let nearest = isomer_contract::nearest(required, targets.iter().map(String::as_str));
-            failure.caused_by(format!("the release holds it for {}", targets.join(", "))).hint(match nearest {
+            failure.caused_by(format!("the release has it for {}", targets.join(", "))).hint(match nearest {
                 Some(nearest) => Some(format!("did you mean `{nearest}`?")),
                 None => targets.first().map(|target| format!("name one of them, for example `{target}`")),
             })
         }
+        _ => failure,
     }
 }
 

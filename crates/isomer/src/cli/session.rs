@@ -116,7 +116,7 @@ impl Session {
         let Some((path, timings)) = &self.timings else { return Ok(()) };
         let page = timings.page(title, totals(cells));
         write_atomically(path, |file| file.write_all(page.as_bytes())).map_err(|error| {
-            let failure = Failure::because("cannot write the page of timings; all else is done", &error);
+            let failure = Failure::because("cannot write the page of timings; everything else succeeded", &error);
             failure.hint("name another file with --timings".to_owned())
         })
     }

@@ -3,9 +3,9 @@
 
 use super::{Layout, Module};
 use crate::signature::{Referrer, referrers};
-use crate::{LayoutError, Signature};
-use isomer_contract::Digest;
+use crate::{FoundSignatures, LayoutError, Signature};
 use isomer_contract::limits::{DOCUMENT_SIZE_BYTES_MAX, SIGNATURES_MAX};
+use isomer_contract::{Digest, one_line};
 use std::path::Path;
 use std::sync::PoisonError;
 
@@ -37,9 +37,9 @@ impl Layout {
         found.iter().map(|it| self.signature_document(it)).collect()
     }
 
-    /// As [`Layout::signature_documents`], and a signature that cannot be read is passed over with a warning, as are
-    /// those beyond [`SIGNATURES_MAX`]: another one may suffice.
-    pub fn readable_signatures(&self, index: Digest) -> Vec<Signature> {
+    /// As [`Layout::signature_documents`], and a signature that cannot be read is no error: another one may suffice. Those
+    /// beyond [`SIGNATURES_MAX`] are passed over with a warning, as is one that cannot be read where another one can.
+    pub fn readable_signatures(&self, index: Digest) -> FoundSignatures {
         let mut unreadable = Vec::new();
         let mut signatures = Vec::new();
         let (mut number, mut beyond) = (0, 0);
@@ -60,11 +60,11 @@ impl Layout {
             number += 1;
             match read {
                 Ok(signature) => signatures.push(signature),
-                Err(error) => unreadable.push(error),
+                Err(error) => unreadable.push(one_line(&error)),
             }
         }
         let dir = self.root.path().display();
-        if let Some(first) = unreadable.first() {
+        if let Some(first) = unreadable.first().filter(|_| !signatures.is_empty()) {
             tracing::warn!("{} of {number} signatures in `{dir}` cannot be read; the first: {first}", unreadable.len());
         }
         if beyond > 0 {
@@ -72,7 +72,7 @@ impl Layout {
                 "`{dir}` has {beyond} signatures of {index} beyond the first {SIGNATURES_MAX}, which are read"
             );
         }
-        signatures
+        FoundSignatures { readable: signatures, unreadable }
     }
 
     fn signature_document(&self, it: &Referrer) -> Result<Signature, LayoutError> {

@@ -4,9 +4,10 @@
 
 use isomer_contract::manifest::{Blob, SCHEMA, Served, VariantConfig};
 use isomer_contract::{Digest, Kind, Needs, Profile, Requirements};
-use isomer_layout::{Compression, Identity, ReleasedModule, Summary, WriteError, Writer};
+use isomer_layout::{Compression, Identity, Layout, LayoutError, ReleasedModule, Summary, WriteError, Writer};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 /// An empty module.
@@ -148,4 +149,37 @@ pub(crate) fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         }
     }
     found
+}
+
+/// The artifact of `module` for `target`, through the whole chain of digests.
+pub(crate) fn read_artifact(layout: &Layout, module: &str, target: &str) -> Result<Vec<u8>, LayoutError> {
+    let module = layout.module(module)?;
+    let variant = module.variants.iter().find(|variant| variant.target == target).expect("the target is released");
+    let mut bytes = Vec::new();
+    match layout.open_artifact(&layout.manifest(variant)?)?.read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(*error.into_inner().expect("wraps a LayoutError").downcast().expect("is a LayoutError")),
+    }
+}
+
+/// Reads everything that the release in `dir` holds, through the whole chain of digests.
+pub(crate) fn read_all(dir: &Path) -> Result<Vec<Vec<u8>>, LayoutError> {
+    let layout = Layout::open(dir)?;
+    let mut all = Vec::new();
+    for entry in layout.modules() {
+        let module = layout.module(&entry.reference)?;
+        all.extend(layout.wasm(&module)?);
+        for variant in &module.variants {
+            let mut bytes = Vec::new();
+            match layout.open_artifact(&layout.manifest(variant)?)?.read_to_end(&mut bytes) {
+                Ok(_) => all.push(bytes),
+                Err(error) => return Err(unwrap_io(error)),
+            }
+        }
+    }
+    Ok(all)
+}
+
+pub(crate) fn unwrap_io(error: std::io::Error) -> LayoutError {
+    *error.into_inner().expect("wraps a LayoutError").downcast().expect("is a LayoutError")
 }

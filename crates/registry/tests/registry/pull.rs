@@ -45,7 +45,7 @@ fn everything_comes_back_as_it_was_pushed() {
     }
     let config = parts.blobs.iter().min_by_key(|it| it.size_bytes).unwrap();
     assert_eq!(Digest::of(&remote.document(*config).unwrap()), config.digest);
-    assert_eq!(remote.signatures(parts.index.blob).unwrap(), parts.signatures);
+    assert_eq!(remote.signatures(parts.index.blob).unwrap().readable, parts.signatures);
     assert_eq!(parts.signatures.len(), 1);
     let (bytes, reported) = fetch(&remote, stage.layer(), &[]).unwrap();
     assert!(bytes == noise(&stage));
@@ -56,7 +56,7 @@ fn everything_comes_back_as_it_was_pushed() {
     let wasm = format!("{}/acme/noise:1.0.0-wasm", stage.proxy.host());
     assert_eq!(connect(&wasm, &quick()).unwrap().index().unwrap(), parts.manifests[0].bytes);
     // What nothing refers to has no signatures.
-    assert_eq!(remote.signatures(Blob::of(b"other")).unwrap(), []);
+    assert_eq!(remote.signatures(Blob::of(b"other")).unwrap().readable, []);
 }
 
 #[test]
@@ -331,10 +331,10 @@ fn too_many_and_malformed_signatures() {
     // Another kind is passed over, also where it cannot be had; the same twice is one.
     let other = entry("application/x", Blob::of(b"not there"));
     stage.proxy.fail(list(whole(&[other, entry(bundle, manifest), entry(bundle, manifest)])));
-    assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures);
+    assert_eq!(stage.remote().signatures(index).unwrap().readable, parts.signatures);
     // A signature that is listed and not there does not stop the one that is.
     stage.proxy.fail(list(whole(&[entry(bundle, Blob::of(b"not there")), entry(bundle, manifest)])));
-    assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures);
+    assert_eq!(stage.remote().signatures(index).unwrap().readable, parts.signatures);
 }
 
 /// An answer of the registry's list of referrers.
@@ -379,7 +379,8 @@ fn a_broken_referrer_does_not_hide_a_good_one() {
     huge_bundle["layers"][0]["size"] = (1_u64 << 50).into();
     for manifest in [two_layers, other_layer, missing_bundle, huge_bundle].map(|it| it.to_string()) {
         listed(referrer(Blob::of(manifest.as_bytes())), manifest.clone());
-        assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures, "{manifest}");
+        let found = stage.remote().signatures(index).unwrap();
+        assert_eq!((found.readable, found.unreadable.len()), (parts.signatures.clone(), 1), "{manifest}");
     }
     // Other bytes than the list declares, another size, and an entry that is no descriptor.
     for entry in [
@@ -391,7 +392,7 @@ fn a_broken_referrer_does_not_hide_a_good_one() {
         "[]".to_owned(),
     ] {
         listed(entry.clone(), "{}".to_owned());
-        assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures, "{entry}");
+        assert_eq!(stage.remote().signatures(index).unwrap().readable, parts.signatures, "{entry}");
     }
     // Storage that has lost one of them fails each time it is requested.
     let lost = Blob::of(b"lost");
@@ -401,7 +402,7 @@ fn a_broken_referrer_does_not_hide_a_good_one() {
         path if path.contains(&lost.digest.to_string()) => Fault::status("500 Internal Server Error"),
         _ => Fault::None,
     });
-    assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures);
+    assert_eq!(stage.remote().signatures(index).unwrap().readable, parts.signatures);
 }
 
 #[test]
@@ -413,7 +414,7 @@ fn a_long_list_of_referrers_costs_a_bounded_number_of_requests() {
     let mut entries = vec![good];
     entries.extend((0..14_000).map(|number: u32| referrer(Blob::of(&number.to_le_bytes()))));
     stage.proxy.fail(move |seen| if seen.path.contains("/referrers/") { list(&entries) } else { Fault::None });
-    assert_eq!(stage.remote().signatures(index).unwrap(), parts.signatures);
+    assert_eq!(stage.remote().signatures(index).unwrap().readable, parts.signatures);
     let requests = stage.proxy.seen().len();
     assert!(requests <= 200, "{requests} requests");
     // A registry that fails for each of them is not asked for all of them.

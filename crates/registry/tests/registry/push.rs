@@ -65,7 +65,7 @@ fn a_second_signature_joins_the_first() {
     let pushed = push_through(&stage).unwrap();
     assert_eq!((pushed.sent.blobs, pushed.signatures), (2, 1));
     let parts = stage.layout().parts("noise").unwrap();
-    let signatures = stage.remote().signatures(parts.index.blob).unwrap();
+    let signatures = stage.remote().signatures(parts.index.blob).unwrap().readable;
     let mut bundles: Vec<_> = signatures.iter().map(|it| String::from_utf8_lossy(&it.bundle)).collect();
     bundles.sort();
     assert_eq!(bundles, [r#"{"a":"bundle"}"#, r#"{"another":"bundle"}"#]);

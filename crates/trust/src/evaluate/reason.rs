@@ -153,7 +153,7 @@ impl Hinted for Reason {
         let hint = match self {
             Reason::Malformed(error) => return error.hint(),
             Reason::Statement(error) => return error.hint(),
-            Reason::PayloadType { .. } => "the signature is of something else than a release",
+            Reason::PayloadType { .. } => "the signature is not for a release",
             Reason::UnknownKey { .. } => "if the key is to be trusted, add its public half to the policy",
             Reason::BadSignature { .. } => "fetch the release and its signatures again from where they were made",
             Reason::RevokedKey { .. } | Reason::Expired { .. } => "sign the release again with a key that is valid",

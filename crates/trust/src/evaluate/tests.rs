@@ -514,7 +514,7 @@ fn each_reason_has_a_hint_of_its_own() {
         (Reason::Malformed(material), "with a key"),
         (Reason::Malformed(BundleError::SignatureCount { found: 2 }), ""),
         (Reason::Statement(statement), "another tool"),
-        (Reason::PayloadType { found: text() }, "something else"),
+        (Reason::PayloadType { found: text() }, "not for a release"),
         (Reason::UnknownKey { hint: None }, "add its public half"),
         (Reason::BadSignature { key: text() }, "fetch the release"),
         (Reason::RevokedKey { key: text(), id }, "a key that is valid"),

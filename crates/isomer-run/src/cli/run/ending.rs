@@ -22,7 +22,7 @@ pub(super) fn finish(name: &str, target: Option<&str>, finished: &Finished) -> R
         Outcome::Exited(code) => {
             if let Some(hit) = finished.refused.filter(|_| *code != 0) {
                 let option = wording::limit_option(hit.limit);
-                tracing::warn!("{} failed, and was refused something before: {hit} ({option})", guest());
+                tracing::warn!("{} failed after a request of it was refused: {hit} ({option})", guest());
             }
             // What the kernel keeps of any exit code.
             Ok(ExitCode::from((code & 0xff) as u8))
@@ -31,7 +31,7 @@ pub(super) fn finish(name: &str, target: Option<&str>, finished: &Finished) -> R
             let failure = trap(Failure::new(format!("{} trapped", guest())), error);
             match finished.refused {
                 Some(hit) => failure
-                    .caused_by(format!("it was refused something before: {hit}"))
+                    .caused_by(format!("an earlier request of it was refused: {hit}"))
                     .hint(wording::limit_hint(hit.limit))
                     .print(),
                 None => failure.print(),

@@ -82,11 +82,13 @@ pub(super) fn preload(
 fn of_file(arguments: &Arguments, file: &Path) -> Result<Opened, Failure> {
     let options = [("--require", &arguments.require), ("--target", &arguments.target)];
     if let Some((option, _)) = options.iter().find(|(_, target)| target.is_some()) {
-        let failure = Failure::new(format!("`{option}` is about a release; `{}` is one artifact", file.display()));
+        let failure =
+            Failure::new(format!("`{option}` applies to releases; `{}` is a single artifact", file.display()));
         return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
     if let Some(option) = arguments.trust.signers.given() {
-        let failure = Failure::new(format!("`{option}` is about a release; `{}` is one artifact", file.display()));
+        let failure =
+            Failure::new(format!("`{option}` applies to releases; `{}` is a single artifact", file.display()));
         return Err(failure.hint("signatures are of releases; a single file is trusted by `--digest`".to_owned()));
     }
     artifact::of_file(file, "run", |digest| match arguments.trust.read()? {

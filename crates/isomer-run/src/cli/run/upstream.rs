@@ -73,11 +73,8 @@ const WASI: &[(&str, Meaning)] = &[
     ("keyvalue-in-memory-data", Set(|grants, _, value| grants.keyvalue.get_or_insert_default().insert(value))),
     ("max-resources", Set(handles)),
     ("max-component-handles", Set(handles)),
-    ("nn", Other("no host of machine learning is built in: embed the artifact, with the crate `wasmtime-wasi-nn`")),
-    (
-        "nn-graph",
-        Other("no host of machine learning is built in: embed the artifact, with the crate `wasmtime-wasi-nn`"),
-    ),
+    ("nn", Other("wasi-nn is not built in: embed the artifact, with the crate `wasmtime-wasi-nn`")),
+    ("nn-graph", Other("wasi-nn is not built in: embed the artifact, with the crate `wasmtime-wasi-nn`")),
     ("threads", Other("wasmtime has no wasi-threads any more: build the module for one thread")),
     ("tls", Other("wasi:tls is not provided; `--allow-http` reaches servers with TLS")),
     ("listenfd", Other("pass addresses by `--allow-net tcp-listen:ADDRESS:PORT`; `isomer-run serve` takes sockets")),
