@@ -2,7 +2,7 @@
 //! every reason. Pure, and the same for every order of the variants.
 //!
 //! What a form costs at run time comes before the extensions that it uses: a release may add metered, checked or debugging
-//! forms of any profile, and no host that did not ask for one runs anything else than before.
+//! forms of any profile, and no host that did not ask for one runs it instead of a plain native one.
 
 use crate::isa::{self, Arch};
 use crate::{Cost, Demand, Host, Mismatch, Requirements, Variant, check};
