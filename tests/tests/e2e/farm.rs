@@ -129,6 +129,8 @@ fn a_stack_that_overflows_is_one_failed_cell() {
     let deep = deep.unwrap();
     let mut stderr = fs::OpenOptions::new().write(true).open(format!("/proc/{deep}/fd/2")).unwrap();
     stderr.write_all(b"\nthread 'main' has overflowed its stack\nfatal runtime error: stack overflow\n").unwrap();
+    // Its end is waited for.
+    drop(stderr);
     signal(deep, "ABRT");
     let ran = running.wait();
     assert_eq!(ran.code(), 1, "{ran}");
