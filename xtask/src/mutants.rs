@@ -24,9 +24,12 @@ const FILES: [(&str, &[&str]); 4] = [
             "crates/contract/src/requirements.rs",
         ],
     ),
-    ("isomer-trust", &["crates/trust/src/evaluate.rs", "crates/trust/src/policy.rs", "crates/trust/src/policy/*.rs"]),
+    (
+        "isomer-trust",
+        &["crates/trust/src/evaluate.rs", "crates/trust/src/policy.rs", "crates/trust/src/policy/**/*.rs"],
+    ),
     ("isomer-runtime", &["crates/run/src/verify.rs", "crates/run/src/sealed.rs"]),
-    ("isomer-store", &["crates/store/src/*.rs"]),
+    ("isomer-store", &["crates/store/src/**/*.rs"]),
 ];
 
 /// The least share of viable mutants that tests must catch.
