@@ -17,6 +17,7 @@
 
 use crate::StoreError;
 use crate::directory::{Directory, OpenFile, Walked};
+use crate::mounts::{line_of, list, mount_of};
 use crate::weakness::Weakness;
 use isomer_contract::Digest;
 use isomer_trust::Timestamp;
@@ -166,33 +167,20 @@ fn lies_beside(opened: &OpenFile, records: &Directory) -> Result<(), Weakness> {
             return Err(Weakness::Mount { path: path(), option });
         }
     }
-    // Where both are reached by one mount, whoever is root to one is root to the other.
-    let mount = mount_id(&opened.file);
-    if mount.is_some() && mount != mount_id(&fd) && mount.and_then(is_idmapped) != Some(false) {
+    // One mount shows the owners of both in the same way.
+    let mount = mount_of(&opened.file);
+    if mount.is_some() && mount != mount_of(&fd) && mount.and_then(is_idmapped) != Some(false) {
         return Err(Weakness::Mount { path: path(), option: "idmapped" });
     }
     Ok(())
 }
 
-/// The mount by which a file was reached; none before Linux 5.8, which cannot map owners.
-fn mount_id(file: impl AsFd) -> Option<u64> {
-    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
-    (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
-}
-
 /// Whether a mount shows files of other users as root's, or root's as other users'; none where that cannot be told.
-/// `/proc` is the kernel's: [`namespace`] has seen it.
 fn is_idmapped(mount: u64) -> Option<bool> {
-    let mut text = String::new();
-    File::open("/proc/self/mountinfo").ok()?.take(MOUNTS_SIZE_BYTES_MAX).read_to_string(&mut text).ok()?;
-    // ID, parent, device, root, mount point, options: proc_pid_mountinfo(5).
-    let mut mounts = text.lines().map(|line| line.split(' '));
-    let options = mounts.find_map(|mut fields| (fields.next()?.parse() == Ok(mount)).then(|| fields.nth(4)))??;
+    let mounts = list()?;
+    let options = line_of(&mounts, mount)?.split(' ').nth(5)?;
     Some(options.split(',').any(|option| option == "idmapped"))
 }
-
-/// Tens of thousands of mounts take no more.
-const MOUNTS_SIZE_BYTES_MAX: u64 = 16 << 20;
 
 /// An artifact that is about to be hashed, and may be recorded afterwards.
 pub(crate) struct Witness {

@@ -54,6 +54,7 @@ mod error;
 
 mod directory;
 mod files;
+mod mounts;
 mod server;
 mod weakness;
 

@@ -2,9 +2,8 @@
 //! a FUSE file system shows the owners and permissions that this program makes up. Never here: a path; trust in what cannot
 //! be determined.
 
-use rustix::fs::{AtFlags, StatxFlags, fstatfs, statx};
-use std::fs::File;
-use std::io::Read;
+use crate::mounts::{line_of, list, mount_of};
+use rustix::fs::fstatfs;
 use std::os::fd::AsFd;
 
 /// What serves a file system.
@@ -20,11 +19,6 @@ pub(crate) enum Server {
 
 /// `linux/magic.h`; the type of `f_type` differs between architectures.
 const FUSE: u32 = 0x6573_5546;
-const PROC: u32 = 0x9fa0;
-
-const MOUNTS: &str = "/proc/self/mountinfo";
-/// The longest list of mounts that is read.
-const MOUNTS_SIZE_BYTES_MAX: u64 = 64 << 20;
 
 /// What serves the file system of what is open as `fd`.
 pub(crate) fn server_of(fd: impl AsFd) -> Server {
@@ -37,21 +31,11 @@ pub(crate) fn server_of(fd: impl AsFd) -> Server {
 
 /// As the list of mounts says, if it is the kernel's.
 fn server_of_fuse(fd: impl AsFd) -> Option<Server> {
-    let stat = statx(&fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
-    if stat.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
-        return None;
-    }
-    let file = File::open(MOUNTS).ok().filter(|file| fstatfs(file).is_ok_and(|stat| stat.f_type as u32 == PROC))?;
-    let mut text = String::new();
-    file.take(MOUNTS_SIZE_BYTES_MAX).read_to_string(&mut text).ok()?;
-    server_in(&text, stat.stx_mnt_id)
+    server_in(&list()?, mount_of(fd)?)
 }
 
-/// `ID PARENT DEVICE ROOT POINT OPTIONS… - TYPE SOURCE OPTIONS`, with spaces in names escaped: proc_pid_mountinfo(5).
-fn server_in(mounts: &str, id: u64) -> Option<Server> {
-    let id = id.to_string();
-    let mount = mounts.lines().find(|line| line.split(' ').next() == Some(&id))?;
-    let mut about = mount.split_once(" - ")?.1.split(' ');
+fn server_in(mounts: &str, mount: u64) -> Option<Server> {
+    let mut about = line_of(mounts, mount)?.split_once(" - ")?.1.split(' ');
     let kind = about.next()?;
     // virtiofs and its like speak the same protocol, and root alone mounts them.
     if kind != "fuse" && kind != "fuseblk" && !kind.starts_with("fuse.") {
@@ -66,6 +50,7 @@ fn server_in(mounts: &str, id: u64) -> Option<Server> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     #[test]
     fn the_server_of_a_fuse_file_system_is_who_mounted_it() {

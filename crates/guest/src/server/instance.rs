@@ -5,7 +5,7 @@ use super::alarm::Alarm;
 use super::exchange::Exchange;
 use super::time::now_ms;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use wasmtime_wasi_http::handler::WorkerStatus;
@@ -53,25 +53,22 @@ impl Instance {
         }
     }
 
+    /// Also those that are over and were not looked at since.
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Exchange>>> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// It answers this one, too.
     pub(super) fn take(&self, exchange: Arc<Exchange>) {
         exchange.attach(Arc::clone(&self.alarm));
         self.is_idle.store(false, Ordering::Relaxed);
-        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
+        self.lock().push(exchange);
     }
 
     /// What its event loop is at.
     pub(super) fn report(&self, status: WorkerStatus) {
-        let idle = || {
-            status == WorkerStatus::Idle
-                && self
-                    .exchanges
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .iter()
-                    .all(|exchange| exchange.is_over())
-        };
-        if idle() && !self.is_idle.swap(true, Ordering::Relaxed) {
+        let idle = status == WorkerStatus::Idle && self.lock().iter().all(|exchange| exchange.is_over());
+        if idle && !self.is_idle.swap(true, Ordering::Relaxed) {
             self.quiet_since_ms.store(now_ms(), Ordering::Relaxed);
         }
     }
@@ -83,8 +80,7 @@ impl Instance {
 
     /// The exchanges that it is at work for.
     pub(super) fn exchanges(&self) -> Vec<Arc<Exchange>> {
-        let exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
-        exchanges.iter().filter(|exchange| !exchange.is_over()).cloned().collect()
+        self.lock().iter().filter(|exchange| !exchange.is_over()).cloned().collect()
     }
 
     /// Whether it is to end, asked after each step of its event loop.
@@ -99,7 +95,7 @@ impl Instance {
         if self.is_ending() {
             return true;
         }
-        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exchanges = self.lock();
         let before = exchanges.len();
         exchanges.retain(|exchange| {
             if exchange.cause().is_some() {
