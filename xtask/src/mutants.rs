@@ -93,7 +93,7 @@ pub(crate) fn run_mutants(args: &Args) -> Result<()> {
     stale.iter().for_each(|row| println!("in tests/mutants.toml, but it does not survive: {}", row.mutant));
     if !new.is_empty() || !stale.is_empty() || all && share < CAUGHT_PERCENT_MIN {
         bail!(
-            "{} survivors are not in tests/mutants.toml, {} in it are none, {share:.1} % are caught",
+            "{} survivors are not in tests/mutants.toml, {} that it lists do not survive, {share:.1} % are caught",
             new.len(),
             stale.len()
         );

@@ -137,8 +137,8 @@ fn a_full_disk_leaves_the_old_release() {
     assert!(failures > 20, "{failures}");
 }
 
-/// Kills a process that releases one thing and another in turns, at any moment, again and again: what is there is
-/// always one of the two, whole.
+/// Kills a process that writes two releases in turn, at any moment, many times: the directory always holds one of the two,
+/// complete.
 #[test]
 fn a_kill_at_any_moment_leaves_a_whole_release() {
     const DIR: &str = "ISOMER_TEST_RELEASE_FOREVER";

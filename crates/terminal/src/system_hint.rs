@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 pub(crate) fn system_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let system = error.downcast_ref::<io::Error>();
     let errno = error.downcast_ref::<Errno>().copied().or_else(|| system.and_then(Errno::from_io_error));
-    // An `io::Error` that wraps another error is no source of its own cause: `source` passes over that.
+    // `source` of an `io::Error` that wraps another error is that error's source: the error itself is in `get_ref`.
     let inner = system.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
     errno
         .and_then(of_errno)

@@ -20,7 +20,7 @@ pub(super) struct Opened {
     pub(super) artifact: VerifiedArtifact,
     /// How it was read, where it is installed.
     pub(super) load_path: Option<LoadPath>,
-    /// The module that it is a variant of, `resize:1.4.0`, where it is none of a single file.
+    /// The module that it is a variant of, `resize:1.4.0`; a single file has none.
     pub(super) reference: Option<String>,
     /// The variants that would be better and do not run here.
     pub(super) steps_down: Vec<StepDown>,

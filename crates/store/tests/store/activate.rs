@@ -25,7 +25,7 @@ fn a_rollback_goes_back_one_version_at_a_time() {
         assert_eq!((installed.module().reference.as_str(), installed.is_active()), (expected, true));
         assert_eq!(server.active(), expected);
     }
-    let error = server.store.rollback("sum").expect_err("there is none");
+    let error = server.store.rollback("sum").expect_err("no earlier version is left");
     assert!(matches!(&error, StoreError::NothingEarlier { module } if module == "sum"), "{error}");
     let installed = server.store.activate("sum:1.2.0").expect("it is installed");
     assert!(installed.is_active());

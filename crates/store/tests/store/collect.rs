@@ -150,7 +150,7 @@ fn damaged_modules_stay_unless_they_are_to_go() {
     assert_eq!(kinds.len(), 2);
     assert_eq!(modules(&removed).1, 3, "two of damaged modules, and the stray one");
     assert_eq!(left(&server), ["sum:1.0.0", "sum:1.1.0", "sum:1.2.0"]);
-    // A name that is no digest is no artifact of the store's.
+    // A file whose name is not a digest is not an artifact of the store.
     fs::write(server.path("artifacts/notes.cwasm"), b"mine").expect("it is ours");
     assert_eq!(collect(&server, NONE), []);
 }

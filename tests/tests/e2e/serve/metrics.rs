@@ -77,7 +77,7 @@ fn every_metric_of_the_dashboard_is_printed_and_documented() {
             assert!(printed.contains_key(&metric), "{query}: {metric} is not in\n{text}\n{}", served.log());
         }
         for group in groups_in(query) {
-            assert!(labels.contains(group.as_str()), "{query}: {group} is none of {labels:?}");
+            assert!(labels.contains(group.as_str()), "{query}: {group} is not among {labels:?}");
         }
     }
     // Each is documented, and nothing else is.

@@ -80,16 +80,17 @@ pub(super) fn preload(
 }
 
 fn of_file(arguments: &Arguments, file: &Path) -> Result<Opened, Failure> {
+    let for_releases = |option: &str| {
+        Failure::new(format!("`{option}` applies to releases; `{}` is a single artifact", file.display()))
+    };
     let options = [("--require", &arguments.require), ("--target", &arguments.target)];
     if let Some((option, _)) = options.iter().find(|(_, target)| target.is_some()) {
-        let failure =
-            Failure::new(format!("`{option}` applies to releases; `{}` is a single artifact", file.display()));
-        return Err(failure.hint("`isomer-run check FILE` tells what it needs".to_owned()));
+        return Err(for_releases(option).hint("`isomer-run check FILE` tells what it needs".to_owned()));
     }
     if let Some(option) = arguments.trust.signers.given() {
-        let failure =
-            Failure::new(format!("`{option}` applies to releases; `{}` is a single artifact", file.display()));
-        return Err(failure.hint("signatures are of releases; a single file is trusted by `--digest`".to_owned()));
+        return Err(
+            for_releases(option).hint("signatures are of releases; a single file is trusted by `--digest`".to_owned())
+        );
     }
     artifact::of_file(file, "run", |digest| match arguments.trust.read()? {
         Some(Trust::Digest(digest)) => Ok(Expected::Digest(digest)),
