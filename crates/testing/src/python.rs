@@ -3,7 +3,7 @@
 //! the environment.
 
 use crate::root;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +12,11 @@ use std::process::Command;
 /// # Errors
 /// The command that failed and its output, where Python has no module `venv` (Debian: `python3-venv`).
 pub fn interpreter() -> Result<PathBuf, String> {
+    let _turn = turn()?;
+    environment()
+}
+
+fn environment() -> Result<PathBuf, String> {
     let environment = root().join("target/tools/python");
     let interpreter = environment.join("bin/python");
     // pip is the last that is installed into it.
@@ -31,16 +36,26 @@ pub fn install(packages: &[&str], directory: &Path) -> Result<(), String> {
     if directory.exists() {
         return Ok(());
     }
-    let partial = directory.with_extension(format!("partial-{}", std::process::id()));
+    let _turn = turn()?;
+    // Another test or process was faster.
+    if directory.exists() {
+        return Ok(());
+    }
+    let partial = directory.with_extension("partial");
     let _ = fs::remove_dir_all(&partial);
-    let mut pip = Command::new(interpreter()?);
+    let mut pip = Command::new(environment()?);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&partial);
     run(pip.env("PIP_ROOT_USER_ACTION", "ignore").args(packages))?;
-    match fs::rename(&partial, directory) {
-        // Another process was faster.
-        Err(_) if directory.exists() => fs::remove_dir_all(&partial).map_err(|error| error.to_string()),
-        renamed => renamed.map_err(|error| format!("could not rename {}: {error}", partial.display())),
-    }
+    fs::rename(&partial, directory).map_err(|error| format!("could not rename {}: {error}", partial.display()))
+}
+
+/// Tests that run at once, in one process or in several, install one after the other: each would remove what the other
+/// has begun.
+fn turn() -> Result<File, String> {
+    let path = root().join("target/tools/python.lock");
+    let opened = fs::create_dir_all(path.with_file_name("")).and_then(|()| File::create(&path));
+    let locked = opened.and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|error| format!("could not lock {}: {error}", path.display()))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
