@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Checkouts; README.md names the repositories and branches
+    /// Checkouts; docs/testing.md names the repositories and branches
     #[arg(required = true, value_name = "DIR")]
     directories: Vec<PathBuf>,
     /// Only these profiles, with commas between them [default: for scripts, each that this machine runs; for programs,
