@@ -3,6 +3,7 @@
 //! Exit codes: 0, or the guest's own; 1 for an error; 2 for an invalid command line; 101 for a bug; 124 when a guest's time
 //! is over, as timeout(1) does; 134 for a trap, as `wasmtime run` does, and for any other limit.
 
+mod deferred;
 mod grant_options;
 mod input;
 mod limit_options;
@@ -29,6 +30,7 @@ mod pull;
 use crate::log;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
+use deferred::Deferred;
 use isomer_contract::ENGINE_VERSION;
 use isomer_terminal::Failure;
 use std::process::ExitCode;
@@ -57,20 +59,52 @@ struct Cli {
     command: Command,
 }
 
+/// Their descriptions are here, so that the list of commands has them without their options.
 #[derive(Subcommand)]
 enum Command {
-    Host(host::Arguments),
-    Select(select::Arguments),
-    Check(check::Arguments),
-    Verify(verify::Arguments),
-    Run(Box<run::Arguments>),
-    Serve(Box<serve::Arguments>),
-    Pull(pull::Arguments),
-    Activate(activate::Arguments),
-    Rollback(activate::RollbackArguments),
-    List(list::Arguments),
-    Gc(gc::Arguments),
-    Counters(counters::Arguments),
+    /// Show this machine: architecture, system, CPU extensions, and the shipped targets that it can run
+    Host(Deferred<host::Arguments>),
+    /// Show which variant of a module this machine, or another, would run; nothing is run
+    Select(Deferred<select::Arguments>),
+    /// Tell whether an artifact would load on this machine or another; it is not run
+    Check(Deferred<check::Arguments>),
+    /// Tell who signed the modules of a release, and whether every byte of them is what was signed; nothing is run
+    Verify(Deferred<verify::Arguments>),
+    /// Run an installed module, or one of a release in the best form for this machine, or an artifact
+    ///
+    /// The guest gets standard input, output and error, its arguments, and nothing else of this machine but what the
+    /// options give it.
+    Run(Deferred<run::Arguments>),
+    /// Answer HTTP requests with a component: an installed module, one of a release, or an artifact
+    ///
+    /// The component exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`. SIGTERM and SIGINT end the server once
+    /// its requests are answered; a second one ends it at once.
+    Serve(Deferred<serve::Arguments>),
+    /// Install modules: fetch the variant that this machine runs, if it is trusted, and check every byte of it
+    ///
+    /// Signatures are looked at before anything large is fetched, and nothing is fetched twice. An older release than the
+    /// last one of its name is refused, by the counter that its signature names.
+    Pull(Deferred<pull::Arguments>),
+    /// Make an installed version of a module the one that its name means, in one step
+    ///
+    /// What runs already keeps the version that it was started with.
+    Activate(Deferred<activate::Arguments>),
+    /// Activate the version of a module that was active before; the network is not needed
+    Rollback(Deferred<activate::RollbackArguments>),
+    /// Show what is installed: each variant, whether it is active and whether a server on this machine answers requests with it
+    /// (live), what it is trusted by and where it came from
+    List(Deferred<list::Arguments>),
+    /// Remove old versions, artifacts that nothing names, and what interrupted commands left
+    ///
+    /// The active version of each module stays, the N latest before it, and what was pulled since and may be activated yet.
+    /// Where none is active, the N latest stay. What is damaged stays, too, unless --damaged is given. What runs already keeps
+    /// what it has mapped.
+    Gc(Deferred<gc::Arguments>),
+    /// Show the counters below which a release is not installed; repair or forget them
+    ///
+    /// A counter belongs to a key and a module: it is the highest one of the releases that were pulled with that module
+    /// and were signed by that key. What is installed keeps its counters, also where the file is lost.
+    Counters(Deferred<counters::Arguments>),
     /// Print a script that completes isomer-run's commands in a shell
     #[command(after_help = "Example:\n  isomer-run completions bash > /etc/bash_completion.d/isomer-run")]
     Completions {
@@ -83,23 +117,23 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| elsewhere(error).exit());
     let verbosity = log::Verbosity { more: cli.verbose, quiet: cli.quiet };
     let server = match &cli.command {
-        Command::Serve(arguments) => Some(arguments.log()),
+        Command::Serve(arguments) => Some(arguments.0.log()),
         _ => None,
     };
     log::begin(server, verbosity);
     let result = match cli.command {
-        Command::Host(arguments) => host::run(&arguments),
-        Command::Select(arguments) => select::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
-        Command::Pull(arguments) => pull::run(&arguments),
-        Command::Activate(arguments) => activate::run(&arguments),
-        Command::Rollback(arguments) => activate::rollback(&arguments),
-        Command::List(arguments) => list::run(&arguments),
-        Command::Gc(arguments) => gc::run(&arguments),
-        Command::Counters(arguments) => counters::run(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Serve(arguments) => serve::run(*arguments),
+        Command::Host(arguments) => host::run(&arguments.0),
+        Command::Select(arguments) => select::run(&arguments.0),
+        Command::Check(arguments) => check::run(&arguments.0),
+        Command::Verify(arguments) => verify::run(&arguments.0),
+        Command::Pull(arguments) => pull::run(&arguments.0),
+        Command::Activate(arguments) => activate::run(&arguments.0),
+        Command::Rollback(arguments) => activate::rollback(&arguments.0),
+        Command::List(arguments) => list::run(&arguments.0),
+        Command::Gc(arguments) => gc::run(&arguments.0),
+        Command::Counters(arguments) => counters::run(&arguments.0),
+        Command::Run(arguments) => run::run(&arguments.0),
+        Command::Serve(arguments) => serve::run(*arguments.0),
         Command::Completions { shell } => completions(shell),
     };
     result.unwrap_or_else(|failure| {

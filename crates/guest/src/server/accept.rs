@@ -376,7 +376,7 @@ impl Acceptor {
     fn serve(&self, stream: Stream, permit: OwnedSemaphorePermit) {
         let (http, live, open) = (self.http.clone(), Arc::clone(&self.live), self.connections.open());
         let draining = self.draining.subscribe();
-        tracing::trace!(
+        tracing::debug!(
             "a connection of {}",
             stream.peer.map_or_else(|| "a local client".to_owned(), |it| it.to_string())
         );

@@ -8,9 +8,6 @@ use isomer_terminal::Failure;
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Make an installed version of a module the one that its name means, in one step
-///
-/// What runs already keeps the version that it was started with.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run activate resize:1.4.0
@@ -26,7 +23,6 @@ pub(crate) struct Arguments {
     store: store::Location,
 }
 
-/// Activate the version of a module that was active before; the network is not needed
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   isomer-run rollback resize

@@ -14,7 +14,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Tell whether an artifact would load on this machine or another; it is not run
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run check resize.x86-64-v3.cwasm

@@ -7,10 +7,6 @@ use isomer_trust::Scope;
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Show the counters below which a release is not installed; repair or forget them
-///
-/// A counter belongs to a key and a module: it is the highest one of the releases that were pulled with that module
-/// and were signed by that key. What is installed keeps its counters, also where the file is lost.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run counters

@@ -5,7 +5,6 @@ use isomer_terminal::Failure;
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// Show this machine: architecture, system, CPU extensions, and the shipped targets that it can run
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run host

@@ -7,8 +7,6 @@ use isomer_terminal::{Failure, aligned, bytes};
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// Show what is installed: each variant, whether it is active and whether a server on this machine answers requests with it
-/// (live), what it is trusted by and where it came from
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run list --json | jq -r '.[] | select(.active) | .reference'

@@ -12,10 +12,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-/// Install modules: fetch the variant that this machine runs, if it is trusted, and check every byte of it
-///
-/// Signatures are looked at before anything large is fetched, and nothing is fetched twice. An older release than the
-/// last one of its name is refused, by the counter that its signature names.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run pull registry.example/acme/resize:1.4.0 --key farm-2026.pub --activate

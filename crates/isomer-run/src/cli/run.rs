@@ -29,10 +29,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 use upstream::UpstreamOptions;
 
-/// Run an installed module, or one of a release in the best form for this machine, or an artifact
-///
-/// The guest gets standard input, output and error, its arguments, and nothing else of this machine but what the
-/// options give it.
 #[derive(clap::Args)]
 #[command(
     override_usage = "isomer-run run [OPTIONS] <MODULE | DIR/ MODULE | FILE> [ARGS]...",

@@ -11,7 +11,6 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Show which variant of a module this machine, or another, would run; nothing is run
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run select dist/ resize

@@ -32,10 +32,6 @@ use std::time::Duration;
 /// Where a server listens unless it is told: not for strangers.
 const ADDRESS: &str = "127.0.0.1:8080";
 
-/// Answer HTTP requests with a component: an installed module, one of a release, or an artifact
-///
-/// The component exports `wasi:http/incoming-handler@0.2` or `wasi:http/handler@0.3`. SIGTERM and SIGINT end the server once
-/// its requests are answered; a second one ends it at once.
 #[derive(clap::Args)]
 #[command(
     override_usage = "isomer-run serve [OPTIONS] <MODULE | DIR/ MODULE | FILE>\n       isomer-run serve [OPTIONS] -f <SERVE.TOML>",

@@ -13,7 +13,6 @@ use std::fmt::{Display, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Tell who signed the modules of a release, and whether every byte of them is what was signed; nothing is run
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run verify dist/ --key farm-2026.pub
