@@ -169,8 +169,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
         return Err(ServeError::NotInterruptible);
     }
     let environment = route.environment.clone();
-    let (grants, ca_certificates) = (&route.grants, route.ca_certificates.as_slice());
-    let prepared = Prepare { grants, environment, limits, allow_blocking: false, ca_certificates }.open()?;
+    let prepared = Prepare { grants: &route.grants, environment, limits, allow_blocking: false }.open()?;
     let outgoing = prepared.outgoing(route.outgoing);
     let loaded = Loader::new().load(artifact.clone())?;
     Linked::new(&loaded)?;

@@ -133,6 +133,7 @@ fn granted(grants: &Grants, environment: &[String]) -> String {
     all.extend(environment.iter().map(|name| format!("the variable {name}")));
     all.extend(grants.allow_net.iter().map(|rule| format!("the network {rule}")));
     all.extend(grants.allow_http.iter().map(|rule| format!("requests to {rule}")));
+    all.extend(grants.ca_certificates.iter().map(|file| format!("servers of the CAs in {}", file.display())));
     if grants.allow_tls {
         all.push("TLS over its connections".to_owned());
     }
