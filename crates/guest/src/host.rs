@@ -37,6 +37,7 @@ mod linker;
 mod lookup;
 mod network;
 mod outgoing;
+mod sockets;
 mod tls;
 
 pub use linker::{LinkError, MissingImports, component_linker, module_linker};

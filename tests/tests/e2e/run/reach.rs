@@ -101,6 +101,7 @@ fn tls_needs_a_grant_a_connection_and_a_certificate_of_that_name() {
     let granted = "--allow-tls --allow-net 127.0.0.1:PORT";
     for (options, ca, name, told, warned) in [
         ("--allow-net 127.0.0.1:PORT", "ca.pem", "farm.example", "tls: ", "no TLS is granted"),
+        ("--allow-tls", "ca.pem", "farm.example", "connect: error", "opening a TCP socket was denied"),
         (
             "--allow-tls --allow-net 127.0.0.1:1",
             "ca.pem",
