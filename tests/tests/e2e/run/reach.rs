@@ -118,3 +118,29 @@ fn tls_needs_a_grant_a_connection_and_a_certificate_of_that_name() {
         assert!(ran.stdout().contains(told) && ran.stderr().contains(warned), "{options} {name}: {ran}");
     }
 }
+
+#[test]
+fn tls_of_wasi_0_3_needs_the_same() {
+    let certificates = Certificates::new();
+    let server = Server::tls(&certificates);
+    let ca = certificates.path("ca.pem");
+    let call = |options: &str, name: &str| -> Ran {
+        let line = format!("{options} tls-client.cwasm 127.0.0.1 PORT {name}");
+        run(&line.replace("PORT", &server.port.to_string()).replace("CA", &ca.display().to_string())).run()
+    };
+    let granted = "--allow-tls --allow-net 127.0.0.1:PORT --ca-cert CA";
+    let ran = call(granted, "farm.example");
+    assert_eq!((ran.code(), ran.stdout()), (0, "received hello\n".to_owned()), "{ran}");
+    for (options, name, told, warned) in [
+        ("--allow-net 127.0.0.1:PORT --ca-cert CA", "farm.example", "tls: ", "no TLS is granted"),
+        ("--allow-tls --ca-cert CA", "farm.example", "socket: error", "opening a TCP socket was denied"),
+        ("--allow-tls --allow-net 127.0.0.1:1", "farm.example", "connect: error", "was denied: no rule allows it"),
+        ("--allow-tls --allow-net 127.0.0.1:PORT", "farm.example", "tls: ", ""),
+        (granted, "other.example", "tls: ", ""),
+        (granted, "no..name", "tls: ", ""),
+    ] {
+        let ran = call(options, name);
+        assert_eq!(ran.code(), 1, "{options} {name}: {ran}");
+        assert!(ran.stdout().contains(told) && ran.stderr().contains(warned), "{options} {name}: {ran}");
+    }
+}
