@@ -28,6 +28,7 @@ mod watchdog;
 
 mod guest_log;
 mod handler;
+mod health;
 mod modules;
 mod pool;
 mod version;
@@ -41,6 +42,7 @@ mod service;
 mod http;
 
 mod notices;
+mod passing;
 mod switch;
 
 mod drain;

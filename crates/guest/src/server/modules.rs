@@ -1,10 +1,12 @@
 //! From artifacts to what answers requests. In: each route's artifact. Out: engines with pools that hold all routes' instances,
-//! and a version for each route, of which one instance was made to see that it can be. Never here: a request.
+//! and a version for each route, of which one instance was made to see that it can be, and which has answered its health
+//! request. Never here: a request of a client.
 
 use super::clock::Clock;
 use super::error::ServeError;
 use super::guest_log::Rate;
 use super::handler::{Instances, Reuse};
+use super::health;
 use super::instance::Lifetimes;
 use super::limits::{RouteLimits, instance_limits};
 use super::metrics::Metrics;
@@ -234,7 +236,9 @@ impl Candidate<'_> {
             health: self.route.health.clone(),
             probation: self.route.probation,
         };
-        Ok(Ready { version: Version::new(instances, self.identity, self.choice), explanation })
+        let version = Version::new(instances, self.identity, self.choice);
+        health::check(&version, self.route, clock).await?;
+        Ok(Ready { version, explanation })
     }
 
     fn version(&self, loaded: &Loaded, clock: &Arc<Clock>) -> Result<(Instances, String), ServeError> {

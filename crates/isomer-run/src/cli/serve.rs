@@ -103,7 +103,7 @@ struct Options {
     /// Serve the version that becomes active in the store, once it is known to work, without a lost request
     #[arg(long)]
     watch: bool,
-    /// With --watch: the path of a request that a new version must answer with success before it is served
+    /// The path of a request that a version must answer with success before it is served
     #[arg(long, value_name = "PATH")]
     health: Option<String>,
     /// With --watch: for how long a new version is switched back if it fails more often than the one before [default: 30s]

@@ -51,7 +51,7 @@ fn route(explanation: &Explanation) -> String {
         ("memory", memory.clone()),
         ("deadlines", deadline.to_owned()),
         ("grants", granted(grants, &explanation.environment)),
-        ("health", explanation.health.clone().unwrap_or_else(|| "a new version is not asked how it is".to_owned())),
+        ("health", explanation.health.clone().unwrap_or_else(|| "a version is not asked how it is".to_owned())),
         ("probation", format!("{} for a new version", time(explanation.probation))),
     ]);
     for (name, value) in lines {
