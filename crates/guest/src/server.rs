@@ -36,6 +36,7 @@ mod version;
 mod admission;
 mod body;
 mod connections;
+mod date;
 mod respond;
 mod service;
 

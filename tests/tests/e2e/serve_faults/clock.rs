@@ -1,5 +1,5 @@
 //! A wall clock that jumps while a server answers requests: by an hour, forward and back. No limit, probation or measured time
-//! follows it; the times in the log do.
+//! follows it; the times in the log and in responses do.
 
 use isomer_testing::http_client::get;
 use isomer_tests::served::{Exchange, FAULTY, Load, Served, TWO, Versions, serve};
@@ -51,9 +51,19 @@ fn ahead_s(served: &Served) -> i64 {
     let whole = &log[..log.rfind('\n').expect("it has lines")];
     let line: serde_json::Value =
         serde_json::from_str(whole.lines().last().unwrap()).unwrap_or_else(|_| panic!("{log}"));
-    let time = line["time"].as_str().unwrap();
-    let logged = program("date").args(["-d", time, "+%s"]).ok().stdout().trim().parse::<i64>().unwrap();
-    logged - SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed()
+    since_now_s(line["time"].as_str().unwrap())
+}
+
+/// How many seconds the `Date` of the next response is ahead of this machine's wall clock.
+fn date_ahead_s(served: &Served) -> i64 {
+    let response = served.get("/hello");
+    since_now_s(response.header("date").expect("it has a date"))
+}
+
+/// How many seconds a time is ahead of this machine's wall clock.
+fn since_now_s(time: &str) -> i64 {
+    let time = program("date").args(["-d", time, "+%s"]).ok().stdout().trim().parse::<i64>().unwrap();
+    time - SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed()
 }
 
 /// The times that the access log has of requests, in milliseconds.
@@ -69,9 +79,9 @@ fn measured_s(metrics: &str) -> f64 {
 }
 
 #[test]
-fn nothing_but_the_times_in_the_log_follows_a_jump_of_the_wall_clock() {
+fn nothing_but_dates_follows_a_jump_of_the_wall_clock() {
     let Some(clock) = WallClock::new() else {
-        return skip("nothing_but_the_times_in_the_log_follows_a_jump_of_the_wall_clock", "gcc is not installed");
+        return skip("nothing_but_dates_follows_a_jump_of_the_wall_clock", "gcc is not installed");
     };
     let versions = Versions::new();
     let options = "serve --addr 127.0.0.1:0 --watch --probation 120s --timeout 1s --status-addr 127.0.0.1:0 \
@@ -92,6 +102,8 @@ fn nothing_but_the_times_in_the_log_follows_a_jump_of_the_wall_clock() {
             assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(20), "{endless}: {waited:?}");
         }
         wait_until("the log has the wall clock's time", || (ahead_s(&served) - ahead).abs() < 60);
+        let date = date_ahead_s(&served);
+        assert!((date - ahead).abs() < 60, "{date} s, expected {ahead}");
     }
     assert_eq!(clients.stop(), Vec::<String>::new(), "{}", served.log());
     // A probation is not over because of a jump.
