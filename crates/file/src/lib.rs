@@ -17,6 +17,9 @@
 //! them. The file is opened without waiting (`O_NONBLOCK`), judged by its descriptor, and read up to a limit that also
 //! holds for a file that grows meanwhile. Symbolic links are followed: a user may name them.
 //!
+//! A file of megabytes is read only if the control groups of this process leave the memory for it: the kernel would end the
+//! process without a word.
+//!
 //! [`read`] and [`open`] take regular files alone. [`read_or_pipe`] also takes a pipe, for short documents that another
 //! program writes: `--passphrase-file <(pass show farm)`.
 
@@ -26,6 +29,7 @@
 )]
 
 pub mod directory;
+pub mod memory;
 
 use isomer_contract::Hinted;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, openat};
@@ -65,6 +69,19 @@ pub enum FileError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// A control group would end this process before all of it is read.
+    #[error(
+        "`{}` has {} MiB, and a control group leaves this process {} MiB of memory",
+        .path.display(), .size_bytes >> 20, .available_bytes >> 20
+    )]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
+        /// What the group leaves.
+        available_bytes: u64,
+    },
     /// It is not UTF-8.
     #[error("`{}` is not text: the byte at offset {offset} is not valid UTF-8", .path.display())]
     NotText {
@@ -93,10 +110,16 @@ impl Hinted for FileError {
                 Some("write its contents to a file, and name that file".to_owned())
             }
             FileError::TooLarge { .. } => Some("check that it is the right file".to_owned()),
+            FileError::Memory { .. } => Some(MEMORY_HINT.to_owned()),
             _ => None,
         }
     }
 }
+
+const MEMORY_HINT: &str = "raise the group's limit (memory.max)";
+
+/// A smaller file is not worth a look at the control groups.
+const ASKED_FROM_BYTES: u64 = 2 << 20;
 
 const PIPE: &str = "a pipe";
 const DEVICE: &str = "a device";
@@ -137,11 +160,15 @@ impl Regular {
     /// All of its bytes.
     ///
     /// # Errors
-    /// [`FileError::TooLarge`] when there are more than `limit_bytes`, also when it grows while it is read.
+    /// [`FileError::TooLarge`] when there are more than `limit_bytes`, also when it grows while it is read;
+    /// [`FileError::Memory`] when a control group does not leave as much memory.
     pub fn read(self, limit_bytes: u64) -> Result<Vec<u8>, FileError> {
         let Regular { path, file, size_bytes } = self;
         if size_bytes > limit_bytes {
             return Err(FileError::TooLarge { path, size_bytes: Some(size_bytes), limit_bytes });
+        }
+        if size_bytes >= ASKED_FROM_BYTES {
+            check_memory(&path, size_bytes, memory::available_bytes())?;
         }
         read_bounded(file, size_bytes, &path, limit_bytes)
     }
@@ -236,6 +263,16 @@ fn wait_when_reading(pipe: &File) -> io::Result<()> {
     Ok(fcntl_setfl(pipe, flags - OFlags::NONBLOCK)?)
 }
 
+/// Whether so many bytes may be read into memory of which the control groups leave so much.
+fn check_memory(path: &Path, size_bytes: u64, available_bytes: Option<u64>) -> Result<(), FileError> {
+    match available_bytes {
+        Some(available_bytes) if available_bytes < size_bytes.saturating_add(memory::HEADROOM_BYTES) => {
+            Err(FileError::Memory { path: path.to_owned(), size_bytes, available_bytes })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn read_bounded(file: File, expected_bytes: u64, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, FileError> {
     let io = |source| FileError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
@@ -316,6 +353,16 @@ mod tests {
         fs::write(&path, b"ab\xff").expect("a file");
         let error = read_text(&path, 3).expect_err("it is not text").to_string();
         assert_eq!(error, format!("`{shown}` is not text: the byte at offset 2 is not valid UTF-8"));
+    }
+
+    #[test]
+    fn a_file_is_read_where_the_control_groups_leave_the_memory() {
+        let check = |available_bytes| check_memory("m.wasm".as_ref(), 45 << 20, available_bytes);
+        check(None).expect("there is no limit");
+        check(Some(49 << 20)).expect("it is enough");
+        let error = check(Some((49 << 20) - 1)).expect_err("it is too little");
+        let expected = "`m.wasm` has 45 MiB, and a control group leaves this process 48 MiB of memory";
+        assert_eq!((error.to_string().as_str(), error.hint().as_deref()), (expected, Some(MEMORY_HINT)));
     }
 
     #[test]

@@ -201,8 +201,7 @@ fn prepare(guest: &Guest) -> Result<Prepared, GuestError> {
     let Guest { grants, environment, limits, .. } = guest;
     // The guest is all that this thread does.
     let (environment, limits) = (environment.clone(), limits.clone());
-    let prepare = Prepare { grants, environment, limits, allow_blocking: true, ca_certificates: &[] };
-    Ok(prepare.open()?)
+    Ok(Prepare { grants, environment, limits, allow_blocking: true }.open()?)
 }
 
 fn store(prepared: &Prepared, loaded: &Loaded, guest: &Guest, written: &Written) -> Result<Store<Host>, GuestError> {

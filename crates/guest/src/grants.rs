@@ -63,6 +63,10 @@ pub struct Grants {
     /// Whether it may encrypt connections by `wasi:tls`, with the CAs that this machine trusts. Which ones it may make is
     /// for `allow_net` to say.
     pub allow_tls: bool,
+    /// Files of CA certificates, in PEM: servers that it reaches by HTTPS or `wasi:tls` may have theirs from these CAs, beside
+    /// the system's.
+    #[serde(rename = "ca-cert", deserialize_with = "pairs::one_or_many")]
+    pub ca_certificates: Vec<PathBuf>,
     /// What `wasi:config` gives.
     #[serde(rename = "config-var")]
     pub config: KeyValuePairs,
@@ -77,7 +81,7 @@ pub struct Grants {
 
 impl Grants {
     /// The keys in a file, which are the names of options.
-    pub const KEYS: [&'static str; 11] = [
+    pub const KEYS: [&'static str; 12] = [
         "dir",
         "env",
         "env-file",
@@ -85,6 +89,7 @@ impl Grants {
         "allow-net",
         "allow-http",
         "allow-tls",
+        "ca-cert",
         "config-var",
         "keyvalue",
         "random-seed",
@@ -96,7 +101,7 @@ impl Grants {
         for it in &mut self.directories {
             it.host = directory.join(&it.host);
         }
-        for it in &mut self.environment_files {
+        for it in self.environment_files.iter_mut().chain(&mut self.ca_certificates) {
             *it = directory.join(&it);
         }
     }
@@ -111,6 +116,7 @@ impl Grants {
             allow_net,
             allow_http,
             allow_tls,
+            ca_certificates,
             config,
             keyvalue,
             random_seed,
@@ -123,6 +129,7 @@ impl Grants {
         self.allow_net.extend(allow_net);
         self.allow_http.extend(allow_http);
         self.allow_tls |= allow_tls;
+        self.ca_certificates.extend(ca_certificates);
         self.config.extend(config);
         if let Some(keyvalue) = keyvalue {
             self.keyvalue.get_or_insert_default().extend(keyvalue);

@@ -17,8 +17,7 @@
 //! let Code::Component(component) = loaded.code else { return Err("expected a component".into()) };
 //! let (grants, limits) = (Grants::default(), Limits::default());
 //! let environment = [].into();
-//! let prepared =
-//!     Prepare { grants: &grants, environment, limits, allow_blocking: false, ca_certificates: &[] }.open()?;
+//! let prepared = Prepare { grants: &grants, environment, limits, allow_blocking: false }.open()?;
 //! let linker = isomer_guest::component_linker(&component)?;
 //! let pre = linker.instantiate_pre(&component)?;
 //! // For each instance:
@@ -38,6 +37,7 @@ mod linker;
 mod lookup;
 mod network;
 mod outgoing;
+mod sockets;
 mod tls;
 
 pub use linker::{LinkError, MissingImports, component_linker, module_linker};
@@ -52,7 +52,6 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tls::Tls;
 use wasmtime::component::ResourceTable;
@@ -97,8 +96,6 @@ pub struct Prepare<'a> {
     /// Whether host functions may block the thread that calls an instance, because it does nothing else. With it, no
     /// deadline but that of the code itself holds while one blocks.
     pub allow_blocking: bool,
-    /// Files of CA certificates that servers may have which guests reach by TLS, beside the system's.
-    pub ca_certificates: &'a [PathBuf],
 }
 
 impl Prepare<'_> {
@@ -107,12 +104,12 @@ impl Prepare<'_> {
     /// # Errors
     /// When a directory or a CA certificate cannot be read, or grants contradict each other.
     pub fn open(self) -> Result<Prepared, PrepareError> {
-        let Prepare { grants, environment, limits, allow_blocking, ca_certificates } = self;
+        let Prepare { grants, environment, limits, allow_blocking } = self;
         grants.check()?;
         limits.check()?;
         // Reading the system's certificates takes a while, and few guests need them.
         let reaches_by_tls = grants.allow_tls || !grants.allow_http.is_empty();
-        let roots = reaches_by_tls.then(|| Roots::load(ca_certificates)).transpose()?;
+        let roots = reaches_by_tls.then(|| Roots::load(&grants.ca_certificates)).transpose()?;
         Ok(Prepared {
             tls: Tls::new(roots.as_ref().filter(|_| grants.allow_tls)),
             allow_http: grants.allow_http.clone(),

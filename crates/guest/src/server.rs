@@ -28,6 +28,7 @@ mod watchdog;
 
 mod guest_log;
 mod handler;
+mod health;
 mod modules;
 mod pool;
 mod version;
@@ -35,12 +36,14 @@ mod version;
 mod admission;
 mod body;
 mod connections;
+mod date;
 mod respond;
 mod service;
 
 mod http;
 
 mod notices;
+mod passing;
 mod switch;
 
 mod drain;

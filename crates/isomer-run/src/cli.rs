@@ -97,8 +97,8 @@ enum Command {
     /// Remove old versions, artifacts that nothing names, and what interrupted commands left
     ///
     /// The active version of each module stays, the N latest before it, and what was pulled since and may be activated yet.
-    /// Where none is active, the N latest stay. What is damaged stays, too, unless --damaged is given. What runs already keeps
-    /// what it has mapped.
+    /// Where none is active, the N latest stay. What a running server answers requests with stays, too, and what is damaged,
+    /// unless --damaged is given. What runs already keeps what it has mapped.
     Gc(Deferred<gc::Arguments>),
     /// Show the counters below which a release is not installed; repair or forget them
     ///

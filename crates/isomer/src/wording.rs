@@ -132,6 +132,10 @@ impl Remedy for JobFailure {
             JobFailure::Killed { .. } => {
                 Some("if the system ran out of memory, use fewer --jobs or a lower --job-memory".to_owned())
             }
+            JobFailure::OutOfMemory { limit: Some(_) } => {
+                Some("raise the group's limit (memory.max), or use fewer --jobs".to_owned())
+            }
+            JobFailure::OutOfMemory { limit: None } => Some("use fewer --jobs, or a lower --job-memory".to_owned()),
             JobFailure::RemoteLost { .. } => {
                 Some(with("with --remote-fallback, the remaining jobs run on this machine"))
             }

@@ -75,7 +75,6 @@ mod choose;
 mod trust;
 
 mod map;
-mod memory;
 mod sealed;
 
 mod verify;

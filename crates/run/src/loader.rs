@@ -6,13 +6,13 @@
 use crate::engine::{self, EngineMismatch};
 use crate::executable::{CodePermission, CodeSource, MappedCode, code_permission};
 use crate::host;
-use crate::memory::{self, HEADROOM_BYTES};
 use crate::probe::ProbeError;
 use crate::profiler::{Profiler, ProfilerError};
 use crate::system::{DeniedCall, check_calls};
 use crate::verify::{Bytes, VerifiedArtifact};
 use isomer_contract::artifact::CodeSection;
 use isomer_contract::{Digest, EngineConfigError, Hinted, Kind, Mismatch, Requirements, check, engine_config};
+use isomer_file::memory::{self, HEADROOM_BYTES};
 use rustix::fs::{PROC_SUPER_MAGIC, statfs};
 use rustix::io::Errno;
 use std::any::Any;

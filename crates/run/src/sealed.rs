@@ -4,9 +4,9 @@
 //! A file on disk could be overwritten between its check and its use, or while it runs; a truncated one is a SIGBUS.
 
 use crate::map::Map;
-use crate::memory::{self, HEADROOM_BYTES};
 use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::{Digest, Hinted};
+use isomer_file::memory::{self, HEADROOM_BYTES};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::MapFlags;

@@ -1,5 +1,5 @@
 //! In: how many earlier versions of each module to keep. Out: what else was there, removed. Never here: an active version
-//! removed, one that was pulled after it, or what another process is using.
+//! removed, one that was pulled after it, or what another process is using or has live.
 
 use crate::directory::Directory;
 use crate::documents::Active;
@@ -65,8 +65,8 @@ struct Item {
 
 impl Store {
     /// Removes everything but, for each module, its active version, the `keep` latest before that, and what was pulled
-    /// after it and may be activated yet; where no version is active, the `keep` latest, and one at least. What is
-    /// damaged stays, with all that it may need and the other versions of its module, unless it is to go.
+    /// after it and may be activated yet; where no version is active, the `keep` latest, and one at least. What a running
+    /// server has live stays as well ([`Installed::mark_live`]), also where it is damaged. What else is damaged stays, with all that it may need and the other versions of its module, unless it is to go.
     ///
     /// # Errors
     /// When what is to stay cannot be determined: nothing is removed then.
@@ -76,7 +76,12 @@ impl Store {
         let check = if collection.damaged { Check::Bytes } else { Check::Sizes };
         let (all, mut damaged) = self.installed()?;
         for versions in all.chunk_by(|a, b| a.module().name == b.module().name) {
-            let kept = self.kept(versions, collection.keep)?;
+            let mut kept = self.kept(versions, collection.keep)?;
+            for index in versions.iter().map(|it| it.module().digest) {
+                if !kept.contains(&index) && self.is_live(index)? {
+                    kept.insert(index);
+                }
+            }
             let (kept, others): (Vec<_>, Vec<_>) = versions.iter().partition(|it| kept.contains(&it.module().digest));
             let before = damaged.len();
             for installed in kept {
@@ -100,7 +105,10 @@ impl Store {
         // A damaged module that stays may need artifacts that can no longer be read from it.
         let all_known = damaged.is_empty() || collection.damaged;
         for (index, error) in damaged {
-            if collection.damaged {
+            if collection.damaged && unless_damaged(self.is_live(index))? == Some(true) {
+                tracing::warn!("{}; it stays: a server answers requests with it", one_line(&error));
+                needed.extend(self.named(index)?);
+            } else if collection.damaged {
                 items.push(self.item(GarbageKind::Damaged { index }, "installed", index.hex())?);
             } else {
                 tracing::warn!("{}; it stays: pull it again, or collect what is damaged", one_line(&error));

@@ -3,7 +3,8 @@
 //! not be allowed one. Any user who can read the store can take such a lock, which is shown and decides nothing.
 
 use crate::error::io_error;
-use crate::{Installed, StoreError};
+use crate::{Installed, Store, StoreError};
+use isomer_contract::Digest;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -27,9 +28,10 @@ impl Installed {
     /// # Errors
     /// When its directory cannot be opened, or its file system has no locks.
     pub fn mark_live(&self) -> Result<Live, StoreError> {
-        match self.try_lock(FlockOperation::NonBlockingLockShared)? {
+        let index = self.module().digest;
+        match self.store.try_lock_installed(index, FlockOperation::NonBlockingLockShared)? {
             Some(lock) => Ok(Live { _lock: lock }),
-            None => Err(self.lock_error(Errno::WOULDBLOCK)),
+            None => Err(self.store.lock_error(index, Errno::WOULDBLOCK)),
         }
     }
 
@@ -38,26 +40,33 @@ impl Installed {
     /// # Errors
     /// As [`Installed::mark_live`].
     pub fn is_live(&self) -> Result<bool, StoreError> {
+        self.store.is_live(self.module().digest)
+    }
+}
+
+impl Store {
+    /// Whether a process shows that the installed `index` answers requests.
+    pub(crate) fn is_live(&self, index: Digest) -> Result<bool, StoreError> {
         // None but for a moment has another lock than those that are looked for.
-        Ok(self.try_lock(FlockOperation::NonBlockingLockExclusive)?.is_none())
+        Ok(self.try_lock_installed(index, FlockOperation::NonBlockingLockExclusive)?.is_none())
     }
 
     /// None where other processes keep the lock.
-    fn try_lock(&self, operation: FlockOperation) -> Result<Option<OwnedFd>, StoreError> {
-        let directory = self.store.installed_dir(self.module().digest)?;
-        let lock = directory.listed().map_err(|error| self.lock_error(error))?;
+    fn try_lock_installed(&self, index: Digest, operation: FlockOperation) -> Result<Option<OwnedFd>, StoreError> {
+        let directory = self.installed_dir(index)?;
+        let lock = directory.listed().map_err(|error| self.lock_error(index, error))?;
         for _ in 0..TRIES {
             match flock(&lock, operation) {
                 Ok(()) => return Ok(Some(lock)),
                 Err(Errno::WOULDBLOCK) => thread::sleep(PAUSE),
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(self.lock_error(error)),
+                Err(error) => return Err(self.lock_error(index, error)),
             }
         }
         Ok(None)
     }
 
-    fn lock_error(&self, error: Errno) -> StoreError {
-        io_error("lock", &self.store.installed_path(self.module().digest))(error.into())
+    fn lock_error(&self, index: Digest, error: Errno) -> StoreError {
+        io_error("lock", &self.installed_path(index))(error.into())
     }
 }

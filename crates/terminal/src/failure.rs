@@ -2,12 +2,12 @@
 //! once, on standard error. Never here: a control character of a message.
 
 use crate::escape::escaped_lines;
-use crate::system_hint::system_hint;
+use crate::system_hint::{system_error, system_hint};
 use anstyle::{AnsiColor, Style};
 use isomer_contract::Hinted;
 use std::error::Error;
 use std::fmt::{self, Display};
-use std::io::Write;
+use std::io::{self, Write};
 
 /// What each part of a failure begins with.
 const LABELS: [&str; 3] = ["error:", "caused by:", "hint:"];
@@ -19,6 +19,8 @@ pub struct Failure {
     details: Vec<Detail>,
     /// What helps against the system's error in its chain, where the error itself has no hint.
     system_hint: Option<&'static str>,
+    /// That error.
+    system_error: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -30,7 +32,7 @@ enum Detail {
 impl Failure {
     /// What went wrong, in words.
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), details: Vec::new(), system_hint: None }
+        Failure { message: message.into(), details: Vec::new(), system_hint: None, system_error: None }
     }
 
     /// `error` and its sources, each once: some messages already quote their source.
@@ -49,6 +51,7 @@ impl Failure {
 
     fn add_sources(&mut self, error: &(dyn Error + 'static)) {
         self.system_hint = system_hint(error);
+        self.system_error = system_error(error);
         let mut above = error.to_string();
         let mut source = error.source();
         while let Some(error) = source {
@@ -82,6 +85,11 @@ impl Failure {
         std::iter::once(self.message.clone()).chain(causes).collect::<Vec<_>>().join(": ")
     }
 
+    /// The operating system's error that it is about, where it is about one.
+    pub fn system_error(&self) -> Option<&io::Error> {
+        self.system_error.as_ref()
+    }
+
     /// Adds every reason with its own hint.
     pub fn reasons<R: Display + Hinted>(mut self, reasons: &[R]) -> Failure {
         for reason in reasons {
@@ -95,7 +103,7 @@ impl Failure {
         let _ = self.write(&mut anstream::stderr().lock());
     }
 
-    fn write(&self, to: &mut impl Write) -> std::io::Result<()> {
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let bold = |colour: AnsiColor| Style::new().bold().fg_color(Some(colour.into()));
         let (error, hint, cause) = (bold(AnsiColor::Red), bold(AnsiColor::Cyan), Style::new().bold());
         writeln!(to, "{error}error:{error:#} {}", indented(&self.message, "    "))?;
@@ -189,6 +197,7 @@ mod tests {
             shown(&failure)
         );
         assert!(failure.one_line().starts_with("cannot read `a`: "), "{}", failure.one_line());
+        assert_eq!(failure.system_error().and_then(io::Error::raw_os_error), Some(24));
         let failure = failure.hint("close some".to_owned());
         assert!(shown(&failure).ends_with("\n  hint: close some\n"), "{}", shown(&failure));
     }

@@ -1,5 +1,5 @@
-//! What helps when the system has no more of something. In: an error with its sources. Out: an instruction, for those of the
-//! system's errors that mean the same whatever was being done. Never here: what a library knows better.
+//! What helps when the system has no more of something. In: an error with its sources. Out: the system's error in it, and an
+//! instruction, for those that mean the same whatever was being done. Never here: what a library knows better.
 
 use rustix::io::Errno;
 use std::error::Error;
@@ -16,6 +16,14 @@ pub(crate) fn system_hint(error: &(dyn Error + 'static)) -> Option<&'static str>
         .or_else(|| system.and_then(|system| of_kind(system.kind())))
         .or_else(|| inner.and_then(system_hint))
         .or_else(|| error.source().and_then(system_hint))
+}
+
+/// The first of the system's errors in the chain.
+pub(crate) fn system_error(error: &(dyn Error + 'static)) -> Option<io::Error> {
+    let system = error.downcast_ref::<io::Error>();
+    let errno = error.downcast_ref::<Errno>().copied().or_else(|| system.and_then(Errno::from_io_error));
+    let inner = system.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+    errno.map(io::Error::from).or_else(|| inner.or_else(|| error.source()).and_then(system_error))
 }
 
 fn of_errno(errno: Errno) -> Option<&'static str> {

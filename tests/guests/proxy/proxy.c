@@ -1,7 +1,7 @@
 // A wasi:http 0.2 component: a server that behaves well or badly, by path.
 //
 // Well:  /hello /count /echo /length /headers /download/BYTES /status/CODE /sleep/MILLISECONDS /empty-frames /trailers
-//        /log/LINES, and /fetch with the header x-fetch: http://AUTHORITY/PATH, which sends a request of its own
+//        /log/LINES, and /fetch with the header x-fetch: http[s]://AUTHORITY/PATH, which sends a request of its own
 // Badly: /spin /allocate /recurse /trap /trap-within /never /forget /stall /ignore /handles /flood
 //        /bad-headers /content-length/short /content-length/long
 //
@@ -286,6 +286,20 @@ static void fetch_failed(outparam_t outparam, uint8_t code) {
     finish(response);
 }
 
+// How long the scheme that `url` begins with is, `://` included; 0 where it is neither of these.
+static size_t scheme_of(HTTP(field_value_t) url, HTTP(scheme_t) *scheme) {
+    const char *prefixes[] = {"http://", "https://"};
+    const uint8_t tags[] = {WASI_HTTP_TYPES_SCHEME_HTTP, WASI_HTTP_TYPES_SCHEME_HTTPS};
+    for (size_t i = 0; i < 2; i++) {
+        size_t size = strlen(prefixes[i]);
+        if (url.len > size && memcmp(url.ptr, prefixes[i], size) == 0) {
+            scheme->tag = tags[i];
+            return size;
+        }
+    }
+    return 0;
+}
+
 // GET x-fetch, and its answer as ours.
 static void fetch(OWN(incoming_request) request, outparam_t outparam) {
     OWN(fields) fields = HTTP(method_incoming_request_headers)(BORROW(incoming_request)(request));
@@ -293,9 +307,9 @@ static void fetch(OWN(incoming_request) request, outparam_t outparam) {
     HTTP(list_field_value_t) values;
     HTTP(method_fields_get)(BORROW(fields)(fields), &name, &values);
     HTTP(fields_drop_own)(fields);
-    const char scheme_prefix[] = "http://";
-    size_t prefix = sizeof scheme_prefix - 1;
-    if (values.len != 1 || values.ptr[0].len <= prefix || memcmp(values.ptr[0].ptr, scheme_prefix, prefix) != 0) {
+    HTTP(scheme_t) scheme;
+    size_t prefix = values.len == 1 ? scheme_of(values.ptr[0], &scheme) : 0;
+    if (prefix == 0) {
         answer(outparam, 400, "no x-fetch: http://AUTHORITY/PATH\n");
         return;
     }
@@ -304,7 +318,6 @@ static void fetch(OWN(incoming_request) request, outparam_t outparam) {
     if (path == NULL) path = end;
 
     OWN(outgoing_request) outgoing = HTTP(constructor_outgoing_request)(HTTP(constructor_fields)());
-    HTTP(scheme_t) scheme = {.tag = WASI_HTTP_TYPES_SCHEME_HTTP};
     proxy_string_t authority_text = {authority, (size_t)(path - authority)}, path_text = {path, (size_t)(end - path)};
     if (!HTTP(method_outgoing_request_set_scheme)(BORROW(outgoing_request)(outgoing), &scheme) ||
         !HTTP(method_outgoing_request_set_authority)(BORROW(outgoing_request)(outgoing), &authority_text) ||

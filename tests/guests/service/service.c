@@ -2,7 +2,7 @@
 // instance, each as a task that waits by returning to the host.
 //
 // Well:  /hello /count /echo /length /download/BYTES /status/CODE /sleep/MILLISECONDS
-//        /fetch with the header x-fetch: http://AUTHORITY/PATH, which sends a request of its own
+//        /fetch with the header x-fetch: http[s]://AUTHORITY/PATH, which sends a request of its own
 // Badly: /spin /allocate /trap /trap-within /never /stall /ignore /error
 //
 // Everything else is 404. No libc call here needs WASI preview 1.
@@ -214,6 +214,20 @@ static service_callback_code_t fetched(task_t *task) {
     return run(task);
 }
 
+// How long the scheme that `url` begins with is, `://` included; 0 where it is neither of these.
+static size_t scheme_of(HTTP(field_value_t) url, HTTP(scheme_t) *scheme) {
+    const char *prefixes[] = {"http://", "https://"};
+    const uint8_t tags[] = {WASI_HTTP_TYPES_SCHEME_HTTP, WASI_HTTP_TYPES_SCHEME_HTTPS};
+    for (size_t i = 0; i < 2; i++) {
+        size_t size = strlen(prefixes[i]);
+        if (url.len > size && memcmp(url.ptr, prefixes[i], size) == 0) {
+            scheme->tag = tags[i];
+            return size;
+        }
+    }
+    return 0;
+}
+
 // GET x-fetch, and its answer as ours.
 static service_callback_code_t fetch(task_t *task, request_t request) {
     OWN(fields) fields = HTTP(method_request_get_headers)(BORROW(request)(request));
@@ -221,9 +235,9 @@ static service_callback_code_t fetch(task_t *task, request_t request) {
     HTTP(list_field_value_t) values;
     HTTP(method_fields_get)(BORROW(fields)(fields), &name, &values);
     HTTP(fields_drop_own)(fields);
-    const char prefix[] = "http://";
-    const size_t skipped = sizeof prefix - 1;
-    if (values.len != 1 || values.ptr[0].len <= skipped || memcmp(values.ptr[0].ptr, prefix, skipped) != 0)
+    HTTP(scheme_t) scheme;
+    size_t skipped = values.len == 1 ? scheme_of(values.ptr[0], &scheme) : 0;
+    if (skipped == 0)
         return answer(task, 400, "no x-fetch: http://AUTHORITY/PATH\n");
     uint8_t *authority = values.ptr[0].ptr + skipped, *end = values.ptr[0].ptr + values.ptr[0].len;
     uint8_t *path = memchr(authority, '/', (size_t)(end - authority));
@@ -234,7 +248,6 @@ static service_callback_code_t fetch(task_t *task, request_t request) {
     HTTP(static_request_new)(HTTP(constructor_fields)(), NULL, TRAILERS(new)(&trailers), NULL, &made);
     OUTCOME(drop_readable)(made.f1);
     TRAILERS(write)(trailers, &NO_TRAILERS);
-    HTTP(scheme_t) scheme = {.tag = WASI_HTTP_TYPES_SCHEME_HTTP};
     service_string_t authority_text = {authority, (size_t)(path - authority)}, path_text = {path, (size_t)(end - path)};
     if (!HTTP(method_request_set_scheme)(BORROW(request)(made.f0), &scheme) ||
         !HTTP(method_request_set_authority)(BORROW(request)(made.f0), &authority_text) ||

@@ -263,12 +263,44 @@ fn an_artifact_larger_than_its_control_group_is_an_error_unless_it_is_installed(
         let name = format!("hardened_memory_{}", if line.contains("dist") { "release" } else { "file" });
         insta::assert_snapshot!(name, shown(farm.call(line).confined(group.confinement())));
     }
+    insta::assert_snapshot!(
+        "hardened_memory_check",
+        shown(farm.call("check large.cwasm").confined(group.confinement()))
+    );
+    insta::assert_snapshot!(
+        "hardened_memory_inspect",
+        shown(farm.isomer("inspect large.cwasm").confined(group.confinement()))
+    );
+    let compile = farm.isomer(&format!("compile large.wasm -t {}", native().baseline));
+    let refused = compile.confined(group.confinement()).fails();
+    for expected in ["large.wasm` has 45 MiB, and a control group leaves this process ", "(memory.max)"] {
+        assert!(refused.stderr().contains(expected), "{refused}");
+    }
     farm.call("pull --allow-unsigned --activate oci-dir:dist:large").ok();
     let ran = farm.call("run --explain large").confined(group.confinement()).run();
     if ran.stderr().contains("because it could be changed") {
         return skip(test, "the directory for tests protects nothing");
     }
     assert_eq!(ran.code(), 0, "{ran}");
+}
+
+#[test]
+fn a_worker_that_its_control_group_ends_is_reported_as_that() {
+    let group = match ControlGroup::with_memory_bytes_max(48 << 20) {
+        Ok(group) => group,
+        Err(reason) => return skip("a_worker_that_its_control_group_ends_is_reported_as_that", &reason),
+    };
+    let farm = Farm::with_modules();
+    // Once in this process and several times in the worker.
+    farm.put("large.wasm", with_data(16 << 20));
+    let compile = farm.isomer(&format!("compile large.wasm -t {}", native().baseline));
+    let failed = compile.confined(group.confinement()).fails();
+    for expected in [
+        "the kernel killed the worker process: its control group has no memory left (memory.max is 48MiB)",
+        "hint: raise the group's limit (memory.max), or use fewer --jobs",
+    ] {
+        assert!(failed.stderr().contains(expected), "{failed}");
+    }
 }
 
 /// A command with so many bytes of data, none of which is 0.

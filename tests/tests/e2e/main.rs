@@ -1,6 +1,9 @@
 //! Every end-to-end test, in one program: its tests share the example release and run beside each other, whichever file
 //! they are in. A test's name begins with its file's: `cargo test -p isomer-tests --test e2e store::links`.
 
+// What tests of several files need.
+mod destinations;
+
 // Modules and artifacts.
 mod compile;
 mod embed;

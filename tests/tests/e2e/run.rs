@@ -1,5 +1,5 @@
 //! `isomer-run run`: what guests are granted, limited to and seen doing, each with a guest that would notice. The guests are
-//! `run/guests/*.wat` and two of `tests/guests`, compiled once for all tests.
+//! `run/guests/*.wat` and three of `tests/guests`, compiled once for all tests.
 
 mod bad_input;
 mod grants;
@@ -15,9 +15,30 @@ use std::path::Path;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
-const GUESTS: [&str; 22] = [
-    "composed", "gives-up", "grow", "handles", "keyvalue", "lib", "p3", "p3-fails", "random", "reactor", "recurse",
-    "shared", "show", "spin", "table", "touch", "traps", "user", "waits", "write", "client", "sha256",
+const GUESTS: [&str; 23] = [
+    "composed",
+    "gives-up",
+    "grow",
+    "handles",
+    "keyvalue",
+    "lib",
+    "p3",
+    "p3-fails",
+    "random",
+    "reactor",
+    "recurse",
+    "shared",
+    "show",
+    "spin",
+    "table",
+    "touch",
+    "traps",
+    "user",
+    "waits",
+    "write",
+    "client",
+    "sha256",
+    "tls-client",
 ];
 
 /// Forms that count or stop: the profile's name, and its key.
@@ -35,7 +56,7 @@ fn compile() -> TempDir {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/run/guests");
     for name in GUESTS {
         let from = match name {
-            "client" | "sha256" => isomer_tests::guest(name),
+            "client" | "sha256" | "tls-client" => isomer_tests::guest(name),
             name => here.join(format!("{name}.wat")),
         };
         one(path, &from, native().baseline, &format!("{name}.cwasm"));

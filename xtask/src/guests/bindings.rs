@@ -13,11 +13,14 @@ use wit_bindgen_core::{Files, wit_parser::Resolve};
 /// The crate whose package holds the interfaces of WASI's releases.
 const WASI_HTTP: &str = "wasmtime-wasi-http";
 
-/// The packages of WASI that are drafts, each with the crate that holds it, and where.
-const DRAFTS: [(&str, &str, &str); 2] =
-    [("wasi:config", "wasmtime-wasi-config", "wit/deps/config"), ("wasi:tls", "wasmtime-wasi-tls", "wit/deps/tls")];
+/// The packages of WASI that are drafts: what a world says that imports from one, the crate that holds it, and where.
+const DRAFTS: [(&str, &str, &str); 3] = [
+    ("wasi:config/store@", "wasmtime-wasi-config", "wit/deps/config"),
+    ("wasi:tls/types@0.2.", "wasmtime-wasi-tls", "wit/deps/tls"),
+    ("wasi:tls/types@0.3.", "wasmtime-wasi-tls", "src/p3/wit/deps/tls"),
+];
 
-/// All of `wasi:tls` is marked as a part of this feature.
+/// All of `wasi:tls` 0.2 is marked as a part of this feature.
 const UNSTABLE: &str = "tls";
 
 /// Writes the bindings into `directory`; what the compiler is given beside the guest's source.

@@ -47,7 +47,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: "isomer-runtime",
-        may: &["isomer-contract", "isomer-layout", "isomer-trust"],
+        may: &["isomer-contract", "isomer-file", "isomer-layout", "isomer-trust"],
         tests_may: &[TESTING],
         never: &["reqwest", "tokio", "wasmtime-wasi"],
     },

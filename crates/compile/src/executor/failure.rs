@@ -30,11 +30,17 @@ pub enum JobFailure {
         /// The stack's size.
         limit: Size,
     },
-    /// The worker process was ended by a signal from another process: a person's, or the system's when memory ran out.
+    /// The worker process was ended by a signal from another process.
     #[error("the worker process was killed from outside (signal {signal})")]
     Killed {
         /// The signal's number.
         signal: i32,
+    },
+    /// The kernel ended the worker process because memory ran out: a control group's, or the machine's.
+    #[error("{}", out_of_memory(*.limit))]
+    OutOfMemory {
+        /// The limit of the worker's control group; the machine's memory, where it has none.
+        limit: Option<Size>,
     },
     /// The worker process crashed, which is a bug.
     #[error("the compiler crashed: {how}{}", quoted(.stderr))]
@@ -92,6 +98,14 @@ fn quoted(stderr: &str) -> String {
     if text.is_empty() { String::new() } else { format!("; its standard error ends with: {text}") }
 }
 
+fn out_of_memory(limit: Option<Size>) -> String {
+    let whose = limit.map_or_else(
+        || "the machine has no memory left".to_owned(),
+        |limit| format!("its control group has no memory left (memory.max is {limit})"),
+    );
+    format!("the kernel killed the worker process: {whose}")
+}
+
 /// A duration in its largest whole unit, as people type it.
 fn show(duration: Duration) -> String {
     const UNITS: [(&str, u128); 3] = [("h", 3_600_000), ("m", 60_000), ("s", 1000)];
@@ -117,6 +131,7 @@ impl JobFailure {
             JobFailure::Memory { .. } => "memory",
             JobFailure::StackOverflow { .. } => "stack-overflow",
             JobFailure::Killed { .. } => "killed",
+            JobFailure::OutOfMemory { .. } => "out-of-memory",
             JobFailure::Crashed { .. } => "crash",
             JobFailure::NoWorker(_) => "no-worker",
             JobFailure::Remote { .. } => "remote",
@@ -141,6 +156,10 @@ impl Hinted for JobFailure {
             JobFailure::Killed { .. } => {
                 "if the system ran out of memory, run fewer jobs at once or lower the memory limit of a job"
             }
+            JobFailure::OutOfMemory { limit: Some(_) } => {
+                "raise the group's limit (memory.max), or run fewer jobs at once"
+            }
+            JobFailure::OutOfMemory { limit: None } => "run fewer jobs at once, or lower the memory limit of a job",
             JobFailure::Crashed { .. } => "this is a bug; please report it with the module",
             JobFailure::NoWorker(_) => "check the system's limits on processes and memory, and that /proc is mounted",
             JobFailure::RemoteArtifact { .. } => {

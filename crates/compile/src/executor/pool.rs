@@ -8,6 +8,7 @@ use crate::cache::Functions;
 use crate::codegen::{CodegenError, Compiled, read_back};
 use crate::schedule::STACK_SIZE_BYTES;
 use isomer_contract::Size;
+use isomer_file::memory;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
@@ -73,6 +74,7 @@ impl Pool {
             Err(error) => return Attempt::of(Err(JobFailure::NoWorker(self.program.cannot_start(&error)))),
         };
         let others_before = worker.jobs > 0;
+        let killed_before = memory::killed_count();
         match worker.ask(request, wasm, self.limits.time, &self.stop) {
             Ok((Answer::Done(used), artifact)) => {
                 self.give_back(worker);
@@ -97,7 +99,13 @@ impl Pool {
             Err(Lost::Stopped) => Attempt::of(Err(JobFailure::Interrupted)),
             Err(Lost::Late) => Attempt::of(Err(JobFailure::Timeout { limit: self.limits.time })),
             Err(Lost::Gone) => {
-                let failure = cause_of_death(worker, self.limits.memory);
+                let failure = match cause_of_death(worker, self.limits.memory) {
+                    // Workers are in this process's control group, and the first that the kernel ends there.
+                    JobFailure::Killed { signal: libc::SIGKILL } if memory::killed_count() > killed_before => {
+                        JobFailure::OutOfMemory { limit: memory::limit_bytes().map(Size) }
+                    }
+                    failure => failure,
+                };
                 // A signal from outside has nothing to do with this job, and earlier jobs may have left the cause.
                 let again = others_before || matches!(failure, JobFailure::Killed { .. });
                 Attempt { result: Err(failure), again }

@@ -1,7 +1,7 @@
 //! In: a component or a module. Out: a linker with the worlds that it imports from, or every import that is not provided.
 //! Never here: a grant; what is linked is denied until it is granted.
 
-use super::{Host, keyvalue, lookup};
+use super::{Host, keyvalue, lookup, sockets};
 use isomer_contract::Hinted;
 use isomer_contract::wasi;
 use wasmtime::component::Component;
@@ -80,11 +80,12 @@ fn add(linker: &mut component::Linker<Host>, imports: &[String]) -> wasmtime::Re
     let of = |package: &str, version: wasi::Version| {
         from(&|interface| interface.package == package && version.includes(interface.version))
     };
-    // Names are looked up by an interface of our own, after wasmtime-wasi's was added.
+    // Some functions are our own, and replace wasmtime-wasi's.
     linker.allow_shadowing(true);
     if of_version(wasi::WASI_0_2) {
         wasmtime_wasi::p2::add_to_linker_async(linker)?;
         lookup::add_to_linker_p2(linker)?;
+        sockets::add_to_linker_p2(linker)?;
     }
     if of("wasi:http", wasi::WASI_0_2) {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
@@ -92,6 +93,7 @@ fn add(linker: &mut component::Linker<Host>, imports: &[String]) -> wasmtime::Re
     if of_version(wasi::WASI_0_3) {
         wasmtime_wasi::p3::add_to_linker(linker)?;
         lookup::add_to_linker_p3(linker)?;
+        sockets::add_to_linker_p3(linker)?;
     }
     if of("wasi:http", wasi::WASI_0_3) {
         wasmtime_wasi_http::p3::add_to_linker(linker)?;

@@ -48,12 +48,34 @@ impl Network {
     }
 
     pub(super) fn apply(self: &Arc<Network>, wasi: &mut WasiCtxBuilder) {
-        wasi.allow_tcp(self.rules.iter().any(NetworkRule::is_tcp));
-        wasi.allow_udp(self.rules.iter().any(NetworkRule::is_udp));
+        wasi.allow_tcp(self.has_tcp());
+        wasi.allow_udp(self.has_udp());
         // Which names is `lookup.rs`'s to check.
         wasi.allow_ip_name_lookup(!self.rules.is_empty());
         let network = self.clone();
         wasi.socket_addr_check(move |address, how| Box::pin(std::future::ready(network.allows(address, how))));
+    }
+
+    /// Reports that the guest opens a TCP socket, if that is denied.
+    pub(super) fn opens_tcp_socket(&self) {
+        if !self.has_tcp() {
+            self.report("opening a TCP socket was denied: no rule allows TCP");
+        }
+    }
+
+    /// Reports that the guest opens a UDP socket, if that is denied.
+    pub(super) fn opens_udp_socket(&self) {
+        if !self.has_udp() {
+            self.report("opening a UDP socket was denied: no rule allows UDP");
+        }
+    }
+
+    fn has_tcp(&self) -> bool {
+        self.rules.iter().any(NetworkRule::is_tcp)
+    }
+
+    fn has_udp(&self) -> bool {
+        self.rules.iter().any(NetworkRule::is_udp)
     }
 
     /// Whether any rule allows the guest to resolve `name`.

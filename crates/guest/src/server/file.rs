@@ -33,8 +33,6 @@ pub struct ServeFile {
     pub tls: Option<TlsFiles>,
     /// Where `/metrics`, `/livez` and `/readyz` are.
     pub status_address: Option<SocketAddr>,
-    /// Files of CA certificates that servers of guests' requests may have, beside the system's.
-    pub ca_certificates: Vec<PathBuf>,
 }
 
 /// A route of a settings file.
@@ -185,10 +183,12 @@ impl ServeFile {
         let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
         let mut lines = HashMap::new();
         let mut routes = Vec::new();
+        let ca_certificates: Vec<_> = document.ca_certificates.iter().map(|file| directory.join(file)).collect();
         for entry in std::mem::take(&mut document.routes) {
             let at = entry.span().start;
-            let route =
+            let mut route =
                 route(entry.into_inner(), directory).map_err(|(problem, hint)| source.error(at, problem, hint))?;
+            route.grants.ca_certificates.extend(ca_certificates.iter().cloned());
             let line = line_at(text, at);
             if let Some(first) = lines.insert(route.pattern.clone(), line) {
                 let problem = format!("the route on line {first} answers `{}` too", route.pattern);
@@ -200,7 +200,6 @@ impl ServeFile {
             let hint = "add a table `[[route]]` with a `module`".to_owned();
             return Err(source.error(0, "it has no route", Some(hint)));
         }
-        let ca_certificates = document.ca_certificates.iter().map(|file| directory.join(file)).collect();
         let Document { limits, exit_on_stuck, watch, tls_cert, tls_key, status_address, .. } = document;
         let at = tls_cert.as_ref().map_or(0, |path| path.span().start);
         let tls = match (tls_cert, tls_key) {
@@ -210,7 +209,7 @@ impl ServeFile {
             (None, None) => None,
             _ => return Err(source.error(at, "`tls-cert` and `tls-key` go together", None)),
         };
-        Ok(ServeFile { addresses, limits, routes, exit_on_stuck, watch, tls, status_address, ca_certificates })
+        Ok(ServeFile { addresses, limits, routes, exit_on_stuck, watch, tls, status_address })
     }
 }
 
@@ -271,6 +270,7 @@ mod tests {
         let file = parse(
             r#"
             addresses = ["127.0.0.1:8080", "unix:/run/isomer.sock"]
+            ca-cert = ["ca.pem"]
             [limits]
             connections = 10
             header-time = "3s"
@@ -290,6 +290,7 @@ mod tests {
             timeout = "2s"
             [route.grants]
             allow-http = ["https://api.example"]
+            ca-cert = "/etc/other.pem"
             [route.outgoing]
             connections = 7
             response-size = "2MiB"
@@ -308,6 +309,7 @@ mod tests {
         assert_eq!((api.limits.request_time, api.instance.max_memory), (Duration::from_secs(2), Some(64 << 20)));
         assert_eq!(file.routes[2].module, FileModule::File("etc/b.cwasm".into()));
         assert!(api.deadline && api.grants.allow_http.len() == 1);
+        assert_eq!(api.grants.ca_certificates, ["/etc/other.pem", "etc/ca.pem"].map(PathBuf::from));
         assert_eq!((api.outgoing.connections, api.outgoing.response_size), (7, 2 << 20));
     }
 

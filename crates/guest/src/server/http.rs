@@ -3,6 +3,7 @@
 
 use super::body::empty;
 use super::connections::{Connection, Open};
+use super::date;
 use super::limits::ServerLimits;
 use super::service::Live;
 use http::uri::Scheme;
@@ -68,7 +69,8 @@ impl Http {
             let (service, connection, scheme) = (live.get(), Arc::clone(&connection), scheme.clone());
             async move {
                 let is_head = *request.method() == Method::HEAD;
-                let response = service.answer(&connection, scheme, request).await;
+                let mut response = service.answer(&connection, scheme, request).await;
+                date::add(&mut response);
                 // hyper leaves it out in HTTP/1.1, and sends it in HTTP/2.
                 Ok::<_, Infallible>(if is_head { response.map(|_| empty()) } else { response })
             }

@@ -1,10 +1,12 @@
 //! From artifacts to what answers requests. In: each route's artifact. Out: engines with pools that hold all routes' instances,
-//! and a version for each route, of which one instance was made to see that it can be. Never here: a request.
+//! and a version for each route, of which one instance was made to see that it can be, and which has answered its health
+//! request. Never here: a request of a client.
 
 use super::clock::Clock;
 use super::error::ServeError;
 use super::guest_log::Rate;
 use super::handler::{Instances, Reuse};
+use super::health;
 use super::instance::Lifetimes;
 use super::limits::{RouteLimits, instance_limits};
 use super::metrics::Metrics;
@@ -169,8 +171,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
         return Err(ServeError::NotInterruptible);
     }
     let environment = route.environment.clone();
-    let (grants, ca_certificates) = (&route.grants, route.ca_certificates.as_slice());
-    let prepared = Prepare { grants, environment, limits, allow_blocking: false, ca_certificates }.open()?;
+    let prepared = Prepare { grants: &route.grants, environment, limits, allow_blocking: false }.open()?;
     let outgoing = prepared.outgoing(route.outgoing);
     let loaded = Loader::new().load(artifact.clone())?;
     Linked::new(&loaded)?;
@@ -235,7 +236,9 @@ impl Candidate<'_> {
             health: self.route.health.clone(),
             probation: self.route.probation,
         };
-        Ok(Ready { version: Version::new(instances, self.identity, self.choice), explanation })
+        let version = Version::new(instances, self.identity, self.choice);
+        health::check(&version, self.route, clock).await?;
+        Ok(Ready { version, explanation })
     }
 
     fn version(&self, loaded: &Loaded, clock: &Arc<Clock>) -> Result<(Instances, String), ServeError> {

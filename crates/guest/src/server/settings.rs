@@ -79,9 +79,7 @@ pub struct RouteSettings {
     pub environment: BTreeMap<String, String>,
     /// Whether only code that can be interrupted will do.
     pub deadline: bool,
-    /// Files of CA certificates that servers of guests' requests may have, beside the system's.
-    pub ca_certificates: Vec<PathBuf>,
-    /// The path of a request that a new version must answer with success before it is served.
+    /// The path of a request that a version must answer with success before it is served.
     pub health: Option<String>,
     /// For how long a new version is switched back if it fails more often than the one before.
     pub probation: Duration,
@@ -103,7 +101,6 @@ impl RouteSettings {
             outgoing: OutgoingLimits::default(),
             environment: BTreeMap::new(),
             deadline: false,
-            ca_certificates: Vec::new(),
             health: None,
             probation: PROBATION,
         }

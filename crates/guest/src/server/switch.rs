@@ -3,13 +3,12 @@
 //! the one before. Never here: a request that is lost: the old version ends with its last one.
 
 use super::clock::Clock;
-use super::error::ServeError;
-use super::exchange::Exchange;
 use super::metrics::Metrics;
 use super::modules::{self, Ready};
 use super::notices::{Notices, Wake};
+use super::passing::is_passing;
 use super::service::{Live, Service};
-use super::settings::{Identity, RouteSettings, Settings};
+use super::settings::{Identity, Settings};
 use super::version::Version;
 use isomer_contract::one_line;
 use std::collections::BTreeSet;
@@ -25,6 +24,10 @@ use tokio::runtime::Handle;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How often the others are asked, too: not every file system reports the changes of other machines.
 const INTERVAL_WITH_NOTICES: Duration = Duration::from_secs(10);
+/// How soon a version is tried again that was refused for something of the moment; then after twice as long each time.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// At most so long.
+const RETRY_MAX: Duration = Duration::from_secs(300);
 /// Fewer requests say nothing about a version.
 const REQUESTS_MIN: u64 = 10;
 /// So many per cent more failures than before are too many.
@@ -55,9 +58,41 @@ impl fmt::Debug for Switch {
 #[derive(Debug)]
 struct Followed {
     active: Identity,
-    /// Failed in its probation, or could not be loaded: not tried again until another is active.
-    rejected: Option<Identity>,
+    rejected: Option<Rejected>,
     probation: Option<Probation>,
+}
+
+/// A version that failed in its probation, or could not be served: it is not tried again until another is active, unless what
+/// was wrong may have passed.
+#[derive(Debug)]
+struct Rejected {
+    identity: Identity,
+    retry: Option<Retry>,
+}
+
+/// When to try again, and how long that was waited for.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    due: Instant,
+    waited: Duration,
+}
+
+impl Retry {
+    /// The one after `last`.
+    fn after(last: Option<Retry>) -> Retry {
+        let waited = last.map_or(RETRY_FIRST, |last| (last.waited * 2).min(RETRY_MAX));
+        Retry { due: Instant::now() + waited, waited }
+    }
+}
+
+impl Rejected {
+    fn for_good(identity: Identity) -> Rejected {
+        Rejected { identity, retry: None }
+    }
+
+    fn is_due(&self) -> bool {
+        self.retry.is_some_and(|retry| Instant::now() >= retry.due)
+    }
 }
 
 #[derive(Debug)]
@@ -90,7 +125,8 @@ impl Switch {
                 };
                 let are_noticed = notices.as_ref().is_some_and(Notices::are_complete);
                 let interval = if are_noticed { INTERVAL_WITH_NOTICES } else { INTERVAL };
-                let look = self.watch && (changed || looked.elapsed() >= interval);
+                let is_due = followed.iter().filter_map(|it| it.rejected.as_ref()).any(Rejected::is_due);
+                let look = self.watch && (changed || is_due || looked.elapsed() >= interval);
                 if look {
                     looked = Instant::now();
                 }
@@ -133,12 +169,14 @@ impl Switch {
             // A store that is gone for a moment changes nothing.
             Err(error) => return tracing::debug!("cannot tell the active version: {}", one_line(&*error)),
         };
-        if followed.rejected.as_ref() == Some(&found) {
+        let rejected = followed.rejected.as_ref().filter(|rejected| rejected.identity == found);
+        if rejected.is_some_and(|rejected| !rejected.is_due()) {
             return;
         }
+        let last = rejected.and_then(|rejected| rejected.retry);
         let name = &*route.name;
-        match self.load(settings) {
-            Ok(version) => {
+        match self.executor.block_on(modules::load_one(settings, &self.clock, &self.metrics)) {
+            Ok(Ready { version, .. }) => {
                 let label = version.label.to_string();
                 let mark = settings.source.mark_live(&version.identity);
                 let before = route.switch(Arc::new(version), mark);
@@ -150,27 +188,17 @@ impl Switch {
                 followed.probation = Some(Probation { until, before, active_before });
             }
             Err(error) => {
-                let error = one_line(&error);
-                tracing::error!(target: "switch", route = name, "the active version is not served, the one before is: {error}");
+                let retry = is_passing(&error).then(|| Retry::after(last));
+                let again = retry.map(|retry| format!("; it is tried again in {} s", retry.waited.as_secs()));
+                let (error, again) = (one_line(&error), again.unwrap_or_default());
+                tracing::error!(
+                    target: "switch",
+                    route = name,
+                    "the active version is not served, the one before is: {error}{again}"
+                );
                 self.metrics.switched(name, "refused");
-                followed.rejected = Some(found);
+                followed.rejected = Some(Rejected { identity: found, retry });
             }
-        }
-    }
-
-    /// Loads a version and asks it how it is.
-    fn load(&self, settings: &RouteSettings) -> Result<Version, ServeError> {
-        let Ready { version, .. } = self.executor.block_on(modules::load_one(settings, &self.clock, &self.metrics))?;
-        let Some(path) = &settings.health else { return Ok(version) };
-        let exchange = Arc::new(Exchange::new("health".into(), Arc::new(settings.limits.clone())));
-        let watched = self.clock.watch(Arc::clone(&exchange));
-        let status = self.executor.block_on(version.ask(Arc::clone(&exchange), path));
-        drop(watched);
-        exchange.complete();
-        match status {
-            Ok(status) if status.is_success() || status.is_redirection() => Ok(version),
-            Ok(status) => Err(ServeError::Unhealthy { path: path.clone(), found: status.to_string() }),
-            Err(error) => Err(ServeError::Unhealthy { path: path.clone(), found: one_line(&*error) }),
         }
     }
 
@@ -192,7 +220,8 @@ impl Switch {
                 "switched back: {failed} of {answered} requests failed"
             );
             self.metrics.switched(&route.name, "switched-back");
-            followed.rejected = Some(std::mem::replace(&mut followed.active, probation.active_before.clone()));
+            let failed = std::mem::replace(&mut followed.active, probation.active_before.clone());
+            followed.rejected = Some(Rejected::for_good(failed));
             let mark = settings.source.mark_live(&before.identity);
             route.switch(before, mark);
             followed.probation = None;

@@ -38,6 +38,9 @@ pub(crate) struct GrantOptions {
     /// TLS, by wasi:tls, over connections that --allow-net allows
     #[arg(long)]
     allow_tls: bool,
+    /// Trust these CA certificates, too, where the guest reaches servers by HTTPS or TLS; may be repeated
+    #[arg(long = "ca-cert", value_name = "FILE")]
+    ca_certificates: Vec<PathBuf>,
     /// A value of wasi:config
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     config_var: Vec<String>,
@@ -82,6 +85,7 @@ impl GrantOptions {
         grants.allow_net.clone_from(&self.allow_net);
         grants.allow_http.clone_from(&self.allow_http);
         grants.allow_tls = self.allow_tls;
+        grants.ca_certificates.clone_from(&self.ca_certificates);
         for text in &self.config_var {
             // It was read when the command line was.
             let _ = grants.config.insert(text);

@@ -64,7 +64,7 @@ struct Options {
     operands: Vec<OsString>,
     /// Serve what this file says: its [[route]] tables name modules, hosts, paths, limits and grants
     #[arg(short = 'f', long = "file", value_name = "SERVE.TOML", conflicts_with_all = ["operands", "require", "deadline",
-        "health", "probation", "ca_certificates", "GrantOptions", "LimitOptions"])]
+        "health", "probation", "GrantOptions", "LimitOptions"])]
     file: Option<PathBuf>,
     /// Listen on this address: IP:PORT or unix:PATH; may be repeated [default: 127.0.0.1:8080]
     #[arg(long = "addr", value_name = "ADDRESS")]
@@ -99,15 +99,12 @@ struct Options {
     /// Serve the version that becomes active in the store, once it is known to work, without a lost request
     #[arg(long)]
     watch: bool,
-    /// With --watch: the path of a request that a new version must answer with success before it is served
+    /// The path of a request that a version must answer with success before it is served
     #[arg(long, value_name = "PATH")]
     health: Option<String>,
     /// With --watch: for how long a new version is switched back if it fails more often than the one before [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = shown(parse_duration))]
     probation: Option<Duration>,
-    /// Trust these CA certificates, too, where the guest reaches servers by HTTPS or TLS; may be repeated
-    #[arg(long = "ca-cert", value_name = "FILE")]
-    ca_certificates: Vec<PathBuf>,
     /// End, once other requests are answered, when a guest cannot be interrupted
     #[arg(long)]
     exit_on_stuck: bool,
@@ -207,7 +204,6 @@ fn of_options(options: &Options, basis: &Basis) -> Result<RouteSettings, Failure
     route.instance.check()?;
     route.environment = environment(&route.grants)?;
     route.limits.request_time = route.instance.timeout.unwrap_or(route.limits.request_time);
-    route.ca_certificates.clone_from(&options.ca_certificates);
     if let Some(path) = options.health.as_ref().filter(|path| !path.starts_with('/')) {
         return Err(Failure::new(format!("the health request's path `{path}` does not begin with `/`")));
     }
@@ -226,7 +222,6 @@ fn of_file(path: &Path, basis: &Basis) -> Result<Settings, Failure> {
     settings.tls = file.tls;
     settings.status_address = file.status_address;
     settings.watch = file.watch;
-    settings.routes.iter_mut().for_each(|route| route.ca_certificates.clone_from(&file.ca_certificates));
     Ok(settings)
 }
 

@@ -125,6 +125,31 @@ fn unfinished_files_go_unless_their_process_lives() {
 }
 
 #[test]
+fn what_a_server_has_live_stays() {
+    let (server, releases) = with(6);
+    let live = |minor: usize| {
+        let installed = server.store.find(&format!("sum:1.{minor}.0")).expect("it is installed");
+        installed.mark_live().expect("its directory can be locked")
+    };
+    let (whole, to_be_damaged) = (live(0), live(1));
+    flip(&server.artifact_path(ALL[1]));
+    let none_kept = Collection { keep: 0, ..NONE };
+    assert_eq!(collect(&server, Collection { dry_run: true, ..none_kept }).len(), 6);
+    let removed = collect(&server, Collection { damaged: true, ..none_kept });
+    assert_eq!(modules(&removed), (["sum:1.2.0", "sum:1.3.0", "sum:1.4.0"].map(str::to_owned).to_vec(), 3));
+    for (name, stays) in ALL.iter().zip([true, true, false, false, false, true]) {
+        assert_eq!(server.artifact_path(name).exists(), stays, "{name}");
+    }
+    // Once no server has it live, it goes as all others do.
+    drop(to_be_damaged);
+    let removed = collect(&server, Collection { damaged: true, ..none_kept });
+    let gone = GarbageKind::Module { reference: "sum:1.1.0".to_owned(), index: releases[1].index };
+    assert_eq!(removed.iter().map(|it| it.kind.clone()).collect::<Vec<_>>(), [gone, GarbageKind::Artifact]);
+    drop(whole);
+    assert_eq!(modules(&collect(&server, none_kept)), (vec!["sum:1.0.0".to_owned()], 1));
+}
+
+#[test]
 fn damaged_modules_stay_unless_they_are_to_go() {
     let (server, releases) = with(5);
     // Its size is right: only the bytes show it.

@@ -99,7 +99,9 @@ fn a_guest_connects_to_what_is_allowed_alone() {
     }
     for (denied, reason) in [
         ("", "resolving `localhost` was denied: no rule allows this name"),
+        ("", "opening a TCP socket was denied: no rule allows TCP"),
         ("--allow-net udp:127.0.0.1", "resolving `localhost`"),
+        ("--allow-net udp:127.0.0.1", "opening a TCP socket was denied: no rule allows TCP"),
         ("--allow-net 127.0.0.1:1", "was denied: no rule allows it"),
         ("--allow-net 10.0.0.0/8", "was denied: no rule allows it"),
         // A name that resolves to an address of this machine's own network.

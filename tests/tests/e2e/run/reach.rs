@@ -1,78 +1,10 @@
 //! Servers that a guest reaches by `wasi:http` and `wasi:tls`: those that are allowed, over connections that really are made.
 
 use super::run;
+use crate::destinations::Server;
 use isomer_testing::certificates::Certificates;
 use isomer_tests::{Ran, scratch};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection};
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
-/// A server of this machine.
-struct Server {
-    port: u16,
-    /// How many connections it accepted.
-    accepted: Arc<AtomicUsize>,
-}
-
-impl Server {
-    /// Calls `answer` for each connection.
-    fn start(answer: impl Fn(TcpStream) + Send + 'static) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&accepted);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                count.fetch_add(1, Ordering::SeqCst);
-                answer(stream.unwrap());
-            }
-        });
-        Server { port, accepted }
-    }
-
-    fn plain() -> Server {
-        Server::start(|mut stream| answer(&mut stream))
-    }
-
-    /// With the certificate `server`.
-    fn tls(certificates: &Certificates) -> Server {
-        let chain = CertificateDer::pem_file_iter(certificates.path("server.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_file(certificates.path("server.key")).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
-        let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
-        Server::start(move |mut stream| {
-            let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut session = rustls::Stream::new(&mut connection, &mut stream);
-            answer(&mut session);
-            session.conn.send_close_notify();
-            let _ = session.flush();
-        })
-    }
-
-    fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
-    }
-}
-
-/// HTTP to who sends a request of it, and else what was received. A client that ends is no error here.
-fn answer(stream: &mut (impl Read + Write)) {
-    let mut received = [0; 4096];
-    let size = stream.read(&mut received).unwrap_or(0);
-    let text = if received.starts_with(b"GET ") {
-        "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nhello\n".to_owned()
-    } else {
-        format!("received {}", String::from_utf8_lossy(&received[..size]))
-    };
-    let _ = stream.write_all(text.as_bytes());
-}
 
 #[test]
 fn http_requests_go_to_what_is_allowed_alone() {
@@ -122,6 +54,34 @@ fn https_requests_need_a_certificate_that_this_machine_trusts() {
 }
 
 #[test]
+fn a_file_of_ca_certificates_is_trusted_beside_the_system_s() {
+    let certificates = Certificates::new();
+    let server = Server::tls(&certificates);
+    let ca = certificates.path("ca.pem");
+    fs::write(certificates.path("run.toml"), format!("ca-cert = 'ca.pem'\nallow-http = '127.0.0.1:{}'", server.port))
+        .unwrap();
+    let call =
+        |options: &str| {
+            let url = format!("https://127.0.0.1:{}/", server.port);
+            run(&format!("{options} --allow-tls --allow-http 127.0.0.1:{0} --allow-net 127.0.0.1:{0}", server.port))
+                .args(["client.cwasm", "http", &url])
+        };
+    let option = format!("--ca-cert {}", ca.display());
+    for options in [&option, &format!("-f {}", certificates.path("run.toml").display())] {
+        assert_eq!(call(options).ok().stdout(), "200\nhello\n", "{options}");
+    }
+    let refused = call("").run();
+    assert!(refused.code() == 1 && refused.stdout().starts_with("http: error"), "{refused}");
+    let bad = call("--ca-cert missing.pem").fails();
+    assert!(bad.stderr().contains("cannot read CA certificates from `missing.pem`"), "{bad}");
+    let tls = format!(
+        "{option} --allow-tls --allow-net 127.0.0.1:{0} client.cwasm tls 127.0.0.1 {0} farm.example",
+        server.port
+    );
+    assert_eq!(run(&tls).ok().stdout(), "received hello\n");
+}
+
+#[test]
 fn tls_needs_a_grant_a_connection_and_a_certificate_of_that_name() {
     let certificates = Certificates::new();
     let server = Server::tls(&certificates);
@@ -141,6 +101,7 @@ fn tls_needs_a_grant_a_connection_and_a_certificate_of_that_name() {
     let granted = "--allow-tls --allow-net 127.0.0.1:PORT";
     for (options, ca, name, told, warned) in [
         ("--allow-net 127.0.0.1:PORT", "ca.pem", "farm.example", "tls: ", "no TLS is granted"),
+        ("--allow-tls", "ca.pem", "farm.example", "connect: error", "opening a TCP socket was denied"),
         (
             "--allow-tls --allow-net 127.0.0.1:1",
             "ca.pem",
@@ -153,6 +114,32 @@ fn tls_needs_a_grant_a_connection_and_a_certificate_of_that_name() {
         (granted, "ca.pem", "no..name", "invalid server name", ""),
     ] {
         let ran = call(options, ca, name);
+        assert_eq!(ran.code(), 1, "{options} {name}: {ran}");
+        assert!(ran.stdout().contains(told) && ran.stderr().contains(warned), "{options} {name}: {ran}");
+    }
+}
+
+#[test]
+fn tls_of_wasi_0_3_needs_the_same() {
+    let certificates = Certificates::new();
+    let server = Server::tls(&certificates);
+    let ca = certificates.path("ca.pem");
+    let call = |options: &str, name: &str| -> Ran {
+        let line = format!("{options} tls-client.cwasm 127.0.0.1 PORT {name}");
+        run(&line.replace("PORT", &server.port.to_string()).replace("CA", &ca.display().to_string())).run()
+    };
+    let granted = "--allow-tls --allow-net 127.0.0.1:PORT --ca-cert CA";
+    let ran = call(granted, "farm.example");
+    assert_eq!((ran.code(), ran.stdout()), (0, "received hello\n".to_owned()), "{ran}");
+    for (options, name, told, warned) in [
+        ("--allow-net 127.0.0.1:PORT --ca-cert CA", "farm.example", "tls: ", "no TLS is granted"),
+        ("--allow-tls --ca-cert CA", "farm.example", "socket: error", "opening a TCP socket was denied"),
+        ("--allow-tls --allow-net 127.0.0.1:1", "farm.example", "connect: error", "was denied: no rule allows it"),
+        ("--allow-tls --allow-net 127.0.0.1:PORT", "farm.example", "tls: ", ""),
+        (granted, "other.example", "tls: ", ""),
+        (granted, "no..name", "tls: ", ""),
+    ] {
+        let ran = call(options, name);
         assert_eq!(ran.code(), 1, "{options} {name}: {ran}");
         assert!(ran.stdout().contains(told) && ran.stderr().contains(warned), "{options} {name}: {ran}");
     }

@@ -1,5 +1,7 @@
 //! HTTP requests that guests of a server send.
 
+use crate::destinations::Server;
+use isomer_testing::certificates::Certificates;
 use isomer_testing::http_client::{Response, request};
 use isomer_tests::served::{Served, artifact, serve};
 use isomer_tests::{isomer_run, scratch};
@@ -62,14 +64,23 @@ fn answer(mut stream: std::net::TcpStream) {
 }
 
 fn start(options: &str) -> Served {
+    start_guest("proxy", options)
+}
+
+fn start_guest(guest: &str, options: &str) -> Served {
     let call = isomer_run().line("serve --allow-unsigned --addr 127.0.0.1:0").line(options);
-    serve(call.arg(artifact("proxy")), scratch())
+    serve(call.arg(artifact(guest)), scratch())
 }
 
 #[track_caller]
 fn fetch(served: &Served, authority: &str, path: &str) -> Response {
+    fetch_url(served, &format!("http://{authority}{path}"))
+}
+
+#[track_caller]
+fn fetch_url(served: &Served, url: &str) -> Response {
     let mut connection = served.connect();
-    connection.send(request("GET", "/fetch", &[("x-fetch", &format!("http://{authority}{path}"))], b"")).unwrap();
+    connection.send(request("GET", "/fetch", &[("x-fetch", url)], b"")).unwrap();
     connection.receive().unwrap_or_else(|error| panic!("{error}\n{}", served.log()))
 }
 
@@ -131,6 +142,39 @@ fn connections_are_kept_within_their_limit() {
     let long = format!("/{}", "x".repeat(30));
     let cut = fetch(&served, &one.address.to_string(), &long);
     assert!(cut.text() == HTTP_RESPONSE_BODY_SIZE || cut.text().len() <= 20, "{}", cut.text());
+}
+
+#[test]
+fn https_requests_need_a_certificate_of_a_trusted_ca() {
+    let certificates = Certificates::new();
+    let server = Server::tls(&certificates);
+    let (ca, other) = (certificates.path("ca.pem"), certificates.path("client.pem"));
+    let origin = format!("https://127.0.0.1:{}", server.port);
+    let url = format!("{origin}/");
+    for guest in ["proxy", "service"] {
+        let allowed = format!("--allow-http {origin} --ca-cert {}", ca.display());
+        let served = start_guest(guest, &allowed);
+        let answer = fetch_url(&served, &url);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "hello\n"), "{guest}: {}", served.log());
+        // A certificate of another CA, and a rule of another scheme.
+        for options in [
+            format!("--allow-http {origin}"),
+            format!("--allow-http {origin} --ca-cert {}", other.display()),
+            allowed.replace("https:", "http:"),
+        ] {
+            let served = start_guest(guest, &options);
+            let refused = fetch_url(&served, &url);
+            assert_eq!(refused.status, 502, "{guest} {options}: {}", refused.text());
+        }
+    }
+    let file = certificates.path("serve.toml");
+    let settings = format!(
+        "addresses = ['127.0.0.1:0']\nca-cert = ['ca.pem']\n[[route]]\nmodule = '{}'\n[route.grants]\nallow-http = ['{origin}']\n",
+        artifact("proxy").display()
+    );
+    fs::write(&file, settings).unwrap();
+    let served = serve(isomer_run().line("serve --allow-unsigned -f").arg(&file), scratch());
+    assert_eq!(fetch_url(&served, &url).text(), "hello\n", "{}", served.log());
 }
 
 #[test]

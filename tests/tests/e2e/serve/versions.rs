@@ -3,7 +3,7 @@
 use isomer_testing::http_client::request;
 use isomer_tests::confined::{Confinement, Deny};
 use isomer_tests::served::{Exchange, FAULTY, Load, ONE, Served, TWO, Versions, serve};
-use isomer_tests::{scratch, wait_until};
+use isomer_tests::{has_program, program, scratch, skip, wait_until};
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -93,6 +93,69 @@ fn a_version_that_fails_its_health_request_is_not_served() {
     versions.activate(FAULTY);
     wait_until("it is refused again", || served.log().matches("its health request `/echo`").count() == 2);
     served.wait_for_version("later");
+    // What is wrong with it does not pass.
+    assert!(!served.log().contains("tried again"), "{}", served.log());
+}
+
+#[test]
+fn the_first_version_is_asked_too() {
+    let versions = Versions::new();
+    versions.activate(FAULTY);
+    let refused = versions.call("serve --addr 127.0.0.1:0 --health /echo hello").fails();
+    let unhealthy = "its health request `/echo` is not answered with success: ";
+    assert!(refused.stderr().contains("error: cannot serve `hello` at `/`"), "{refused}");
+    assert!(refused.stderr().contains(unhealthy) && !refused.stderr().contains("Serving HTTP on"), "{refused}");
+    // And each time that the settings are read again.
+    let file = versions.path().join("serve.toml");
+    let settings = |version: &str| {
+        let route = format!("module = 'hello:{version}'\nhealth = '/echo'");
+        fs::write(&file, format!("addresses = ['127.0.0.1:0']\n[[route]]\n{route}\n")).unwrap();
+    };
+    settings(ONE);
+    let served = serve(versions.call("serve -f serve.toml"), scratch());
+    settings(FAULTY);
+    served.signal("HUP");
+    served.wait_for_log("the settings stay as they are");
+    served.wait_for_log(unhealthy);
+    served.wait_for_version("first");
+}
+
+#[test]
+fn a_version_that_was_refused_for_lack_of_memory_is_tried_again() {
+    let test = "a_version_that_was_refused_for_lack_of_memory_is_tried_again";
+    if !has_program("prlimit") {
+        return skip(test, "prlimit is not installed");
+    }
+    let versions = Versions::new();
+    let served = versions.serve("");
+    served.wait_for_version("first");
+    let limit = |address_space: String| {
+        program("prlimit").arg(format!("--pid={}", served.id())).arg(format!("--as={address_space}:")).ok();
+    };
+    // What it has now, and room for requests, but not for another pool or memory.
+    limit((served.address_space_bytes() + (256 << 20)).to_string());
+    versions.activate(TWO);
+    served.wait_for_log("; it is tried again in 1 s");
+    served.wait_for_log("; it is tried again in 2 s");
+    served.wait_for_version("first");
+    limit("unlimited".to_owned());
+    served.wait_for_version("later");
+}
+
+#[test]
+fn a_live_version_is_not_collected() {
+    let versions = Versions::new();
+    let served = serve(versions.call("serve --addr 127.0.0.1:0 hello"), scratch());
+    versions.activate(TWO);
+    let removed = versions.call("gc --keep 0").ok().stdout();
+    assert!(!removed.contains(&format!("hello:{ONE} ")), "{removed}");
+    assert_eq!(versions.live(), [ONE]);
+    // Another server can be started with it.
+    let other = serve(versions.call(&format!("serve --addr 127.0.0.1:0 hello:{ONE}")), scratch());
+    other.wait_for_version("first");
+    drop((served, other));
+    let removed = versions.call("gc --keep 0").ok().stdout();
+    assert!(removed.contains(&format!("hello:{ONE} ")), "{removed}");
 }
 
 #[test]

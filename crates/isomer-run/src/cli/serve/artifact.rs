@@ -49,7 +49,12 @@ impl fmt::Display for OpenFailure {
     }
 }
 
-impl Error for OpenFailure {}
+/// Its source is the system's error, which says whether it is worth another try.
+impl Error for OpenFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.system_error().map(|error| error as &(dyn Error + 'static))
+    }
+}
 
 impl Source for ModuleSource {
     fn open(&self) -> Result<Opened, Box<dyn Error + Send + Sync>> {
@@ -136,4 +141,22 @@ fn served(opened: artifact::Opened) -> Opened {
 /// The version in `name:version`.
 fn version(reference: &str) -> Option<String> {
     reference.split_once(':').map(|(_, version)| version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_failure_keeps_the_system_s_error_for_the_server() {
+        let error = io::Error::from_raw_os_error(24);
+        let open = isomer_store::StoreError::Open { target: "a".to_owned(), path: "b".into(), source: error };
+        let failure = OpenFailure(crate::cli::wording::store(open));
+        let system = failure.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(system.and_then(io::Error::raw_os_error), Some(24));
+        // It is told once.
+        assert_eq!(one_line(&failure).matches("os error 24").count(), 1, "{}", one_line(&failure));
+        assert!(OpenFailure(Failure::new("not trusted")).source().is_none());
+    }
 }

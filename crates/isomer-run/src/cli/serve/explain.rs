@@ -51,7 +51,7 @@ fn route(explanation: &Explanation) -> String {
         ("memory", memory.clone()),
         ("deadlines", deadline.to_owned()),
         ("grants", granted(grants, &explanation.environment)),
-        ("health", explanation.health.clone().unwrap_or_else(|| "a new version is not asked how it is".to_owned())),
+        ("health", explanation.health.clone().unwrap_or_else(|| "a version is not asked how it is".to_owned())),
         ("probation", format!("{} for a new version", time(explanation.probation))),
     ]);
     for (name, value) in lines {
@@ -133,6 +133,7 @@ fn granted(grants: &Grants, environment: &[String]) -> String {
     all.extend(environment.iter().map(|name| format!("the variable {name}")));
     all.extend(grants.allow_net.iter().map(|rule| format!("the network {rule}")));
     all.extend(grants.allow_http.iter().map(|rule| format!("requests to {rule}")));
+    all.extend(grants.ca_certificates.iter().map(|file| format!("servers of the CAs in {}", file.display())));
     if grants.allow_tls {
         all.push("TLS over its connections".to_owned());
     }

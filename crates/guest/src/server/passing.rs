@@ -1,0 +1,64 @@
+//! Why a version is not served: something of its own, or something of the moment. In: an error with its sources. Out: whether
+//! another try may succeed: the system had no memory, descriptor or thread left, a disk did not answer, or another process had
+//! a lock. Never here: what the error means to people.
+
+use isomer_runtime::{LoadError, SealError};
+use rustix::io::Errno;
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
+/// Whether the error says nothing about the version itself.
+pub(super) fn is_passing(error: &(dyn Error + 'static)) -> bool {
+    let system = error.downcast_ref::<io::Error>();
+    let errno = error.downcast_ref::<Errno>().copied().or_else(|| system.and_then(Errno::from_io_error));
+    // `source` of an `io::Error` that wraps another error is that error's source: the error itself is in `get_ref`.
+    let inner = system.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+    errno.is_some_and(passes)
+        || system.is_some_and(|system| system.kind() == ErrorKind::OutOfMemory)
+        || matches!(error.downcast_ref(), Some(LoadError::Memory { .. }))
+        || matches!(error.downcast_ref(), Some(SealError::Memory { .. }))
+        || inner.or_else(|| error.source()).is_some_and(is_passing)
+}
+
+fn passes(errno: Errno) -> bool {
+    const PASSING: [Errno; 12] = [
+        Errno::AGAIN,
+        Errno::BUSY,
+        Errno::DEADLK,
+        Errno::INTR,
+        Errno::IO,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOLCK,
+        Errno::NOMEM,
+        Errno::NOSPC,
+        Errno::STALE,
+        Errno::TIMEDOUT,
+    ];
+    PASSING.contains(&errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::ServeError;
+
+    #[test]
+    fn what_passes_says_nothing_about_the_version() {
+        let system = |errno: Errno| ServeError::Source(Box::new(io::Error::other(io::Error::from(errno))));
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::AGAIN, Errno::NOLCK] {
+            assert!(is_passing(&system(errno)) && is_passing(&ServeError::System(errno.into())), "{errno:?}");
+        }
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::LOOP, Errno::INVAL, Errno::FBIG] {
+            assert!(!is_passing(&system(errno)), "{errno:?}");
+        }
+        let sealed = SealError::Memory { available_bytes: 0, copied_bytes: 0 };
+        assert!(is_passing(&ServeError::Source(sealed.into())));
+        assert!(is_passing(&ServeError::Load(LoadError::Memory { available_bytes: 0, needed_bytes: 1 })));
+        let unhealthy = ServeError::Unhealthy { path: "/".to_owned(), found: "500".to_owned() };
+        assert!(!is_passing(&unhealthy) && !is_passing(&ServeError::CoreModule));
+        // As wasmtime wraps the system's error.
+        let wrapped = wasmtime::Error::from(Errno::NOMEM).context("mmap failed");
+        assert!(is_passing(&ServeError::Instantiate(wrapped.into())));
+    }
+}
