@@ -26,6 +26,7 @@ mod metrics;
 mod status;
 mod watchdog;
 
+mod engines;
 mod guest_log;
 mod handler;
 mod health;

@@ -301,10 +301,10 @@ impl Status for Asked {
         let routes = service.routes.iter().map(|route| {
             let live = route.live();
             RouteSample {
-                route: route.name.to_string(),
+                route: Arc::clone(&route.name),
                 running: route.admission.running(),
                 waiting: route.admission.waiting(),
-                version: live.label.to_string(),
+                version: Arc::clone(&live.label),
                 choice: live.choice.clone(),
             }
         });

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The upper ends of the histogram's buckets, in seconds.
@@ -23,8 +24,8 @@ struct OfRoute {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfVersion {
-    route: String,
-    version: String,
+    route: Arc<str>,
+    version: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,7 +45,7 @@ struct OfBetter {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfStatus {
-    route: String,
+    route: Arc<str>,
     status: u16,
 }
 
@@ -77,15 +78,15 @@ pub(super) struct Sample {
 }
 
 /// How a route is when the metrics are read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RouteSample {
-    pub(super) route: String,
+    pub(super) route: Arc<str>,
     /// Requests that are answered.
     pub(super) running: usize,
     /// Requests that wait.
     pub(super) waiting: usize,
     /// The live version.
-    pub(super) version: String,
+    pub(super) version: Arc<str>,
     pub(super) choice: Choice,
 }
 
@@ -176,13 +177,13 @@ impl Metrics {
     }
 
     /// A request to `route` has a response.
-    pub(super) fn response(&self, route: &str, status: u16) {
-        self.responses.get_or_create(&OfStatus { route: route.to_owned(), status }).inc();
+    pub(super) fn response(&self, route: &Arc<str>, status: u16) {
+        self.responses.get_or_create(&OfStatus { route: Arc::clone(route), status }).inc();
     }
 
     /// A guest's response took so long.
-    pub(super) fn duration(&self, route: &str, version: &str, duration: Duration) {
-        let labels = OfVersion { route: route.to_owned(), version: version.to_owned() };
+    pub(super) fn duration(&self, route: &Arc<str>, version: &Arc<str>, duration: Duration) {
+        let labels = OfVersion { route: Arc::clone(route), version: Arc::clone(version) };
         self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
     }
 
@@ -225,11 +226,11 @@ impl Metrics {
     fn sample_route(&self, sample: &RouteSample) {
         let RouteSample { route, running, waiting, version, choice } = sample;
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let labels = OfRoute { route: route.clone() };
+        let labels = OfRoute { route: route.to_string() };
         self.running.get_or_create(&labels).set(number(*running));
         self.waiting.get_or_create(&labels).set(number(*waiting));
-        let (route, version) = (|| route.clone(), || version.clone());
-        self.live.get_or_create(&OfVersion { route: route(), version: version() }).set(1);
+        self.live.get_or_create(&OfVersion { route: Arc::clone(route), version: Arc::clone(version) }).set(1);
+        let (route, version) = (|| route.to_string(), || version.to_string());
         let target = choice.target.clone().unwrap_or_default();
         let load_path = if choice.mapped { "mapped" } else { "copied" };
         self.variants.get_or_create(&OfVariant { route: route(), version: version(), target, load_path }).set(1);
@@ -260,17 +261,17 @@ mod tests {
     #[test]
     fn what_is_counted_can_be_read() {
         let metrics = Metrics::new();
-        metrics.response("/a", 200);
-        metrics.response("/a", 200);
+        let (route, version): (Arc<str>, Arc<str>) = ("/a".into(), "hello:1".into());
+        metrics.response(&route, 200);
+        metrics.response(&route, 200);
         metrics.refused("/a", "waiting");
         metrics.trap("/a", "unreachable");
-        metrics.duration("/a", "hello:1", Duration::from_millis(3));
+        metrics.duration(&route, &version, Duration::from_millis(3));
         let choice = Choice {
             target: Some("x86-64-v3".to_owned()),
             mapped: true,
             steps_down: vec![StepDown::new("x86-64-v4".to_owned(), vec!["needs `avx512f`".to_owned()])],
         };
-        let (route, version) = ("/a".to_owned(), "hello:1".to_owned());
         let route = RouteSample { route, running: 1, waiting: 2, version, choice };
         let sample = Sample { connections: 7, routes: vec![route], ..Sample::default() };
         let text = metrics.render(&sample);

@@ -1,8 +1,8 @@
-//! From artifacts to what answers requests. In: each route's artifact. Out: engines with pools that hold all routes' instances,
-//! and a version for each route, of which one instance was made to see that it can be, and which has answered its health
-//! request. Never here: a request of a client.
+//! From artifacts to what answers requests. In: each route's artifact. Out: a version for each route, of which one instance
+//! was made to see that it can be, and which has answered its health request. Never here: a request of a client.
 
 use super::clock::Clock;
+use super::engines::{self, Served};
 use super::error::ServeError;
 use super::guest_log::Rate;
 use super::handler::{Instances, Reuse};
@@ -10,12 +10,11 @@ use super::health;
 use super::instance::Lifetimes;
 use super::limits::{RouteLimits, instance_limits};
 use super::metrics::Metrics;
-use super::pool::{Allocation, Machine, Need, Share};
+use super::pool::Allocation;
 use super::settings::{Choice, Identity, Opened, RouteSettings, Settings, StepDown};
 use super::version::{Linked, Version};
 use crate::{Grants, Limits, Outgoing, OutgoingLimits, Prepare, Prepared};
-use isomer_contract::Requirements;
-use isomer_runtime::{Code, Loaded, Loader, VerifiedArtifact};
+use isomer_runtime::{Loaded, VerifiedArtifact};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -68,7 +67,6 @@ struct Candidate<'a> {
     load_path: String,
     choice: Choice,
     identity: Identity,
-    share: Option<Share>,
     prepared: Arc<Prepared>,
     outgoing: Option<Outgoing>,
     metrics: Arc<Metrics>,
@@ -86,29 +84,7 @@ pub(super) async fn load(
     clock: &Arc<Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Ready>, ServeError> {
-    let candidates = settings.routes.iter().map(|route| open(route, metrics).map_err(|error| of_route(route, error)));
-    let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
-    let machine = Machine::look();
-    let mut loaders: Vec<(Requirements, Allocation, Loader)> = Vec::new();
-    let mut ready = Vec::new();
-    for candidate in &candidates {
-        let requirements = candidate.artifact.requirements();
-        if !loaders.iter().any(|(other, ..)| share_engine(other, requirements)) {
-            let sharing = || candidates.iter().filter(|it| share_engine(it.artifact.requirements(), requirements));
-            let allocation = allocation(requirements, sharing().map(|it| it.share), &machine);
-            let loader = loader(&allocation, sharing().filter_map(|it| it.prepared.limits().max_stack).max());
-            loaders.push((requirements.clone(), allocation, loader));
-        }
-    }
-    for candidate in candidates {
-        let requirements = candidate.artifact.requirements();
-        let found = loaders.iter().find(|(other, ..)| share_engine(other, requirements));
-        // Each has one: see above.
-        let Some((_, allocation, loader)) = found else { continue };
-        let route = candidate.route;
-        ready.push(candidate.ready(allocation, loader, clock).await.map_err(|error| of_route(route, error))?);
-    }
-    Ok(ready)
+    load_routes(&settings.routes, clock, metrics).await.map_err(|(route, error)| of_route(route, error))
 }
 
 /// Loads one route's module, with an engine of its own.
@@ -117,47 +93,34 @@ pub(super) async fn load_one(
     clock: &Arc<Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Ready, ServeError> {
-    let candidate = open(route, metrics)?;
-    let requirements = candidate.artifact.requirements();
-    let allocation = allocation(requirements, [candidate.share].into_iter(), &Machine::look());
-    let loader = loader(&allocation, candidate.prepared.limits().max_stack);
-    candidate.ready(&allocation, &loader, clock).await
+    let mut ready = load_routes(std::slice::from_ref(route), clock, metrics).await.map_err(|(_, error)| error)?;
+    // As many as routes.
+    Ok(ready.remove(0))
+}
+
+/// Loads these routes' modules; an error has the route that it is about.
+async fn load_routes<'a>(
+    routes: &'a [RouteSettings],
+    clock: &Arc<Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Ready>, (&'a RouteSettings, ServeError)> {
+    let open = |route| open(route, metrics).map_err(|error| (route, error));
+    let candidates = routes.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let served: Vec<_> = candidates.iter().map(Candidate::served).collect();
+    let loaded = engines::load(&served).map_err(|(index, error)| (&routes[index], error.into()))?;
+    let mut ready = Vec::new();
+    for (candidate, (allocation, loaded)) in candidates.into_iter().zip(loaded) {
+        let route = candidate.route;
+        ready.push(candidate.ready(&allocation, &loaded, clock).await.map_err(|error| (route, error))?);
+    }
+    Ok(ready)
 }
 
 fn of_route(route: &RouteSettings, error: ServeError) -> ServeError {
     ServeError::Route { module: route.module.clone(), route: route.pattern.clone(), source: Box::new(error) }
 }
 
-/// Whether artifacts of these requirements load in one engine, as [`Loader`] decides it.
-fn share_engine(one: &Requirements, other: &Requirements) -> bool {
-    let key = |it: &Requirements| (it.arch, it.tunables.clone(), it.recorded.clone(), it.wasm_features.clone());
-    key(one) == key(other)
-}
-
-/// Stacks are an engine's: the largest of those that share it.
-fn loader(allocation: &Allocation, max_stack: Option<u64>) -> Loader {
-    let allocation = allocation.clone();
-    let stack = Limits { max_stack, ..Limits::default() };
-    Loader::new().configure(move |config| {
-        stack.configure(config);
-        allocation.apply(config);
-    })
-}
-
-fn allocation(
-    requirements: &Requirements,
-    shares: impl Iterator<Item = Option<Share>>,
-    machine: &Machine,
-) -> Allocation {
-    match shares.collect::<Option<Vec<_>>>() {
-        Some(shares) => Allocation::derive(requirements, &shares, machine),
-        None => Allocation::OnDemand {
-            reason: "the component imports modules, and only they say what they need".to_owned(),
-        },
-    }
-}
-
-/// Opens a route's artifact, and looks at what its instances need.
+/// Opens a route's artifact.
 fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidate<'a>, ServeError> {
     let opened = route.source.open().map_err(ServeError::Source)?;
     let Opened { artifact, version, identity, load_path, mapped, steps_down } = opened;
@@ -173,17 +136,6 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
     let environment = route.environment.clone();
     let prepared = Prepare { grants: &route.grants, environment, limits, allow_blocking: false }.open()?;
     let outgoing = prepared.outgoing(route.outgoing);
-    let loaded = Loader::new().load(artifact.clone())?;
-    Linked::new(&loaded)?;
-    let need = match &loaded.code {
-        Code::Component(component) => Need::of(component),
-        Code::Module(_) => None,
-    };
-    let share = need.map(|need| Share {
-        need,
-        instances: u32::try_from(instances(&route.limits)).unwrap_or(u32::MAX),
-        requests: u32::try_from(route.limits.requests).unwrap_or(u32::MAX),
-    });
     Ok(Candidate {
         route,
         artifact,
@@ -191,7 +143,6 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
         load_path,
         choice,
         identity,
-        share,
         prepared: Arc::new(prepared),
         outgoing,
         metrics: Arc::clone(metrics),
@@ -204,15 +155,21 @@ fn instances(limits: &RouteLimits) -> usize {
 }
 
 impl Candidate<'_> {
-    async fn ready(self, allocation: &Allocation, loader: &Loader, clock: &Arc<Clock>) -> Result<Ready, ServeError> {
+    fn served(&self) -> Served<'_> {
+        let limits = &self.route.limits;
+        let max_stack = self.prepared.limits().max_stack;
+        Served { artifact: &self.artifact, instances: instances(limits), requests: limits.requests, max_stack }
+    }
+
+    async fn ready(self, allocation: &Allocation, loaded: &Loaded, clock: &Arc<Clock>) -> Result<Ready, ServeError> {
         let limits = &self.route.limits;
         let mut memory = describe(allocation);
-        let mut version = self.version(&loader.load(self.artifact.clone())?, clock)?;
+        let mut version = self.version(loaded, clock)?;
         let tried = try_instance(&version.0).await;
         if let (Err(error), Allocation::Pool(_)) = (&tried, allocation) {
-            let allocation = Allocation::OnDemand { reason: format!("a pool does not hold it: {error:#}") };
+            let allocation = Allocation::on_demand(format!("a pool does not hold it: {error:#}"));
             memory = describe(&allocation);
-            let loader = self::loader(&allocation, self.prepared.limits().max_stack);
+            let loader = engines::loader(&allocation, self.prepared.limits().max_stack);
             version = self.version(&loader.load(self.artifact.clone())?, clock)?;
             try_instance(&version.0).await.map_err(|error| ServeError::Instantiate(error.into()))?;
         } else {

@@ -14,11 +14,14 @@ const TABLE_KEPT: u64 = 64 << 10;
 /// What a table may grow to, unless the artifact's own are larger already.
 const TABLE_ELEMENTS: u64 = 100_000;
 
-/// Stacks that one request uses: composed components may take one for each of two.
-const STACKS_OF_REQUEST: u32 = 2;
+/// Stacks that one request uses. Functions of WASI 0.2 call each other on one.
+const STACKS_OF_REQUEST: u32 = 1;
 
-/// Stacks that one instance uses beside those of its requests.
-const STACKS_BESIDE: u32 = 2;
+/// The same where functions are asynchronous: composed components may take one for each of two.
+const STACKS_OF_ASYNCHRONOUS_REQUEST: u32 = 2;
+
+/// Stacks that one instance uses beside those of its requests: while it is made, and what its store keeps for the next call.
+const STACKS_BESIDE: u32 = 1;
 
 /// Mappings of the process that one memory takes: what is initialised, what was grown, what may not be accessed.
 const MAPPINGS_OF_MEMORY: u64 = 4;
@@ -37,14 +40,19 @@ pub(super) struct Need {
 }
 
 impl Need {
-    /// What the component declares. None for one whose modules are imported, which only its linker knows.
+    /// What most components need: one memory, the table of their functions and that of their imports. A pool has room for
+    /// as much also where an artifact needs less, so that artifacts are loaded into it before their need is known.
+    pub(super) const USUAL: Need = Need { memories: 1, tables: 2, table_elements: TABLE_ELEMENTS, memory_bytes: 0 };
+
+    /// What the component declares, or what is usual where that is more. None for one whose modules are imported, which
+    /// only its linker knows.
     pub(super) fn of(component: &Component) -> Option<Need> {
         const PAGE_BYTES: u64 = 64 << 10;
         let required = component.resources_required()?;
         Some(Need {
-            memories: required.num_memories,
-            tables: required.num_tables,
-            table_elements: required.max_initial_table_size.unwrap_or(0),
+            memories: required.num_memories.max(Need::USUAL.memories),
+            tables: required.num_tables.max(Need::USUAL.tables),
+            table_elements: required.max_initial_table_size.unwrap_or(0).max(Need::USUAL.table_elements),
             memory_bytes: required.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE_BYTES),
         })
     }
@@ -86,10 +94,12 @@ pub(super) struct Share {
     pub(super) instances: u32,
     /// Requests at once, in all instances together.
     pub(super) requests: u32,
+    /// Whether they are answered by asynchronous functions, those of WASI 0.3.
+    pub(super) asynchronous: bool,
 }
 
 /// How instances of one engine get their memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Allocation {
     /// From slots that are reserved once.
     Pool(Sizes),
@@ -125,14 +135,18 @@ fn integer(requirements: &Requirements, key: &str) -> u64 {
 }
 
 impl Allocation {
+    /// No pool, for this reason.
+    pub(super) fn on_demand(reason: impl Into<String>) -> Allocation {
+        Allocation::OnDemand { reason: reason.into() }
+    }
+
     /// For all routes that share an engine.
     pub(super) fn derive(requirements: &Requirements, shares: &[Share], machine: &Machine) -> Allocation {
         let reservation_bytes = integer(requirements, "memory-reservation");
         let slot_bytes = reservation_bytes.saturating_add(integer(requirements, "memory-guard-size"));
-        let on_demand = |reason: String| Allocation::OnDemand { reason };
         let largest = shares.iter().map(|share| share.need.memory_bytes).max().unwrap_or(0);
         if reservation_bytes < largest.max(1) {
-            return on_demand(format!(
+            return Allocation::on_demand(format!(
                 "a memory begins with {}, and the artifact's `memory-reservation` is {}",
                 Size(largest),
                 Size(reservation_bytes)
@@ -143,7 +157,7 @@ impl Allocation {
         let memories = total(&|share| share.need.memories.saturating_mul(share.instances));
         let reserved_bytes = slot_bytes.saturating_mul(memories.into());
         if reserved_bytes > machine.address_space_bytes / 2 {
-            return on_demand(format!(
+            return Allocation::on_demand(format!(
                 "{memories} memories would reserve {} GiB of address space, more than half of the {} GiB that a process has \
                  here",
                 reserved_bytes >> 30,
@@ -153,12 +167,13 @@ impl Allocation {
         // Each has a guard page, which takes a system call at the start: as many as requests and instances need, not as
         // many as each instance could need alone.
         let stacks = total(&|share| {
-            let of_requests = share.requests.saturating_mul(STACKS_OF_REQUEST);
+            let of_one = if share.asynchronous { STACKS_OF_ASYNCHRONOUS_REQUEST } else { STACKS_OF_REQUEST };
+            let of_requests = share.requests.saturating_mul(of_one);
             of_requests.saturating_add(share.instances.saturating_mul(STACKS_BESIDE))
         });
         let mappings = u64::from(memories) * MAPPINGS_OF_MEMORY + u64::from(stacks) * MAPPINGS_OF_STACK;
         if mappings > machine.mappings {
-            return on_demand(format!(
+            return Allocation::on_demand(format!(
                 "{memories} memories and {stacks} stacks may take {mappings} mappings, more than `vm.max_map_count` allows, \
                  {}",
                 machine.mappings
@@ -218,7 +233,7 @@ mod tests {
 
     fn share(instances: u32, memories: u32) -> Share {
         let need = Need { memories, tables: 1, table_elements: 10, memory_bytes: 1 << 20 };
-        Share { need, instances, requests: instances }
+        Share { need, instances, requests: instances, asynchronous: instances == 50 }
     }
 
     fn requirements(reservation_bytes: u64) -> Requirements {
@@ -235,7 +250,7 @@ mod tests {
             panic!("it fits");
         };
         assert_eq!((sizes.instances, sizes.memories, sizes.memories_of_instance), (150, 250, 3));
-        assert_eq!((sizes.tables, sizes.stacks, sizes.table_elements), (150, 600, 100_000));
+        assert_eq!((sizes.tables, sizes.stacks, sizes.table_elements), (150, 350, 100_000));
         assert_eq!(sizes.reserved_bytes, 250 * ((4 << 30) + (32 << 20)));
     }
 

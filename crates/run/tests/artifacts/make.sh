@@ -42,3 +42,4 @@ make pulley64be module --target pulley64be
 make pulley32 module --target pulley32
 make component-x86-64 component --target $x
 make component-pulley64 component --target pulley64
+make component-large-pulley64 component-large --target pulley64
