@@ -35,6 +35,7 @@ mod version;
 mod admission;
 mod body;
 mod connections;
+mod head;
 mod respond;
 mod service;
 

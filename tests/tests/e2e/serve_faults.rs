@@ -2,6 +2,7 @@
 //! its other clients are served meanwhile.
 
 mod clients;
+mod crowds;
 mod files;
 mod guests;
 mod http2;
