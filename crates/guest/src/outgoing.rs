@@ -36,8 +36,10 @@ const IDLE_TIME: Duration = Duration::from_secs(30);
 #[non_exhaustive]
 pub struct OutgoingLimits {
     /// Requests at once; more wait for up to `connect_time`.
+    #[serde(deserialize_with = "units::count")]
     pub requests: usize,
     /// Connections that are open at once, those included that are kept for the next request.
+    #[serde(deserialize_with = "units::count")]
     pub connections: usize,
     /// How long a connection may take, its name's resolution and TLS included.
     #[serde(deserialize_with = "units::time")]

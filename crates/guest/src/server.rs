@@ -55,6 +55,6 @@ pub use file::{FileError, FileModule, FileRoute, ServeFile};
 pub use limits::{RouteLimits, ServerLimits, instance_limits};
 pub use listener::{Address, AddressError};
 pub use modules::Explanation;
-pub use route::{Pattern, PatternError};
+pub use route::{Pattern, PatternError, is_request_path};
 pub use settings::{Identity, LiveMark, Opened, RouteSettings, Settings, Source, StepDown};
 pub use tls::{TlsError, TlsFiles};

@@ -13,6 +13,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct ServerLimits {
     /// Connections that are open at once. Others wait in the system's queue.
+    #[serde(deserialize_with = "units::count")]
     pub connections: usize,
     /// The largest head of a request, in bytes.
     #[serde(deserialize_with = "units::size")]
@@ -24,6 +25,7 @@ pub struct ServerLimits {
     #[serde(deserialize_with = "units::time")]
     pub idle_time: Duration,
     /// Requests at once on one HTTP/2 connection.
+    #[serde(deserialize_with = "units::count")]
     pub streams: u32,
     /// How long requests may take to end once the server was told to end.
     #[serde(deserialize_with = "units::time")]
@@ -49,8 +51,10 @@ impl Default for ServerLimits {
 #[non_exhaustive]
 pub struct RouteLimits {
     /// Requests that are answered at once.
+    #[serde(deserialize_with = "units::count")]
     pub requests: usize,
     /// Requests beyond these that wait for their turn; more are refused with 503.
+    #[serde(deserialize_with = "units::count_or_none")]
     pub waiting: usize,
     /// How long a request waits for its turn before it is refused with 503.
     #[serde(deserialize_with = "units::time")]

@@ -199,7 +199,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
 
 /// As many instances as requests, and some for those that are still at work after their response.
 fn instances(limits: &RouteLimits) -> usize {
-    limits.requests + limits.requests / 8 + 2
+    limits.requests.saturating_add(limits.requests / 8 + 2)
 }
 
 impl Candidate<'_> {
