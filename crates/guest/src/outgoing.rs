@@ -9,7 +9,9 @@ mod roots;
 pub(crate) use roots::PEM_SIZE_BYTES_MAX;
 pub use roots::{Roots, RootsError};
 
+use crate::denials;
 use crate::grants::HttpRule;
+use crate::host::BODY_PIECE_SIZE_BYTES;
 use crate::limits::units;
 use body::{Counted, SentBody};
 use connect::{ConnectError, Connector};
@@ -124,7 +126,7 @@ impl Shared {
             return Err(Error::HttpRequestUriInvalid);
         };
         if !self.rules.iter().any(|rule| rule.allows(scheme, host, port)) {
-            tracing::warn!("an HTTP request to `{scheme}://{host}:{port}` was denied: no rule allows it");
+            denials::report(&format!("an HTTP request to `{scheme}://{host}:{port}` was denied: no rule allows it"));
             return Err(Error::HttpRequestDenied);
         }
         let limits = self.limits;
@@ -179,5 +181,13 @@ impl WasiHttpHooks for Outgoing {
             // The connection is driven by its own task.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
         })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE_SIZE_BYTES
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE_SIZE_BYTES
     }
 }

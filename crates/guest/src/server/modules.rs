@@ -163,7 +163,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
     let form = artifact.target().map(|target| format!(" ({target})")).unwrap_or_default();
     let version = version.map(|version| format!(":{version}")).unwrap_or_default();
     let label = format!("{}{version}{form}", route.module).into();
-    let limits = route.instance.clone().or(instance_limits(&route.grants));
+    let limits = route.instance.clone().or(instance_limits());
     limits.check_compiled(artifact.requirements())?;
     if route.deadline && !Limits::is_interruptible(artifact.requirements()) {
         return Err(ServeError::NotInterruptible);
