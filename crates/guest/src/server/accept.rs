@@ -122,7 +122,7 @@ impl Server {
         let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
         let clock = Clock::start().map_err(ServeError::System)?;
         let metrics = Arc::new(Metrics::new());
-        let ready = runtime.block_on(modules::load(settings, &clock, &metrics))?;
+        let ready = modules::load(settings, &clock, &metrics, runtime.handle())?;
         let explanations = ready.iter().map(|ready| ready.explanation.clone()).collect();
         let live = Arc::new(Live::new(Service::new(settings, ready, &clock, &metrics)));
         let listeners = runtime.block_on(async {
@@ -180,8 +180,11 @@ impl Server {
     }
 
     /// What [`Control::reload`] reads the settings with.
-    pub fn on_reload(&mut self, reread: impl Fn() -> Result<Settings, Box<dyn Error + Send + Sync>> + Send + 'static) {
-        self.reread = Some(Box::new(reread));
+    pub fn on_reload(
+        &mut self,
+        reread: impl Fn() -> Result<Settings, Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
+    ) {
+        self.reread = Some(Arc::new(reread));
     }
 
     /// Tells it to end.

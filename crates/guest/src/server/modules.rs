@@ -1,10 +1,11 @@
 //! From artifacts to what answers requests. In: each route's artifact. Out: engines with pools that hold all routes' instances,
 //! and a version for each route, of which one instance was made to see that it can be. Never here: a request.
 
+use super::admission::Admission;
 use super::clock::Clock;
 use super::error::ServeError;
 use super::guest_log::Rate;
-use super::handler::{Instances, Reuse};
+use super::handler::{Instances, Reuse, TookTooLong};
 use super::instance::Lifetimes;
 use super::limits::{RouteLimits, instance_limits};
 use super::metrics::Metrics;
@@ -15,8 +16,11 @@ use crate::{Grants, Limits, Outgoing, OutgoingLimits, Prepare, Prepared};
 use isomer_contract::Requirements;
 use isomer_runtime::{Code, Loaded, Loader, VerifiedArtifact};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use wasmtime::Trap;
 use wasmtime_wasi_http::handler::HandlerState;
 
 /// How long an instance of WASI 0.3 waits for its next request.
@@ -78,12 +82,57 @@ pub(super) struct Ready {
     pub(super) explanation: Explanation,
 }
 
+/// How long loading may take, beside what an instance may take to begin and to answer its health request: reading and hashing
+/// a large artifact from a slow disk.
+const LOAD_TIME: Duration = Duration::from_secs(60);
+
+/// Does this work on a thread of its own, which is given up after some time: code of a component that does not return while it
+/// is instantiated, or a pipe that no process writes to, would hold the caller for ever.
+pub(super) fn bounded<T: Send + 'static>(
+    time: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServeError> {
+    let (done, is_done) = sync_channel(1);
+    let work = move || {
+        // An error means that it was given up.
+        let _ = done.send(work());
+    };
+    thread::Builder::new().name("load".to_owned()).spawn(work).map_err(ServeError::System)?;
+    is_done.recv_timeout(time).map_err(|_| ServeError::LoadTime(time))
+}
+
 /// Loads all routes' modules.
-pub(super) async fn load(
+pub(super) fn load(
     settings: &Settings,
     clock: &Arc<Clock>,
     metrics: &Arc<Metrics>,
+    executor: &Handle,
 ) -> Result<Vec<Ready>, ServeError> {
+    let time = settings.routes.iter().fold(LOAD_TIME, |time, route| time.saturating_add(route.limits.request_time));
+    let (settings, clock, metrics, executor) =
+        (settings.clone(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
+    bounded(time, move || executor.block_on(load_all(&settings, &clock, &metrics)))?
+}
+
+/// Loads one route's module, with an engine of its own.
+pub(super) fn load_one(
+    route: &RouteSettings,
+    clock: &Arc<Clock>,
+    metrics: &Arc<Metrics>,
+    executor: &Handle,
+) -> Result<Ready, ServeError> {
+    let time = LOAD_TIME.saturating_add(route.limits.request_time);
+    let (route, clock, metrics, executor) = (route.clone(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
+    bounded(time, move || {
+        let candidate = open(&route, &metrics)?;
+        let requirements = candidate.artifact.requirements();
+        let allocation = allocation(requirements, [candidate.share].into_iter(), &Machine::look());
+        let loader = loader(&allocation, candidate.prepared.limits().max_stack);
+        executor.block_on(candidate.ready(&allocation, &loader, &clock))
+    })?
+}
+
+async fn load_all(settings: &Settings, clock: &Arc<Clock>, metrics: &Arc<Metrics>) -> Result<Vec<Ready>, ServeError> {
     let candidates = settings.routes.iter().map(|route| open(route, metrics).map_err(|error| of_route(route, error)));
     let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
     let machine = Machine::look();
@@ -109,20 +158,8 @@ pub(super) async fn load(
     Ok(ready)
 }
 
-/// Loads one route's module, with an engine of its own.
-pub(super) async fn load_one(
-    route: &RouteSettings,
-    clock: &Arc<Clock>,
-    metrics: &Arc<Metrics>,
-) -> Result<Ready, ServeError> {
-    let candidate = open(route, metrics)?;
-    let requirements = candidate.artifact.requirements();
-    let allocation = allocation(requirements, [candidate.share].into_iter(), &Machine::look());
-    let loader = loader(&allocation, candidate.prepared.limits().max_stack);
-    candidate.ready(&allocation, &loader, clock).await
-}
-
-fn of_route(route: &RouteSettings, error: ServeError) -> ServeError {
+/// The error, with the route that it is of.
+pub(super) fn of_route(route: &RouteSettings, error: ServeError) -> ServeError {
     ServeError::Route { module: route.module.clone(), route: route.pattern.clone(), source: Box::new(error) }
 }
 
@@ -208,7 +245,11 @@ impl Candidate<'_> {
         let mut memory = describe(allocation);
         let mut version = self.version(&loader.load(self.artifact.clone())?, clock)?;
         let tried = try_instance(&version.0).await;
-        if let (Err(error), Allocation::Pool(_)) = (&tried, allocation) {
+        // A trap, or code that does not return, has nothing to do with where the memory comes from.
+        let is_memory = |error: &wasmtime::Error| !error.is::<Trap>() && !error.is::<TookTooLong>();
+        if let (Err(error), Allocation::Pool(_)) = (&tried, allocation)
+            && is_memory(error)
+        {
             let allocation = Allocation::OnDemand { reason: format!("a pool does not hold it: {error:#}") };
             memory = describe(&allocation);
             let loader = self::loader(&allocation, self.prepared.limits().max_stack);
@@ -253,7 +294,7 @@ impl Candidate<'_> {
             rate: Arc::new(Rate::new(limits.log_rate)),
             reuse: Reuse { at_once: reuse.at_once.max(1), ..reuse },
             lifetimes: Lifetimes { idle: IDLE_TIME, at_work: limits.request_time },
-            permits: Arc::new(Semaphore::new(instances(limits))),
+            room: Admission::new(instances(limits), limits.requests, limits.request_time),
             route: self.route.pattern.to_string().into(),
             clock: Arc::clone(clock),
             metrics: Arc::clone(&self.metrics),
@@ -281,5 +322,22 @@ fn describe(allocation: &Allocation) -> String {
             if sizes.keeps_pages { "pages are kept for the next instance" } else { "pages are given back" }
         ),
         Allocation::OnDemand { reason } => format!("on demand: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_does_not_end_is_given_up() {
+        assert_eq!(bounded(Duration::from_secs(60), || 7).ok(), Some(7));
+        let (kept, forever) = sync_channel::<()>(0);
+        let given_up = bounded(Duration::from_millis(20), move || {
+            let _ = forever.recv();
+            7
+        });
+        assert!(matches!(given_up, Err(ServeError::LoadTime(_))), "{given_up:?}");
+        drop(kept);
     }
 }

@@ -25,13 +25,15 @@ use tokio::runtime::Handle;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How often the others are asked, too: not every file system reports the changes of other machines.
 const INTERVAL_WITH_NOTICES: Duration = Duration::from_secs(10);
+/// How long the settings may take to be read again.
+const READ_TIME: Duration = Duration::from_secs(10);
 /// Fewer requests say nothing about a version.
 const REQUESTS_MIN: u64 = 10;
 /// So many per cent more failures than before are too many.
 const MORE_PERCENT: u64 = 5;
 
 /// Reads the settings again.
-pub(super) type Reread = Box<dyn Fn() -> Result<Settings, Box<dyn std::error::Error + Send + Sync>> + Send>;
+pub(super) type Reread = Arc<dyn Fn() -> Result<Settings, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
 /// What a thread of its own keeps in service.
 pub(super) struct Switch {
@@ -60,7 +62,7 @@ struct Followed {
     probation: Option<Probation>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Probation {
     until: Instant,
     before: Arc<Version>,
@@ -76,18 +78,21 @@ impl Switch {
             let mut notices = self.notices(&wake);
             let mut looked = Instant::now();
             while !self.clock.is_stopped() {
-                let changed = match wakes.recv_timeout(INTERVAL) {
-                    Ok(Wake::Reload) => {
-                        if self.reload() {
-                            followed = self.follow();
-                            notices = self.notices(&wake);
-                        }
-                        true
-                    }
-                    Ok(Wake::Changed) => true,
-                    Err(RecvTimeoutError::Timeout) => false,
+                let woken: Vec<_> = match wakes.recv_timeout(INTERVAL) {
+                    // Those that came meanwhile mean the same: a reload reads what is there then.
+                    Ok(first) => std::iter::once(first).chain(wakes.try_iter()).collect(),
+                    Err(RecvTimeoutError::Timeout) => Vec::new(),
                     Err(RecvTimeoutError::Disconnected) => return,
                 };
+                if woken.contains(&Wake::Reload)
+                    && let Some(next) = self.reload(&followed)
+                {
+                    followed = next;
+                    // Before the next: each has a descriptor and a thread.
+                    drop(notices.take());
+                    notices = self.notices(&wake);
+                }
+                let changed = !woken.is_empty();
                 let are_noticed = notices.as_ref().is_some_and(Notices::are_complete);
                 let interval = if are_noticed { INTERVAL_WITH_NOTICES } else { INTERVAL };
                 let look = self.watch && (changed || looked.elapsed() >= interval);
@@ -160,15 +165,21 @@ impl Switch {
 
     /// Loads a version and asks it how it is.
     fn load(&self, settings: &RouteSettings) -> Result<Version, ServeError> {
-        let Ready { version, .. } = self.executor.block_on(modules::load_one(settings, &self.clock, &self.metrics))?;
-        let Some(path) = &settings.health else { return Ok(version) };
+        let Ready { version, .. } = modules::load_one(settings, &self.clock, &self.metrics, &self.executor)?;
+        self.check_health(settings, &version)?;
+        Ok(version)
+    }
+
+    /// Asks a version how it is.
+    fn check_health(&self, settings: &RouteSettings, version: &Version) -> Result<(), ServeError> {
+        let Some(path) = &settings.health else { return Ok(()) };
         let exchange = Arc::new(Exchange::new("health".into(), Arc::new(settings.limits.clone())));
         let watched = self.clock.watch(Arc::clone(&exchange));
         let status = self.executor.block_on(version.ask(Arc::clone(&exchange), path));
         drop(watched);
         exchange.complete();
         match status {
-            Ok(status) if status.is_success() || status.is_redirection() => Ok(version),
+            Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
             Ok(status) => Err(ServeError::Unhealthy { path: path.clone(), found: status.to_string() }),
             Err(error) => Err(ServeError::Unhealthy { path: path.clone(), found: one_line(&*error) }),
         }
@@ -201,31 +212,83 @@ impl Switch {
         }
     }
 
-    /// Reads the settings again and serves what they say, if all of it can be. Whether it is served now.
-    fn reload(&mut self) -> bool {
+    /// Reads the settings again and serves what they say, if all of it can be: what is followed then, or none where nothing
+    /// has changed.
+    fn reload(&mut self, followed: &[Followed]) -> Option<Vec<Followed>> {
         let Some(reread) = &self.reread else {
             tracing::warn!(target: "switch", "there is no settings file to read again");
-            return false;
+            return None;
         };
         let unchanged = |error: &(dyn std::error::Error + 'static)| {
             tracing::error!(target: "switch", "the settings stay as they are: {}", one_line(error));
-            false
+            None
         };
-        let settings = match reread() {
-            Ok(settings) => settings,
-            Err(error) => return unchanged(&*error),
+        let reread = Arc::clone(reread);
+        let settings = match modules::bounded(READ_TIME, move || reread()) {
+            Ok(Ok(settings)) => settings,
+            Ok(Err(error)) => return unchanged(&*error),
+            Err(error) => return unchanged(&error),
         };
-        let ready = self.executor.block_on(modules::load(&settings, &self.clock, &self.metrics));
-        let routes = match ready {
+        let ready = match modules::load(&settings, &self.clock, &self.metrics, &self.executor) {
             Ok(ready) => ready,
             Err(error) => return unchanged(&error),
         };
-        if settings.addresses != self.settings.addresses || settings.limits != self.settings.limits {
-            tracing::warn!(target: "switch", "addresses and the server's own limits change when it is started again");
+        for (route, ready) in settings.routes.iter().zip(&ready) {
+            if let Err(error) = self.check_health(route, &ready.version) {
+                return unchanged(&modules::of_route(route, error));
+            }
         }
-        self.live.replace(Service::new(&settings, routes, &self.clock, &self.metrics));
+        if needs_restart(&settings, &self.settings) {
+            tracing::warn!(
+                target: "switch",
+                "addresses, TLS files and the server's own limits change when it is started again"
+            );
+        }
+        let before = self.live.get();
+        self.live.replace(Service::new(&settings, ready, &self.clock, &self.metrics));
+        let mut next = self.follow();
+        for (route, next) in settings.routes.iter().zip(&mut next) {
+            if let Some(index) = self.settings.routes.iter().position(|other| is_same_but_module(other, route)) {
+                next.probation = probation(route, &before, index, followed.get(index), &next.active);
+            }
+        }
+        self.watch = settings.watch;
         self.settings = settings;
         tracing::info!(target: "switch", "the settings were read again");
-        true
+        Some(next)
     }
+}
+
+/// Whether the server keeps something of `before` that `settings` have otherwise.
+fn needs_restart(settings: &Settings, before: &Settings) -> bool {
+    let kept = |it: &Settings| {
+        (it.addresses.clone(), it.limits.clone(), it.tls.clone(), it.status_address, it.exit_on_stuck, it.reuse_port)
+    };
+    kept(settings) != kept(before)
+}
+
+/// Whether a version that was served with `before` may be served for `route` again: it would keep its grants and limits.
+fn is_same_but_module(before: &RouteSettings, route: &RouteSettings) -> bool {
+    let kept = |it: &RouteSettings| {
+        let grants = (it.grants.clone(), it.environment.clone(), it.ca_certificates.clone(), it.outgoing);
+        (it.pattern.clone(), it.module.clone(), it.limits.clone(), it.instance.clone(), it.deadline, grants)
+    };
+    kept(before) == kept(route)
+}
+
+/// The probation of the version `active` that a reload has brought into service for `route`, which was the route `index` of the
+/// service `before`: a new one where the version is another, else what is left of the one that it was on.
+fn probation(
+    route: &RouteSettings,
+    before: &Service,
+    index: usize,
+    followed: Option<&Followed>,
+    active: &Identity,
+) -> Option<Probation> {
+    let (before, followed) = (before.routes.get(index)?.live(), followed?);
+    if before.identity == *active {
+        return followed.probation.clone();
+    }
+    let until = Instant::now() + route.probation;
+    Some(Probation { until, before, active_before: followed.active.clone() })
 }
