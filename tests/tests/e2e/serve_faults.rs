@@ -5,6 +5,7 @@ mod clients;
 mod crowds;
 mod files;
 mod guests;
+mod hoarding;
 mod http2;
 mod operations;
 mod programs;
