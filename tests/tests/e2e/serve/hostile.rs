@@ -1,6 +1,7 @@
 //! Guests, clients, neighbours and parents of a server that mean harm: what they reach, and what they leave of it.
 
 use isomer_testing::http_client::{Connection, Response, get, request};
+use isomer_tests::frames::{END_STREAM, Frame, Http2, kind};
 use isomer_tests::served::{Served, artifact, serve};
 use isomer_tests::{binaries, has_program, isomer_run, program, scratch, skip};
 use std::fs;
@@ -155,6 +156,22 @@ fn a_client_writes_nothing_into_the_log_that_a_terminal_obeys() {
         assert!(!log.contains(['\u{9b}', '\u{202e}', '\u{1b}']), "{log:?}");
         assert!(options.contains("json") || log.contains("path=\"/%1b[31m\"") || log.contains("/%1b[31m"), "{log}");
     }
+}
+
+#[test]
+fn a_client_fills_no_log_with_frames_that_a_library_does_not_like() {
+    let served = serve_proxy(ADDRESS, "", "");
+    let mut client = Http2::open(served.address, &[]).unwrap();
+    // Acknowledgements of pings that the server has not sent.
+    let flood = Frame::encode(kind::PING, END_STREAM, 0, &[7; 8]).repeat(1000);
+    for _ in 0..20 {
+        client.send_bytes(&flood).unwrap();
+    }
+    client.send(kind::PING, 0, 0, &[8; 8]).unwrap();
+    client.until(|frame| frame.kind == kind::PING).unwrap();
+    served.serves_others();
+    let log = served.log();
+    assert!(log.lines().count() < 10, "{} lines: {}", log.lines().count(), log.chars().take(1000).collect::<String>());
 }
 
 #[test]
