@@ -87,7 +87,13 @@ impl Served {
     /// Serves this guest within short limits: a second for what a client or a guest must do.
     pub fn start(guest: &'static str) -> Served {
         let route = "request-time = \"1s\"\nbody-idle-time = \"1s\"\ntotal-time = \"20s\"";
-        Setup { guest, limits: "header-time = \"1s\"".to_owned(), route: route.to_owned(), ..Setup::default() }.start()
+        Setup {
+            guest,
+            limits: "header-time = \"1s\"\nidle-time = \"1s\"".to_owned(),
+            route: route.to_owned(),
+            ..Setup::default()
+        }
+        .start()
     }
 
     /// Sends `GET path` on a connection of its own.

@@ -42,6 +42,7 @@ mod tls;
 
 pub use linker::{LinkError, MissingImports, component_linker, module_linker};
 pub use network::Network;
+pub(crate) use outgoing::BODY_PIECE_SIZE_BYTES;
 pub use outgoing::NoOutgoing;
 
 use crate::grants::{Access, Directory, FrozenClock, GrantError, Grants, HttpRule};

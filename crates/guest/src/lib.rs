@@ -39,6 +39,7 @@
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)
 )]
 
+mod denials;
 mod grants;
 
 mod limits;

@@ -9,7 +9,9 @@ mod roots;
 pub(crate) use roots::PEM_SIZE_BYTES_MAX;
 pub use roots::{Roots, RootsError};
 
+use crate::denials;
 use crate::grants::HttpRule;
+use crate::host::BODY_PIECE_SIZE_BYTES;
 use crate::limits::units;
 use body::{Counted, SentBody};
 use connect::{ConnectError, Connector};
@@ -36,8 +38,10 @@ const IDLE_TIME: Duration = Duration::from_secs(30);
 #[non_exhaustive]
 pub struct OutgoingLimits {
     /// Requests at once; more wait for up to `connect_time`.
+    #[serde(deserialize_with = "units::count")]
     pub requests: usize,
     /// Connections that are open at once, those included that are kept for the next request.
+    #[serde(deserialize_with = "units::count")]
     pub connections: usize,
     /// How long a connection may take, its name's resolution and TLS included.
     #[serde(deserialize_with = "units::time")]
@@ -122,7 +126,7 @@ impl Shared {
             return Err(Error::HttpRequestUriInvalid);
         };
         if !self.rules.iter().any(|rule| rule.allows(scheme, host, port)) {
-            tracing::warn!("an HTTP request to `{scheme}://{host}:{port}` was denied: no rule allows it");
+            denials::report(&format!("an HTTP request to `{scheme}://{host}:{port}` was denied: no rule allows it"));
             return Err(Error::HttpRequestDenied);
         }
         let limits = self.limits;
@@ -177,5 +181,13 @@ impl WasiHttpHooks for Outgoing {
             // The connection is driven by its own task.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
         })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE_SIZE_BYTES
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE_SIZE_BYTES
     }
 }

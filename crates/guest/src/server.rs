@@ -38,6 +38,7 @@ mod admission;
 mod body;
 mod connections;
 mod date;
+mod head;
 mod respond;
 mod service;
 
@@ -58,6 +59,6 @@ pub use file::{FileError, FileModule, FileRoute, ServeFile};
 pub use limits::{RouteLimits, ServerLimits, instance_limits};
 pub use listener::{Address, AddressError};
 pub use modules::Explanation;
-pub use route::{Pattern, PatternError};
+pub use route::{Pattern, PatternError, is_request_path};
 pub use settings::{Identity, LiveMark, Opened, RouteSettings, Settings, Source, StepDown};
 pub use tls::{TlsError, TlsFiles};

@@ -46,12 +46,21 @@ pub(crate) struct ServerLog {
     pub(crate) json: bool,
 }
 
+/// Libraries of the protocols that clients speak.
+const PROTOCOLS: [&str; 5] = ["h2", "hyper", "hyper_util", "rustls", "tokio_rustls"];
+
 impl ServerLog {
-    /// Warnings, what guests print, and which version is served from now on.
+    /// Warnings, what guests print, and which version is served from now on. Of the libraries that read what clients send, errors
+    /// alone: they warn of each frame that they do not like, and a client sends a million a second.
     fn filter(self, level: Level) -> Targets {
         let access = if self.access { LevelFilter::INFO } else { LevelFilter::OFF };
         let switch = ("switch", LevelFilter::INFO);
-        Targets::new().with_default(level).with_targets([("guest", LevelFilter::INFO), switch, ("access", access)])
+        let of_clients = if level >= Level::DEBUG { level } else { Level::ERROR };
+        Targets::new().with_default(level).with_targets(PROTOCOLS.map(|library| (library, of_clients))).with_targets([
+            ("guest", LevelFilter::INFO),
+            switch,
+            ("access", access),
+        ])
     }
 }
 

@@ -6,6 +6,7 @@ mod messages;
 mod outgoing;
 
 mod metrics;
+mod routes;
 mod versions;
 
 mod handover;

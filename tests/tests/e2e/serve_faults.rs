@@ -3,8 +3,10 @@
 
 mod clients;
 mod clock;
+mod crowds;
 mod files;
 mod guests;
+mod hoarding;
 mod http2;
 mod operations;
 mod programs;

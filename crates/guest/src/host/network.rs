@@ -1,18 +1,16 @@
 //! In: the rules of the network, and each address that a guest would use. Out: whether it may. Never here: a name that is
 //! resolved; `lookup.rs` says which addresses the guest was given for a name.
 
+use crate::denials;
 use crate::grants::{NetworkRule, NetworkUse, Protocol, is_public};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
 /// A guest that resolves ever more names, or is written to by ever more peers, must not fill this machine's memory.
 const REMEMBERED_MAX: usize = 10_000;
-/// So many denials are reported; a guest must not flood the log.
-const REPORTED_MAX: usize = 20;
 
 /// What of the network guests may use, and what they were told of it.
 #[derive(Debug)]
@@ -21,7 +19,6 @@ pub struct Network {
     resolved: Mutex<Resolved>,
     /// Who sent datagrams to an address that a guest listens on, and may be answered.
     peers: Mutex<HashSet<SocketAddr>>,
-    reported: AtomicUsize,
 }
 
 /// The names that were resolved to each address.
@@ -44,7 +41,7 @@ impl Resolved {
 impl Network {
     /// A network of which these rules allow something.
     pub fn new(rules: Vec<NetworkRule>) -> Network {
-        Network { rules, resolved: Mutex::default(), peers: Mutex::default(), reported: AtomicUsize::new(0) }
+        Network { rules, resolved: Mutex::default(), peers: Mutex::default() }
     }
 
     pub(super) fn apply(self: &Arc<Network>, wasi: &mut WasiCtxBuilder) {
@@ -59,14 +56,14 @@ impl Network {
     /// Reports that the guest opens a TCP socket, if that is denied.
     pub(super) fn opens_tcp_socket(&self) {
         if !self.has_tcp() {
-            self.report("opening a TCP socket was denied: no rule allows TCP");
+            denials::report("opening a TCP socket was denied: no rule allows TCP");
         }
     }
 
     /// Reports that the guest opens a UDP socket, if that is denied.
     pub(super) fn opens_udp_socket(&self) {
         if !self.has_udp() {
-            self.report("opening a UDP socket was denied: no rule allows UDP");
+            denials::report("opening a UDP socket was denied: no rule allows UDP");
         }
     }
 
@@ -84,7 +81,7 @@ impl Network {
         let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
         let allowed = is_address || self.rules.iter().any(|rule| rule.allows_lookup(name));
         if !allowed {
-            self.report(&format!("resolving `{name}` was denied: no rule allows this name"));
+            denials::report(&format!("resolving `{name}` was denied: no rule allows this name"));
         }
         allowed
     }
@@ -143,24 +140,16 @@ impl Network {
         match named {
             Some(_) if is_public(address.ip()) => true,
             Some(name) => {
-                self.report(&format!(
+                denials::report(&format!(
                     "{verb} `{address}` was denied: `{name}` is allowed, but it is an address of this network, which a \
                      rule has to name as well"
                 ));
                 false
             }
             None => {
-                self.report(&format!("{verb} `{address}` was denied: no rule allows it"));
+                denials::report(&format!("{verb} `{address}` was denied: no rule allows it"));
                 false
             }
-        }
-    }
-
-    fn report(&self, message: &str) {
-        match self.reported.fetch_add(1, Ordering::Relaxed) {
-            REPORTED_MAX => tracing::warn!("further denials are not reported"),
-            earlier if earlier < REPORTED_MAX => tracing::warn!("{message}"),
-            _ => {}
         }
     }
 }

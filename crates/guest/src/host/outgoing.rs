@@ -1,11 +1,16 @@
 //! HTTP requests that a guest may not send. In: a request. Out: the error that it is denied.
 
+use crate::denials;
 use http::{Request, Response};
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
 
 /// Denies every request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoOutgoing;
+
+/// The pieces in which the host takes a guest's bodies. It holds some of each body that is not read, or that a guest of WASI 0.2
+/// has only begun, and none of that counts as the guest's memory: wasmtime's own 1 MiB would be gigabytes.
+pub(crate) const BODY_PIECE_SIZE_BYTES: usize = 64 << 10;
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
@@ -18,8 +23,16 @@ impl WasiHttpHooks for NoOutgoing {
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io)>> + Send> {
         let host = request.uri().host().unwrap_or("no host").to_owned();
         Box::new(async move {
-            tracing::warn!("an HTTP request to `{host}` was denied: no outgoing HTTP is granted");
+            denials::report(&format!("an HTTP request to `{host}` was denied: no outgoing HTTP is granted"));
             Err(Error::HttpRequestDenied)
         })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE_SIZE_BYTES
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE_SIZE_BYTES
     }
 }

@@ -2,6 +2,7 @@
 //! stream of what they carry. Never here: a connection, which the guest makes by what it is granted of the network; a server
 //! that is trusted without a certificate.
 
+use crate::denials;
 use crate::outgoing::Roots;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -33,7 +34,7 @@ impl TlsProvider for Tls {
         let client = self.0.clone();
         Box::pin(async move {
             let Some(client) = client else {
-                tracing::warn!("a TLS connection to `{server_name}` was denied: no TLS is granted");
+                denials::report(&format!("a TLS connection to `{server_name}` was denied: no TLS is granted"));
                 return Err(Error::msg("access denied"));
             };
             let name = ServerName::try_from(server_name).map_err(|_| Error::msg("invalid server name"))?;

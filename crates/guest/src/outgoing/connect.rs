@@ -3,6 +3,7 @@
 
 use super::OutgoingLimits;
 use super::roots::Roots;
+use crate::denials;
 use crate::grants::{HttpRule, is_public};
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -111,10 +112,10 @@ impl Connector {
         let mut last = ConnectError::Unknown;
         for address in addresses {
             if !self.may_connect(scheme, address) {
-                tracing::warn!(
-                    "a request to `{host}` was denied: {} is not public, and no rule names it",
+                denials::report(&format!(
+                    "an HTTP request to `{host}` was denied: {} is not public, and no rule names it",
                     address.ip()
-                );
+                ));
                 last = ConnectError::Prohibited(address.ip());
                 continue;
             }

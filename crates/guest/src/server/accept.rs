@@ -16,6 +16,7 @@ use super::service::{Live, Service};
 use super::settings::Settings;
 use super::status::{self, Status};
 use super::switch::{Reread, Switch};
+use super::time::now_ms;
 use super::tls::Tls;
 use super::watchdog;
 use ::http::uri::Scheme;
@@ -121,7 +122,7 @@ impl Server {
         let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
         let clock = Clock::start().map_err(ServeError::System)?;
         let metrics = Arc::new(Metrics::new());
-        let ready = runtime.block_on(modules::load(settings, &clock, &metrics))?;
+        let ready = modules::load(settings, &clock, &metrics, runtime.handle())?;
         let explanations = ready.iter().map(|ready| ready.explanation.clone()).collect();
         let live = Arc::new(Live::new(Service::new(settings, ready, &clock, &metrics)));
         let listeners = runtime.block_on(async {
@@ -179,8 +180,11 @@ impl Server {
     }
 
     /// What [`Control::reload`] reads the settings with.
-    pub fn on_reload(&mut self, reread: impl Fn() -> Result<Settings, Box<dyn Error + Send + Sync>> + Send + 'static) {
-        self.reread = Some(Box::new(reread));
+    pub fn on_reload(
+        &mut self,
+        reread: impl Fn() -> Result<Settings, Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
+    ) {
+        self.reread = Some(Arc::new(reread));
     }
 
     /// Tells it to end.
@@ -343,21 +347,26 @@ struct Acceptor {
 impl Acceptor {
     async fn accept(self, listener: Arc<Listener>) {
         loop {
-            let permit = self.permit().await;
             match listener.accept().await {
-                Ok(stream) => self.serve(stream, permit),
+                // Room is made for a client that is there, never in advance: that would close a connection whose request is
+                // still on its way.
+                Ok(stream) => {
+                    let permit = self.permit().await;
+                    self.serve(stream, permit);
+                }
                 // The client gave up in the queue.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::error!("cannot accept a connection: {error}");
-                    self.connections.close_idlest(MADE_ROOM);
+                    self.connections.close_idlest(MADE_ROOM, now_ms());
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
-    /// A permit for one more connection. Where there are too many, one that is idle makes room.
+    /// A permit for one more connection. Where there are too many, one that is idle makes room; where none is, one ends with
+    /// its next response.
     async fn permit(&self) -> OwnedSemaphorePermit {
         loop {
             if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
@@ -365,7 +374,11 @@ impl Acceptor {
             }
             // On a busy machine it takes a while until a connection has closed. To close more of them meanwhile would reach
             // those that were just accepted.
-            let wait = if self.connections.close_idlest(1) { CLOSE_TIME } else { ACCEPT_PAUSE };
+            let made_room = self.connections.close_idlest(1, now_ms());
+            let wait = if made_room { CLOSE_TIME } else { ACCEPT_PAUSE };
+            if !made_room {
+                self.connections.retire_oldest();
+            }
             let acquired = tokio::time::timeout(wait, Arc::clone(&self.permits).acquire_owned()).await;
             if let Ok(Ok(permit)) = acquired {
                 return permit;
@@ -385,10 +398,14 @@ impl Acceptor {
         tokio::spawn(async move {
             match acceptor {
                 None => http.serve(stream, Scheme::HTTP, live, open, draining).await,
-                Some(acceptor) => match tokio::time::timeout(header_time, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => http.serve(stream, Scheme::HTTPS, live, open, draining).await,
-                    Ok(Err(error)) => tracing::debug!("a connection has no TLS: {error}"),
-                    Err(_) => tracing::debug!("a connection took too long for TLS"),
+                Some(acceptor) => tokio::select! {
+                    accepted = tokio::time::timeout(header_time, acceptor.accept(stream)) => match accepted {
+                        Ok(Ok(stream)) => http.serve(stream, Scheme::HTTPS, live, open, draining).await,
+                        Ok(Err(error)) => tracing::debug!("a connection has no TLS: {error}"),
+                        Err(_) => tracing::debug!("a connection took too long for TLS"),
+                    },
+                    // Until then nothing else looks at it.
+                    () = open.connection.closing() => tracing::debug!("a connection without TLS yet makes room"),
                 },
             }
             drop(permit);

@@ -1,5 +1,5 @@
-//! How many requests are answered at once. In: a request. Out: a [`Permit`], at once or after its turn; or that it is
-//! refused. Never here: a queue without a bound.
+//! How many requests are answered at once, or instances made. In: a request. Out: a [`Permit`], at once or after its turn; or
+//! that it is refused. Never here: a queue without a bound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -6,14 +6,45 @@ use super::time::now_ms;
 use futures_util::task::AtomicWaker;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 /// How long a connection may take to notice that its only exchange was cancelled. One that is blocked in writing to a
 /// client that does not read never does.
 const NOTICE: Duration = Duration::from_secs(5);
+
+/// How long a connection is left alone that is without a request, also when there are too many: its client's request may be on
+/// its way.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// What the task of a connection is told to do.
+#[derive(Debug, Default)]
+struct Order {
+    given: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Order {
+    fn give(&self) {
+        self.given.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn is_given(&self) -> bool {
+        self.given.load(Ordering::Acquire)
+    }
+
+    async fn wait(&self) {
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            if self.is_given() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
 
 /// A connection.
 #[derive(Debug, Default)]
@@ -22,10 +53,12 @@ pub(super) struct Connection {
     /// Without an exchange since then.
     idle_since_ms: AtomicU64,
     had_request: AtomicBool,
+    /// The first bytes after its last exchange arrived then, or 0.
+    head_since_ms: AtomicU64,
     /// All its exchanges were cancelled by then, or 0.
     over_since_ms: AtomicU64,
-    closing: AtomicBool,
-    waker: AtomicWaker,
+    closing: Order,
+    retiring: Order,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -35,20 +68,42 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Connection {
     /// An exchange begins on it.
     pub(super) fn begin(self: &Arc<Self>, exchange: Arc<Exchange>) -> Busy {
-        self.had_request.store(true, Ordering::Relaxed);
         lock(&self.exchanges).push(Arc::clone(&exchange));
         Busy { connection: Arc::clone(self), exchange }
     }
 
-    /// Ready once it is to be closed at once.
-    pub(super) fn poll_closing(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.waker.register(context.waker());
-        if self.closing.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    /// Waits until it is to be closed at once.
+    pub(super) async fn closing(&self) {
+        self.closing.wait().await;
     }
 
-    fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-        self.waker.wake();
+    /// Waits until it is to end with the requests that it has.
+    pub(super) async fn retiring(&self) {
+        self.retiring.wait().await;
+    }
+
+    /// Bytes have arrived.
+    pub(super) fn receive(&self, now_ms: u64) {
+        if self.head_since_ms.load(Ordering::Relaxed) == 0 && lock(&self.exchanges).is_empty() {
+            self.head_since_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// The head of a request is complete.
+    pub(super) fn complete_head(&self, now_ms: u64) {
+        self.had_request.store(true, Ordering::Relaxed);
+        self.idle_since_ms.store(now_ms, Ordering::Relaxed);
+        self.head_since_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// Since when the client takes for the head of its next request; none while it has sent nothing of one, and may take as
+    /// long as a connection may be idle.
+    pub(super) fn head_since_ms(&self) -> Option<u64> {
+        let since_ms = self.head_since_ms.load(Ordering::Relaxed);
+        if since_ms != 0 {
+            return Some(since_ms);
+        }
+        (!self.had_request.load(Ordering::Relaxed)).then(|| self.idle_since_ms.load(Ordering::Relaxed))
     }
 
     /// Since when it is without an exchange, where it is.
@@ -135,13 +190,26 @@ impl Connections {
     }
 
     /// Closes so many of those that are idle for longest, so that others can be accepted. Whether there was any.
-    pub(super) fn close_idlest(&self, count: usize) -> bool {
+    pub(super) fn close_idlest(&self, count: usize, now_ms: u64) -> bool {
         let all = self.all();
-        let open = all.iter().filter(|connection| !connection.closing.load(Ordering::Relaxed));
-        let mut idle: Vec<_> = open.filter_map(|connection| Some((connection.idle_since_ms()?, connection))).collect();
+        let open = all.iter().filter(|connection| !connection.closing.is_given());
+        let idle = open.filter_map(|connection| Some((connection.idle_since_ms()?, connection)));
+        let is_old = |since_ms: u64| Duration::from_millis(now_ms.saturating_sub(since_ms)) > GRACE;
+        let mut idle: Vec<_> = idle.filter(|(since_ms, _)| is_old(*since_ms)).collect();
         idle.sort_by_key(|(since_ms, _)| *since_ms);
-        idle.iter().take(count).for_each(|(_, connection)| connection.close());
+        idle.iter().take(count).for_each(|(_, connection)| connection.closing.give());
         !idle.is_empty()
+    }
+
+    /// Has the oldest of those that answer requests end with them.
+    pub(super) fn retire_oldest(&self) {
+        let open = lock(&self.open);
+        let busy = open.iter().filter(|(_, it)| !it.retiring.is_given() && it.idle_since_ms().is_none());
+        let oldest = busy.min_by_key(|(number, _)| **number).map(|(_, connection)| Arc::clone(connection));
+        drop(open);
+        if let Some(connection) = oldest {
+            connection.retiring.give();
+        }
     }
 
     /// Closes those that are idle for too long, or blocked.
@@ -151,7 +219,7 @@ impl Connections {
             let limit = if connection.had_request.load(Ordering::Relaxed) { idle_time } else { header_time };
             let idle_ms = connection.idle_since_ms().map(|since_ms| now_ms.saturating_sub(since_ms));
             if idle_ms.is_some_and(|idle_ms| Duration::from_millis(idle_ms) > limit) || connection.is_blocked(now_ms) {
-                connection.close();
+                connection.closing.give();
             }
         }
     }
@@ -181,14 +249,18 @@ mod tests {
         let connections = Arc::new(Connections::default());
         let (busy, idle, idlest) = (connections.open(), connections.open(), connections.open());
         let exchange = busy.connection.begin(Arc::new(Exchange::new("/".into(), Arc::default())));
+        let closing = |open: &Open| open.connection.closing.is_given();
         busy.connection.idle_since_ms.store(1, Ordering::Relaxed);
         idle.connection.idle_since_ms.store(3, Ordering::Relaxed);
         idlest.connection.idle_since_ms.store(2, Ordering::Relaxed);
-        let closing = |open: &Open| open.connection.closing.load(Ordering::Relaxed);
-        connections.close_idlest(1);
+        assert!(!connections.close_idlest(3, 250), "their requests may be on their way");
+        connections.close_idlest(1, 1000);
         assert_eq!([closing(&busy), closing(&idle), closing(&idlest)], [false, false, true]);
-        connections.close_idlest(1);
+        connections.close_idlest(1, 1000);
         assert_eq!([closing(&busy), closing(&idle)], [false, true]);
+        connections.retire_oldest();
+        let retiring = |open: &Open| open.connection.retiring.is_given();
+        assert_eq!([retiring(&busy), retiring(&idle)], [true, false]);
         drop((exchange, busy, idle, idlest));
         assert_eq!(connections.count(), 0);
     }

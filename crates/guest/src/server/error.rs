@@ -7,6 +7,7 @@ use crate::{LimitNotCompiled, LinkError, PrepareError};
 use isomer_contract::Hinted;
 use isomer_runtime::LoadError;
 use std::io;
+use std::time::Duration;
 
 /// Why a server does not start, or a version is not served.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,9 @@ pub enum ServeError {
     /// It cannot be instantiated.
     #[error("it cannot be instantiated")]
     Instantiate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Reading or loading it takes longer than this.
+    #[error("it does not load within {} seconds", .0.as_secs())]
+    LoadTime(Duration),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -118,6 +122,11 @@ impl Hinted for ServeError {
             ServeError::NotHttp { exports } if exports.iter().any(|it| it.starts_with("wasi:cli/run@")) => {
                 Some("it is a command: it is run, not served".to_owned())
             }
+            ServeError::LoadTime(_) => Some(
+                "its code may not return while it is instantiated: compile it for a profile with \
+                 `epoch-interruption = true`, by which it can be interrupted"
+                    .to_owned(),
+            ),
             ServeError::CoreModule => {
                 Some("build it as a component, for the world `wasi:http/proxy` or `wasi:http/service`".to_owned())
             }

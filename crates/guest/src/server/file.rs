@@ -3,7 +3,7 @@
 
 use super::limits::{RouteLimits, ServerLimits};
 use super::listener::Address;
-use super::route::Pattern;
+use super::route::{Pattern, is_request_path};
 use super::tls::TlsFiles;
 use crate::limits::units;
 use crate::{Grants, Limits, OutgoingLimits};
@@ -246,8 +246,8 @@ fn route(entry: Entry, directory: &Path) -> Result<FileRoute, Problem> {
     if let Some(time) = instance.timeout {
         limits.request_time = time;
     }
-    if let Some(health) = health.as_ref().filter(|health| !health.starts_with('/')) {
-        return Err((format!("the health request's path `{health}` does not begin with `/`"), None));
+    if let Some(health) = health.as_ref().filter(|health| !is_request_path(health)) {
+        return Err((format!("`{health}` is not the path of a health request; expected one such as `/healthz`"), None));
     }
     let probation = probation.map(|Time(time)| time);
     Ok(FileRoute { pattern, module, require, deadline, limits, instance, grants, outgoing, health, probation })

@@ -2,6 +2,7 @@
 //! limits. Out: stores with an instance each, which end when [`Instance::should_end`] says so. Never here: more instances
 //! at once than the route may have.
 
+use super::admission::{Admission, Permit};
 use super::clock::Clock;
 use super::exchange::{Cause, Exchange, Waiter};
 use super::guest_log::{GuestLog, Rate};
@@ -13,7 +14,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Engine, Store, StoreContextMut, Trap, UpdateDeadline};
 use wasmtime_wasi_http::handler::{
@@ -51,8 +51,9 @@ pub(super) struct Instances {
     pub(super) rate: Arc<Rate>,
     pub(super) reuse: Reuse,
     pub(super) lifetimes: Lifetimes,
-    /// As many as the route may have at once, of all its versions.
-    pub(super) permits: Arc<Semaphore>,
+    /// As many as the route may have at once. Only so many more are waited for: where guests are at work after their responses,
+    /// one is begun for each request, and stays so when its client has gone and another one has come.
+    pub(super) room: Admission,
     pub(super) route: Arc<str>,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -88,7 +89,9 @@ impl HandlerState for Instances {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Started<Host, Expiration, Worker>> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await?;
+        let no_room =
+            |_| wasmtime::format_err!("the route's guests are at work after their responses, and no more may be");
+        let permit = self.room.admit().await.map_err(no_room)?;
         let instance = Arc::new(Instance::new(Arc::clone(&self.route), self.lifetimes));
         self.clock.watch_instance(Arc::clone(&instance));
         let live = Live { instance: Arc::clone(&instance), clock: Arc::clone(&self.clock), _permit: permit };
@@ -100,6 +103,11 @@ impl HandlerState for Instances {
     }
 }
 
+/// An instance has not begun within the time that it may live without a request.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it took too long to instantiate")]
+pub(super) struct TookTooLong;
+
 /// Instantiates, unless that takes longer than the instance may live.
 async fn until_end<T>(
     instance: &Instance,
@@ -107,9 +115,7 @@ async fn until_end<T>(
 ) -> wasmtime::Result<T> {
     let mut instantiate = std::pin::pin!(instantiate);
     std::future::poll_fn(|context| match instantiate.as_mut().poll(context) {
-        Poll::Pending if instance.poll_end(context).is_ready() => {
-            Poll::Ready(Err(wasmtime::format_err!("it took too long to instantiate")))
-        }
+        Poll::Pending if instance.poll_end(context).is_ready() => Poll::Ready(Err(TookTooLong.into())),
         other => other,
     })
     .await
@@ -119,7 +125,7 @@ async fn until_end<T>(
 struct Live {
     instance: Arc<Instance>,
     clock: Arc<Clock>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Drop for Live {

@@ -4,8 +4,10 @@
 use super::body::empty;
 use super::connections::{Connection, Open};
 use super::date;
+use super::head::{HeadTimer, Received};
 use super::limits::ServerLimits;
 use super::service::Live;
+use super::time::now_ms;
 use http::uri::Scheme;
 use http::{Method, Request};
 use hyper::body::Incoming;
@@ -13,7 +15,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,10 @@ use tokio::sync::watch;
 const HEADER_SIZE_BYTES_MIN: usize = 8192;
 /// Fields of a head.
 const HEADERS_MAX: usize = 100;
+/// What an HTTP/2 client may send of its bodies before a guest reads it. The server holds it, for each connection.
+const WINDOW_SIZE_BYTES: u32 = 256 << 10;
+/// What the server holds of a response that an HTTP/2 client does not read, for each stream.
+const SEND_BUFFER_SIZE_BYTES: usize = 128 << 10;
 /// How often an HTTP/2 client is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
@@ -31,18 +36,18 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(super) struct Http {
     builder: Builder<TokioExecutor>,
+    header_time: Duration,
 }
 
 impl Http {
     pub(super) fn new(limits: &ServerLimits) -> Http {
         let header_size = limits.header_size.max(HEADER_SIZE_BYTES_MIN);
         let mut builder = Builder::new(TokioExecutor::new());
-        // Without a timer hyper has no time limits.
+        // Without a timer hyper has no time limits. That of HTTP/1.1 is each connection's own.
         builder
             .http1()
             // Small responses go out in one buffer, which costs the kernel less than a vector of two.
             .writev(false)
-            .timer(TokioTimer::new())
             .header_read_timeout(limits.header_time)
             .max_buf_size(header_size)
             .max_headers(HEADERS_MAX)
@@ -50,22 +55,28 @@ impl Http {
             .timer(TokioTimer::new())
             .max_header_list_size(u32::try_from(header_size).unwrap_or(u32::MAX))
             .max_concurrent_streams(limits.streams)
+            .initial_connection_window_size(WINDOW_SIZE_BYTES)
+            .initial_stream_window_size(WINDOW_SIZE_BYTES)
+            .max_send_buf_size(SEND_BUFFER_SIZE_BYTES)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_INTERVAL);
-        Http { builder }
+        Http { builder, header_time: limits.header_time }
     }
 
     /// Serves a connection to its end. When `draining` changes, it ends with the requests that it has.
     pub(super) async fn serve(
-        self,
+        mut self,
         io: impl AsyncRead + AsyncWrite + Unpin + 'static,
         scheme: Scheme,
         live: Arc<Live>,
         open: Open,
         mut draining: watch::Receiver<bool>,
     ) {
+        self.builder.http1().timer(HeadTimer::new(Arc::clone(&open.connection), self.header_time));
+        let io = TokioIo::new(Received::new(io, Arc::clone(&open.connection)));
         let connection = Arc::clone(&open.connection);
         let answer = service_fn(move |request: Request<Incoming>| {
+            connection.complete_head(now_ms());
             let (service, connection, scheme) = (live.get(), Arc::clone(&connection), scheme.clone());
             async move {
                 let is_head = *request.method() == Method::HEAD;
@@ -75,7 +86,7 @@ impl Http {
                 Ok::<_, Infallible>(if is_head { response.map(|_| empty()) } else { response })
             }
         });
-        let mut serving = pin!(self.builder.serve_connection(TokioIo::new(io), answer));
+        let mut serving = pin!(self.builder.serve_connection(io, answer));
         let mut ends = false;
         loop {
             tokio::select! {
@@ -85,8 +96,8 @@ impl Http {
                     }
                     return;
                 }
-                () = closing(&open.connection) => return,
-                _ = draining.wait_for(|draining| *draining), if !ends => {
+                () = open.connection.closing() => return,
+                () = told_to_end(&open.connection, &mut draining), if !ends => {
                     serving.as_mut().graceful_shutdown();
                     ends = true;
                 }
@@ -95,6 +106,11 @@ impl Http {
     }
 }
 
-async fn closing(connection: &Connection) {
-    poll_fn(|context| connection.poll_closing(context)).await;
+/// Waits until the connection, or the whole server, is to end with the requests that it has.
+async fn told_to_end(connection: &Connection, draining: &mut watch::Receiver<bool>) {
+    tokio::select! {
+        () = connection.retiring() => {}
+        // An error means that the server is gone.
+        _ = draining.wait_for(|draining| *draining) => {}
+    }
 }

@@ -2,8 +2,8 @@
 //! there is one. Out: two sets of limits, one of the whole server, one of a route. Never here: what an instance may use, which
 //! are [`crate::Limits`].
 
+use crate::Limits;
 use crate::limits::units;
-use crate::{Grants, Limits};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct ServerLimits {
     /// Connections that are open at once. Others wait in the system's queue.
+    #[serde(deserialize_with = "units::count")]
     pub connections: usize,
     /// The largest head of a request, in bytes.
     #[serde(deserialize_with = "units::size")]
@@ -24,6 +25,7 @@ pub struct ServerLimits {
     #[serde(deserialize_with = "units::time")]
     pub idle_time: Duration,
     /// Requests at once on one HTTP/2 connection.
+    #[serde(deserialize_with = "units::count")]
     pub streams: u32,
     /// How long requests may take to end once the server was told to end.
     #[serde(deserialize_with = "units::time")]
@@ -49,8 +51,10 @@ impl Default for ServerLimits {
 #[non_exhaustive]
 pub struct RouteLimits {
     /// Requests that are answered at once.
+    #[serde(deserialize_with = "units::count")]
     pub requests: usize,
     /// Requests beyond these that wait for their turn; more are refused with 503.
+    #[serde(deserialize_with = "units::count_or_none")]
     pub waiting: usize,
     /// How long a request waits for its turn before it is refused with 503.
     #[serde(deserialize_with = "units::time")]
@@ -87,20 +91,18 @@ impl Default for RouteLimits {
     }
 }
 
-/// What each instance may have open at once where its route grants no directories.
-const HANDLES: u64 = 10_000;
-/// The same where it does: each open file is a descriptor of the server's.
-const HANDLES_WITH_FILES: u64 = 1_000;
+/// What each instance may have open at once. Each open file is a descriptor of the server's, and each header and body memory of
+/// the server's that does not count as the instance's.
+const HANDLES: u64 = 1_000;
 
 /// What each instance may use up where its route states nothing else.
-pub fn instance_limits(grants: &Grants) -> Limits {
-    let handles = if grants.directories.is_empty() { HANDLES } else { HANDLES_WITH_FILES };
+pub fn instance_limits() -> Limits {
     Limits {
         max_memory: Some(256 << 20),
         max_table_elements: Some(1_000_000),
         max_instances: Some(100),
         max_stack: Some(512 << 10),
-        max_handles: Some(handles),
+        max_handles: Some(HANDLES),
         max_keyvalue: Some(16 << 20),
         ..Limits::default()
     }

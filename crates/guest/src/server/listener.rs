@@ -72,12 +72,15 @@ impl Listener {
         if !socket_acceptconn(&socket)? || socket_type(&socket)? != SocketType::STREAM {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a stream socket that listens"));
         }
-        let family = rustix::net::getsockname(&socket)?.address_family();
         rustix::io::ioctl_fionbio(&socket, true)?;
-        if family == AddressFamily::UNIX {
-            return UnixListener::from_std(socket.into()).map(Listener::InheritedUnix);
+        match rustix::net::getsockname(&socket)?.address_family() {
+            AddressFamily::UNIX => UnixListener::from_std(socket.into()).map(Listener::InheritedUnix),
+            AddressFamily::INET | AddressFamily::INET6 => {
+                TcpListener::from_std(socket.into()).map(Listener::InheritedTcp)
+            }
+            // Neither could its clients' addresses be told.
+            _ => Err(io::Error::new(ErrorKind::InvalidInput, "it is neither a TCP nor a Unix socket")),
         }
-        TcpListener::from_std(socket.into()).map(Listener::InheritedTcp)
     }
 
     /// Listens on `address`; with `reuse_port`, where others may, too.

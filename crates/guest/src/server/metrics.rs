@@ -210,6 +210,9 @@ impl Metrics {
         self.instances.set(number(sample.instances));
         self.resident.set(number(resident_bytes().unwrap_or(0)));
         self.open_files.set(number(open_files().unwrap_or(0)));
+        // Of routes that a reload removed, nothing stays.
+        self.running.clear();
+        self.waiting.clear();
         self.live.clear();
         self.variants.clear();
         self.steps_down.clear();
@@ -288,5 +291,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+        let text = metrics.render(&Sample::default());
+        assert!(!text.contains("isomer_running_requests{") && !text.contains("isomer_live{"), "{text}");
     }
 }

@@ -1,11 +1,12 @@
 //! From artifacts to what answers requests. In: each route's artifact. Out: a version for each route, of which one instance
 //! was made to see that it can be, and which has answered its health request. Never here: a request of a client.
 
+use super::admission::Admission;
 use super::clock::Clock;
 use super::engines::{self, Served};
 use super::error::ServeError;
 use super::guest_log::Rate;
-use super::handler::{Instances, Reuse};
+use super::handler::{Instances, Reuse, TookTooLong};
 use super::health;
 use super::instance::Lifetimes;
 use super::limits::{RouteLimits, instance_limits};
@@ -16,8 +17,11 @@ use super::version::{Linked, Version};
 use crate::{Grants, Limits, Outgoing, OutgoingLimits, Prepare, Prepared};
 use isomer_runtime::{Loaded, VerifiedArtifact};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use wasmtime::Trap;
 use wasmtime_wasi_http::handler::HandlerState;
 
 /// How long an instance of WASI 0.3 waits for its next request.
@@ -78,24 +82,56 @@ pub(super) struct Ready {
     pub(super) explanation: Explanation,
 }
 
+/// How long loading may take, beside what an instance may take to begin and to answer its health request: reading and hashing
+/// a large artifact from a slow disk.
+const LOAD_TIME: Duration = Duration::from_secs(60);
+
+/// Does this work on a thread of its own, which is given up after some time: code of a component that does not return while it
+/// is instantiated, or a pipe that no process writes to, would hold the caller for ever.
+pub(super) fn bounded<T: Send + 'static>(
+    time: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServeError> {
+    let (done, is_done) = sync_channel(1);
+    let work = move || {
+        // An error means that it was given up.
+        let _ = done.send(work());
+    };
+    thread::Builder::new().name("load".to_owned()).spawn(work).map_err(ServeError::System)?;
+    is_done.recv_timeout(time).map_err(|_| ServeError::LoadTime(time))
+}
+
 /// Loads all routes' modules.
-pub(super) async fn load(
+pub(super) fn load(
     settings: &Settings,
     clock: &Arc<Clock>,
     metrics: &Arc<Metrics>,
+    executor: &Handle,
 ) -> Result<Vec<Ready>, ServeError> {
-    load_routes(&settings.routes, clock, metrics).await.map_err(|(route, error)| of_route(route, error))
+    let time = settings.routes.iter().fold(LOAD_TIME, |time, route| time.saturating_add(route.limits.request_time));
+    let (routes, clock, metrics, executor) =
+        (settings.routes.clone(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
+    bounded(time, move || {
+        let loading = load_routes(&routes, &clock, &metrics);
+        executor.block_on(loading).map_err(|(route, error)| of_route(route, error))
+    })?
 }
 
 /// Loads one route's module, with an engine of its own.
-pub(super) async fn load_one(
+pub(super) fn load_one(
     route: &RouteSettings,
     clock: &Arc<Clock>,
     metrics: &Arc<Metrics>,
+    executor: &Handle,
 ) -> Result<Ready, ServeError> {
-    let mut ready = load_routes(std::slice::from_ref(route), clock, metrics).await.map_err(|(_, error)| error)?;
-    // As many as routes.
-    Ok(ready.remove(0))
+    let time = LOAD_TIME.saturating_add(route.limits.request_time);
+    let (route, clock, metrics, executor) = (route.clone(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
+    bounded(time, move || {
+        let loading = load_routes(std::slice::from_ref(&route), &clock, &metrics);
+        let mut ready = executor.block_on(loading).map_err(|(_, error)| error)?;
+        // As many as routes.
+        Ok(ready.remove(0))
+    })?
 }
 
 /// Loads these routes' modules; an error has the route that it is about.
@@ -128,7 +164,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
     let form = artifact.target().map(|target| format!(" ({target})")).unwrap_or_default();
     let version = version.map(|version| format!(":{version}")).unwrap_or_default();
     let label = format!("{}{version}{form}", route.module).into();
-    let limits = route.instance.clone().or(instance_limits(&route.grants));
+    let limits = route.instance.clone().or(instance_limits());
     limits.check_compiled(artifact.requirements())?;
     if route.deadline && !Limits::is_interruptible(artifact.requirements()) {
         return Err(ServeError::NotInterruptible);
@@ -151,7 +187,7 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
 
 /// As many instances as requests, and some for those that are still at work after their response.
 fn instances(limits: &RouteLimits) -> usize {
-    limits.requests + limits.requests / 8 + 2
+    limits.requests.saturating_add(limits.requests / 8 + 2)
 }
 
 impl Candidate<'_> {
@@ -166,7 +202,11 @@ impl Candidate<'_> {
         let mut memory = describe(allocation);
         let mut version = self.version(loaded, clock)?;
         let tried = try_instance(&version.0).await;
-        if let (Err(error), Allocation::Pool(_)) = (&tried, allocation) {
+        // A trap, or code that does not return, has nothing to do with where the memory comes from.
+        let is_memory = |error: &wasmtime::Error| !error.is::<Trap>() && !error.is::<TookTooLong>();
+        if let (Err(error), Allocation::Pool(_)) = (&tried, allocation)
+            && is_memory(error)
+        {
             let allocation = Allocation::on_demand(format!("a pool does not hold it: {error:#}"));
             memory = describe(&allocation);
             let loader = engines::loader(&allocation, self.prepared.limits().max_stack);
@@ -213,7 +253,7 @@ impl Candidate<'_> {
             rate: Arc::new(Rate::new(limits.log_rate)),
             reuse: Reuse { at_once: reuse.at_once.max(1), ..reuse },
             lifetimes: Lifetimes { idle: IDLE_TIME, at_work: limits.request_time },
-            permits: Arc::new(Semaphore::new(instances(limits))),
+            room: Admission::new(instances(limits), limits.requests, limits.request_time),
             route: self.route.pattern.to_string().into(),
             clock: Arc::clone(clock),
             metrics: Arc::clone(&self.metrics),
@@ -241,5 +281,22 @@ fn describe(allocation: &Allocation) -> String {
             if sizes.keeps_pages { "pages are kept for the next instance" } else { "pages are given back" }
         ),
         Allocation::OnDemand { reason } => format!("on demand: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_does_not_end_is_given_up() {
+        assert_eq!(bounded(Duration::from_secs(60), || 7).ok(), Some(7));
+        let (kept, forever) = sync_channel::<()>(0);
+        let given_up = bounded(Duration::from_millis(20), move || {
+            let _ = forever.recv();
+            7
+        });
+        assert!(matches!(given_up, Err(ServeError::LoadTime(_))), "{given_up:?}");
+        drop(kept);
     }
 }

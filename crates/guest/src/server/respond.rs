@@ -18,6 +18,10 @@ pub(super) enum Reason {
     Host,
     /// It has a target that no guest can be given: `*`, or another host's.
     Target,
+    /// A path that servers read in different ways, by which it reaches different routes.
+    AmbiguousPath,
+    /// A body with another coding than `chunked`.
+    TransferCoding,
     /// No route answers it.
     NoRoute,
     /// Its body is declared as larger than its route allows.
@@ -35,7 +39,8 @@ pub(super) enum Reason {
 impl Reason {
     pub(super) fn status(self) -> StatusCode {
         match self {
-            Reason::Host | Reason::Target => StatusCode::BAD_REQUEST,
+            Reason::Host | Reason::Target | Reason::AmbiguousPath => StatusCode::BAD_REQUEST,
+            Reason::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Reason::NoRoute => StatusCode::NOT_FOUND,
             Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::Refused(_) | Reason::NoInstance | Reason::Cancelled(Cause::ServerEnds) => {
@@ -49,8 +54,10 @@ impl Reason {
 
     fn sentence(self) -> &'static str {
         match self {
-            Reason::Host => "the request needs one Host header",
+            Reason::Host => "the request needs one valid Host header",
             Reason::Target => "the request's target is not a path",
+            Reason::AmbiguousPath => "the request's path can be read in more than one way",
+            Reason::TransferCoding => "the request's body has a transfer coding other than chunked",
             Reason::NoRoute => "nothing is served here",
             Reason::TooLarge => "the request's body is too large",
             Reason::Refused(_) | Reason::NoInstance => "too many requests at once",
@@ -66,6 +73,8 @@ impl Reason {
         match self {
             Reason::Host => "host",
             Reason::Target => "target",
+            Reason::AmbiguousPath => "ambiguous-path",
+            Reason::TransferCoding => "transfer-coding",
             Reason::NoRoute => "no-route",
             Reason::TooLarge => "request-size",
             Reason::Refused(refused) => refused.name(),

@@ -1,14 +1,18 @@
 //! Which route answers a request. In: a request's host and path. Out: the route's index. Never here: what it serves.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::net::Ipv6Addr;
 
 /// Which requests a route answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pattern {
-    /// The host, in lower case and without a port; of any host where it is none.
+    /// The host, as [`canonical_host`] writes it and without a port; of any host where it is none.
     host: Option<String>,
     /// The beginning of the path, whole segments of it, without a `/` at its end; any path where it is empty.
     path: String,
+    /// The same, decoded.
+    decoded: String,
 }
 
 /// Why a pattern is not valid.
@@ -21,36 +25,56 @@ pub enum PatternError {
     /// Its path has a query, a fragment or a character that no request's path has.
     #[error("`{0}` is not the path of a request")]
     Path(String),
+    /// Its path has empty segments, `.` or `..`, by which requests reach another one.
+    #[error("the path `{path}` is ambiguous: expected one such as `{expected}`")]
+    Ambiguous {
+        /// The path.
+        path: String,
+        /// What it may mean.
+        expected: String,
+    },
     /// Its host is not a host's name or address.
     #[error("`{0}` is not a host's name: expected one such as `api.example`, without a port")]
     Host(String),
+    /// Its host has a `*`.
+    #[error("`{0}` is not a host's name: a route answers one host, or all where none is given")]
+    Wildcard(String),
 }
 
 impl Pattern {
     /// Requests to `host`, or to any, whose path is `path` or lies below it.
     ///
     /// # Errors
-    /// When a request cannot have such a host or path.
+    /// When a request cannot have such a host or path, or its path can be read in more than one way.
     pub fn new(host: Option<&str>, path: &str) -> Result<Pattern, PatternError> {
         if !path.starts_with('/') {
             return Err(PatternError::Relative(path.to_owned()));
         }
-        let parsed = path.parse::<http::uri::PathAndQuery>();
-        if parsed.is_err() || path.contains(['?', '#']) {
+        if !is_request_path(path) || path.contains('?') {
             return Err(PatternError::Path(path.to_owned()));
+        }
+        let trimmed = path.trim_end_matches('/');
+        let resolved = resolve(trimmed);
+        if resolved.trim_end_matches('/') != trimmed {
+            return Err(PatternError::Ambiguous { path: path.to_owned(), expected: resolved });
         }
         let host = host.map(|host| {
             let parsed = host.parse::<http::uri::Authority>().ok();
+            if host.contains('*') {
+                return Err(PatternError::Wildcard(host.to_owned()));
+            }
             let is_host = parsed.is_some_and(|it| it.host() == host);
-            is_host.then(|| host.to_ascii_lowercase()).ok_or_else(|| PatternError::Host(host.to_owned()))
+            is_host
+                .then(|| canonical_host(host).to_ascii_lowercase())
+                .ok_or_else(|| PatternError::Host(host.to_owned()))
         });
-        Ok(Pattern { host: host.transpose()?, path: path.trim_end_matches('/').to_owned() })
+        let decoded = resolve(&decode(trimmed)).trim_end_matches('/').to_owned();
+        Ok(Pattern { host: host.transpose()?, path: trimmed.to_owned(), decoded })
     }
 
-    fn matches(&self, host: &str, path: &str) -> bool {
-        let rest = path.strip_prefix(self.path.as_str());
-        let below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        below && self.host.as_ref().is_none_or(|own| host.eq_ignore_ascii_case(own))
+    /// `host` is canonical.
+    fn has_host(&self, host: &str) -> bool {
+        self.host.as_ref().is_none_or(|own| host.eq_ignore_ascii_case(own))
     }
 
     /// A route for one host comes before one for all, and a longer path before a shorter one.
@@ -59,12 +83,85 @@ impl Pattern {
     }
 }
 
+/// Whether a request can have this path, with or without a query.
+pub fn is_request_path(path: &str) -> bool {
+    path.starts_with('/') && !path.contains('#') && path.parse::<http::uri::PathAndQuery>().is_ok()
+}
+
+/// Whether `path` is `above` or lies below it.
+fn is_below(path: &str, above: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The host as all who mean it write it, but for the case of letters: without the dot of a name that is complete, and with an
+/// IPv6 address in its shortest form.
+fn canonical_host(host: &str) -> Cow<'_, str> {
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match address.and_then(|address| address.parse::<Ipv6Addr>().ok()) {
+        Some(address) => Cow::Owned(format!("[{address}]")),
+        None => Cow::Borrowed(host.strip_suffix('.').unwrap_or(host)),
+    }
+}
+
+/// Whether some server reads a path in another way than as it is written: decoded, with `\` as `/`, without empty segments,
+/// with `.` and `..` resolved.
+fn can_be_read_otherwise(path: &str) -> bool {
+    path.contains(['%', '\\']) || path.contains("//") || path.contains("/.")
+}
+
+/// A path whose escapes are the characters that they stand for.
+fn decode(path: &str) -> String {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let bytes = path.as_bytes();
+    let (mut decoded, mut index) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(index) {
+        match (byte, digit(bytes.get(index + 1)), digit(bytes.get(index + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                index += 3;
+            }
+            _ => {
+                decoded.push(*byte);
+                index += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// A path with `\` as `/`, without empty segments, `.` and `..`.
+fn resolve(path: &str) -> String {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split(['/', '\\']) {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    let end = if path.ends_with(['/', '\\']) && !segments.is_empty() { "/" } else { "" };
+    format!("/{}{end}", segments.join("/"))
+}
+
 /// `api.example/v1`, `/`
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path.is_empty() { "/" } else { &self.path };
         write!(f, "{}{path}", self.host.as_deref().unwrap_or(""))
     }
+}
+
+/// What answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The route of this index.
+    Route(usize),
+    /// One route or another: servers in front of this one may have read the path otherwise, and have judged that.
+    Ambiguous,
+    /// No route.
+    None,
 }
 
 /// All routes of a server.
@@ -81,9 +178,20 @@ impl Routes {
         Routes { patterns }
     }
 
-    /// The index of the route that answers requests to `host`, without a port, for `path`.
-    pub(super) fn find(&self, host: &str, path: &str) -> Option<usize> {
-        self.patterns.iter().find(|(pattern, _)| pattern.matches(host, path)).map(|(_, index)| *index)
+    /// What answers requests to `host`, without a port, for `path`.
+    pub(super) fn find(&self, host: &str, path: &str) -> Found {
+        let host = canonical_host(host);
+        let of_host = || self.patterns.iter().filter(|(pattern, _)| pattern.has_host(&host));
+        let found = of_host().find(|(pattern, _)| is_below(path, &pattern.path)).map(|(_, index)| *index);
+        if can_be_read_otherwise(path) {
+            let (resolved, decoded) = (resolve(path), resolve(&decode(path)));
+            let of_resolved = of_host().find(|(pattern, _)| is_below(&resolved, &pattern.path));
+            let of_decoded = of_host().find(|(pattern, _)| is_below(&decoded, &pattern.decoded));
+            if [of_resolved, of_decoded].iter().any(|other| other.map(|(_, index)| *index) != found) {
+                return Found::Ambiguous;
+            }
+        }
+        found.map_or(Found::None, Found::Route)
     }
 }
 
@@ -101,7 +209,8 @@ mod tests {
             pattern(None, "/"),
             pattern(None, "/api"),
             pattern(Some("API.example"), "/"),
-            pattern(Some("api.example"), "/api/v1/"),
+            pattern(Some("api.example."), "/api/v1/"),
+            pattern(Some("[0:0::1]"), "/"),
         ]);
         for (host, path, expected) in [
             ("other", "/", 0),
@@ -113,17 +222,59 @@ mod tests {
             ("api.example", "/api/v1", 3),
             ("api.example", "/api/v1/x", 3),
             ("api.example", "/api/v10", 2),
+            ("api.example.", "/api/v1", 3),
+            ("api.example..", "/api/v1", 1),
+            ("[::1]", "/api", 4),
+            ("[0:0:0:0:0:0:0:1]", "/api", 4),
+            ("[::2]", "/api", 1),
+            // Whatever is read here, the same route answers it.
+            ("other", "/x/../y", 0),
+            ("other", "/api/a%2Fb//./c", 1),
+            ("other", "/api/v1%zz%", 1),
         ] {
-            assert_eq!(routes.find(host, path), Some(expected), "{host}{path}");
+            assert_eq!(routes.find(host, path), Found::Route(expected), "{host}{path}");
         }
-        assert_eq!(Routes::new([pattern(None, "/api")]).find("other", "/"), None);
+        assert_eq!(Routes::new([pattern(None, "/api")]).find("other", "/"), Found::None);
+    }
+
+    #[test]
+    fn a_path_that_reaches_another_route_when_it_is_read_otherwise_is_ambiguous() {
+        let routes = Routes::new([pattern(None, "/"), pattern(None, "/admin"), pattern(None, "/b%C3%BCcher")]);
+        for path in [
+            "/x/../admin/y",
+            "/admin/../x",
+            "/admin/..",
+            "/./admin",
+            "//admin",
+            "/%61dmin",
+            "/admin%2Fx",
+            "/%2e%2e/admin",
+            "/x/%2E./admin/y",
+            "/admin/%2e%2e/x",
+            "/x\\..\\admin",
+            "/\\admin",
+            "/b%c3%bccher",
+        ] {
+            assert_eq!(routes.find("host", path), Found::Ambiguous, "{path}");
+        }
+        assert_eq!(routes.find("host", "/b%C3%BCcher/1"), Found::Route(2));
+        assert_eq!(Routes::new([pattern(None, "/admin")]).find("host", "/%61dmin"), Found::Ambiguous);
     }
 
     #[test]
     fn a_pattern_is_what_a_request_can_have() {
-        for (host, path) in
-            [(None, "api"), (None, "/a?b"), (None, "/a b"), (Some("a:80"), "/"), (Some("http://a"), "/")]
-        {
+        for (host, path) in [
+            (None, "api"),
+            (None, "/a?b"),
+            (None, "/a b"),
+            (Some("a:80"), "/"),
+            (Some("http://a"), "/"),
+            (Some("*"), "/"),
+            (Some("*.example"), "/"),
+            (None, "/a/../b"),
+            (None, "//a"),
+            (None, "/a/."),
+        ] {
             assert!(Pattern::new(host, path).is_err(), "{host:?} {path}");
         }
         assert_eq!(pattern(Some("[::1]"), "/a/").to_string(), "[::1]/a");

@@ -10,11 +10,11 @@ use super::limits::RouteLimits;
 use super::metrics::Metrics;
 use super::modules::Ready;
 use super::respond::{self, Reason};
-use super::route::Routes;
+use super::route::{Found, Routes};
 use super::settings::{LiveMark, Settings};
 use super::time::now_ms;
 use super::version::Version;
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
 use http_body_util::BodyExt;
@@ -187,11 +187,18 @@ impl Target {
             (None, Some(host)) => parse(host).ok_or(Reason::Host)?,
             (None, None) => return Err(Reason::Host),
         };
-        let path = request.uri().path_and_query().filter(|path| path.as_str().starts_with('/'));
         if authority.as_str().contains('@') || request.method() == Method::CONNECT {
             return Err(Reason::Target);
         }
-        Ok(Target { authority, path: path.cloned().ok_or(Reason::Target)? })
+        if !has_valid_port(&authority) {
+            return Err(Reason::Host);
+        }
+        let path = match request.uri().path_and_query() {
+            // `http://host?query` has an empty path, which is sent as `/`.
+            Some(path) if path.as_str().starts_with('?') => format!("/{path}").parse().ok(),
+            path => path.filter(|path| path.as_str().starts_with('/')).cloned(),
+        };
+        Ok(Target { authority, path: path.ok_or(Reason::Target)? })
     }
 
     fn uri(self, scheme: Scheme) -> Uri {
@@ -202,6 +209,20 @@ impl Target {
         // All three are there.
         Uri::from_parts(parts).unwrap_or_default()
     }
+}
+
+/// Whether nothing but a port's number follows the host, if anything does: the parser takes any text for one.
+fn has_valid_port(authority: &Authority) -> bool {
+    let rest = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    matches!(rest, "" | ":") || authority.port_u16().is_some()
+}
+
+/// Whether a body's end is told in a way that every server on the way understands: by its length, or by `chunked` alone. The
+/// guest is not told of other codings, of which hyper removes the last.
+fn has_plain_framing<B>(request: &Request<B>) -> bool {
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    is_chunked && codings.next().is_none()
 }
 
 impl Service {
@@ -243,7 +264,14 @@ impl Service {
         request: Request<Incoming>,
     ) -> Response<WasiBody> {
         let found = Target::of(&request).and_then(|target| {
-            let route = self.patterns.find(target.authority.host(), target.path.path()).ok_or(Reason::NoRoute)?;
+            let route = match self.patterns.find(target.authority.host(), target.path.path()) {
+                Found::Route(route) => route,
+                Found::Ambiguous => return Err(Reason::AmbiguousPath),
+                Found::None => return Err(Reason::NoRoute),
+            };
+            if !has_plain_framing(&request) {
+                return Err(Reason::TransferCoding);
+            }
             Ok((target, &self.routes[route]))
         });
         let (target, route) = match found {
@@ -314,11 +342,25 @@ impl Service {
             response = handle => response,
         };
         match response {
-            Ok(response) => {
+            // After an interim response a client waits for another one, or takes the connection for another protocol's.
+            Ok(response) if response.status().is_informational() => {
+                let (request, status) = (exchange.id.to_string(), response.status().as_u16());
+                tracing::warn!(
+                    route = &*route.name,
+                    guest = &*version.label,
+                    request,
+                    "no response: {status} is the status of an interim one"
+                );
+                Err(Reason::Failed)
+            }
+            Ok(mut response) => {
                 if begun.elapsed() < QUICK {
                     tokio::task::yield_now().await;
                 }
                 exchange.respond();
+                if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
+                    response.headers_mut().remove(CONTENT_LENGTH);
+                }
                 held.success = !response.status().is_server_error();
                 let took = Duration::from_millis(now_ms().saturating_sub(exchange.started_ms));
                 self.metrics.duration(&route.name, &version.label, took);
@@ -357,7 +399,8 @@ impl Service {
 
 /// Whether a response has content: where it has none, hyper leaves a body out in HTTP/1.1, and sends it in HTTP/2.
 fn has_content(method: &Method, status: StatusCode) -> bool {
-    *method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    let without = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
+    *method != Method::HEAD && !without.contains(&status)
 }
 
 /// A guest gave no response. What ended its instance has been reported by the instance.

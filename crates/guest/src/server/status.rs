@@ -8,20 +8,25 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// How long a client may take for its request's head.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may take as a whole: one whose client does not read must not keep its descriptor.
 const CONNECTION_TIME: Duration = Duration::from_secs(15);
-/// Connections at once; more wait. Each takes a descriptor that the server's own connections would lack.
+/// Connections at once. Each takes a descriptor that the server's own connections would lack.
 const CONNECTIONS_MAX: usize = 32;
+/// How long each is left alone when there are more: then the oldest is closed, so that no number of clients that say nothing
+/// keeps those out that ask whether the server lives.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// What is asked here.
 pub(super) trait Status: Send + Sync + 'static {
@@ -39,17 +44,15 @@ pub(super) fn start(listener: TcpListener, status: Arc<dyn Status>) -> io::Resul
     thread::Builder::new().name("status".to_owned()).spawn(move || {
         runtime.block_on(async {
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-            let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-            // It is never closed.
-            while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+            let mut open = VecDeque::new();
+            loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
+                        make_room(&mut open).await;
                         let serving = tokio::time::timeout(CONNECTION_TIME, serve(stream, Arc::clone(&status)));
-                        tokio::spawn(async move {
-                            // A client that is too slow gets no more.
-                            let _ = serving.await;
-                            drop(permit);
-                        });
+                        // A client that is too slow gets no more.
+                        let task = tokio::spawn(async move { drop(serving.await) });
+                        open.push_back((Instant::now(), task.abort_handle()));
                     }
                     Err(_) => tokio::time::sleep(HEADER_TIME / 50).await,
                 }
@@ -57,6 +60,18 @@ pub(super) fn start(listener: TcpListener, status: Arc<dyn Status>) -> io::Resul
         });
     })?;
     Ok(())
+}
+
+/// Waits until there is room for one more connection.
+async fn make_room(open: &mut VecDeque<(Instant, AbortHandle)>) {
+    open.retain(|(_, task)| !task.is_finished());
+    if open.len() < CONNECTIONS_MAX {
+        return;
+    }
+    if let Some((since, oldest)) = open.pop_front() {
+        tokio::time::sleep_until(since + GRACE).await;
+        oldest.abort();
+    }
 }
 
 async fn serve(stream: tokio::net::TcpStream, status: Arc<dyn Status>) {

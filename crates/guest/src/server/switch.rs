@@ -8,7 +8,7 @@ use super::modules::{self, Ready};
 use super::notices::{Notices, Wake};
 use super::passing::is_passing;
 use super::service::{Live, Service};
-use super::settings::{Identity, Settings};
+use super::settings::{Identity, RouteSettings, Settings};
 use super::version::Version;
 use isomer_contract::one_line;
 use std::collections::BTreeSet;
@@ -28,13 +28,15 @@ const INTERVAL_WITH_NOTICES: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// At most so long.
 const RETRY_MAX: Duration = Duration::from_secs(300);
+/// How long the settings may take to be read again.
+const READ_TIME: Duration = Duration::from_secs(10);
 /// Fewer requests say nothing about a version.
 const REQUESTS_MIN: u64 = 10;
 /// So many per cent more failures than before are too many.
 const MORE_PERCENT: u64 = 5;
 
 /// Reads the settings again.
-pub(super) type Reread = Box<dyn Fn() -> Result<Settings, Box<dyn std::error::Error + Send + Sync>> + Send>;
+pub(super) type Reread = Arc<dyn Fn() -> Result<Settings, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
 /// What a thread of its own keeps in service.
 pub(super) struct Switch {
@@ -95,7 +97,7 @@ impl Rejected {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Probation {
     until: Instant,
     before: Arc<Version>,
@@ -111,18 +113,21 @@ impl Switch {
             let mut notices = self.notices(&wake);
             let mut looked = Instant::now();
             while !self.clock.is_stopped() {
-                let changed = match wakes.recv_timeout(INTERVAL) {
-                    Ok(Wake::Reload) => {
-                        if self.reload() {
-                            followed = self.follow();
-                            notices = self.notices(&wake);
-                        }
-                        true
-                    }
-                    Ok(Wake::Changed) => true,
-                    Err(RecvTimeoutError::Timeout) => false,
+                let woken: Vec<_> = match wakes.recv_timeout(INTERVAL) {
+                    // Those that came meanwhile mean the same: a reload reads what is there then.
+                    Ok(first) => std::iter::once(first).chain(wakes.try_iter()).collect(),
+                    Err(RecvTimeoutError::Timeout) => Vec::new(),
                     Err(RecvTimeoutError::Disconnected) => return,
                 };
+                if woken.contains(&Wake::Reload)
+                    && let Some(next) = self.reload(&followed)
+                {
+                    followed = next;
+                    // Before the next: each has a descriptor and a thread.
+                    drop(notices.take());
+                    notices = self.notices(&wake);
+                }
+                let changed = !woken.is_empty();
                 let are_noticed = notices.as_ref().is_some_and(Notices::are_complete);
                 let interval = if are_noticed { INTERVAL_WITH_NOTICES } else { INTERVAL };
                 let is_due = followed.iter().filter_map(|it| it.rejected.as_ref()).any(Rejected::is_due);
@@ -175,7 +180,7 @@ impl Switch {
         }
         let last = rejected.and_then(|rejected| rejected.retry);
         let name = &*route.name;
-        match self.executor.block_on(modules::load_one(settings, &self.clock, &self.metrics)) {
+        match modules::load_one(settings, &self.clock, &self.metrics, &self.executor) {
             Ok(Ready { version, .. }) => {
                 let label = version.label.to_string();
                 let mark = settings.source.mark_live(&version.identity);
@@ -230,31 +235,78 @@ impl Switch {
         }
     }
 
-    /// Reads the settings again and serves what they say, if all of it can be. Whether it is served now.
-    fn reload(&mut self) -> bool {
+    /// Reads the settings again and serves what they say, if all of it can be: what is followed then, or none where nothing
+    /// has changed.
+    fn reload(&mut self, followed: &[Followed]) -> Option<Vec<Followed>> {
         let Some(reread) = &self.reread else {
             tracing::warn!(target: "switch", "there is no settings file to read again");
-            return false;
+            return None;
         };
         let unchanged = |error: &(dyn std::error::Error + 'static)| {
             tracing::error!(target: "switch", "the settings stay as they are: {}", one_line(error));
-            false
+            None
         };
-        let settings = match reread() {
-            Ok(settings) => settings,
-            Err(error) => return unchanged(&*error),
+        let reread = Arc::clone(reread);
+        let settings = match modules::bounded(READ_TIME, move || reread()) {
+            Ok(Ok(settings)) => settings,
+            Ok(Err(error)) => return unchanged(&*error),
+            Err(error) => return unchanged(&error),
         };
-        let ready = self.executor.block_on(modules::load(&settings, &self.clock, &self.metrics));
-        let routes = match ready {
+        let ready = match modules::load(&settings, &self.clock, &self.metrics, &self.executor) {
             Ok(ready) => ready,
             Err(error) => return unchanged(&error),
         };
-        if settings.addresses != self.settings.addresses || settings.limits != self.settings.limits {
-            tracing::warn!(target: "switch", "addresses and the server's own limits change when it is started again");
+        if needs_restart(&settings, &self.settings) {
+            tracing::warn!(
+                target: "switch",
+                "addresses, TLS files and the server's own limits change when it is started again"
+            );
         }
-        self.live.replace(Service::new(&settings, routes, &self.clock, &self.metrics));
+        let before = self.live.get();
+        self.live.replace(Service::new(&settings, ready, &self.clock, &self.metrics));
+        let mut next = self.follow();
+        for (route, next) in settings.routes.iter().zip(&mut next) {
+            if let Some(index) = self.settings.routes.iter().position(|other| is_same_but_module(other, route)) {
+                next.probation = probation(route, &before, index, followed.get(index), &next.active);
+            }
+        }
+        self.watch = settings.watch;
         self.settings = settings;
         tracing::info!(target: "switch", "the settings were read again");
-        true
+        Some(next)
     }
+}
+
+/// Whether the server keeps something of `before` that `settings` have otherwise.
+fn needs_restart(settings: &Settings, before: &Settings) -> bool {
+    let kept = |it: &Settings| {
+        (it.addresses.clone(), it.limits.clone(), it.tls.clone(), it.status_address, it.exit_on_stuck, it.reuse_port)
+    };
+    kept(settings) != kept(before)
+}
+
+/// Whether a version that was served with `before` may be served for `route` again: it would keep its grants and limits.
+fn is_same_but_module(before: &RouteSettings, route: &RouteSettings) -> bool {
+    let kept = |it: &RouteSettings| {
+        let grants = (it.grants.clone(), it.environment.clone(), it.outgoing);
+        (it.pattern.clone(), it.module.clone(), it.limits.clone(), it.instance.clone(), it.deadline, grants)
+    };
+    kept(before) == kept(route)
+}
+
+/// The probation of the version `active` that a reload has brought into service for `route`, which was the route `index` of the
+/// service `before`: a new one where the version is another, else what is left of the one that it was on.
+fn probation(
+    route: &RouteSettings,
+    before: &Service,
+    index: usize,
+    followed: Option<&Followed>,
+    active: &Identity,
+) -> Option<Probation> {
+    let (before, followed) = (before.routes.get(index)?.live(), followed?);
+    if before.identity == *active {
+        return followed.probation.clone();
+    }
+    let until = Instant::now() + route.probation;
+    Some(Probation { until, before, active_before: followed.active.clone() })
 }

@@ -71,13 +71,13 @@ fn load(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     Ok(Arc::new(config).into())
 }
 
-/// What tells one state of the files from another.
-type State = [Option<(u64, i64, i64, u64)>; 2];
+/// What tells one state of the files from another: which files they are, and when they were changed, which no program can set.
+type State = [Option<(u64, u64, i64, i64, u64)>; 2];
 
 fn state(files: &TlsFiles) -> State {
     [&files.certificate, &files.key].map(|path| {
         let metadata = fs::metadata(path).ok()?;
-        Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.size()))
+        Some((metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), metadata.size()))
     })
 }
 

@@ -15,6 +15,7 @@ use isomer_contract::Hinted;
 use isomer_guest::parse_duration;
 use isomer_guest::server::{
     Address, Control, FileModule, FileRoute, Pattern, RouteSettings, ServeError, ServeFile, Server, Settings, TlsFiles,
+    is_request_path,
 };
 use isomer_terminal::{Failure, escaped};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -204,8 +205,9 @@ fn of_options(options: &Options, basis: &Basis) -> Result<RouteSettings, Failure
     route.instance.check()?;
     route.environment = environment(&route.grants)?;
     route.limits.request_time = route.instance.timeout.unwrap_or(route.limits.request_time);
-    if let Some(path) = options.health.as_ref().filter(|path| !path.starts_with('/')) {
-        return Err(Failure::new(format!("the health request's path `{path}` does not begin with `/`")));
+    if let Some(path) = options.health.as_ref().filter(|path| !is_request_path(path)) {
+        let message = format!("`{path}` is not the path of a health request; expected one such as `/healthz`");
+        return Err(Failure::new(message));
     }
     route.health.clone_from(&options.health);
     route.probation = options.probation.unwrap_or(route.probation);

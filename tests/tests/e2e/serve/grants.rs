@@ -53,10 +53,7 @@ fn explain_prints_the_documented_defaults() {
     let explained = explain("");
     assert!(explained.contains("grants: nothing of this machine"), "{explained}");
     assert!(!explained.contains("[route.outgoing]"), "{explained}");
-    let with_files = explain("--dir /tmp");
-    states(&explained, "max-handles = 10000", "default");
-    // Each open file is a descriptor of the server's.
-    states(&with_files, "max-handles = 1000", "default");
+    states(&explained, "max-handles = 1000", "default");
     let outgoing = explain("--allow-http https://api.example");
     for setting in [
         "requests = 64",

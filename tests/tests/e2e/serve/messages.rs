@@ -58,6 +58,15 @@ fn what_is_wrong_with_a_settings_file_is_named_with_its_line() {
         assert_snapshot!("serve_unknown_grant", fails_with(&directory, &grant));
         assert_snapshot!("serve_two_routes_alike", fails_with(&directory, &format!("{route}\n{route}")));
         assert_snapshot!("serve_time", fails_with(&directory, &format!("{route}[route.limits]\nrequest-time = 3\n")));
+        assert_snapshot!(
+            "serve_no_connections",
+            fails_with(&directory, &format!("[limits]\nconnections = 0\n{route}"))
+        );
+        let requests = format!("{route}[route.limits]\nrequests = 9223372036854775807\n");
+        assert_snapshot!("serve_too_many_requests", fails_with(&directory, &requests));
+        assert_snapshot!("serve_wildcard", fails_with(&directory, &format!("{route}host = '*.example'\n")));
+        assert_snapshot!("serve_ambiguous_path", fails_with(&directory, &format!("{route}path = '/a/../b'\n")));
+        assert_snapshot!("serve_health_path", fails_with(&directory, &format!("{route}health = '/a b'\n")));
         let missing = format!("{route}[route.grants]\ndir = ['missing::/data']\n");
         assert_snapshot!("serve_missing_directory", fails_with(&directory, &missing));
         assert_snapshot!("serve_deadline", fails_with(&directory, &format!("{route}deadline = true\n")));

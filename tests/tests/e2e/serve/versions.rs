@@ -23,7 +23,7 @@ fn what_becomes_active_is_served_at_once() {
     let versions = Versions::new();
     let served = versions.serve("");
     served.wait_for_version("first");
-    assert_eq!(inotify_count(&served), 1);
+    wait_until("it has inotify", || inotify_count(&served) == 1);
     for (version, line) in [(TWO, "later"), (ONE, "first"), (TWO, "later")] {
         versions.activate(version);
         let begun = Instant::now();
@@ -198,7 +198,8 @@ fn a_version_that_fails_as_often_stays() {
     };
     half(&served);
     versions.activate(TWO);
-    served.wait_for_version("later");
+    // A request that asks for it would count as one that the version before has answered.
+    served.wait_for_log("to=\"hello:2.0.0");
     half(&served);
     // Twice as long as between two looks.
     thread::sleep(Duration::from_secs(1));
@@ -221,4 +222,74 @@ fn a_switch_loses_no_request() {
         load.wait_for(100);
     }
     assert_eq!(load.stop(), Vec::<String>::new(), "{}", served.log());
+}
+
+/// Serves `hello` as a settings file with these keys of the route says.
+fn with_settings(versions: &Versions, route: &str) -> Served {
+    fs::write(versions.path().join("serve.toml"), format!("[[route]]\nmodule = \"hello\"\n{route}\n")).unwrap();
+    serve(versions.call("serve --addr 127.0.0.1:0 --key farm.pub -f serve.toml"), scratch())
+}
+
+#[test]
+fn a_reload_asks_for_health_as_a_switch_does() {
+    let versions = Versions::new();
+    let served = with_settings(&versions, "health = \"/echo\"");
+    versions.activate(FAULTY);
+    served.signal("HUP");
+    served.wait_for_log("the settings stay as they are");
+    assert!(served.log().contains("its health request `/echo` is not answered with success"), "{}", served.log());
+    served.wait_for_version("first");
+    versions.activate(TWO);
+    served.signal("HUP");
+    served.wait_for_version("later");
+}
+
+#[test]
+fn a_version_that_a_reload_brings_is_on_probation() {
+    let versions = Versions::new();
+    let served = with_settings(&versions, "probation = \"60s\"");
+    versions.activate(FAULTY);
+    served.signal("HUP");
+    served.wait_for_version("wrong");
+    // What it is on survives a reload, and a flood of them is one.
+    for _ in 0..50 {
+        served.signal("HUP");
+    }
+    let fail = || {
+        let mut connection = served.connect();
+        let _ = connection.send(request("POST", "/echo", &[], b"there and back"));
+        let _ = connection.receive();
+        served.log().contains("switched back")
+    };
+    wait_until("it is switched back", fail);
+    served.wait_for_version("first");
+    let reloads = served.log().matches("the settings were read again").count();
+    assert!(reloads < 50, "{reloads}");
+    assert_eq!(versions.live(), [ONE]);
+}
+
+#[test]
+fn settings_that_cannot_be_read_keep_none_out_that_can() {
+    let versions = Versions::new();
+    let served = with_settings(&versions, "");
+    let file = versions.path().join("serve.toml");
+    let text = fs::read(&file).unwrap();
+    for cannot in ["a pipe that no process writes to", "half of the file", "no file"] {
+        fs::remove_file(&file).unwrap();
+        match cannot {
+            "no file" => {}
+            "half of the file" => fs::write(&file, &text[..text.len() / 2]).unwrap(),
+            _ => drop(program("mkfifo").arg(&file).ok()),
+        }
+        let unchanged = || served.log().matches("the settings stay as they are").count();
+        let before = unchanged();
+        served.signal("HUP");
+        wait_until(cannot, || unchanged() > before);
+        served.wait_for_version("first");
+        let _ = fs::remove_file(&file);
+        fs::write(&file, &text).unwrap();
+    }
+    versions.activate(TWO);
+    served.signal("HUP");
+    served.wait_for_version("later");
 }

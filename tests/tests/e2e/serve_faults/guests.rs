@@ -1,6 +1,7 @@
 //! Guests that fail, over real sockets.
 
 use isomer_testing::http_client::{Response, request};
+use isomer_tests::frames::{Http2, kind};
 use isomer_tests::guests::guests;
 use isomer_tests::served::{Served, Setup};
 use isomer_tests::wait_until;
@@ -218,5 +219,31 @@ fn a_hundred_megabytes_are_echoed_in_little_memory() {
         assert!(response.body.iter().all(|byte| *byte == b'x'));
         let grown = served.memory_bytes().saturating_sub(before);
         assert!(grown < 64 << 20, "{grown} bytes more");
+    }
+}
+
+#[test]
+fn an_interim_status_is_no_response() {
+    for guest in ["proxy", "service"] {
+        let served = Served::start(guest);
+        for status in [100, 101, 103, 199] {
+            let path = format!("/status/{status}");
+            let response = served.get(&path);
+            assert_eq!((response.status, response.text().starts_with("500: the guest failed")), (500, true), "{path}");
+            let mut client = Http2::open(served.address, &[]).unwrap();
+            client.get(1, &path).unwrap();
+            let answer = client.until(|frame| frame.stream == 1).unwrap();
+            // `:status: 500` has an index of its own.
+            assert_eq!((answer.kind, answer.payload.first()), (kind::HEADERS, Some(&0x8e)), "{path}");
+        }
+        served.wait_for_log("no response: 101 is the status of an interim one");
+        // What has no content has none in either version.
+        for status in [204, 205, 304] {
+            let mut connection = served.send("GET", &format!("/status/{status}"), &[("Connection", "close")], b"");
+            let all = String::from_utf8(connection.until_closed().unwrap()).unwrap();
+            assert!(all.starts_with(&format!("HTTP/1.1 {status} ")) && all.ends_with("\r\n\r\n"), "{all}");
+            assert!(!all.contains("chunked"), "{all}");
+        }
+        served.serves_others();
     }
 }

@@ -14,6 +14,9 @@ fn connect(served: &Served, settings: &[(u16, u32)]) -> Http2 {
     Http2::open(served.address, settings).unwrap()
 }
 
+/// The window of a connection that no frame has changed.
+const WINDOW: u32 = 65_535;
+
 /// Whether it is the head of a response with the status 200, which has an index of its own in HPACK's static table.
 fn is_ok(frame: &Frame) -> bool {
     frame.kind == kind::HEADERS && frame.payload.first() == Some(&0x88)
@@ -129,6 +132,45 @@ fn a_client_that_opens_no_window_is_cut_off() {
         served.wait_for_log("the client stopped reading the response");
         served.serves_others();
     }
+}
+
+#[test]
+fn a_client_sends_no_more_ahead_than_a_server_can_hold_for_all_of_them() {
+    const AHEAD: u32 = 256 << 10;
+    let served = Served::start("proxy");
+    let mut client = connect(&served, &[]);
+    let mut windows = (WINDOW, WINDOW);
+    client.send(kind::SETTINGS, END_STREAM, 0, &[]).unwrap();
+    client.send(kind::PING, 0, 0, &[7; 8]).unwrap();
+    // What comes before the answer to a ping is all that the server has to say.
+    loop {
+        let frame = client.receive().unwrap();
+        match frame.kind {
+            kind::PING => break,
+            kind::SETTINGS => {
+                let settings =
+                    frame.payload.chunks_exact(6).filter(|setting| setting[..2] == INITIAL_WINDOW.to_be_bytes());
+                settings.for_each(|setting| windows.1 = u32::from_be_bytes(setting[2..].try_into().unwrap()));
+            }
+            kind::WINDOW_UPDATE => windows.0 += u32::from_be_bytes(frame.payload.try_into().unwrap()),
+            _ => {}
+        }
+    }
+    assert!(windows.0 <= AHEAD && windows.1 <= AHEAD, "{windows:?}");
+    // As much as that is taken while no guest reads it.
+    let before = served.memory_bytes();
+    let fill = || {
+        let mut client = connect(&served, &[]);
+        client.send(kind::SETTINGS, END_STREAM, 0, &[]).unwrap();
+        client.until(|frame| frame.kind == kind::WINDOW_UPDATE).unwrap();
+        client.send(kind::HEADERS, END_HEADERS, 1, &head("POST", "/sleep/20000", &[])).unwrap();
+        (0..15).for_each(|_| client.send(kind::DATA, 0, 1, &[b'x'; 16_384]).unwrap());
+        client
+    };
+    let clients: Vec<_> = (0..100).map(|_| fill()).collect();
+    served.serves_others();
+    let each = served.memory_bytes().saturating_sub(before) / clients.len() as u64;
+    assert!(each < 512 << 10, "{each} bytes for each");
 }
 
 #[test]

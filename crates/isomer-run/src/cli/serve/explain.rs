@@ -59,7 +59,7 @@ fn route(explanation: &Explanation) -> String {
         let _ = writeln!(text, "  {name}: {value}");
     }
     text += &route_limits(&explanation.limits);
-    text += &of_instance(&explanation.instance, &instance_limits(grants));
+    text += &of_instance(&explanation.instance, &instance_limits());
     if !grants.allow_http.is_empty() {
         text += &of_outgoing(outgoing);
     }

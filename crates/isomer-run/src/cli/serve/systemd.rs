@@ -3,7 +3,7 @@
 
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The first descriptor that systemd passes on.
 const FIRST: RawFd = 3;
-/// More than anybody opens for one service.
+/// More than a service has.
 const SOCKETS_MAX: RawFd = 1024;
 
 /// The sockets that systemd opened for this process. To be called once, before this process opens anything that could have
@@ -25,7 +25,13 @@ pub(super) fn sockets() -> io::Result<Vec<Arc<OwnedFd>>> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<RawFd>().ok();
     // The variables of a parent are not this process's.
     let is_ours = number("LISTEN_PID").and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id());
-    let count = number("LISTEN_FDS").filter(|count| is_ours && (1..=SOCKETS_MAX).contains(count)).unwrap_or(0);
+    let count = if is_ours { number("LISTEN_FDS").unwrap_or(0) } else { 0 };
+    if !(0..=SOCKETS_MAX).contains(&count) {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("LISTEN_FDS is {count}; expected 0 to {SOCKETS_MAX}"),
+        ));
+    }
     for fd in FIRST..FIRST + count {
         // SAFETY: it is used for this call alone, which fails where the descriptor is not open.
         fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
