@@ -266,7 +266,7 @@ impl Switch {
         self.live.replace(Service::new(&settings, ready, &self.clock, &self.metrics));
         let mut next = self.follow();
         for (route, next) in settings.routes.iter().zip(&mut next) {
-            if let Some(index) = self.settings.routes.iter().position(|other| is_same_but_module(other, route)) {
+            if let Some(index) = self.settings.routes.iter().position(|other| differs_in_version_alone(other, route)) {
                 next.probation = probation(route, &before, index, followed.get(index), &next.active);
             }
         }
@@ -285,8 +285,9 @@ fn needs_restart(settings: &Settings, before: &Settings) -> bool {
     kept(settings) != kept(before)
 }
 
-/// Whether a version that was served with `before` may be served for `route` again: it would keep its grants and limits.
-fn is_same_but_module(before: &RouteSettings, route: &RouteSettings) -> bool {
+/// Whether `route` differs from `before` in its module's version alone: the version before may be served again then, as it keeps
+/// its grants and limits.
+fn differs_in_version_alone(before: &RouteSettings, route: &RouteSettings) -> bool {
     let kept = |it: &RouteSettings| {
         let grants = (it.grants.clone(), it.environment.clone(), it.outgoing);
         (it.pattern.clone(), it.module.clone(), it.limits.clone(), it.instance.clone(), it.deadline, grants)
