@@ -199,6 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn a_module_without_a_collector_loads_into_engines_with_any() {
+        let profile = Profile::shipped("x86-64-v3").expect("a shipped profile");
+        let mut requirements = Requirements::of_profile(&profile, Kind::Module);
+        requirements.tunables.insert("collector".to_owned(), Collector::value_of(None));
+        for embedder in Embedder::ALL {
+            assert_eq!(embedder.mismatches(&requirements), []);
+        }
+        // Of another setting, that value is as different as any.
+        requirements.tunables.insert("memory-init-cow".to_owned(), Collector::value_of(None));
+        assert_eq!(Embedder::Rust.mismatches(&requirements).len(), 1);
+    }
+
+    #[test]
     fn each_embedder_has_a_name() {
         assert_eq!(Embedder::ALL.map(Embedder::name), ["rust", "c-api"]);
         let shown = Embedder::ALL.map(|embedder| embedder.to_string());

@@ -248,6 +248,19 @@ fn a_host_gets_the_form_that_keeps_what_it_asks_for_and_no_more() {
 }
 
 #[test]
+fn what_a_preferred_limit_costs_does_not_count_against_a_form() {
+    let forms = [
+        of("x86-64-v2+epoch", "inherits = 'x86-64-v2'\n[wasm]\nepoch-interruption = true"),
+        v3_with("x86-64-v3+fuel", "fuel = true"),
+    ];
+    // Each keeps one of two limits. Fuel costs more, but was asked for: the extensions decide.
+    let demand = Demand { deadline: Urgency::Preferred, fuel: Urgency::Preferred, ..Demand::default() };
+    assert_eq!(chosen(&forms, &demand).0.as_deref(), Some("x86-64-v3+fuel"));
+    // Of what was not asked for, the cheaper one.
+    assert_eq!(chosen(&forms, &Demand::default()).0.as_deref(), Some("x86-64-v2+epoch"));
+}
+
+#[test]
 fn what_does_not_meet_a_demand_says_what_would() {
     let both = Demand { deadline: Urgency::Required, fuel: Urgency::Required, ..Demand::default() };
     let [plain, epoch, _, _] = forms();

@@ -25,6 +25,12 @@ const MEMORY_STEP_BYTES: u64 = 2 << 20;
 /// How often a seal is tried: for about three seconds.
 const SEAL_TRIES_MAX: u32 = 20;
 
+/// No child inherits it, and it can be sealed.
+const MEMORY_FILE: MemfdFlags = MemfdFlags::CLOEXEC.union(MemfdFlags::ALLOW_SEALING);
+
+/// Against every change, and against the removal of these seals.
+const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
+
 /// Why bytes cannot be sealed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -141,10 +147,9 @@ impl SealedBytes {
 /// memory do for moments: seen about once in 200 copies of 26 MB on a virtual machine whose kernel runs DAMON. Each try
 /// waits for up to 150 ms in the kernel before it fails.
 fn seal(file: &File) -> Result<(), Errno> {
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     let mut tries = 1;
     loop {
-        match fcntl_add_seals(file, seals) {
+        match fcntl_add_seals(file, SEALS) {
             Err(Errno::BUSY) if tries < SEAL_TRIES_MAX => tries += 1,
             sealed => return sealed,
         }
@@ -154,10 +159,9 @@ fn seal(file: &File) -> Result<(), Errno> {
 /// An empty memory file. It needs no execute permission: `execve` requires that, a mapping does not, and a kernel with
 /// `vm.memfd_noexec=2` creates none that has it.
 pub(crate) fn memory_file() -> Result<File, Errno> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = match memfd_create("isomer", flags | MemfdFlags::NOEXEC_SEAL) {
+    let fd = match memfd_create("isomer", MEMORY_FILE.union(MemfdFlags::NOEXEC_SEAL)) {
         // Before Linux 6.3.
-        Err(Errno::INVAL) => memfd_create("isomer", flags),
+        Err(Errno::INVAL) => memfd_create("isomer", MEMORY_FILE),
         other => other,
     }?;
     Ok(File::from(fd))
@@ -207,6 +211,7 @@ fn check_memory(copied_bytes: u64, available_bytes: Option<u64>) -> Result<(), S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::{FdFlags, fcntl_getfd};
     use std::cell::Cell;
     use std::io::{Seek, SeekFrom};
 
@@ -227,11 +232,36 @@ mod tests {
     }
 
     #[test]
+    fn no_child_inherits_a_memory_file() {
+        let file = memory_file().expect("memfds work where tests run");
+        assert!(fcntl_getfd(&file).expect("it is open").contains(FdFlags::CLOEXEC));
+    }
+
+    #[test]
     fn limits_and_edges() {
         assert_eq!(SealedBytes::copy(io::empty(), 0).expect("nothing is sealed too").bytes(), b"");
         assert!(matches!(SealedBytes::copy(io::repeat(0), 1 << 20), Err(SealError::TooLarge { max: 0x10_0000 })));
         let large = vec![7; 3 * BUFFER_SIZE_BYTES + 1];
         assert_eq!(SealedBytes::copy(&large[..], u64::MAX).expect("memory is left").bytes(), large);
+    }
+
+    /// Fails once, and then ends.
+    struct Failing(Option<ErrorKind>);
+
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            self.0.take().map_or(Ok(0), |kind| Err(kind.into()))
+        }
+    }
+
+    #[test]
+    fn an_interruption_is_no_end_and_any_other_error_is() {
+        let copied = |kind| SealedBytes::copy((&b"ab"[..]).chain(Failing(Some(kind))).chain(&b"c"[..]), 3);
+        assert_eq!(copied(ErrorKind::Interrupted).expect("it goes on").bytes(), b"abc");
+        match copied(ErrorKind::ConnectionReset) {
+            Err(SealError::Read(error)) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -281,6 +311,8 @@ mod tests {
         let error = |errno: Errno| io::Error::from(errno);
         for (error, expected) in [
             (SealError::Create(error(Errno::PERM)), Some("allow memfd_create")),
+            (SealError::Create(error(Errno::MFILE)), None),
+            (SealError::Create(error(Errno::NFILE)), None),
             (SealError::Memory { available_bytes: 0, copied_bytes: 0 }, Some("raise the limit (memory.max)")),
             (SealError::Write(error(Errno::FBIG)), Some("`ulimit -f`")),
             (SealError::Write(error(Errno::NOSPC)), Some("give this process more memory")),

@@ -125,3 +125,6 @@ impl Locked<'_> {
         self.replace(staging, &self.store.root, COUNTERS, &bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

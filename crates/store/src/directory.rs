@@ -29,6 +29,23 @@ const PASS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLO
 /// To list it, and to put it on disk.
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// To examine it, whatever it is; it can be neither read nor changed by this descriptor.
+const EXAMINE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// To read a file. NONBLOCK: a FIFO must not hang the reader before its type is known.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// To read and write a file, made where it does not exist.
+const WRITE: OFlags =
+    OFlags::RDWR.union(OFlags::CREATE).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// To write a file that does not exist.
+const NEW: OFlags =
+    OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Only the owner can read and write it.
+const OWNERS: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// A directory that is open.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -136,9 +153,7 @@ impl Directory {
     pub(crate) fn file(&self, name: impl AsRef<OsStr>) -> Result<Option<OpenFile>, StoreError> {
         let name = name.as_ref();
         debug_assert!(is_one_name(name), "{name:?}");
-        // NONBLOCK: a FIFO must not hang the reader before its type is known.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match openat(&self.fd, name, flags, Mode::empty()) {
+        match openat(&self.fd, name, READ, Mode::empty()) {
             Ok(fd) => self.regular(fd, name).map(Some),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::LOOP) => Err(self.malformed(name, "it is a symbolic link, expected a file")),
@@ -148,8 +163,7 @@ impl Directory {
 
     /// The regular file `name` in it for reading and writing, made where it does not exist, mode 0600.
     pub(crate) fn file_to_write(&self, name: &str) -> Result<OpenFile, StoreError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR) {
+        match openat(&self.fd, name, WRITE, OWNERS) {
             Ok(fd) => self.regular(fd, name.as_ref()),
             Err(Errno::LOOP) => Err(self.malformed(name.as_ref(), "it is a symbolic link, expected a file")),
             Err(error) => Err(self.error("open", name.as_ref(), error)),
@@ -160,8 +174,7 @@ impl Directory {
     pub(crate) fn new_file(&self, name: impl AsRef<OsStr>) -> Result<File, StoreError> {
         let name = name.as_ref();
         debug_assert!(is_one_name(name), "{name:?}");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR);
+        let fd = openat(&self.fd, name, NEW, OWNERS);
         fd.map(File::from).map_err(|error| self.error("create", name, error))
     }
 
@@ -179,8 +192,7 @@ impl Directory {
 
     /// The reasons against the file or directory `name` in it, which need not be readable; none when it does not exist.
     pub(crate) fn judge(&self, name: &str) -> Result<Option<Judgement>, StoreError> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = openat(&self.fd, name, flags, Mode::empty()).and_then(|fd| Ok((fstat(&fd)?, fd)));
+        let opened = openat(&self.fd, name, EXAMINE, Mode::empty()).and_then(|fd| Ok((fstat(&fd)?, fd)));
         let (stat, fd) = match opened {
             Ok(opened) => opened,
             Err(Errno::NOENT) => return Ok(None),

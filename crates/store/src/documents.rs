@@ -110,6 +110,23 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_indexes_are_forgotten() {
+        let index = |number: usize| Digest::of(number.to_string().as_bytes());
+        let active = (0..HISTORY_MAX + 2).fold(None, |active, at| Some(Active::instead_of(active, index(at))));
+        let Active { index: last, earlier } = active.expect("some were activated");
+        assert_eq!((last, earlier.len()), (index(HISTORY_MAX + 1), HISTORY_MAX));
+        assert_eq!((earlier[0], earlier[HISTORY_MAX - 1]), (index(HISTORY_MAX), index(1)));
+    }
+
+    #[test]
+    fn a_trust_basis_has_its_words_and_its_weight() {
+        let keys = TrustBasis::Keys(vec!["farm".to_owned(), "desk".to_owned()]);
+        let all = [TrustBasis::Unsigned, TrustBasis::Digest, keys];
+        assert_eq!(all.each_ref().map(ToString::to_string), ["unsigned", "digest", "farm, desk"]);
+        assert!(all[0].weight() < all[1].weight() && all[1].weight() < all[2].weight());
+    }
+
+    #[test]
     fn documents_have_this_form() {
         let record = Record {
             from: "oci-dir:dist".to_owned(),

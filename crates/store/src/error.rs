@@ -374,3 +374,6 @@ impl Hinted for StoreError {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@
 
 use crate::StoreError;
 use crate::directory::{Directory, OpenFile, Walked};
-use crate::mounts::{line_of, list, mount_of};
+use crate::mounts::{has_option, list, mount_of};
 use crate::weakness::Weakness;
 use isomer_contract::Digest;
 use isomer_trust::Timestamp;
@@ -66,13 +66,15 @@ struct Identity {
     born: Option<(i64, u32)>,
 }
 
+/// Without these, a file has no identity.
+const REQUIRED: StatxFlags = StatxFlags::INO.union(StatxFlags::SIZE).union(StatxFlags::CTIME);
+
 impl Identity {
     fn of(file: &File) -> Option<Identity> {
-        let wanted = StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME;
-        let stat: Statx = statx(file, "", AtFlags::EMPTY_PATH, wanted | StatxFlags::BTIME).ok()?;
-        let has = |flags: StatxFlags| stat.stx_mask & flags.bits() == flags.bits();
+        let stat: Statx = statx(file, "", AtFlags::EMPTY_PATH, REQUIRED.union(StatxFlags::BTIME)).ok()?;
+        let has = |flags: StatxFlags| StatxFlags::from_bits_retain(stat.stx_mask).contains(flags);
         let time = |time: StatxTimestamp| (time.tv_sec, time.tv_nsec);
-        has(wanted).then(|| Identity {
+        has(REQUIRED).then(|| Identity {
             inode: stat.stx_ino,
             size_bytes: stat.stx_size,
             changed: time(stat.stx_ctime),
@@ -177,9 +179,7 @@ fn lies_beside(opened: &OpenFile, records: &Directory) -> Result<(), Weakness> {
 
 /// Whether a mount shows files of other users as root's, or root's as other users'; none where that cannot be told.
 fn is_idmapped(mount: u64) -> Option<bool> {
-    let mounts = list()?;
-    let options = line_of(&mounts, mount)?.split(' ').nth(5)?;
-    Some(options.split(',').any(|option| option == "idmapped"))
+    has_option(&list()?, mount, "idmapped")
 }
 
 /// An artifact that is about to be hashed, and may be recorded afterwards.
@@ -271,19 +271,27 @@ fn no_execution(opened: &OpenFile) -> Option<Weakness> {
 /// Those that set a file's time of change with every change, and whose files change by way of this machine's kernel
 /// alone. `linux/magic.h`; the type of `f_type` differs between architectures.
 fn file_system(opened: &OpenFile) -> Option<Weakness> {
-    let kind = match fstatfs(&opened.file).map(|stat| stat.f_type as u32) {
-        // ext4, XFS, Btrfs, tmpfs.
-        Ok(0xef53 | 0x5846_5342 | 0x9123_683e | 0x0102_1994) => return None,
-        Ok(0x794c_7630) => "overlayfs, where others may be able to write a lower layer".to_owned(),
-        Ok(0x6573_5546) => "a FUSE file system, whose content a program provides".to_owned(),
-        Ok(0x6969) => "NFS, where another machine can change it".to_owned(),
-        Ok(0xff53_4d42 | 0xfe53_4d42 | 0x517b) => "SMB, where another machine can change it".to_owned(),
-        Ok(0x0102_1997) => "9P, where another machine can change it".to_owned(),
-        Ok(0x00c3_6400) => "Ceph, where another machine can change it".to_owned(),
-        Ok(other) => format!("a file system of the type {other:#x}, expected ext4, XFS, Btrfs or tmpfs"),
+    let kind = match fstatfs(&opened.file) {
+        Ok(stat) => unattested(stat.f_type as u32)?,
         Err(error) => format!("a file system that cannot be examined: {error}"),
     };
     Some(Weakness::FileSystem { path: opened.real.clone(), kind })
+}
+
+/// What a file system of this type is, if it is none of those.
+fn unattested(kind: u32) -> Option<String> {
+    let words = match kind {
+        // ext4, XFS, Btrfs, tmpfs.
+        0xef53 | 0x5846_5342 | 0x9123_683e | 0x0102_1994 => return None,
+        0x794c_7630 => "overlayfs, where others may be able to write a lower layer",
+        0x6573_5546 => "a FUSE file system, whose content a program provides",
+        0x6969 => "NFS, where another machine can change it",
+        0xff53_4d42 | 0xfe53_4d42 | 0x517b => "SMB, where another machine can change it",
+        0x0102_1997 => "9P, where another machine can change it",
+        0x00c3_6400 => "Ceph, where another machine can change it",
+        other => return Some(format!("a file system of the type {other:#x}, expected ext4, XFS, Btrfs or tmpfs")),
+    };
+    Some(words.to_owned())
 }
 
 /// That root, to whom files belong as this process sees it, is the system's.
@@ -298,12 +306,17 @@ fn namespace() -> Option<Weakness> {
         Ok::<_, std::io::Error>(genuine.then_some(text))
     };
     let reason = match read() {
-        Ok(Some(map)) if map.split_whitespace().eq(["0", "0", "4294967295"]) => return None,
+        Ok(Some(map)) if maps_each_user_to_itself(&map) => return None,
         Ok(Some(_)) => "root is not the system's root in this user namespace".to_owned(),
         Ok(None) => format!("`{MAP}` is not the kernel's, which says whether root is the system's root"),
         Err(error) => format!("cannot read `{MAP}`, which says whether root is the system's root: {error}"),
     };
     Some(Weakness::Namespace { reason })
+}
+
+/// Whether each user of a namespace is the system's of the same number, as `/proc/self/uid_map` says.
+fn maps_each_user_to_itself(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Whether no process has the file open for writing, or mapped so. False where the file system grants no leases.
@@ -322,55 +335,4 @@ fn has_no_writer(file: &File) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs::OpenOptions;
-
-    #[test]
-    fn writers_are_found_also_those_that_have_only_a_mapping() {
-        let dir = tempfile::tempdir().expect("there is room");
-        let path = dir.path().join("file");
-        fs::write(&path, b"bytes").expect("there is room");
-        let file = File::open(&path).expect("it exists");
-        assert!(has_no_writer(&file));
-        let writer = OpenOptions::new().read(true).write(true).open(&path).expect("it is ours");
-        assert!(!has_no_writer(&file));
-        let (protection, flags) =
-            (rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE, rustix::mm::MapFlags::SHARED);
-        #[allow(unsafe_code)]
-        // SAFETY: the kernel chooses the address, and nothing but `munmap` uses the mapping.
-        let mapped = unsafe { rustix::mm::mmap(std::ptr::null_mut(), 5, protection, flags, &writer, 0) };
-        let mapped = mapped.expect("it can be mapped");
-        drop(writer);
-        assert!(!has_no_writer(&file), "it is mapped");
-        #[allow(unsafe_code)]
-        // SAFETY: as above.
-        unsafe { rustix::mm::munmap(mapped, 5) }.expect("it is mapped");
-        assert!(has_no_writer(&file));
-    }
-
-    #[test]
-    fn every_change_of_a_file_is_another_identity() {
-        let dir = tempfile::tempdir().expect("there is room");
-        let path = dir.path().join("file");
-        let identity = || Identity::of(&File::open(&path).expect("it exists")).expect("the kernel has statx");
-        fs::write(&path, b"bytes").expect("there is room");
-        let before = identity();
-        assert_eq!(identity().difference(&before), None);
-        let modified = fs::metadata(&path).expect("it exists").modified().expect("it is kept");
-        let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
-        pause();
-        fs::write(&path, b"other").expect("it is ours");
-        let file = OpenOptions::new().write(true).open(&path).expect("it is ours");
-        file.set_times(fs::FileTimes::new().set_modified(modified)).expect("it is ours");
-        assert_eq!(identity().difference(&before), Some("time of change"));
-        let before = identity();
-        pause();
-        fs::rename(&path, dir.path().join("away")).expect("it is ours");
-        fs::rename(dir.path().join("away"), &path).expect("it is ours");
-        assert_eq!(identity().difference(&before), Some("time of change"));
-        fs::copy(&path, dir.path().join("copy")).expect("there is room");
-        fs::rename(dir.path().join("copy"), &path).expect("it is ours");
-        assert_eq!(identity().difference(&before), Some("inode"));
-    }
-}
+mod tests;

@@ -58,12 +58,18 @@ mod tests {
             42 27 0:39 / /tmp/x rw,nosuid,nodev - fuse /home/a\\040-\\040b rw,user_id=1001,group_id=0,allow_other\n\
             43 27 0:40 / /mnt rw shared:5 - fuse.sshfs host: rw,user_id=0,group_id=0\n\
             44 27 0:41 / /share rw - virtiofs share rw\n\
-            45 27 0:42 / /odd rw - fuse.odd odd rw,group_id=0\n";
+            45 27 0:42 / /odd rw - fuse.odd odd rw,group_id=0\n\
+            47 27 8:17 / /stick rw - fuseblk /dev/sdb1 rw,user_id=1002,group_id=0\n\
+            48 27 0:43 / /home rw - fuse.sshfs host: rw,user_id=1003,group_id=0\n\
+            49 27 0:44 / /none rw - fuse\n";
         for (id, expected) in [
             (42, Some(Server::User(1001))),
             (43, Some(Server::System)),
             (44, Some(Server::System)),
             (45, None),
+            (47, Some(Server::User(1002))),
+            (48, Some(Server::User(1003))),
+            (49, None),
             (4, None),
             (46, None),
         ] {

@@ -235,3 +235,6 @@ fn map(file: File, size_bytes: u64) -> io::Result<MappedFile> {
     // SAFETY: this process made the file a moment ago with mode 0600 and writes nothing more to it.
     unsafe { MappedFile::new(file, size_bytes) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,3 +220,6 @@ impl Judgement {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

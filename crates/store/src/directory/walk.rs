@@ -1,11 +1,11 @@
 //! In: a path. Out: the directory that it leads to, reached from `/` a name at a time, each step judged. Never here: a
 //! step that counts for nothing because a later one is missing.
 
-use super::{Directory, PASS};
+use super::{Directory, EXAMINE, PASS};
 use crate::StoreError;
 use crate::error::io_error;
 use crate::weakness::Judgement;
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::fs::{CWD, FileType, Mode, fstat, openat, readlinkat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -97,7 +97,7 @@ impl Walk {
 
     /// Follows the link `name`; the one that is judged is the one that is read.
     fn enter_link(&mut self, name: &OsStr) -> Result<(), Errno> {
-        let link = openat(&self.fd, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let link = openat(&self.fd, name, EXAMINE, Mode::empty())?;
         let stat = fstat(&link)?;
         self.real.push(name);
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {

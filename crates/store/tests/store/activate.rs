@@ -92,7 +92,9 @@ fn a_record_of_another_module_activates_nothing() {
     fs::copy(server.path("active/sum.json"), server.path("active/resize.json")).expect("it is ours");
     for result in [server.store.find("resize"), server.store.rollback("resize")] {
         let error = result.expect_err("it names an index of `sum`");
-        assert!(error.to_string().contains("it names an index of `sum`, expected one of `resize`"), "{error}");
+        let record = server.path("active/resize.json");
+        let expected = "is malformed: it names an index of `sum`, expected one of `resize`";
+        assert_eq!(error.to_string(), format!("`{}` {expected}", record.display()));
     }
 }
 
@@ -135,6 +137,34 @@ fn a_name_means_one_version_or_says_which_there_are() {
     // The active version was removed, and none of the others was active before.
     let Err(StoreError::NotActive { instead, .. }) = server.store.find("sum") else { panic!("it is gone") };
     assert_eq!(instead, Some(Instead::Activate("sum:1.1.0".to_owned())));
+}
+
+#[test]
+fn modules_do_not_affect_each_other() {
+    let server = Server::new();
+    let [sum, resize] = ["sum", "resize"].map(Farm::of);
+    for (farm, name, activate) in [(&sum, "pulley64", false), (&resize, "x86-64", true)] {
+        let release = farm.release_of("1.0.0", 1, name);
+        server.pull_as(&release.source(), &farm.trust(), None, activate).expect("it is trusted");
+    }
+    let error = server.store.find("sum").expect_err("only the other one is active");
+    let StoreError::NotActive { installed, instead, .. } = error else { panic!("{error}") };
+    assert_eq!((installed, instead), (vec!["sum:1.0.0".to_owned()], Some(Instead::Activate("sum:1.0.0".to_owned()))));
+    assert_eq!(server.store.find("resize").expect("it is active").module().reference, "resize:1.0.0");
+    let (all, _) = server.store.installed().expect("they can be read");
+    let found: Vec<_> = all.iter().map(|it| (it.module().reference.as_str(), it.is_active())).collect();
+    assert_eq!(found, [("resize:1.0.0", true), ("sum:1.0.0", false)]);
+    server.store.activate("sum").expect("it is installed");
+    for name in ["sum", "resize"] {
+        assert!(matches!(server.store.rollback(name), Err(StoreError::NothingEarlier { module }) if module == name));
+    }
+    let error = server.store.find("rezise").expect_err("nothing has that name");
+    let StoreError::NotInstalled { nearest, installed, .. } = error else { panic!("{error}") };
+    assert_eq!((nearest.as_deref(), installed.len()), (Some("resize"), 2));
+    let counters = server.store.remembered_counters().expect("they can be read");
+    let modules: Vec<_> = counters.iter().filter_map(|it| it.scope.module.as_ref().map(ToString::to_string)).collect();
+    assert_eq!(modules.len(), 2, "{modules:?}");
+    assert_eq!(server.store.forget_counters("sum").expect("they can be written").len(), 1);
 }
 
 #[test]

@@ -89,6 +89,27 @@ fn what_was_active_before_counts_before_what_was_only_pulled() {
 }
 
 #[test]
+fn the_versions_of_each_module_are_counted_alone() {
+    let server = Server::new();
+    for (module, first) in [("sum", 0), ("resize", 3)] {
+        let farm = Farm::of(module);
+        for (at, name) in ALL[first..first + 3].iter().enumerate() {
+            let release = farm.release_of(&format!("1.{at}.0"), at as u64, name);
+            server.pull_as(&release.source(), &farm.trust(), None, at == 2 && module == "sum").expect("it is trusted");
+        }
+    }
+    assert_eq!(collect(&server, NONE), []);
+    let removed = collect(&server, Collection { keep: 1, ..NONE });
+    let expected = ["resize:1.0.0", "resize:1.1.0", "sum:1.0.0"].map(str::to_owned).to_vec();
+    assert_eq!(modules(&removed), (expected, 3));
+    assert_eq!(left(&server), ["resize:1.2.0", "sum:1.1.0", "sum:1.2.0"]);
+    // A damaged version keeps those of its own module alone.
+    overwrite(&server.artifact_path(ALL[5]), b"short");
+    assert_eq!(modules(&collect(&server, Collection { keep: 0, ..NONE })), (vec!["sum:1.1.0".to_owned()], 1));
+    assert_eq!(left(&server), ["resize:1.2.0", "sum:1.2.0"]);
+}
+
+#[test]
 fn without_an_active_version_the_latest_stay() {
     for (keep, expected) in [(0, 1), (1, 1), (2, 2)] {
         let (server, _releases) = with(0);
@@ -96,6 +117,11 @@ fn without_an_active_version_the_latest_stay() {
         let names: Vec<_> = (6 - expected..6).map(|minor| format!("sum:1.{minor}.0")).collect();
         assert_eq!(left(&server), names, "{keep}");
     }
+    // The record of the active version names one that is gone.
+    let (server, releases) = with(3);
+    fs::remove_dir_all(server.path(&format!("installed/{}", releases[2].index.hex()))).expect("it is ours");
+    collect(&server, Collection { keep: 1, ..NONE });
+    assert_eq!(left(&server), ["sum:1.5.0"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A farm and a server. In: artifacts that upstream's `wasmtime compile` made. Out: signed releases of the module `sum`,
-//! sources that offer them, and a store.
+//! A farm and a server. In: artifacts that upstream's `wasmtime compile` made. Out: signed releases of one module, sources
+//! that offer them, and a store.
 
 use isomer_contract::artifact::Artifact;
 use isomer_contract::isa::{self, Arch};
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
@@ -30,47 +30,59 @@ pub(crate) fn artifact(name: &str) -> Vec<u8> {
     zstd::decode_all(&compressed[..]).expect("it is a zstd frame")
 }
 
-/// What signs releases.
+/// What signs releases of a module.
 pub(crate) struct Farm {
     key: SigningKey,
+    module: &'static str,
 }
 
 /// A release in a directory.
 pub(crate) struct Released {
     dir: TempDir,
+    module: &'static str,
     /// The digest of the module's index.
     pub(crate) index: Digest,
 }
 
 impl Farm {
+    /// One of the module `sum`.
     pub(crate) fn new() -> Farm {
-        Farm { key: SigningKey::generate(Algorithm::Ed25519).expect("there is randomness") }
+        Farm::of("sum")
+    }
+
+    pub(crate) fn of(module: &'static str) -> Farm {
+        Farm { key: SigningKey::generate(Algorithm::Ed25519).expect("there is randomness"), module }
     }
 
     /// Trusts this farm's key alone.
     pub(crate) fn trust(&self) -> Trust {
-        let policy = Policy::of_keys([TrustedKey::new("farm", self.key.public_key())]);
+        self.trust_as("farm")
+    }
+
+    /// Trusts this farm's key alone, under the name `name`.
+    pub(crate) fn trust_as(&self, name: &str) -> Trust {
+        let policy = Policy::of_keys([TrustedKey::new(name, self.key.public_key())]);
         Trust::Signed(Box::new(Signers::of(policy)))
     }
 
-    /// A release of `sum:VERSION`, unsigned. `variants` are names of targets with those of [`artifact`]s.
+    /// A release of `MODULE:VERSION`, unsigned. `variants` are names of targets with those of [`artifact`]s.
     pub(crate) fn release_unsigned(&self, version: &str, counter: u64, variants: &[(&str, &str)]) -> Released {
         let dir = tempfile::tempdir().expect("there is room");
         let writer = Writer::open(dir.path()).expect("it is empty");
         let wasm = writer.add_wasm(WASM).expect("there is room");
         let variants = variants.iter().map(|(target, name)| {
             let bytes = artifact(name);
-            let config = config(target, &bytes);
+            let config = config(self.module, target, &bytes);
             let layer = writer.add_layer(&bytes[..], Compression::Zstd, config.artifact).expect("there is room");
             (config, layer)
         });
         let variants = variants.collect();
-        let (name, version) = ("sum".parse().expect("a name"), version.parse().expect("a version"));
+        let (name, version) = (self.module.parse().expect("a name"), version.parse().expect("a version"));
         let module = ReleasedModule { name, version, wasm, variants };
         let identity =
             Identity { name: "acme".parse().expect("a name"), version: module.version.clone(), counter, part: None };
         let summary = writer.finish(&identity, vec![module]).expect("it is consistent");
-        Released { index: summary.modules[0].digest, dir }
+        Released { index: summary.modules[0].digest, dir, module: self.module }
     }
 
     /// As [`Farm::release_unsigned`], signed.
@@ -86,7 +98,7 @@ impl Farm {
             not_compiled: Default::default(),
         };
         let statement = Statement {
-            subjects: [(format!("sum:{version}"), released.index)].into(),
+            subjects: [(format!("{}:{version}", self.module), released.index)].into(),
             release,
             build,
             inputs: BTreeMap::new(),
@@ -106,7 +118,7 @@ impl Farm {
     }
 }
 
-fn config(target: &str, bytes: &[u8]) -> VariantConfig {
+fn config(module: &str, target: &str, bytes: &[u8]) -> VariantConfig {
     let artifact = Artifact::read(bytes).expect("it is an artifact");
     let served = Served {
         target: target.to_owned(),
@@ -117,7 +129,7 @@ fn config(target: &str, bytes: &[u8]) -> VariantConfig {
     };
     VariantConfig {
         schema: SCHEMA,
-        module: "sum".to_owned(),
+        module: module.to_owned(),
         wasm: Blob::of(WASM),
         artifact: Blob::of(bytes),
         code: artifact.code_digest(),
@@ -142,6 +154,13 @@ impl Released {
         Digest::of(&signatures[0].bundle)
     }
 
+    /// The manifest of its first variant.
+    pub(crate) fn manifest(&self) -> Vec<u8> {
+        let layout = Layout::open(self.dir.path()).expect("it is a release");
+        let module = layout.module(self.module).expect("it has it");
+        fs::read(self.blob(module.variants[0].manifest)).expect("it is whole")
+    }
+
     /// The file of a blob.
     pub(crate) fn blob(&self, digest: Digest) -> PathBuf {
         self.dir.path().join("blobs/sha256").join(digest.hex())
@@ -149,14 +168,17 @@ impl Released {
 
     pub(crate) fn source(&self) -> Offered {
         let layout = Layout::open(self.dir.path()).expect("it is a release");
-        let local = LocalSource::new(layout, Some("sum"), "oci-dir:dist".to_owned()).expect("it has one module");
-        Offered { local, requested: None, cut: None, resumed_at: AtomicU64::new(0) }
+        let local = LocalSource::new(layout, Some(self.module), "oci-dir:dist".to_owned());
+        let local = local.expect("it has one module");
+        Offered { local, index: None, requested: None, cut: None, resumed_at: AtomicU64::new(0) }
     }
 }
 
 /// A release as a source offers it that fails, or is asked for something else.
 pub(crate) struct Offered {
     local: LocalSource,
+    /// What is offered instead of the index.
+    pub(crate) index: Option<Vec<u8>>,
     /// What is requested instead of the module and version that it holds.
     pub(crate) requested: Option<(Option<&'static str>, Option<&'static str>)>,
     /// After so many bytes of a layer, the transfer fails so.
@@ -177,7 +199,7 @@ impl Source for Offered {
     }
 
     fn index(&self) -> Result<Vec<u8>, SourceError> {
-        self.local.index()
+        self.index.clone().map_or_else(|| self.local.index(), Ok)
     }
 
     fn manifest(&self, blob: Blob) -> Result<Vec<u8>, SourceError> {
@@ -210,7 +232,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new() -> Server {
-        let dir = tempfile::tempdir().expect("there is room");
+        Server::of(tempfile::tempdir().expect("there is room"))
+    }
+
+    pub(crate) fn of(dir: TempDir) -> Server {
         let store = Store::create(&dir.path().join("store")).expect("it is empty");
         Server { dir, store }
     }
@@ -294,4 +319,21 @@ pub(crate) fn flip(path: &Path) {
 pub(crate) fn overwrite(path: &Path, bytes: &[u8]) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("it is ours");
     fs::write(path, bytes).expect("it is ours");
+}
+
+/// Whether this machine's records of what it hashed count for files in `dir`: root alone can change them, and they lie on
+/// the same disk as the records.
+pub(crate) fn records_count(dir: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|it| it.dev()).ok();
+    let is_roots = |path: &Path| {
+        fs::metadata(path).is_ok_and(|it| it.uid() == 0 && (it.mode() & 0o022 == 0 || it.mode() & 0o1000 != 0))
+    };
+    // ext4, XFS, Btrfs, tmpfs: `linux/magic.h`.
+    let kinds = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994_u32];
+    let kind = rustix::fs::statfs(dir).map(|it| it.f_type as u32);
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    dir.ancestors().all(is_roots)
+        && device(dir) == device("/var/lib".as_ref())
+        && kind.is_ok_and(|kind| kinds.contains(&kind))
+        && users.split_whitespace().eq(["0", "0", "4294967295"])
 }

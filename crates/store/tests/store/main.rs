@@ -10,3 +10,4 @@ mod open;
 mod ownership;
 mod pull;
 mod transfer;
+mod unreadable;

@@ -115,9 +115,18 @@ fn only_a_store_is_opened_and_only_an_empty_directory_becomes_one() {
         assert!(error.to_string().contains(message), "{error}");
         assert!(error.hint().is_some(), "{error}");
     }
+    // What another process has begun to create is not a store yet, and not a directory of other things.
+    fs::create_dir_all(at("begun/tmp")).expect("it is ours");
+    fs::write(at("begun/lock"), b"").expect("it is ours");
+    assert!(matches!(Store::open(&at("begun")), Err(StoreError::NoStore { .. })));
+    Store::create(&at("begun")).expect("it is empty but for that");
+    fs::create_dir_all(at("part/tmp")).expect("it is ours");
+    fs::write(at("part/notes"), b"mine").expect("it is ours");
+    assert!(matches!(Store::open(&at("part")), Err(StoreError::NotAStore { .. })));
     // A link on the way is followed, a circle of links is an error.
     std::os::unix::fs::symlink("missing", at("link")).expect("it is ours");
     Store::open(&at("link/deeper")).expect("it leads to one");
+    assert_eq!(Store::create(&at("link/new")).expect("it is new").dir(), at("link/new"));
     std::os::unix::fs::symlink("circle", at("circle")).expect("it is ours");
     assert!(matches!(Store::open(&at("circle")), Err(StoreError::Io { .. })));
 }

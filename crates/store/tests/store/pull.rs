@@ -119,6 +119,40 @@ fn a_second_pull_keeps_the_stronger_trust_basis() {
 }
 
 #[test]
+fn the_same_key_under_a_new_name_is_recorded_under_that() {
+    let (farm, server) = (Farm::new(), Server::new());
+    let release = farm.release_of("1.0.0", 4, "pulley64");
+    server.pull(&release.source(), &farm.trust()).expect("it is trusted");
+    let renamed = server.pull(&release.source(), &farm.trust_as("farm 2026")).expect("it is trusted");
+    assert_eq!(renamed.trust_basis, TrustBasis::Keys(vec!["farm 2026".to_owned()]));
+}
+
+#[test]
+fn signatures_that_are_installed_count_for_the_same_index() {
+    let (farm, server) = (Farm::new(), Server::new());
+    let [signed, unsigned] = [farm.release("1.0.0", 4, &BOTH), farm.release_unsigned("1.0.0", 4, &BOTH)];
+    assert_eq!(signed.index, unsigned.index);
+    server.pull(&signed.source(), &farm.trust()).expect("it is signed");
+    let pulled = server.pull_as(&unsigned.source(), &farm.trust(), Some("pulley64"), false);
+    assert_eq!(pulled.expect("it was signed").trust_basis, TrustBasis::Keys(vec!["farm".to_owned()]));
+    Server::new().pull(&unsigned.source(), &farm.trust()).expect_err("it is not signed there");
+}
+
+#[test]
+fn only_an_index_is_installed() {
+    let (farm, server) = (Farm::new(), Server::new());
+    let release = farm.release_of("1.0.0", 1, "pulley64");
+    let mut source = release.source();
+    source.index = Some(release.manifest());
+    let error = server.pull(&source, &Trust::Unsigned).expect_err("it is one variant alone");
+    assert!(matches!(error, StoreError::NoIndex { .. }), "{error}");
+    source.index = Some(b"{}".to_vec());
+    let error = server.pull(&source, &Trust::Unsigned).expect_err("it is no index");
+    assert!(matches!(error, StoreError::Layout(_)), "{error}");
+    assert_eq!(server.names("installed"), [""; 0]);
+}
+
+#[test]
 fn what_is_damaged_is_replaced() {
     let (farm, server) = (Farm::new(), Server::new());
     let release = farm.release_of("1.0.0", 1, "pulley64");

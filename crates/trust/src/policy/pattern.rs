@@ -61,6 +61,9 @@ mod tests {
             ("a*b*c", &["abc", "axbxc", "abcbc"], &["ab", "acb", "abcx"]),
             ("ab*ba", &["abba", "abxba"], &["aba", "ab"]),
             ("a**b", &["ab", "axb"], &["a"]),
+            // No character counts for two parts.
+            ("*ab*b", &["abb", "xabxb"], &["ab", "xab"]),
+            ("*aa*a*", &["aaa", "aaxa"], &["aa", "xaa"]),
             ("", &[""], &["a"]),
             ("a?.[b]", &["a?.[b]"], &["ax.[b]", "a?xb"]),
             ("é*é", &["éé", "éxé"], &["é"]),

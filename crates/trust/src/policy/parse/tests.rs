@@ -50,6 +50,13 @@ fn every_key_of_a_policy_is_read() {
 }
 
 #[test]
+fn a_key_may_be_valid_for_a_moment() {
+    let time = "2026-01-31T12:00:00Z";
+    let policy = policy(&format!("{KEY}not-before = {time}\nnot-after = {time}")).expect("it is not empty");
+    assert_eq!(policy.keys[0].not_before, policy.keys[0].not_after);
+}
+
+#[test]
 fn a_policy_of_one_key_has_defaults_for_the_rest() {
     let expected = Policy::of_keys([TrustedKey::new("farm", KEYS[0].clone())]);
     assert_eq!(policy(KEY).expect("it is right"), expected);
