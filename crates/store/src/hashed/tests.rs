@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 
 #[test]
 fn writers_are_found_also_those_that_have_only_a_mapping() {
@@ -10,7 +11,9 @@ fn writers_are_found_also_those_that_have_only_a_mapping() {
     fs::write(&path, b"bytes").expect("there is room");
     let file = File::open(&path).expect("it exists");
     assert!(has_no_writer(&file));
-    let writer = OpenOptions::new().read(true).write(true).open(&path).expect("it is ours");
+    // Without waiting: that no lease is left behind, for which a writer would have to wait.
+    let writer = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path);
+    let writer = writer.expect("it is ours");
     assert!(!has_no_writer(&file));
     let (protection, flags) =
         (rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE, rustix::mm::MapFlags::SHARED);
