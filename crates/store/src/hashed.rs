@@ -163,18 +163,23 @@ fn lies_beside(opened: &OpenFile, records: &Directory) -> Result<(), Weakness> {
         return Err(elsewhere());
     }
     let mounted = |fd: BorrowedFd<'_>| fstatvfs(fd).map(|stat| stat.f_flag);
-    let (Ok(file), Ok(records)) = (mounted(opened.file.as_fd()), mounted(fd.as_fd())) else { return Err(elsewhere()) };
-    for (flag, option) in [(StatVfsMountFlags::NOSUID, "nosuid"), (StatVfsMountFlags::NODEV, "nodev")] {
-        if file.contains(flag) && !records.contains(flag) {
-            return Err(Weakness::Mount { path: path(), option });
-        }
+    let (Ok(file), Ok(beside)) = (mounted(opened.file.as_fd()), mounted(fd.as_fd())) else { return Err(elsewhere()) };
+    let shows_other_owners = shows_other_owners(mount_of(&opened.file), mount_of(&fd), is_idmapped);
+    match lost_option(file, beside).or(shows_other_owners.then_some("idmapped")) {
+        Some(option) => Err(Weakness::Mount { path: path(), option }),
+        None => Ok(()),
     }
-    // One mount shows the owners of both in the same way.
-    let mount = mount_of(&opened.file);
-    if mount.is_some() && mount != mount_of(&fd) && mount.and_then(is_idmapped) != Some(false) {
-        return Err(Weakness::Mount { path: path(), option: "idmapped" });
-    }
-    Ok(())
+}
+
+/// The option of a mount for what others provide that the `file`'s has and the records' has not.
+fn lost_option(file: StatVfsMountFlags, records: StatVfsMountFlags) -> Option<&'static str> {
+    let options = [(StatVfsMountFlags::NOSUID, "nosuid"), (StatVfsMountFlags::NODEV, "nodev")];
+    options.into_iter().find(|(flag, _)| file.contains(*flag) && !records.contains(*flag)).map(|(_, option)| option)
+}
+
+/// Whether the mount of a file may show other owners than that of the records: one mount shows both in the same way.
+fn shows_other_owners(file: Option<u64>, records: Option<u64>, is_idmapped: impl Fn(u64) -> Option<bool>) -> bool {
+    file.is_some() && file != records && file.and_then(is_idmapped) != Some(false)
 }
 
 /// Whether a mount shows files of other users as root's, or root's as other users'; none where that cannot be told.
@@ -294,29 +299,31 @@ fn unattested(kind: u32) -> Option<String> {
     Some(words.to_owned())
 }
 
+/// Which users the kernel says are the system's.
+const USERS: &str = "/proc/self/uid_map";
+
 /// That root, to whom files belong as this process sees it, is the system's.
 fn namespace() -> Option<Weakness> {
-    const MAP: &str = "/proc/self/uid_map";
     const PROC: u32 = 0x9fa0;
-    let read = || {
-        let mut file = File::open(MAP)?;
+    let read = || -> std::io::Result<Option<String>> {
+        let mut file = File::open(USERS)?;
         let genuine = fstatfs(&file).is_ok_and(|stat| stat.f_type as u32 == PROC);
         let mut text = String::new();
         file.by_ref().take(4096).read_to_string(&mut text)?;
-        Ok::<_, std::io::Error>(genuine.then_some(text))
+        Ok(genuine.then_some(text))
     };
-    let reason = match read() {
-        Ok(Some(map)) if maps_each_user_to_itself(&map) => return None,
-        Ok(Some(_)) => "root is not the system's root in this user namespace".to_owned(),
-        Ok(None) => format!("`{MAP}` is not the kernel's, which says whether root is the system's root"),
-        Err(error) => format!("cannot read `{MAP}`, which says whether root is the system's root: {error}"),
-    };
-    Some(Weakness::Namespace { reason })
+    foreign_root(read())
 }
 
-/// Whether each user of a namespace is the system's of the same number, as `/proc/self/uid_map` says.
-fn maps_each_user_to_itself(map: &str) -> bool {
-    map.split_whitespace().eq(["0", "0", "4294967295"])
+/// Why root is not the system's, as the content of [`USERS`] says; none of it where that is not the kernel's.
+fn foreign_root(users: std::io::Result<Option<String>>) -> Option<Weakness> {
+    let reason = match users {
+        Ok(Some(users)) if users.split_whitespace().eq(["0", "0", "4294967295"]) => return None,
+        Ok(Some(_)) => "root is not the system's root in this user namespace".to_owned(),
+        Ok(None) => format!("`{USERS}` is not the kernel's, which says whether root is the system's root"),
+        Err(error) => format!("cannot read `{USERS}`, which says whether root is the system's root: {error}"),
+    };
+    Some(Weakness::Namespace { reason })
 }
 
 /// Whether no process has the file open for writing, or mapped so. False where the file system grants no leases.

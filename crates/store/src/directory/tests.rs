@@ -76,6 +76,10 @@ fn a_missing_part_excuses_nothing() {
     let walked = Directory::walk(&dir.path().join("missing/store")).expect("it can be walked");
     assert_eq!(walked.missing, ["missing", "store"]);
     assert!(walked.directory.judgement().foreign().is_some());
+    // What has the name of a later part in an earlier one's directory is something else.
+    let walked = Directory::walk(&dir.path().join("missing/artifacts")).expect("it can be walked");
+    assert_eq!(walked.missing, ["missing", "artifacts"]);
+    assert_eq!(walked.directory.real, dir.path());
     assert!(Directory::walk(&dir.path().join("missing/../artifacts")).is_err());
 }
 

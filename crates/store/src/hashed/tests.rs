@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 
 #[test]
 fn writers_are_found_also_those_that_have_only_a_mapping() {
@@ -10,7 +11,9 @@ fn writers_are_found_also_those_that_have_only_a_mapping() {
     fs::write(&path, b"bytes").expect("there is room");
     let file = File::open(&path).expect("it exists");
     assert!(has_no_writer(&file));
-    let writer = OpenOptions::new().read(true).write(true).open(&path).expect("it is ours");
+    // Without waiting: that no lease is left behind, for which a writer would have to wait.
+    let writer = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path);
+    let writer = writer.expect("it is ours");
     assert!(!has_no_writer(&file));
     let (protection, flags) =
         (rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE, rustix::mm::MapFlags::SHARED);
@@ -99,16 +102,48 @@ fn only_file_systems_whose_changes_this_kernel_makes_are_attested() {
 
 #[test]
 fn root_of_another_namespace_is_not_the_systems() {
-    for (map, expected) in [
-        ("         0          0 4294967295\n", true),
-        ("0 1000 1\n", false),
-        ("0 0 1\n", false),
-        ("0 0 4294967295\n1 1 1\n", false),
-        ("1 0 4294967295\n", false),
-        ("", false),
-    ] {
-        assert_eq!(maps_each_user_to_itself(map), expected, "{map}");
+    let reason = |users| match foreign_root(users) {
+        Some(Weakness::Namespace { reason }) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(foreign_root(Ok(Some("         0          0 4294967295\n".to_owned()))), None);
+    for users in ["0 1000 1\n", "0 0 1\n", "0 0 4294967295\n1 1 1\n", "1 0 4294967295\n", ""] {
+        assert!(reason(Ok(Some(users.to_owned()))).contains("in this user namespace"), "{users}");
     }
-    let map = fs::read_to_string("/proc/self/uid_map").expect("it can be read");
-    assert_eq!(namespace().is_none(), maps_each_user_to_itself(&map));
+    assert!(reason(Ok(None)).contains("is not the kernel's"));
+    assert!(reason(Err(std::io::Error::other("denied"))).starts_with("cannot read `/proc/self/uid_map`"));
+    let users = fs::read_to_string(USERS).expect("it can be read");
+    assert_eq!(namespace(), foreign_root(Ok(Some(users))));
+}
+
+#[test]
+fn a_mount_must_be_trusted_as_much_as_that_of_the_records() {
+    use StatVfsMountFlags as Flags;
+    let (none, both) = (Flags::empty(), Flags::NOSUID.union(Flags::NODEV));
+    for (file, records, expected) in [
+        (none, none, None),
+        (none, both, None),
+        (both, both, None),
+        (Flags::NOSUID, none, Some("nosuid")),
+        (Flags::NODEV, Flags::NOSUID, Some("nodev")),
+        (both, Flags::NOSUID, Some("nodev")),
+        (Flags::RDONLY, none, None),
+    ] {
+        assert_eq!(lost_option(file, records), expected, "{file:?} {records:?}");
+    }
+    // Mount 3 is idmapped, and of mount 4 nothing is known.
+    let is_idmapped_of = |mount| [(2, false), (3, true)].into_iter().find(|(it, _)| *it == mount).map(|(_, it)| it);
+    for (file, records, expected) in [
+        (None, Some(1), false),
+        (Some(3), Some(3), false),
+        (Some(2), Some(1), false),
+        (Some(3), Some(1), true),
+        (Some(4), Some(1), true),
+        (Some(3), None, true),
+    ] {
+        assert_eq!(shows_other_owners(file, records, is_idmapped_of), expected, "{file:?} {records:?}");
+    }
+    let status = File::open("/proc/self/status").expect("it can be read");
+    let proc = mount_of(&status).expect("tests run on Linux 5.8 or later");
+    assert_eq!((is_idmapped(proc), is_idmapped(u64::MAX)), (Some(false), None));
 }

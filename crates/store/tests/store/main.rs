@@ -11,3 +11,4 @@ mod ownership;
 mod pull;
 mod transfer;
 mod unreadable;
+mod warnings;
