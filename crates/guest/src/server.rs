@@ -38,6 +38,7 @@ mod admission;
 mod body;
 mod connections;
 mod date;
+mod gather;
 mod head;
 mod respond;
 mod service;

@@ -6,13 +6,14 @@ use super::body::{RequestBody, ResponseBody, empty};
 use super::clock::{Clock, Watched};
 use super::connections::{Busy, Connection};
 use super::exchange::{Cause, Exchange, Waiter};
+use super::gather::Gather;
 use super::limits::RouteLimits;
 use super::metrics::Metrics;
 use super::modules::Ready;
 use super::respond::{self, Reason};
 use super::route::{Found, Routes};
 use super::settings::{LiveMark, Settings};
-use super::time::now_ms;
+use super::time::{now_ms, now_us};
 use super::version::Version;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -20,15 +21,10 @@ use http::{Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wasmtime::{Engine, PoolingAllocatorMetrics, Trap};
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::InstantiationError;
-
-/// A response that is ready sooner than this leaves with those of the other requests that this thread is answering. Each send
-/// to a client on the same machine wakes it, which takes as long as half of a quick guest's run; several responses wake it
-/// once. Behind guests that take longer than this, a response would wait for too long.
-const QUICK: Duration = Duration::from_micros(200);
 
 /// A route in service.
 #[derive(Debug)]
@@ -36,6 +32,7 @@ pub(super) struct Route {
     pub(super) name: Arc<str>,
     pub(super) limits: Arc<RouteLimits>,
     pub(super) admission: Admission,
+    gather: Gather,
     live: RwLock<Arc<Version>>,
     /// Shows other programs which version that is.
     mark: Mutex<Option<LiveMark>>,
@@ -44,7 +41,8 @@ pub(super) struct Route {
 impl Route {
     pub(super) fn new(name: Arc<str>, limits: Arc<RouteLimits>, live: Version, mark: Option<LiveMark>) -> Route {
         let admission = Admission::new(limits.requests, limits.waiting, limits.waiting_time);
-        Route { name, limits, admission, live: RwLock::new(Arc::new(live)), mark: Mutex::new(mark) }
+        let (live, mark) = (RwLock::new(Arc::new(live)), Mutex::new(mark));
+        Route { name, limits, admission, gather: Gather::default(), live, mark }
     }
 
     /// The version that answers the next request.
@@ -334,7 +332,7 @@ impl Service {
         parts.uri = uri;
         let body = RequestBody::new(body, route.limits.request_size, Arc::clone(exchange)).boxed_unsync();
         let version = Arc::clone(&held.version);
-        let begun = Instant::now();
+        let begun_us = now_us();
         let handle = version.handle(Arc::clone(exchange), Request::from_parts(parts, body));
         let response = tokio::select! {
             biased;
@@ -354,9 +352,8 @@ impl Service {
                 Err(Reason::Failed)
             }
             Ok(mut response) => {
-                if begun.elapsed() < QUICK {
-                    tokio::task::yield_now().await;
-                }
+                let ready_us = now_us();
+                route.gather.with_others(ready_us.saturating_sub(begun_us), ready_us).await;
                 exchange.respond();
                 if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
                     response.headers_mut().remove(CONTENT_LENGTH);
