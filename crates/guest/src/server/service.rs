@@ -352,8 +352,6 @@ impl Service {
                 Err(Reason::Failed)
             }
             Ok(mut response) => {
-                let ready_us = now_us();
-                route.gather.with_others(ready_us.saturating_sub(begun_us), ready_us).await;
                 exchange.respond();
                 if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
                     response.headers_mut().remove(CONTENT_LENGTH);
@@ -361,6 +359,8 @@ impl Service {
                 held.success = !response.status().is_server_error();
                 let took = Duration::from_millis(now_ms().saturating_sub(exchange.started_ms));
                 self.metrics.duration(&route.name, &version.label, took);
+                let ready_us = now_us();
+                route.gather.with_others(ready_us.saturating_sub(begun_us), ready_us).await;
                 held.access = access.map(|access| Access { status: response.status().as_u16(), ..access });
                 let has_content = has_content(&method, response.status());
                 Ok(response.map(|body| {
