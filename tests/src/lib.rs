@@ -326,7 +326,7 @@ impl OtherUser {
     /// The user 65534, who owns nothing. None where this user is not root.
     pub fn new() -> Option<OtherUser> {
         let isomer = scratch();
-        fs::copy(built("isomer"), isomer.path().join("isomer")).unwrap();
+        copy_program(&built("isomer"), &isomer.path().join("isomer"));
         let other = OtherUser { isomer };
         other.own(other.isomer.path())?;
         let works = has_program("setpriv") && other.isomer("--version").run().code() == 0;
@@ -345,6 +345,12 @@ impl OtherUser {
         let given = program("chown").args(["-R", "65534:65534"]).arg(path).run();
         (given.code() == 0).then_some(())
     }
+}
+
+/// Copies a program that is started next. Another process does: a file that this one has open for writing, a child that another
+/// test starts meanwhile has too, and the kernel starts no program from a file that is open for writing.
+pub fn copy_program(from: &Path, to: &Path) {
+    program("cp").arg(from).arg(to).ok();
 }
 
 /// Copies all that is in the directory `from` into `to`, which may be there.

@@ -4,7 +4,7 @@ use super::{artifact_from, installed_from, is_root, isomer_run_path, remove, rep
 use insta::assert_snapshot;
 use isomer_tests::farm::{BUNDLE, Farm};
 use isomer_tests::forge;
-use isomer_tests::{has_program, program, skip};
+use isomer_tests::{copy_program, has_program, program, skip};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
@@ -163,7 +163,7 @@ fn unreadable_files_are_not_damage() {
     let farm = Farm::with_store();
     farm.call("pull oci-dir:new:sha256 --key one.pub --activate").ok();
     let artifact = artifact_from(&farm, "new");
-    fs::copy(isomer_run_path(), farm.path().join("isomer-run")).unwrap();
+    copy_program(&isomer_run_path(), &farm.path().join("isomer-run"));
     fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let as_other = |line: &str| {
         let call = program("setpriv").line("--reuid 65534 --regid 65534 --clear-groups ./isomer-run");

@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use isomer_tests::farm::{ABC, Farm};
 use isomer_tests::forge;
 use isomer_tests::users::User;
-use isomer_tests::{has_program, skip};
+use isomer_tests::{copy_program, has_program, skip};
 use rustix::fs::{Access, access};
 use serde_json::json;
 use std::fs;
@@ -174,8 +174,7 @@ fn commands_refuse_to_write_where_others_can() {
 fn another_user_reads_and_cannot_write() {
     let test = "another_user_reads_and_cannot_write";
     let farm = Farm::with_store();
-    let binary = Command::new("cp").arg(isomer_run_path()).arg(farm.path().join("isomer-run")).status().unwrap();
-    assert!(binary.success());
+    copy_program(&isomer_run_path(), &farm.path().join("isomer-run"));
     fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let as_other = |line: &str| {
         let mut command = Command::new("setpriv");

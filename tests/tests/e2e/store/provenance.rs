@@ -5,7 +5,7 @@ use super::{artifact_from, is_root, isomer_run_path};
 use isomer_tests::farm::{ABC, Farm};
 use isomer_tests::idmap::IdMapped;
 use isomer_tests::users::User;
-use isomer_tests::{Ran, has_program, skip};
+use isomer_tests::{Ran, copy_program, has_program, skip};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -167,7 +167,7 @@ fn only_what_root_hashed_is_mapped_for_others() {
         return skip(test, "nothing is mapped on this file system");
     }
     let program = farm.path().join("isomer-run");
-    fs::copy(isomer_run_path(), &program).unwrap();
+    copy_program(&isomer_run_path(), &program);
     fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let explained_to = |store: &str| {
         let call = other.program(&program).line("run --explain --key one.pub --store").arg(store).arg("sha256");

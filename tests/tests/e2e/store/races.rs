@@ -3,8 +3,8 @@
 
 use super::isomer_run_path;
 use isomer_tests::farm::{ABC, Farm};
-use isomer_tests::skip;
 use isomer_tests::users::User;
+use isomer_tests::{copy_program, skip};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use std::fs;
 use std::mem::MaybeUninit;
@@ -36,7 +36,7 @@ impl Scene {
         let farm = Farm::two_releases();
         fs::set_permissions(farm.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let program = farm.path().join("isomer-run");
-        fs::copy(isomer_run_path(), &program).unwrap();
+        copy_program(&isomer_run_path(), &program);
         let parent = attacker.directory(farm.path().join("parent"), 0o755);
         let scene = Scene { farm, program, parent };
         let pull = "pull oci-dir:old:sha256 --allow-unsigned --activate --store";
