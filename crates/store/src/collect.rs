@@ -66,7 +66,8 @@ struct Item {
 impl Store {
     /// Removes everything but, for each module, its active version, the `keep` latest before that, and what was pulled
     /// after it and may be activated yet; where no version is active, the `keep` latest, and one at least. What a running
-    /// server has live stays as well ([`Installed::mark_live`]), also where it is damaged. What else is damaged stays, with all that it may need and the other versions of its module, unless it is to go.
+    /// server has live stays as well ([`Installed::mark_live`]), also where it is damaged. What else is damaged stays, with all
+    /// that it may need and the other versions of its module, unless it is to go.
     ///
     /// # Errors
     /// When what is to stay cannot be determined: nothing is removed then.

@@ -101,7 +101,7 @@ impl Pool {
             Err(Lost::Gone) => {
                 let failure = match cause_of_death(worker, self.limits.memory) {
                     // Workers are in this process's control group, and the first that the kernel ends there.
-                    JobFailure::Killed { signal: libc::SIGKILL } if memory::killed_count() > killed_before => {
+                    JobFailure::Killed { signal: libc::SIGKILL } if is_later(killed_before, memory::killed_count()) => {
                         JobFailure::OutOfMemory { limit: memory::limit_bytes().map(Size) }
                     }
                     failure => failure,
@@ -236,6 +236,11 @@ fn end_of(from: &mut impl Read) -> String {
         text.drain(..surplus);
     }
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Whether the count has grown; one that could not be read says nothing.
+fn is_later(before: Option<u64>, after: Option<u64>) -> bool {
+    before.zip(after).is_some_and(|(before, after)| after > before)
 }
 
 /// How the process ended, from its status and its standard error: Rust's runtime aborts after both a stack overflow and a

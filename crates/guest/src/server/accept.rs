@@ -27,7 +27,7 @@ use std::net::TcpListener as StatusListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How often idle connections are looked for.
@@ -41,7 +41,7 @@ const MADE_ROOM: usize = 32;
 
 /// A server that listens, and has everything loaded.
 pub struct Server {
-    runtime: Runtime,
+    runtime: Executor,
     live: Arc<Live>,
     listeners: Vec<Listener>,
     clock: Arc<Clock>,
@@ -117,15 +117,15 @@ impl Server {
     /// Inside a tokio runtime, as it starts its own.
     pub fn start(settings: &Settings) -> Result<Server, ServeError> {
         check(settings)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
+        let runtime = Executor::start()?;
         let (wake, wakes) = channel();
         let tls = settings.tls.as_ref().map(Tls::load).transpose()?;
         let clock = Clock::start().map_err(ServeError::System)?;
         let metrics = Arc::new(Metrics::new());
-        let ready = modules::load(settings, &clock, &metrics, runtime.handle())?;
+        let ready = modules::load(settings, &clock, &metrics, &runtime.handle)?;
         let explanations = ready.iter().map(|ready| ready.explanation.clone()).collect();
         let live = Arc::new(Live::new(Service::new(settings, ready, &clock, &metrics)));
-        let listeners = runtime.block_on(async {
+        let listeners = runtime.handle.block_on(async {
             let bind = |address: &Address| {
                 Listener::bind(address, settings.reuse_port)
                     .map_err(|source| ServeError::Listen { address: address.clone(), source })
@@ -136,7 +136,7 @@ impl Server {
         })?;
         let status = settings.status_address.map(|address| {
             let failed = |source| ServeError::Listen { address: Address::Tcp(address), source };
-            runtime.block_on(async { bind_tcp(address, settings.reuse_port)?.into_std() }).map_err(failed)
+            runtime.handle.block_on(async { bind_tcp(address, settings.reuse_port)?.into_std() }).map_err(failed)
         });
         Ok(Server {
             runtime,
@@ -218,7 +218,7 @@ impl Server {
             };
             status::start(listener, Arc::new(asked)).map_err(ServeError::System)?;
         }
-        let (watch, executor) = (settings.watch, runtime.handle().clone());
+        let (watch, executor) = (settings.watch, runtime.handle.clone());
         let clock_of_switch = Arc::clone(&clock);
         Switch { live: Arc::clone(&live), settings, watch, reread, clock: clock_of_switch, metrics, executor }
             .start(wakes, control.wake.clone())
@@ -233,7 +233,7 @@ impl Server {
             header_time: limits.header_time,
             tls: tls.clone(),
         };
-        let complete = runtime.block_on(async {
+        let complete = runtime.handle.block_on(async {
             let listeners: Vec<_> = listeners.into_iter().map(Arc::new).collect();
             let accept = |listener: &Arc<Listener>| tokio::spawn(acceptor.clone().accept(Arc::clone(listener)));
             let accepting: Vec<_> = listeners.iter().map(accept).collect();
@@ -263,9 +263,30 @@ impl Server {
             complete
         });
         clock.stop();
-        // Guests that cannot be interrupted end with the process.
-        runtime.shutdown_background();
         Ok(complete)
+    }
+}
+
+/// What guests run on. Guests that cannot be interrupted end with the process: dropping it waits for none.
+#[derive(Debug)]
+struct Executor {
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl Executor {
+    fn start() -> Result<Executor, ServeError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
+        let handle = runtime.handle().clone();
+        Ok(Executor { runtime: Some(runtime), handle })
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -365,8 +386,8 @@ impl Acceptor {
         }
     }
 
-    /// A permit for one more connection. Where there are too many, one that is idle makes room; where none is, one ends with
-    /// its next response.
+    /// A permit for one more connection. Where there are too many, one that is idle makes room; where none is, the oldest ends
+    /// with its next response, and one more each time that this takes longer than the pause.
     async fn permit(&self) -> OwnedSemaphorePermit {
         loop {
             if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {

@@ -89,6 +89,11 @@ impl Connection {
         }
     }
 
+    /// Nothing of the next head has been read yet.
+    pub(super) fn await_head(&self) {
+        self.head_since_ms.store(0, Ordering::Relaxed);
+    }
+
     /// The head of a request is complete.
     pub(super) fn complete_head(&self, now_ms: u64) {
         self.had_request.store(true, Ordering::Relaxed);

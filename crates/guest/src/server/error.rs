@@ -82,6 +82,9 @@ pub enum ServeError {
     /// Reading or loading it takes longer than this.
     #[error("it does not load within {} seconds", .0.as_secs())]
     LoadTime(Duration),
+    /// Reading or loading it panicked, which is a bug.
+    #[error("loading it panicked, which is a bug")]
+    Panicked,
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -123,8 +126,8 @@ impl Hinted for ServeError {
                 Some("it is a command: it is run, not served".to_owned())
             }
             ServeError::LoadTime(_) => Some(
-                "its code may not return while it is instantiated: compile it for a profile with \
-                 `epoch-interruption = true`, by which it can be interrupted"
+                "its disk may be slow, or its code not return while it is instantiated: a profile with \
+                 `epoch-interruption = true` compiles it so that it can be interrupted"
                     .to_owned(),
             ),
             ServeError::CoreModule => {

@@ -80,6 +80,8 @@ impl Timer for HeadTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        // What has arrived since the last head was the rest of its body.
+        self.connection.await_head();
         let sleep = Box::pin(tokio::time::sleep_until(deadline.into()));
         Box::pin(HeadSleep { sleep, connection: Arc::clone(&self.connection), time: self.time })
     }

@@ -17,7 +17,7 @@ use super::version::{Linked, Version};
 use crate::{Grants, Limits, Outgoing, OutgoingLimits, Prepare, Prepared};
 use isomer_runtime::{Loaded, VerifiedArtifact};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -86,6 +86,11 @@ pub(super) struct Ready {
 /// a large artifact from a slow disk.
 const LOAD_TIME: Duration = Duration::from_secs(60);
 
+/// How long an instance may take to begin and to answer its health request: as long as a request for each.
+fn of_instance(route: &RouteSettings) -> Duration {
+    route.limits.request_time.saturating_mul(2)
+}
+
 /// Does this work on a thread of its own, which is given up after some time: code of a component that does not return while it
 /// is instantiated, or a pipe that no process writes to, would hold the caller for ever.
 pub(super) fn bounded<T: Send + 'static>(
@@ -98,7 +103,10 @@ pub(super) fn bounded<T: Send + 'static>(
         let _ = done.send(work());
     };
     thread::Builder::new().name("load".to_owned()).spawn(work).map_err(ServeError::System)?;
-    is_done.recv_timeout(time).map_err(|_| ServeError::LoadTime(time))
+    is_done.recv_timeout(time).map_err(|error| match error {
+        RecvTimeoutError::Timeout => ServeError::LoadTime(time),
+        RecvTimeoutError::Disconnected => ServeError::Panicked,
+    })
 }
 
 /// Loads all routes' modules.
@@ -108,7 +116,7 @@ pub(super) fn load(
     metrics: &Arc<Metrics>,
     executor: &Handle,
 ) -> Result<Vec<Ready>, ServeError> {
-    let time = settings.routes.iter().fold(LOAD_TIME, |time, route| time.saturating_add(route.limits.request_time));
+    let time = settings.routes.iter().fold(LOAD_TIME, |time, route| time.saturating_add(of_instance(route)));
     let (routes, clock, metrics, executor) =
         (settings.routes.clone(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
     bounded(time, move || {
@@ -124,7 +132,7 @@ pub(super) fn load_one(
     metrics: &Arc<Metrics>,
     executor: &Handle,
 ) -> Result<Ready, ServeError> {
-    let time = LOAD_TIME.saturating_add(route.limits.request_time);
+    let time = LOAD_TIME.saturating_add(of_instance(route));
     let (route, clock, metrics, executor) = (route.clone(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
     bounded(time, move || {
         let loading = load_routes(std::slice::from_ref(&route), &clock, &metrics);

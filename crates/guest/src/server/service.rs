@@ -192,8 +192,8 @@ impl Target {
             return Err(Reason::Host);
         }
         let path = match request.uri().path_and_query() {
-            // `http://host?query` has an empty path, which is sent as `/`.
-            Some(path) if path.as_str().starts_with('?') => format!("/{path}").parse().ok(),
+            // `http://host?query` has an empty path, which is written as `/`.
+            Some(path) if path.as_str().starts_with('?') => path.to_string().parse().ok(),
             path => path.filter(|path| path.as_str().starts_with('/')).cloned(),
         };
         Ok(Target { authority, path: path.ok_or(Reason::Target)? })
@@ -212,7 +212,8 @@ impl Target {
 /// Whether nothing but a port's number follows the host, if anything does: the parser takes any text for one.
 fn has_valid_port(authority: &Authority) -> bool {
     let rest = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-    matches!(rest, "" | ":") || authority.port_u16().is_some()
+    // A sign is no part of it.
+    matches!(rest, "" | ":") || !rest.contains('+') && authority.port_u16().is_some()
 }
 
 /// Whether a body's end is told in a way that every server on the way understands: by its length, or by `chunked` alone. The
@@ -412,6 +413,24 @@ fn failed(exchange: &Exchange, route: &Route, version: &Version, error: &wasmtim
         None => {
             tracing::warn!(route = &*route.name, guest = &*version.label, request, "no response: {error:#}");
             Reason::Failed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_path_is_a_slash_and_a_port_is_a_number() {
+        let target =
+            |uri: &str, host: &str| Target::of(&Request::get(uri).header(HOST, host).body(()).expect("it is valid"));
+        for (uri, path) in [("http://any?query", "/?query"), ("http://any", "/"), ("/a?b", "/a?b")] {
+            assert_eq!(target(uri, "any").expect(uri).path.as_str(), path, "{uri}");
+        }
+        for (host, is_valid) in [("any", true), ("any:", true), ("any:80", true), ("any:+80", false), ("any:x", false)]
+        {
+            assert_eq!(target("/", host).is_ok(), is_valid, "{host}");
         }
     }
 }

@@ -290,9 +290,14 @@ fn needs_restart(settings: &Settings, before: &Settings) -> bool {
 fn differs_in_version_alone(before: &RouteSettings, route: &RouteSettings) -> bool {
     let kept = |it: &RouteSettings| {
         let grants = (it.grants.clone(), it.environment.clone(), it.outgoing);
-        (it.pattern.clone(), it.module.clone(), it.limits.clone(), it.instance.clone(), it.deadline, grants)
+        (it.pattern.clone(), name(&it.module).to_owned(), it.limits.clone(), it.instance.clone(), it.deadline, grants)
     };
     kept(before) == kept(route)
+}
+
+/// An installed module's name, without the version or digest behind it; of a file or a release, all of it.
+fn name(module: &str) -> &str {
+    if module.contains('/') { module } else { module.split([':', '@']).next().unwrap_or(module) }
 }
 
 /// The probation of the version `active` that a reload has brought into service for `route`, which was the route `index` of the

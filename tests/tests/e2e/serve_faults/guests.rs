@@ -3,8 +3,10 @@
 use isomer_testing::http_client::{Response, request};
 use isomer_tests::frames::{Http2, kind};
 use isomer_tests::guests::guests;
+use isomer_tests::native::native;
 use isomer_tests::served::{Served, Setup};
-use isomer_tests::wait_until;
+use isomer_tests::{guest, isomer, isomer_run, scratch, wait_until};
+use std::fs;
 use std::time::{Duration, Instant};
 
 /// The request's name in the text of an answer that the server gave itself.
@@ -246,4 +248,23 @@ fn an_interim_status_is_no_response() {
         }
         served.serves_others();
     }
+}
+
+/// Code without epochs cannot be interrupted: it ends with the process.
+#[test]
+fn a_health_request_that_spins_does_not_hold_the_start() {
+    let directory = scratch();
+    isomer()
+        .arg("compile")
+        .arg(guest("proxy"))
+        .args(["-t", native().baseline, "-o"])
+        .arg(directory.path().join("a.cwasm"))
+        .ok();
+    let settings = "addresses = ['127.0.0.1:0']\n[[route]]\nmodule = './a.cwasm'\nhealth = '/spin'\n[route.limits]\n\
+                    request-time = '1s'\n";
+    fs::write(directory.path().join("serve.toml"), settings).unwrap();
+    let begun = Instant::now();
+    let refused = isomer_run().dir(directory.path()).line("serve --allow-unsigned -f serve.toml").fails();
+    assert!(refused.stderr().contains("its health request `/spin` is not answered with success"), "{refused}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
