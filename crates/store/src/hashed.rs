@@ -18,6 +18,7 @@
 use crate::StoreError;
 use crate::directory::{Directory, OpenFile, Walked};
 use crate::mounts::{has_option, list, mount_of};
+use crate::proc;
 use crate::weakness::Weakness;
 use isomer_contract::Digest;
 use isomer_trust::Timestamp;
@@ -283,10 +284,9 @@ fn file_system(opened: &OpenFile) -> Option<Weakness> {
     Some(Weakness::FileSystem { path: opened.real.clone(), kind })
 }
 
-/// What a file system of this type is, if it is none of those.
+/// Describes a file system of this type; none for ext4, XFS, Btrfs and tmpfs, which are trusted.
 fn unattested(kind: u32) -> Option<String> {
     let words = match kind {
-        // ext4, XFS, Btrfs, tmpfs.
         0xef53 | 0x5846_5342 | 0x9123_683e | 0x0102_1994 => return None,
         0x794c_7630 => "overlayfs, where others may be able to write a lower layer",
         0x6573_5546 => "a FUSE file system, whose content a program provides",
@@ -301,18 +301,11 @@ fn unattested(kind: u32) -> Option<String> {
 
 /// Which users the kernel says are the system's.
 const USERS: &str = "/proc/self/uid_map";
+const USERS_SIZE_BYTES_MAX: u64 = 4096;
 
 /// That root, to whom files belong as this process sees it, is the system's.
 fn namespace() -> Option<Weakness> {
-    const PROC: u32 = 0x9fa0;
-    let read = || -> std::io::Result<Option<String>> {
-        let mut file = File::open(USERS)?;
-        let genuine = fstatfs(&file).is_ok_and(|stat| stat.f_type as u32 == PROC);
-        let mut text = String::new();
-        file.by_ref().take(4096).read_to_string(&mut text)?;
-        Ok(genuine.then_some(text))
-    };
-    foreign_root(read())
+    foreign_root(proc::read(USERS, USERS_SIZE_BYTES_MAX))
 }
 
 /// Why root is not the system's, as the content of [`USERS`] says; none of it where that is not the kernel's.

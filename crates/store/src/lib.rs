@@ -55,6 +55,7 @@ mod error;
 mod directory;
 mod files;
 mod mounts;
+mod proc;
 mod server;
 mod weakness;
 

@@ -1,13 +1,9 @@
 //! The mounts of this process, as the kernel lists them. In: an open file. Out: the mount by which it was reached, and that
 //! mount's line. Never here: a path; a list that is not the kernel's.
 
-use rustix::fs::{AtFlags, StatxFlags, fstatfs, statx};
-use std::fs::File;
-use std::io::Read;
+use crate::proc;
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use std::os::fd::AsFd;
-
-/// `linux/magic.h`; the type of `f_type` differs between architectures.
-const PROC: u32 = 0x9fa0;
 
 const LIST: &str = "/proc/self/mountinfo";
 /// The longest list that is read, in bytes. The kernel's own limit, `fs.mount-max`, is 100,000 mounts.
@@ -21,10 +17,7 @@ pub(crate) fn mount_of(file: impl AsFd) -> Option<u64> {
 
 /// All mounts, a line each; none if the list cannot be read, or another program shows one in its stead.
 pub(crate) fn list() -> Option<String> {
-    let file = File::open(LIST).ok().filter(|file| fstatfs(file).is_ok_and(|stat| stat.f_type as u32 == PROC))?;
-    let mut text = String::new();
-    file.take(LIST_SIZE_BYTES_MAX).read_to_string(&mut text).ok()?;
-    Some(text)
+    proc::read(LIST, LIST_SIZE_BYTES_MAX).ok().flatten()
 }
 
 /// The line of a mount: `ID PARENT DEVICE ROOT POINT OPTIONS… - TYPE SOURCE OPTIONS`, with spaces in names escaped:
@@ -43,6 +36,7 @@ pub(crate) fn has_option(mounts: &str, mount: u64, option: &str) -> Option<bool>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     #[test]
     fn the_mount_of_an_open_file_is_listed() {
