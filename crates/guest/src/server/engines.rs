@@ -10,13 +10,15 @@ use isomer_runtime::{Code, LoadError, Loaded, Loader, VerifiedArtifact};
 /// An artifact, and what its route runs at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Served<'a> {
-    pub(super) artifact: &'a VerifiedArtifact,
+    artifact: &'a VerifiedArtifact,
     /// Instances at once.
-    pub(super) instances: usize,
+    instances: usize,
     /// Requests at once, in all instances together.
-    pub(super) requests: usize,
+    requests: usize,
     /// The stack of each, in bytes.
-    pub(super) max_stack: Option<u64>,
+    max_stack: Option<u64>,
+    /// Whether it handles requests of WASI 0.3.
+    asynchronous: bool,
 }
 
 /// Loads each artifact, those of equal requirements into one engine. In the order of `served`; an error names the index of
@@ -97,21 +99,30 @@ fn needs(loaded: &[Loaded]) -> Option<Vec<Need>> {
     loaded.iter().map(need).collect()
 }
 
-impl Served<'_> {
+impl<'a> Served<'a> {
+    pub(super) fn new(
+        artifact: &'a VerifiedArtifact,
+        instances: usize,
+        requests: usize,
+        max_stack: Option<u64>,
+    ) -> Served<'a> {
+        Served { artifact, instances, requests, max_stack, asynchronous: is_asynchronous(artifact) }
+    }
+
     fn share(&self, need: Need) -> Share {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let (instances, requests) = (number(self.instances), number(self.requests));
-        Share { need, instances, requests, asynchronous: self.is_asynchronous() }
+        Share { need, instances, requests, asynchronous: self.asynchronous }
     }
+}
 
-    /// Whether it handles requests of WASI 0.3, as its imports tell; one that is damaged does not load.
-    fn is_asynchronous(&self) -> bool {
-        let imports = self.artifact.imports().unwrap_or_default();
-        imports
-            .iter()
-            .filter_map(|import| Interface::parse(&import.name))
-            .any(|interface| interface.package == "wasi:http" && wasi::WASI_0_3.includes(interface.version))
-    }
+/// Whether it handles requests of WASI 0.3, as its imports tell; one that is damaged does not load.
+fn is_asynchronous(artifact: &VerifiedArtifact) -> bool {
+    let imports = artifact.imports().unwrap_or_default();
+    imports
+        .iter()
+        .filter_map(|import| Interface::parse(&import.name))
+        .any(|interface| interface.package == "wasi:http" && wasi::WASI_0_3.includes(interface.version))
 }
 
 #[cfg(test)]
@@ -131,7 +142,7 @@ mod tests {
     }
 
     fn served(artifact: &VerifiedArtifact, instances: usize) -> Served<'_> {
-        Served { artifact, instances, requests: instances, max_stack: None }
+        Served::new(artifact, instances, instances, None)
     }
 
     fn sizes(allocation: &Allocation) -> (u32, u32, u32, u32) {

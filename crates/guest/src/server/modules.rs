@@ -116,13 +116,8 @@ pub(super) fn load(
     metrics: &Arc<Metrics>,
     executor: &Handle,
 ) -> Result<Vec<Ready>, ServeError> {
-    let time = settings.routes.iter().fold(LOAD_TIME, |time, route| time.saturating_add(of_instance(route)));
-    let (routes, clock, metrics, executor) =
-        (settings.routes.clone(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
-    bounded(time, move || {
-        let loading = load_routes(&routes, &clock, &metrics);
-        executor.block_on(loading).map_err(|(route, error)| of_route(route, error))
-    })?
+    let loaded = load_within_time(&settings.routes, clock, metrics, executor)?;
+    loaded.map_err(|(index, error)| of_route(&settings.routes[index], error))
 }
 
 /// Loads one route's module, with an engine of its own.
@@ -132,30 +127,35 @@ pub(super) fn load_one(
     metrics: &Arc<Metrics>,
     executor: &Handle,
 ) -> Result<Ready, ServeError> {
-    let time = LOAD_TIME.saturating_add(of_instance(route));
-    let (route, clock, metrics, executor) = (route.clone(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
-    bounded(time, move || {
-        let loading = load_routes(std::slice::from_ref(&route), &clock, &metrics);
-        let mut ready = executor.block_on(loading).map_err(|(_, error)| error)?;
-        // As many as routes.
-        Ok(ready.remove(0))
-    })?
+    let loaded = load_within_time(std::slice::from_ref(route), clock, metrics, executor)?;
+    // As many as routes.
+    loaded.map(|mut ready| ready.remove(0)).map_err(|(_, error)| error)
 }
 
-/// Loads these routes' modules; an error has the route that it is about.
-async fn load_routes<'a>(
-    routes: &'a [RouteSettings],
+/// What is loaded, or the index of the route whose module is not, and why.
+type Loading = Result<Vec<Ready>, (usize, ServeError)>;
+
+/// Loads these routes' modules, on another thread and within a time.
+fn load_within_time(
+    routes: &[RouteSettings],
     clock: &Arc<Clock>,
     metrics: &Arc<Metrics>,
-) -> Result<Vec<Ready>, (&'a RouteSettings, ServeError)> {
-    let open = |route| open(route, metrics).map_err(|error| (route, error));
-    let candidates = routes.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    executor: &Handle,
+) -> Result<Loading, ServeError> {
+    let time = routes.iter().fold(LOAD_TIME, |time, route| time.saturating_add(of_instance(route)));
+    let (routes, clock, metrics, executor) =
+        (routes.to_vec(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
+    bounded(time, move || executor.block_on(load_routes(&routes, &clock, &metrics)))
+}
+
+async fn load_routes(routes: &[RouteSettings], clock: &Arc<Clock>, metrics: &Arc<Metrics>) -> Loading {
+    let open = |(index, route)| open(route, metrics).map_err(|error| (index, error));
+    let candidates = routes.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
     let served: Vec<_> = candidates.iter().map(Candidate::served).collect();
-    let loaded = engines::load(&served).map_err(|(index, error)| (&routes[index], error.into()))?;
+    let loaded = engines::load(&served).map_err(|(index, error)| (index, error.into()))?;
     let mut ready = Vec::new();
-    for (candidate, (allocation, loaded)) in candidates.into_iter().zip(loaded) {
-        let route = candidate.route;
-        ready.push(candidate.ready(&allocation, &loaded, clock).await.map_err(|error| (route, error))?);
+    for (index, (candidate, (allocation, loaded))) in candidates.into_iter().zip(loaded).enumerate() {
+        ready.push(candidate.ready(&allocation, &loaded, clock).await.map_err(|error| (index, error))?);
     }
     Ok(ready)
 }
@@ -202,7 +202,7 @@ impl Candidate<'_> {
     fn served(&self) -> Served<'_> {
         let limits = &self.route.limits;
         let max_stack = self.prepared.limits().max_stack;
-        Served { artifact: &self.artifact, instances: instances(limits), requests: limits.requests, max_stack }
+        Served::new(&self.artifact, instances(limits), limits.requests, max_stack)
     }
 
     async fn ready(self, allocation: &Allocation, loaded: &Loaded, clock: &Arc<Clock>) -> Result<Ready, ServeError> {

@@ -1,5 +1,6 @@
 //! Which route answers a request. In: a request's host and path. Out: the route's index. Never here: what it serves.
 
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,7 +8,7 @@ use std::net::Ipv6Addr;
 /// Which requests a route answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pattern {
-    /// The host, as [`canonical_host`] writes it and without a port; of any host where it is none.
+    /// The host in its canonical form (see [`canonical_host`]), without a port; any host where there is none.
     host: Option<String>,
     /// The beginning of the path, whole segments of it, without a `/` at its end; any path where it is empty.
     path: String,
@@ -68,7 +69,7 @@ impl Pattern {
                 .then(|| canonical_host(host).to_ascii_lowercase())
                 .ok_or_else(|| PatternError::Host(host.to_owned()))
         });
-        let decoded = resolve(&decode(trimmed)).trim_end_matches('/').to_owned();
+        let decoded = resolve(&percent_decode_str(trimmed).decode_utf8_lossy()).trim_end_matches('/').to_owned();
         Ok(Pattern { host: host.transpose()?, path: trimmed.to_owned(), decoded })
     }
 
@@ -107,26 +108,6 @@ fn canonical_host(host: &str) -> Cow<'_, str> {
 /// with `.` and `..` resolved.
 fn can_be_read_otherwise(path: &str) -> bool {
     path.contains(['%', '\\']) || path.contains("//") || path.contains("/.")
-}
-
-/// A path whose escapes are the characters that they stand for.
-fn decode(path: &str) -> String {
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let bytes = path.as_bytes();
-    let (mut decoded, mut index) = (Vec::with_capacity(bytes.len()), 0);
-    while let Some(byte) = bytes.get(index) {
-        match (byte, digit(bytes.get(index + 1)), digit(bytes.get(index + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                index += 3;
-            }
-            _ => {
-                decoded.push(*byte);
-                index += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// A path with `\` as `/`, without empty segments, `.` and `..`.
@@ -184,7 +165,7 @@ impl Routes {
         let of_host = || self.patterns.iter().filter(|(pattern, _)| pattern.has_host(&host));
         let found = of_host().find(|(pattern, _)| is_below(path, &pattern.path)).map(|(_, index)| *index);
         if can_be_read_otherwise(path) {
-            let (resolved, decoded) = (resolve(path), resolve(&decode(path)));
+            let (resolved, decoded) = (resolve(path), resolve(&percent_decode_str(path).decode_utf8_lossy()));
             let of_resolved = of_host().find(|(pattern, _)| is_below(&resolved, &pattern.path));
             let of_decoded = of_host().find(|(pattern, _)| is_below(&decoded, &pattern.decoded));
             if [of_resolved, of_decoded].iter().any(|other| other.map(|(_, index)| *index) != found) {

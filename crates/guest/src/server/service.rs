@@ -212,7 +212,7 @@ impl Target {
 /// Whether nothing but a port's number follows the host, if anything does: the parser takes any text for one.
 fn has_valid_port(authority: &Authority) -> bool {
     let rest = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-    // A sign is no part of it.
+    // `port_u16` accepts a leading `+`, which the grammar of URIs does not.
     matches!(rest, "" | ":") || !rest.contains('+') && authority.port_u16().is_some()
 }
 

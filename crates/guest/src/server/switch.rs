@@ -114,7 +114,7 @@ impl Switch {
             let mut looked = Instant::now();
             while !self.clock.is_stopped() {
                 let woken: Vec<_> = match wakes.recv_timeout(INTERVAL) {
-                    // Those that came meanwhile mean the same: a reload reads what is there then.
+                    // All that have arrived are handled as one: a reload reads the current files.
                     Ok(first) => std::iter::once(first).chain(wakes.try_iter()).collect(),
                     Err(RecvTimeoutError::Timeout) => Vec::new(),
                     Err(RecvTimeoutError::Disconnected) => return,
@@ -279,19 +279,19 @@ impl Switch {
 
 /// Whether the server keeps something of `before` that `settings` have otherwise.
 fn needs_restart(settings: &Settings, before: &Settings) -> bool {
-    let kept = |it: &Settings| {
-        (it.addresses.clone(), it.limits.clone(), it.tls.clone(), it.status_address, it.exit_on_stuck, it.reuse_port)
-    };
+    fn kept(it: &Settings) -> impl PartialEq {
+        (&it.addresses, &it.limits, &it.tls, it.status_address, it.exit_on_stuck, it.reuse_port)
+    }
     kept(settings) != kept(before)
 }
 
 /// Whether `route` differs from `before` in its module's version alone: the version before may be served again then, as it keeps
 /// its grants and limits.
 fn differs_in_version_alone(before: &RouteSettings, route: &RouteSettings) -> bool {
-    let kept = |it: &RouteSettings| {
-        let grants = (it.grants.clone(), it.environment.clone(), it.outgoing);
-        (it.pattern.clone(), name(&it.module).to_owned(), it.limits.clone(), it.instance.clone(), it.deadline, grants)
-    };
+    fn kept(it: &RouteSettings) -> impl PartialEq {
+        let grants = (&it.grants, &it.environment, &it.outgoing);
+        (&it.pattern, name(&it.module), &it.limits, &it.instance, it.deadline, grants)
+    }
     kept(before) == kept(route)
 }
 
