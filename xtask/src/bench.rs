@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: isomer against upstream's `wasmtime`, as ratios from one run on one machine. Never a test: the
 //! numbers of a busy machine say nothing alone, and their ratio says something.
 
-use crate::shell::{root, tools};
 use crate::{release, setup};
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
+use isomer_testing::root;
+use isomer_testing::shell::tools;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -5,7 +5,6 @@
 mod download;
 mod manifest;
 
-use crate::shell;
 use anyhow::{Context, Result, ensure};
 use download::download_chosen;
 use manifest::{Expect, Module, directory, file_of, read_manifest};
@@ -78,7 +77,7 @@ fn megabytes(modules: &[&Module]) -> u64 {
 fn compile(args: &Args, modules: &[&Module]) -> Result<()> {
     let isomer = match &args.isomer {
         Some(isomer) => isomer.clone(),
-        None => shell::root().join("target").join("release").join("isomer"),
+        None => isomer_testing::root().join("target").join("release").join("isomer"),
     };
     let out = args.out.clone().unwrap_or_else(|| directory().join("out"));
     let mut command = Command::new(&isomer);

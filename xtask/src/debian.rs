@@ -1,8 +1,9 @@
 //! Debian packages of other releases and architectures, downloaded and unpacked into a directory of their own: apt is
 //! given lists, a state and a cache there, and the system's are never touched.
 
-use crate::shell::{first_line, on_path, read, run};
 use anyhow::{Context, Result, ensure};
+use isomer_testing::has_program;
+use isomer_testing::shell::{first_line, read, run};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ pub(crate) fn emulators(directory: &Path, architectures: &[&str]) -> Result<BTre
 impl Apt {
     /// Reads the lists of these suites, each for these architectures.
     pub(crate) fn with(directory: &Path, suites: &[(&str, &[&str])]) -> Result<Apt> {
-        ensure!(on_path("apt-get"), "no `apt-get` on this machine: it is not a Debian");
+        ensure!(has_program("apt-get"), "no `apt-get` on this machine: it is not a Debian");
         let mirror = mirror()?;
         for part in ["lists/partial", "cache/archives/partial", "state", "sources.d", "packages"] {
             fs::create_dir_all(directory.join(part))?;

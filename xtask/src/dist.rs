@@ -1,8 +1,9 @@
 //! `cargo xtask dist`: statically linked programs in `target/dist`: `isomer` for workers with another libc or none, and
 //! `isomer-run`, which starts faster so.
 
-use crate::shell::{on_path, read, root, run};
 use anyhow::{Context, Result, ensure};
+use isomer_testing::shell::{read, run};
+use isomer_testing::{has_program, root};
 use std::env::consts::ARCH;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ fn build_isomer_run() -> Result<PathBuf> {
     );
     let compiler = format!("{ARCH}-linux-musl-gcc");
     ensure!(
-        on_path(&compiler) || on_path("musl-gcc"),
+        has_program(&compiler) || has_program("musl-gcc"),
         "there is neither {compiler} nor musl-gcc: `apt install musl-tools`, for example"
     );
     build_static("isomer-run", &target, None)

@@ -2,8 +2,8 @@
 //! by way of cargo. Out: an error that names the newer version: artifacts made by it load beside those made today, and it
 //! may hold a security fix. For a job that runs by the clock, not for CI: the answer changes without a commit.
 
-use crate::shell::cargo;
 use anyhow::{Context, Result, bail, ensure};
+use isomer_testing::shell::cargo;
 
 pub(crate) fn check() -> Result<()> {
     let mut update = cargo();

@@ -2,8 +2,9 @@
 //! and a farm that is set up on this machine. Out: what was seen, and an error if that release is not byte by byte the
 //! one made here. Opt-in: it downloads 150 MB, and is skipped where that, or a sandbox, is not to be had.
 
-use crate::shell::{root, run as run_program, tools};
 use anyhow::{Context, Result, ensure};
+use isomer_testing::root;
+use isomer_testing::shell::{run as run_program, tools};
 use servers::{INSTANCE, Servers};
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -3,9 +3,10 @@
 //! loader built for aarch64, riscv64 and s390x, and `foreign.json`, which says where each is or why it is not there.
 //! Nothing is installed over the system but Debian's cross compilers; what is there already is kept.
 
-use crate::shell::{root, run, tools};
 use crate::{debian, setup};
 use anyhow::{Context, Result, ensure};
+use isomer_testing::root;
+use isomer_testing::shell::{run, tools};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;

@@ -12,12 +12,12 @@ mod engine;
 mod farm;
 mod foreign;
 mod guests;
+mod languages;
 mod mutants;
 mod package;
 mod prove;
 mod release;
 mod setup;
-mod shell;
 mod suites;
 mod test;
 mod tidy;
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
         Command::Foreign(args) => foreign::run_foreign(&args),
         Command::Prove(args) => prove::run_prove(&args),
         Command::Suites(args) => suites::run_suites(&args),
-        Command::Guests(args) => guests::run(args),
+        Command::Guests(args) => guests::run(&args),
         Command::Farm(args) => farm::run(&args),
         Command::Corpus(args) => corpus::run(args),
     };

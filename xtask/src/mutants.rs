@@ -4,8 +4,9 @@
 //! changed.
 
 use crate::setup;
-use crate::shell::{read, root, run};
 use anyhow::{Context, Result, bail, ensure};
+use isomer_testing::root;
+use isomer_testing::shell::{read, run};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,9 +1,9 @@
 //! `cargo xtask package`: every library and program as crates.io would get it, built from those files alone, in the order
 //! of their dependencies. Nothing is uploaded. Never here: packages for tests, which are not published.
 
-use crate::shell::{cargo, run};
 use crate::tidy;
 use anyhow::Result;
+use isomer_testing::shell::{cargo, run};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -3,9 +3,10 @@
 //! `target/proof/report.html` and `report.json`: what passed, what failed, what was skipped and why. Fails when anything
 //! failed.
 
-use crate::shell::{cargo, root, run};
 use crate::{foreign, setup, suites, test};
 use anyhow::{Context, Result, bail};
+use isomer_testing::root;
+use isomer_testing::shell::{cargo, run};
 use std::fs;
 use std::path::PathBuf;
 

@@ -1,6 +1,7 @@
 //! `cargo xtask release`: builds both binaries and compiles the example modules for every shipped target into `dist/`.
 
-use crate::shell::{root, run};
+use isomer_testing::root;
+use isomer_testing::shell::run;
 use std::path::PathBuf;
 use std::process::Command;
 

@@ -1,8 +1,9 @@
 //! What tests and benches need beyond Rust, gcc and Python: installed once, kept under `target/tools`.
 
 use crate::debian::{Apt, unpack};
-use crate::shell::{cargo, on_path, read, run, tools};
 use anyhow::{Context, Error, Result};
+use isomer_testing::has_program;
+use isomer_testing::shell::{cargo, read, run, tools};
 use isomer_testing::{casd, python};
 use std::fs;
 use std::path::PathBuf;
@@ -36,7 +37,8 @@ const DEBIAN: [(&str, &str); 13] = [
 
 /// Installs what is missing. What cannot be installed is printed; the tests that require it are reported as skipped.
 pub(crate) fn install_for_tests() {
-    let missing: Vec<_> = DEBIAN.iter().filter(|(_, program)| !on_path(program)).map(|(package, _)| *package).collect();
+    let missing: Vec<_> =
+        DEBIAN.iter().filter(|(_, program)| !has_program(program)).map(|(package, _)| *package).collect();
     if !missing.is_empty()
         && let Err(error) = apt_install(&missing)
     {
@@ -61,7 +63,7 @@ pub(crate) fn install_for_tests() {
 /// gcc and the C library for a foreign architecture, by GNU's and Debian's name of it.
 pub(crate) fn install_cross_compiler(arch: &str, debian: &str) -> Result<()> {
     let library = PathBuf::from(format!("/usr/{arch}-linux-gnu/include/stdlib.h"));
-    if on_path(&format!("{arch}-linux-gnu-gcc")) && library.exists() {
+    if has_program(&format!("{arch}-linux-gnu-gcc")) && library.exists() {
         return Ok(());
     }
     apt_install(&[&format!("gcc-{arch}-linux-gnu"), &format!("libc6-dev-{debian}-cross")])
@@ -69,7 +71,7 @@ pub(crate) fn install_cross_compiler(arch: &str, debian: &str) -> Result<()> {
 
 /// One program that a command calls.
 pub(crate) fn install_program(package: &str, program: &str) -> Result<()> {
-    if on_path(program) { Ok(()) } else { apt_install(&[package]) }
+    if has_program(program) { Ok(()) } else { apt_install(&[package]) }
 }
 
 fn apt_install(packages: &[&str]) -> Result<()> {

@@ -2,9 +2,9 @@
 //! scripts, the component model's. Each is compiled, written, loaded and run. Fails on what is not a known failure, and on
 //! a known failure that passes; `tests/conformance/expected` lists those.
 
-use crate::shell::{cargo, run};
 use crate::test;
 use anyhow::{Context, Result};
+use isomer_testing::shell::{cargo, run};
 use std::env;
 use std::path::{Path, PathBuf};
 

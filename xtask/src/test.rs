@@ -5,10 +5,11 @@
 //! Cranelift twice, for metadata that the builds have already. `clippy-driver` is a compiler that also lints, and
 //! `rustdoc` is called for the documentation's examples anyway, with all that it takes to check the documentation.
 
-use crate::guests::languages::{self, Language};
-use crate::shell::{cargo, on_path, root, run, tools};
+use crate::languages::{self, Language};
 use crate::{foreign, setup, tidy};
 use anyhow::{Result, bail, ensure};
+use isomer_testing::shell::{cargo, run, tools};
+use isomer_testing::{has_program, root};
 use output::Counts;
 use std::env;
 use std::fs;
@@ -52,12 +53,12 @@ const UNITS: [&[&str]; 3] = [
 ];
 
 /// Packages that link no wasmtime and call the binaries.
-pub(crate) const CALLERS: [&str; 4] = ["isomer-testing", "isomer-tests", "isomer-conformance", "xtask"];
+pub(crate) const CALLERS: [&str; 5] = ["isomer-testing", "isomer-tests", "isomer-conformance", "xtask", "xtask-guests"];
 
 pub(crate) fn run_tests(args: &Args) -> Result<()> {
     let mut times = Times::default();
     if !args.no_lints {
-        ensure!(on_path("clippy-driver"), "clippy is not installed: `rustup component add clippy`");
+        ensure!(has_program("clippy-driver"), "clippy is not installed: `rustup component add clippy`");
         times.measure("tidy", tidy::check)?;
         times.measure("formatting", || run(cargo().args(["fmt", "--all", "--check"])))?;
     }

@@ -3,8 +3,9 @@
 //! what the architecture allows; no circles of imports inside a crate; libraries name no options and commands, print
 //! nothing and keep to their `clippy.toml`; no source is part of two crates.
 
-use crate::shell::{read, root};
 use anyhow::{Result, bail};
+use isomer_testing::root;
+use isomer_testing::shell::read;
 use packages::Package;
 use sources::Crate;
 use std::fs;

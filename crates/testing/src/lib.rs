@@ -1,6 +1,7 @@
-//! What the tests of several crates share: real servers, proxies that break what passes through them, a fuzzer, the
-//! table of guests. In: what a test wants of this machine. Out: a server of its own, or a line that says why the test is
-//! skipped. Never here: one of isomer's crates; a normal dependency of any of them.
+//! What the tests of several crates share, and the tools of this repository: real servers, proxies that break what passes
+//! through them, a fuzzer, the table of guests, calls of other programs. In: what a test wants of this machine. Out: a
+//! server of its own, or a line that says why the test is skipped. Never here: one of isomer's crates; a normal dependency
+//! of any of them.
 
 pub mod fuzz;
 pub mod guests;
@@ -9,6 +10,7 @@ pub mod operators;
 pub mod pathological;
 pub mod protocol;
 pub mod python;
+pub mod shell;
 
 pub mod casd;
 pub mod registry;

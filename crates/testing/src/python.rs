@@ -2,7 +2,7 @@
 //! lies there too. In: packages with their versions. Out: a directory. Never here: the system's Python, which only makes
 //! the environment.
 
-use crate::root;
+use crate::shell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ pub fn interpreter() -> Result<PathBuf, String> {
 }
 
 fn environment() -> Result<PathBuf, String> {
-    let environment = root().join("target/tools/python");
+    let environment = shell::tools().join("python");
     let interpreter = environment.join("bin/python");
     // pip is the last that is installed into it.
     if !environment.join("bin/pip").is_file() {
@@ -52,17 +52,12 @@ pub fn install(packages: &[&str], directory: &Path) -> Result<(), String> {
 /// Tests that run at once, in one process or in several, install one after the other: each would remove what the other
 /// has begun.
 fn turn() -> Result<File, String> {
-    let path = root().join("target/tools/python.lock");
+    let path = shell::tools().join("python.lock");
     let opened = fs::create_dir_all(path.with_file_name("")).and_then(|()| File::create(&path));
     let locked = opened.and_then(|file| file.lock().map(|()| file));
     locked.map_err(|error| format!("could not lock {}: {error}", path.display()))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("could not start {command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{command:?} ended with {}: {}", output.status, text.trim()))
+    shell::read(command).map(drop).map_err(|error| format!("{error:#}"))
 }

@@ -4,8 +4,8 @@
 use super::Bench;
 use super::watch::{Watched, watch};
 use crate::corpus;
-use crate::shell::root;
 use anyhow::{Result, ensure};
+use isomer_testing::root;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;

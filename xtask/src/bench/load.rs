@@ -1,8 +1,8 @@
 //! Load on a server by the generators that people use. In: a URL, a protocol, a number of connections. Out: requests a
 //! second, percentiles of their time, how many failed. Never here: which server it is.
 
-use crate::shell::read;
 use anyhow::{Context, Result, ensure};
+use isomer_testing::shell::read;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;

@@ -3,7 +3,8 @@
 
 use super::Bench;
 use super::watch::{Watched, watch};
-use anyhow::{Context, Result, ensure};
+use crate::guests;
+use anyhow::{Result, ensure};
 use isomer_testing::pathological;
 use std::fs;
 use std::process::{Command, Stdio};
@@ -18,11 +19,10 @@ impl Bench {
         println!("\nmodules that are hard to compile, for {TARGET}, the shorter of {RUNS} runs\n");
         println!("{:<16} {:>8} {:>17} {:>17} {:>7} {:>7}", "module", "size", "isomer", "wasmtime", "time", "memory");
         let flags = self.flags(TARGET)?;
-        for module in pathological::modules(1) {
-            let wasm = wat::parse_str(&module.text).with_context(|| module.name)?;
-            let input = self.directory.join(module.name).with_extension("wasm");
-            fs::write(&input, &wasm)?;
-            drop(module.text);
+        guests::assemble_pathological(&self.directory)?;
+        let names: Vec<_> = pathological::modules(1).into_iter().map(|module| module.name).collect();
+        for name in names {
+            let input = self.directory.join(name).with_extension("wasm");
             let output = self.directory.join("pathological.cwasm");
             let (mut here, mut there) = (Vec::new(), Vec::new());
             for _ in 0..RUNS {
@@ -36,11 +36,11 @@ impl Bench {
             let [here, there] = [here, there].map(|runs| runs.into_iter().min_by_key(|run| run.wall).expect("runs"));
             let shown =
                 |run: &Watched| format!("{:.2} s {:.0} MB", run.wall.as_secs_f64(), run.peak_bytes as f64 / 1e6);
-            let size = format!("{:.1} MB", wasm.len() as f64 / 1e6);
+            let size = format!("{:.1} MB", fs::metadata(&input)?.len() as f64 / 1e6);
             let time = here.wall.as_secs_f64() / there.wall.as_secs_f64();
             let memory = here.peak_bytes as f64 / there.peak_bytes as f64;
             let (isomer, upstream) = (shown(&here), shown(&there));
-            println!("{:<16} {size:>8} {isomer:>17} {upstream:>17} {time:>7.2} {memory:>7.2}", module.name);
+            println!("{name:<16} {size:>8} {isomer:>17} {upstream:>17} {time:>7.2} {memory:>7.2}");
         }
         Ok(())
     }

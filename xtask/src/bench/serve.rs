@@ -3,10 +3,11 @@
 
 use super::load::{Load, Measured, Protocol};
 use super::{BACKTRACE, Bench, median, watch};
-use crate::guests::languages::{self, Language};
-use crate::shell::{self, root};
+use crate::languages::{self, Language};
 use anyhow::{Context, Result, bail, ensure};
 use isomer_testing::http_client;
+use isomer_testing::root;
+use isomer_testing::shell;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

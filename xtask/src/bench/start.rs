@@ -15,7 +15,7 @@ impl Bench {
     pub(super) fn start(&self, runs: usize) -> Result<()> {
         println!("start of a process, median of {runs} runs, against `wasmtime run --allow-precompiled`\n");
         println!("{:<34} {:>9} {:>9} {:>9} {:>7}  CPUIDs executed", "artifact", "size", "isomer", "wasmtime", "ratio");
-        let small = crate::shell::root().join("tests/guests/sha256.wasm");
+        let small = isomer_testing::root().join("tests/guests/sha256.wasm");
         self.start_of("small", &small, &[], runs)?;
         // Commands of real size, 26 and 220 MB when compiled, that do next to nothing: the time is loading.
         for (label, name) in [("medium", "python-wasi"), ("large", "yosys")] {
@@ -31,7 +31,7 @@ impl Bench {
         let artifact = self.directory.join(format!("{label}.cwasm"));
         let mut compile = self.isomer();
         compile.arg("compile").arg(wasm).args(["-t", "x86-64-v2", "-o"]).arg(&artifact);
-        crate::shell::run(self.with_cache(&mut compile).stdout(Stdio::null()))?;
+        isomer_testing::shell::run(self.with_cache(&mut compile).stdout(Stdio::null()))?;
         let bytes = fs::read(&artifact)?;
         let digest = format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes)));
         let size = format!("{:.1} MB", bytes.len() as f64 / 1e6);
@@ -87,7 +87,7 @@ impl Bench {
         for (name, store) in &stores {
             let mut pull = self.isomer_run();
             pull.arg("pull").arg(format!("oci-dir:{}", layout.display())).args(["--allow-unsigned", "--activate"]);
-            crate::shell::run(pull.arg("--store").arg(store.path()).stdout(Stdio::null()))?;
+            isomer_testing::shell::run(pull.arg("--store").arg(store.path()).stdout(Stdio::null()))?;
             if *name == "unprotected" {
                 let artifacts = store.path().join("artifacts");
                 fs::set_permissions(artifacts, std::os::unix::fs::PermissionsExt::from_mode(0o775))?;
@@ -111,7 +111,7 @@ impl Bench {
         fs::write(&manifest, text)?;
         let mut command = self.isomer();
         command.arg("release").arg("-f").arg(manifest).arg("-o").arg(&output).args(["--compression", compression]);
-        crate::shell::run(self.with_cache(&mut command).stdout(Stdio::null()))?;
+        isomer_testing::shell::run(self.with_cache(&mut command).stdout(Stdio::null()))?;
         Ok(output)
     }
 }

@@ -49,7 +49,7 @@ impl Bench {
 
     /// The triple and the extensions of a target, for upstream's command line.
     pub(super) fn flags(&self, target: &str) -> Result<Vec<String>> {
-        let shown = crate::shell::read(self.isomer().args(["targets", "show", target, "--json"]))?;
+        let shown = isomer_testing::shell::read(self.isomer().args(["targets", "show", target, "--json"]))?;
         let shown: serde_json::Value = serde_json::from_str(&shown)?;
         let mut flags = vec!["--target".to_owned(), shown["triple"].as_str().context("a triple")?.to_owned()];
         for row in shown["isa"].as_array().context("extensions")? {

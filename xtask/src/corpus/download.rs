@@ -2,9 +2,9 @@
 //! hash; a request for a module that is already here.
 
 use super::manifest::{Kind, Manifest, Module, Package, Registry, directory, file_of};
-use crate::shell;
 use anyhow::{Context, Result, bail, ensure};
 use isomer_testing::python;
+use isomer_testing::shell;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -1,7 +1,6 @@
 //! In: `tests/corpus.toml`. Out: the modules of the corpus, where each comes from, and what is expected of it. Never here: a
 //! registry, a compiler.
 
-use crate::shell;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -110,7 +109,7 @@ impl fmt::Display for Expect {
 }
 
 pub(super) fn read_manifest() -> Result<Manifest> {
-    let path = shell::root().join("tests").join("corpus.toml");
+    let path = isomer_testing::root().join("tests").join("corpus.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
     let manifest: Manifest = toml::from_str(&text).with_context(|| format!("could not read {}", path.display()))?;
     let mut names = BTreeSet::new();
@@ -121,7 +120,7 @@ pub(super) fn read_manifest() -> Result<Manifest> {
 }
 
 pub(super) fn directory() -> PathBuf {
-    shell::root().join("target").join("corpus")
+    isomer_testing::root().join("target").join("corpus")
 }
 
 pub(super) fn file_of(module: &Module) -> PathBuf {

@@ -5,8 +5,8 @@
 
 use crate::debian::Apt;
 use crate::setup;
-use crate::shell::{read, run, tools};
 use anyhow::{Context, Result, bail, ensure};
+use isomer_testing::shell::{read, run, tools};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};

@@ -3,8 +3,9 @@
 
 use super::{FOREIGN, Foreign};
 use crate::debian::{Apt, unpack};
-use crate::shell::{first_line, read, root, run};
 use anyhow::{Context, Result, ensure};
+use isomer_testing::root;
+use isomer_testing::shell::{first_line, read, run};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,9 @@
 //! the page needs nothing, and the browser is told to fetch nothing.
 
 use super::report::{Report, State};
-use crate::shell::{on_path, read, run};
 use anyhow::{Result, ensure};
+use isomer_testing::has_program;
+use isomer_testing::shell::{read, run};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,7 +13,7 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chro
 
 /// The browser, where one is installed.
 pub(super) fn find() -> Option<String> {
-    NAMES.iter().find(|name| on_path(name)).map(|name| (*name).to_owned())
+    NAMES.iter().find(|name| has_program(name)).map(|name| (*name).to_owned())
 }
 
 /// Opens the page, takes a picture beside it, and compares what the browser counts with the report.

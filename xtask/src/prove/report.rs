@@ -164,7 +164,7 @@ impl Report {
     }
 
     fn row_order(&self) -> Vec<String> {
-        let text = fs::read_to_string(crate::shell::root().join("tests/matrix.toml")).unwrap_or_default();
+        let text = fs::read_to_string(isomer_testing::root().join("tests/matrix.toml")).unwrap_or_default();
         let names = text.lines().filter_map(|line| line.strip_prefix("target")?.split('"').nth(1).map(str::to_owned));
         names.collect()
     }

@@ -1,8 +1,8 @@
 //! rustdoc as `cargo test` calls it. In: its arguments for a library's examples. Out: the documentation in `target/doc`,
 //! with warnings denied, then the examples' tests. Never here: `cargo doc`, which would compile every dependency again.
 
-use crate::shell::root;
 use anyhow::{Context, Result};
+use isomer_testing::root;
 use std::env;
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};

@@ -105,7 +105,7 @@ fn names(pattern: &str, test: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::root;
+    use isomer_testing::root;
 
     fn unexpected_on(machine: &Machine, line: &str) -> Vec<String> {
         unexpected(&[skip_of(line)], &root().join("tests/skips.toml"), machine).unwrap()

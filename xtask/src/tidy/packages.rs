@@ -2,8 +2,9 @@
 //! allow, whether it is for the code, for tests or for a build script, and what a package lacks to be published. Never
 //! here: what dependencies depend on; `tests/tests/e2e/linkage.rs` looks at that.
 
-use crate::shell::{read, root};
 use anyhow::{Context, Result};
+use isomer_testing::root;
+use isomer_testing::shell::read;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::process::Command;
@@ -71,7 +72,8 @@ const RULES: &[Rule] = &[
     Rule { package: "isomer-loader", may: &["isomer-contract", TESTING], tests_may: &[], never: &[] },
     Rule { package: "isomer-tests", may: &[TESTING], tests_may: &[], never: &["wasmtime"] },
     Rule { package: "isomer-conformance", may: &[TESTING, "isomer-tests"], tests_may: &[], never: &["wasmtime"] },
-    Rule { package: "xtask", may: &[TESTING], tests_may: &[], never: &["wasmtime"] },
+    Rule { package: "xtask", may: &[TESTING], tests_may: &[], never: &["wasmparser", "wasmtime", "wat"] },
+    Rule { package: "xtask-guests", may: &[TESTING], tests_may: &[], never: &["wasmtime"] },
 ];
 
 #[derive(Deserialize)]

@@ -1,8 +1,8 @@
 //! The modules of a crate. In: a root file. Out: every file that is reached from it by `mod`, with what it defines, what
 //! it imports, what it names by path, and its string literals. Never here: code for tests, which is left out.
 
-use crate::shell::root;
 use anyhow::{Context, Result, bail};
+use isomer_testing::root;
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -2,11 +2,10 @@
 //! the world's type. The interfaces of WASI come from the crates that give them to guests, so that no copy of them is
 //! here. Never here: a compiler.
 
-use crate::shell;
 use anyhow::{Context, Result};
+use isomer_testing::shell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use wit_bindgen_c::Opts;
 use wit_bindgen_core::{Files, wit_parser::Resolve};
 
@@ -26,13 +25,13 @@ const UNSTABLE: &str = "tls";
 /// Writes the bindings into `directory`; what the compiler is given beside the guest's source.
 pub(super) fn generate(world: &Path, directory: &Path) -> Result<Vec<PathBuf>> {
     let text = fs::read_to_string(world).with_context(|| format!("could not read {}", world.display()))?;
-    let interfaces = wasi_http()?.join(if text.contains("@0.3.") { "src/p3/wit" } else { "wit" });
+    let interfaces = shell::package(WASI_HTTP)?.join(if text.contains("@0.3.") { "src/p3/wit" } else { "wit" });
     let mut resolve = Resolve::default();
     resolve.features.insert(UNSTABLE.to_owned());
     resolve.push_path(&interfaces)?;
     for (draft, name, directory) in DRAFTS {
         if text.contains(draft) {
-            resolve.push_path(package(name)?.join(directory))?;
+            resolve.push_path(shell::package(name)?.join(directory))?;
         }
     }
     // Without its path, which errors alone would show.
@@ -50,21 +49,4 @@ pub(super) fn generate(world: &Path, directory: &Path) -> Result<Vec<PathBuf>> {
     }
     inputs.retain(|path| path.extension().is_none_or(|extension| extension != "h"));
     Ok(inputs)
-}
-
-/// The directory with the interfaces of WASI's releases.
-pub(crate) fn wasi_http() -> Result<PathBuf> {
-    package(WASI_HTTP)
-}
-
-/// The directory of the locked package of that name.
-fn package(name: &str) -> Result<PathBuf> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(shell::root()).args(["metadata", "--locked", "--format-version", "1"]);
-    let metadata: serde_json::Value = serde_json::from_str(&shell::read(&mut cargo)?)?;
-    let packages = metadata["packages"].as_array().context("cargo lists no packages")?;
-    let package = packages.iter().find(|package| package["name"] == name);
-    let manifest = package.and_then(|package| package["manifest_path"].as_str());
-    let manifest = Path::new(manifest.with_context(|| format!("cargo lists no package {name}"))?);
-    Ok(manifest.parent().expect("a manifest lies in a directory").to_owned())
 }

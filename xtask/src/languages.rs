@@ -2,11 +2,11 @@
 //! tests/guests/languages, npm, PyPI. Out: a component of wasi:http 0.2 in target/guests, built once for each source. Never
 //! here: a guest of guests.toml.
 
-use super::bindings;
-use crate::{setup, shell};
+use crate::setup;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use isomer_testing::guests::directory;
+use isomer_testing::shell;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ use std::process::{Command, Stdio};
 
 const JAVASCRIPT: &str = "@bytecodealliance/componentize-js@0.23.0";
 const PYTHON: &str = "componentize-py==0.25.1";
+
+/// The crate whose package holds the interfaces of WASI's releases.
+const WASI_HTTP: &str = "wasmtime-wasi-http";
 
 /// The version of WASI 0.2 that componentize-js exports, whatever the world names.
 const JAVASCRIPT_WASI: &str = "0.2.10";
@@ -40,7 +43,7 @@ pub(crate) fn build(language: Language) -> Result<PathBuf> {
     let source = directory().join(source);
     let text = fs::read(&source).with_context(|| format!("could not read {}", source.display()))?;
     let digest = Sha256::new().chain_update(tool).chain_update(WORLD).chain_update(text).finalize();
-    let out = shell::root().join("target/guests").join(name);
+    let out = isomer_testing::root().join("target/guests").join(name);
     let component = out.join(format!("{name}-{}.wasm", &hex::encode(digest)[..16]));
     if !component.is_file() {
         fs::create_dir_all(&out)?;
@@ -79,7 +82,7 @@ fn write_wit(out: &Path, version: &str) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(&wit);
     fs::create_dir_all(wit.join("deps"))?;
     fs::write(wit.join("world.wit"), WORLD.replace(WORLD_WASI, version))?;
-    for entry in fs::read_dir(bindings::wasi_http()?.join("wit/deps"))? {
+    for entry in fs::read_dir(shell::package(WASI_HTTP)?.join("wit/deps"))? {
         let entry = entry?;
         let text = fs::read_to_string(entry.path())?;
         fs::write(wit.join("deps").join(entry.file_name()), text.replace(WORLD_WASI, version))?;
