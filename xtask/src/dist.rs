@@ -45,7 +45,7 @@ fn build_isomer_run() -> Result<PathBuf> {
 
 fn build_static(package: &str, target: &str, flags: Option<&str>) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--locked", "--package", package, "--target", target]);
+    cargo.args(["build", "--profile", "release-lto", "--locked", "--package", package, "--target", target]);
     if let Some(flags) = flags {
         cargo.env("RUSTFLAGS", flags);
     }
@@ -53,7 +53,7 @@ fn build_static(package: &str, target: &str, flags: Option<&str>) -> Result<Path
     let directory = root().join("target/dist");
     fs::create_dir_all(&directory)?;
     let program = directory.join(package);
-    fs::copy(root().join("target").join(target).join("release").join(package), &program)
+    fs::copy(root().join("target").join(target).join("release-lto").join(package), &program)
         .with_context(|| format!("could not write {}", program.display()))?;
     ensure!(!wants_interpreter(&fs::read(&program)?), "{} wants a dynamic linker", program.display());
     Ok(program)
