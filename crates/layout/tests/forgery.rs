@@ -1,121 +1,18 @@
 //! Releases of a hostile writer, whose digests are right: the error for each lie. None panics, and no byte is read that the
 //! documents do not promise.
 
+mod forger;
 mod sample;
 
-use isomer_contract::manifest::{ARTIFACT_TYPE, Blob, VariantConfig};
-use isomer_contract::{canonical_json, one_line};
-use isomer_layout::{Layout, LayoutError};
+use forger::{Forgery, forged};
+use isomer_contract::canonical_json;
+use isomer_contract::manifest::{ARTIFACT_TYPE, VariantConfig};
+use isomer_layout::Layout;
 use proptest::prelude::*;
-use sample::{files, read_all, write_release};
+use sample::{files, read_all};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Read as _;
-
-/// A release whose documents can be changed, with the digests above them made right again: what a hostile writer,
-/// rather than a bad disk, would do.
-struct Forgery {
-    dir: tempfile::TempDir,
-}
-
-impl Forgery {
-    fn new() -> Forgery {
-        let dir = tempfile::tempdir().unwrap();
-        write_release(dir.path());
-        Forgery { dir }
-    }
-
-    fn put(&self, bytes: &[u8]) -> Blob {
-        let blob = Blob::of(bytes);
-        fs::write(self.dir.path().join("blobs/sha256").join(blob.digest.hex()), bytes).unwrap();
-        blob
-    }
-
-    fn get(&self, descriptor: &Value) -> Vec<u8> {
-        let name = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
-        fs::read(self.dir.path().join("blobs/sha256").join(name)).unwrap()
-    }
-
-    fn json(&self, descriptor: &Value) -> Value {
-        serde_json::from_slice(&self.get(descriptor)).unwrap()
-    }
-
-    fn describe(&self, descriptor: &mut Value, bytes: &[u8]) {
-        let blob = self.put(bytes);
-        descriptor["digest"] = json!(blob.digest);
-        descriptor["size"] = json!(blob.size_bytes);
-    }
-
-    /// Changes `index.json`.
-    fn release(&self, change: impl FnOnce(&mut Value)) {
-        let path = self.dir.path().join("index.json");
-        let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        change(&mut index);
-        fs::write(path, index.to_string()).unwrap();
-    }
-
-    /// Changes the index of `sort`.
-    fn module(&self, change: impl FnOnce(&mut Value)) {
-        self.release(|index| {
-            let entry = &mut index["manifests"][2];
-            let mut module = self.json(entry);
-            change(&mut module);
-            self.describe(entry, module.to_string().as_bytes());
-        });
-    }
-
-    /// Changes the manifest of its first variant.
-    fn manifest(&self, change: impl FnOnce(&mut Value)) {
-        self.module(|module| {
-            let entry = &mut module["manifests"][1];
-            let mut manifest = self.json(entry);
-            change(&mut manifest);
-            self.describe(entry, manifest.to_string().as_bytes());
-        });
-    }
-
-    /// Changes the manifest of its plain Wasm.
-    fn wasm(&self, change: impl FnOnce(&mut Value)) {
-        self.module(|module| {
-            let entry = &mut module["manifests"][0];
-            let mut manifest = self.json(entry);
-            change(&mut manifest);
-            self.describe(entry, manifest.to_string().as_bytes());
-        });
-    }
-
-    /// Changes the config of its first variant.
-    fn config(&self, change: impl FnOnce(&mut Value)) {
-        self.manifest(|manifest| {
-            let mut config = self.json(&manifest["config"]);
-            change(&mut config);
-            self.describe(&mut manifest["config"], config.to_string().as_bytes());
-        });
-    }
-
-    /// Replaces the layer of its first variant, and what the config says of the artifact.
-    fn layer(&self, bytes: &[u8], artifact_size_bytes: u64) {
-        self.config(|config| config["artifact"]["size-bytes"] = json!(artifact_size_bytes));
-        self.manifest(|manifest| self.describe(&mut manifest["layers"][0], bytes));
-    }
-
-    fn error(self) -> LayoutError {
-        read_all(self.dir.path()).expect_err("the forgery was read")
-    }
-
-    #[track_caller]
-    fn check(self, expected: &str) {
-        let dir = format!("{}/", self.dir.path().display());
-        let text = one_line(&self.error()).replace(&dir, "");
-        assert!(text.contains(expected), "expected: {expected}\n   found: {text}");
-    }
-}
-
-fn forged(change: impl FnOnce(&Forgery)) -> Forgery {
-    let forgery = Forgery::new();
-    change(&forgery);
-    forgery
-}
 
 const ZERO: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 

@@ -21,11 +21,13 @@ mod upstream;
 mod cache;
 mod earlier_work;
 mod farm;
+mod merge;
 mod release;
 mod remote;
 mod remote_poison;
 mod remote_tls;
 mod signing;
+mod verifying;
 
 // From farm to fleet.
 mod fleet;
