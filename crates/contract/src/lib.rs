@@ -34,6 +34,7 @@
 
 pub mod isa;
 
+mod chain;
 mod hint;
 mod text;
 
@@ -70,6 +71,7 @@ mod variant;
 mod demand;
 mod select;
 
+pub use chain::chain;
 pub use check::{Mismatch, check};
 pub use cost::Cost;
 pub use demand::{Demand, Urgency};

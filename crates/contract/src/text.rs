@@ -1,6 +1,7 @@
 //! Text for messages. In: a word that a person typed and the words that exist, foreign text, an error, an offset. Out: the
 //! nearest word, for a hint; the text, fit to be shown; the error with its causes in one line; the line's number.
 
+use crate::chain;
 use std::error::Error;
 
 /// Foreign text for a message: escaped where it is not printable, and at most 200 characters of it.
@@ -35,10 +36,9 @@ pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -
 
 /// `error` and its causes in one line, for where a chain cannot be shown. A cause that a message already quotes is left
 /// out.
-pub fn one_line(error: &dyn Error) -> String {
+pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string);
-    for cause in causes {
+    for cause in chain(error).skip(1).map(ToString::to_string) {
         if !line.contains(&cause) {
             line += &format!(": {cause}");
         }

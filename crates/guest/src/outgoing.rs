@@ -19,8 +19,8 @@ use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use isomer_contract::chain;
 use serde::Deserialize;
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,8 +146,7 @@ impl Shared {
 
 /// The error that a guest is told of.
 fn reason(error: &ClientError) -> Error {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    for cause in causes {
+    for cause in chain(error).skip(1) {
         if let Some(connect) = cause.downcast_ref::<ConnectError>() {
             return connect.reason();
         }

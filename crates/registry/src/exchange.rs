@@ -3,7 +3,7 @@
 
 use crate::reference::is_loopback;
 use crate::{Options, Problem, Refusal, RegistryError};
-use isomer_contract::shorten;
+use isomer_contract::{chain, shorten};
 use isomer_file::FileError;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
@@ -53,8 +53,7 @@ impl Exchange {
     /// Prepares connections; none is opened yet.
     pub(crate) fn new(host: &str, options: &Options) -> Result<Exchange, RegistryError> {
         let Options { plain_http, idle_timeout: idle, document_timeout: document, .. } = *options;
-        let built =
-            |builder: ClientBuilder| builder.build().map_err(|error| RegistryError::Setup(first_cause(&error, |_| {})));
+        let built = |builder: ClientBuilder| builder.build().map_err(|error| RegistryError::Setup(innermost(&error)));
         let client = built(builder(options)?.redirect(redirects(plain_http)))?;
         let token_client = built(builder(options)?.redirect(Policy::none()))?;
         Ok(Exchange { client, token_client, host: host.to_owned(), plain_http, idle, document })
@@ -159,29 +158,19 @@ impl Exchange {
     }
 
     fn problem(&self, error: &reqwest::Error) -> Problem {
-        let mut tls = false;
-        let reason = first_cause(error, |cause| tls |= cause.is::<rustls::Error>());
+        let reason = innermost(error);
         let host = self.host.clone();
         match () {
             () if error.is_redirect() => Problem::Redirect(reason),
-            () if tls => Problem::Tls { host, reason },
+            () if chain(error).any(|cause| cause.is::<rustls::Error>()) => Problem::Tls { host, reason },
             () => Problem::Connection { host, reason },
         }
     }
 }
 
 /// The text of the innermost error; those around it add nothing.
-fn first_cause(error: &(dyn Error + 'static), mut visit: impl FnMut(&(dyn Error + 'static))) -> String {
-    let mut cause = error;
-    loop {
-        visit(cause);
-        // An error inside an `io::Error` is not among its sources.
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause = match inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| cause.source()) {
-            Some(next) => next,
-            None => return shorten(&cause.to_string()),
-        };
-    }
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    chain(error).last().map_or_else(String::new, |cause| shorten(&cause.to_string()))
 }
 
 pub(crate) fn protocol(url: &Url, reason: impl Into<String>) -> Problem {
@@ -231,7 +220,7 @@ fn builder(options: &Options) -> Result<ClientBuilder, RegistryError> {
         let error = |reason: String| RegistryError::CaCertificates { file: file.clone(), reason };
         let pem =
             isomer_file::read_or_pipe(file, CERTIFICATES_SIZE_BYTES_MAX).map_err(|source| error(reason_of(&source)))?;
-        let found = Certificate::from_pem_bundle(&pem).map_err(|source| error(first_cause(&source, |_| {})))?;
+        let found = Certificate::from_pem_bundle(&pem).map_err(|source| error(innermost(&source)))?;
         if found.is_empty() {
             return Err(error("it holds no certificate".to_owned()));
         }

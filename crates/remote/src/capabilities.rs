@@ -1,13 +1,13 @@
 //! In: an endpoint. Out: the limits that the remote states for our instance, or why it cannot be used. Never here: a
 //! guess what a server may support.
 
-use crate::channel::{Endpoint, chain, inner, within};
+use crate::channel::{Endpoint, inner, within};
 use crate::error::RemoteError;
 use crate::retry::{Budget, words};
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
 use bazel_remote_apis::build::bazel::remote::execution::v2::capabilities_client::CapabilitiesClient;
 use bazel_remote_apis::build::bazel::semver::SemVer;
-use std::error::Error;
+use isomer_contract::{chain, one_line};
 use tonic::{Code, Status};
 
 /// The lowest and the highest version that this client speaks.
@@ -75,30 +75,18 @@ async fn ask(endpoint: &Endpoint, instance: &str) -> Result<reapi::ServerCapabil
     }
 }
 
-fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(status.source(), |error| cause(*error))
-}
-
-fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<std::io::Error>() {
-        // `source` of an input/output error leaves out the error that it wraps.
-        Some(io) => io.get_ref().map(|error| error as &(dyn Error + 'static)),
-        None => error.source(),
-    }
-}
-
 fn is_unconnected(status: &Status) -> bool {
-    causes(status).any(|cause| cause.is::<tonic::ConnectError>())
+    chain(status).any(|cause| cause.is::<tonic::ConnectError>())
 }
 
 /// A server that misses our certificate, or that is not spoken to in TLS, just hangs up.
 fn is_unanswered(status: &Status) -> bool {
-    causes(status).any(|cause| cause.is::<tonic::transport::Error>())
+    chain(status).any(|cause| cause.is::<tonic::transport::Error>())
 }
 
 /// No retry changes a certificate.
 fn tls_failure(status: &Status) -> Option<String> {
-    causes(status).find(|cause| cause.is::<rustls::Error>()).map(chain)
+    chain(status).find(|cause| cause.is::<rustls::Error>()).map(one_line)
 }
 
 fn limits(url: &str, answer: &reapi::ServerCapabilities, uses: &[Use]) -> Result<Limits, RemoteError> {

@@ -7,6 +7,7 @@ use crate::error::{Deadline, RemoteError};
 use crate::options::{Deadlines, Options, Retry, Tls};
 use crate::retry::Budget;
 use bazel_remote_apis::build::bazel::remote::execution::v2 as reapi;
+use isomer_contract::one_line;
 use isomer_file::FileError;
 use prost::Message;
 use std::path::Path;
@@ -68,7 +69,7 @@ impl Endpoint {
         if tls {
             endpoint = endpoint
                 .tls_config(tls_config(&options.tls)?)
-                .map_err(|error| bad(options.tls.files(), chain(&error)))?;
+                .map_err(|error| bad(options.tls.files(), one_line(&error)))?;
         }
         Ok(Endpoint {
             url: url.to_owned(),
@@ -210,18 +211,4 @@ fn read_pem(path: &Path, label: &str) -> Result<Vec<u8>, RemoteError> {
         return Err(bad(format!("expected PEM, found no `-----BEGIN {label}-----`")));
     }
     Ok(bytes)
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -4,7 +4,7 @@
 use crate::error::RemoteError;
 use crate::options::Retry;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use std::error::Error;
+use isomer_contract::chain;
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -109,13 +109,10 @@ pub(crate) fn describe(status: &Status) -> String {
 /// nothing in them can move a terminal's cursor.
 pub(crate) fn words(status: &Status) -> String {
     let mut parts = vec![status.message().to_owned()];
-    let mut source = status.source();
-    while let Some(error) = source {
-        let text = error.to_string();
+    for text in chain(status).skip(1).map(ToString::to_string) {
         if !parts.contains(&text) {
             parts.push(text);
         }
-        source = error.source();
     }
     parts.retain(|part| !part.is_empty());
     if parts.is_empty() {

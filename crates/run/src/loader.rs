@@ -11,7 +11,7 @@ use crate::profiler::{Profiler, ProfilerError};
 use crate::system::{DeniedCall, check_calls};
 use crate::verify::{Bytes, VerifiedArtifact};
 use isomer_contract::artifact::CodeSection;
-use isomer_contract::{Digest, EngineConfigError, Hinted, Kind, Mismatch, Requirements, check, engine_config};
+use isomer_contract::{Digest, EngineConfigError, Hinted, Kind, Mismatch, Requirements, chain, check, engine_config};
 use isomer_file::memory::{self, HEADROOM_BYTES};
 use rustix::fs::{PROC_SUPER_MAGIC, statfs};
 use rustix::io::Errno;
@@ -68,7 +68,7 @@ pub enum LoadError {
     /// The system denies what wasmtime cannot do without.
     #[error(transparent)]
     Denied(#[from] DeniedCall),
-    /// The profiler cannot be told anything.
+    /// There is no file for the profiler.
     #[error(transparent)]
     Profiler(#[from] ProfilerError),
     /// Wasmtime creates no such engine on this machine.
@@ -128,7 +128,7 @@ fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// The first error of the system's in the chain.
 fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
-    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+    chain(error).find_map(|error| {
         let system = error.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error);
         error.downcast_ref::<Errno>().copied().or(system)
     })
@@ -193,9 +193,9 @@ impl Loader {
         self
     }
 
-    /// Tells a profiler which function is where. Its file is new: what an earlier process of this number left is removed,
-    /// and so is what an engine of this process wrote for the same profiler that was made without this loader. Other
-    /// profilers of wasmtime's are set by [`Loader::configure`].
+    /// Writes the addresses of a guest's functions for a profiler. The file is new: one that an earlier process of this
+    /// number left is removed, and so is one that an engine of this process wrote for the same profiler and that was made
+    /// without this loader. Wasmtime's other profilers are set by [`Loader::configure`].
     #[must_use]
     pub fn profiler(self, profiler: Profiler) -> Loader {
         Loader { profiler, ..self }
@@ -363,4 +363,19 @@ fn reopened(file: &File) -> Option<String> {
     let is_procfs = statfs(DESCRIPTORS).is_ok_and(|found| found.f_type as u64 == PROC_SUPER_MAGIC as u64);
     let path = format!("{DESCRIPTORS}/{}", file.as_raw_fd());
     (is_procfs && File::open(&path).is_ok()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_the_system_refuses_is_found_behind_any_number_of_errors() {
+        let hint = |errno: Errno| {
+            let wrapped = std::io::Error::other(std::io::Error::from(errno));
+            LoadError::Engine(wasmtime::Error::from(wrapped).context("no pool").into()).hint()
+        };
+        assert!(hint(Errno::NOMEM).is_some_and(|hint| hint.contains("`ulimit -v`")));
+        assert_eq!(hint(Errno::PERM), None);
+    }
 }

@@ -41,7 +41,7 @@ pub enum SealError {
     /// They exceed the limit.
     #[error("the artifact is larger than {max} bytes")]
     TooLarge {
-        /// The limit.
+        /// The limit, in bytes.
         max: u64,
     },
     /// A control group would end this process for the rest of the copy.
@@ -211,6 +211,7 @@ fn check_memory(copied_bytes: u64, available_bytes: Option<u64>) -> Result<(), S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isomer_testing::failing::fails_once;
     use rustix::io::{FdFlags, fcntl_getfd};
     use std::cell::Cell;
     use std::io::{Seek, SeekFrom};
@@ -245,18 +246,9 @@ mod tests {
         assert_eq!(SealedBytes::copy(&large[..], u64::MAX).expect("memory is left").bytes(), large);
     }
 
-    /// Fails once, and then ends.
-    struct Failing(Option<ErrorKind>);
-
-    impl Read for Failing {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            self.0.take().map_or(Ok(0), |kind| Err(kind.into()))
-        }
-    }
-
     #[test]
     fn an_interruption_is_no_end_and_any_other_error_is() {
-        let copied = |kind| SealedBytes::copy((&b"ab"[..]).chain(Failing(Some(kind))).chain(&b"c"[..]), 3);
+        let copied = |kind| SealedBytes::copy(fails_once(kind), 3);
         assert_eq!(copied(ErrorKind::Interrupted).expect("it goes on").bytes(), b"abc");
         match copied(ErrorKind::ConnectionReset) {
             Err(SealError::Read(error)) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),

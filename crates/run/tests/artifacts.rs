@@ -5,7 +5,7 @@
 
 use isomer_contract::artifact::Artifact;
 use isomer_contract::manifest::{Blob, SCHEMA, VariantConfig};
-use isomer_contract::{Arch, Digest, Host, Needs, Requirements, check, engine_config};
+use isomer_contract::{Arch, Digest, Host, Needs, Requirements, check, engine_config, one_line};
 use isomer_runtime::{
     Code, EngineMismatch, Expected, LoadError, Loader, MappedFile, SealedBytes, VerifiedArtifact, VerifyError, host,
     load_into, verify,
@@ -275,9 +275,7 @@ fn mismatches_agree_with_wasmtime_on_every_pair_of_artifact_and_engine() {
                     refused += 1;
                 }
                 Err(error) => {
-                    let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
-                    let causes: Vec<_> = causes.map(ToString::to_string).collect();
-                    panic!("{name} in the engine of {of}: {error}: {}", causes.join(": "));
+                    panic!("{name} in the engine of {of}: {}", one_line(&error));
                 }
             }
         }

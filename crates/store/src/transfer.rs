@@ -5,8 +5,8 @@ use crate::directory::{Directory, OpenFile};
 use crate::error::io_error;
 use crate::hashed::Witness;
 use crate::{Staging, Store, StoreError, artifact_name, check_ours};
-use isomer_contract::Digest;
 use isomer_contract::manifest::Blob;
+use isomer_contract::{Digest, chain};
 use isomer_layout::{ArtifactReader, LayoutError, Manifest, Source};
 use isomer_runtime::{MappedFile, verify_requirements};
 use rustix::fs::{Stat, fstat, fstatvfs};
@@ -170,14 +170,8 @@ impl Store {
 
 /// Whether the disk was full, as any of the error's sources says.
 fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::StorageFull) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    let is_full = |error: &io::Error| error.kind() == ErrorKind::StorageFull;
+    chain(error).any(|error| error.downcast_ref().is_some_and(is_full))
 }
 
 fn copy(from: &mut impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {

@@ -4,7 +4,7 @@
 use crate::escape::escaped_lines;
 use crate::system_hint::{system_error, system_hint};
 use anstyle::{AnsiColor, Style};
-use isomer_contract::Hinted;
+use isomer_contract::{Hinted, chain};
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -53,14 +53,11 @@ impl Failure {
         self.system_hint = system_hint(error);
         self.system_error = system_error(error);
         let mut above = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            let text = error.to_string();
+        for text in chain(error).skip(1).map(ToString::to_string) {
             if !above.contains(text.trim()) {
                 self.details.push(Detail::CausedBy(text.clone()));
             }
             above = text;
-            source = error.source();
         }
     }
 

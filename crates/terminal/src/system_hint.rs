@@ -1,29 +1,27 @@
 //! What helps when the system has no more of something. In: an error with its sources. Out: the system's error in it, and an
 //! instruction, for those that mean the same whatever was being done. Never here: what a library knows better.
 
+use isomer_contract::chain;
 use rustix::io::Errno;
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
 /// The instruction for the first of the system's errors in the chain that has one.
 pub(crate) fn system_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let system = error.downcast_ref::<io::Error>();
-    let errno = error.downcast_ref::<Errno>().copied().or_else(|| system.and_then(Errno::from_io_error));
-    // `source` of an `io::Error` that wraps another error is that error's source: the error itself is in `get_ref`.
-    let inner = system.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
-    errno
-        .and_then(of_errno)
-        .or_else(|| system.and_then(|system| of_kind(system.kind())))
-        .or_else(|| inner.and_then(system_hint))
-        .or_else(|| error.source().and_then(system_hint))
+    chain(error).find_map(|error| {
+        let kind = || error.downcast_ref::<io::Error>().map(io::Error::kind);
+        errno(error).and_then(of_errno).or_else(|| kind().and_then(of_kind))
+    })
 }
 
 /// The first of the system's errors in the chain.
 pub(crate) fn system_error(error: &(dyn Error + 'static)) -> Option<io::Error> {
-    let system = error.downcast_ref::<io::Error>();
-    let errno = error.downcast_ref::<Errno>().copied().or_else(|| system.and_then(Errno::from_io_error));
-    let inner = system.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
-    errno.map(io::Error::from).or_else(|| inner.or_else(|| error.source()).and_then(system_error))
+    chain(error).find_map(errno).map(io::Error::from)
+}
+
+/// The number of the system's error, where this one is the system's.
+fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
+    error.downcast_ref().copied().or_else(|| error.downcast_ref().and_then(Errno::from_io_error))
 }
 
 fn of_errno(errno: Errno) -> Option<&'static str> {

@@ -3,6 +3,7 @@
 //! server of its own, or a line that says why the test is skipped. Never here: one of isomer's crates; a normal dependency
 //! of any of them.
 
+pub mod failing;
 pub mod fuzz;
 pub mod guests;
 #[cfg(feature = "operators")]

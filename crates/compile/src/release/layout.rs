@@ -29,7 +29,7 @@ impl Sink for LayoutSink<'_> {
     }
 
     fn fetch(&self, _cell: usize, cache: &Cache, entry: &Entry) -> Result<Stored, FetchError> {
-        let damaged = |error: &dyn std::error::Error| FetchError::Damaged(one_line(error));
+        let damaged = |error: &(dyn std::error::Error + 'static)| FetchError::Damaged(one_line(error));
         let layer = if self.compression == entry.layer().compression {
             let file = cache.open_layer(entry).map_err(|error| damaged(&error))?;
             self.writer.add_packed(file, entry.layer()).map(|()| entry.layer()).map_err(|error| match error {

@@ -3,7 +3,7 @@
 use super::streams::StreamError;
 use crate::host::{LinkError, PrepareError};
 use crate::limits::LimitNotCompiled;
-use isomer_contract::Hinted;
+use isomer_contract::{Hinted, chain};
 use rustix::io::Errno;
 use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
@@ -94,7 +94,7 @@ const ADDRESS_SPACE_HINT: &str = "raise the limit on address space (`ulimit -v`)
 
 /// Whether the system gave no memory or address space.
 fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+    chain(error).any(|error| {
         let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
         error.downcast_ref::<Errno>() == Some(&Errno::NOMEM) || code == Some(Errno::NOMEM.raw_os_error())
     })
@@ -176,4 +176,19 @@ impl From<wasmtime::Error> for Ended {
 /// Why an instance could not be made. An error of a start function is the guest's.
 pub(super) fn not_instantiated(error: wasmtime::Error) -> Ended {
     if error.is::<Trap>() || error.is::<I32Exit>() { Ended::Raised(error) } else { Ended::NotInstantiated(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_the_system_refuses_is_found_behind_any_number_of_errors() {
+        let hint = |errno: Errno| {
+            let wrapped = std::io::Error::other(std::io::Error::from(errno));
+            GuestError::Instantiate(wasmtime::Error::from(wrapped).context("no memory").into()).hint()
+        };
+        assert_eq!(hint(Errno::NOMEM).as_deref(), Some(ADDRESS_SPACE_HINT));
+        assert_eq!(hint(Errno::PERM), None);
+    }
 }

@@ -2,6 +2,7 @@
 //! another try may succeed: the system had no memory, descriptor or thread left, a disk did not answer, or another process had
 //! a lock. Never here: what the error means to people.
 
+use isomer_contract::chain;
 use isomer_runtime::{LoadError, SealError};
 use rustix::io::Errno;
 use std::error::Error;
@@ -9,15 +10,14 @@ use std::io::{self, ErrorKind};
 
 /// Whether the error says nothing about the version itself.
 pub(super) fn is_passing(error: &(dyn Error + 'static)) -> bool {
-    let system = error.downcast_ref::<io::Error>();
-    let errno = error.downcast_ref::<Errno>().copied().or_else(|| system.and_then(Errno::from_io_error));
-    // `source` of an `io::Error` that wraps another error is that error's source: the error itself is in `get_ref`.
-    let inner = system.and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
-    errno.is_some_and(passes)
-        || system.is_some_and(|system| system.kind() == ErrorKind::OutOfMemory)
-        || matches!(error.downcast_ref(), Some(LoadError::Memory { .. }))
-        || matches!(error.downcast_ref(), Some(SealError::Memory { .. }))
-        || inner.or_else(|| error.source()).is_some_and(is_passing)
+    chain(error).any(|error| {
+        let system = error.downcast_ref::<io::Error>();
+        let errno = error.downcast_ref::<Errno>().copied().or_else(|| system.and_then(Errno::from_io_error));
+        errno.is_some_and(passes)
+            || system.is_some_and(|system| system.kind() == ErrorKind::OutOfMemory)
+            || matches!(error.downcast_ref(), Some(LoadError::Memory { .. }))
+            || matches!(error.downcast_ref(), Some(SealError::Memory { .. }))
+    })
 }
 
 fn passes(errno: Errno) -> bool {

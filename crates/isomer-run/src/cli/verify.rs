@@ -2,7 +2,7 @@
 
 use super::operand::Named;
 use super::{signers, store, wording};
-use isomer_contract::{Digest, Hinted};
+use isomer_contract::{Digest, Hinted, one_line};
 use isomer_layout::Layout;
 use isomer_runtime::{Trust, TrustError, TrustedModule};
 use isomer_store::StoreError;
@@ -108,15 +108,9 @@ impl Problem {
         Problem { message: rejected.to_string(), hint: wording::remedy_of(rejected) }
     }
 
-    /// With its cause, where the message does not include it.
-    fn of_fetch<E: std::error::Error + Hinted>(error: &E) -> Problem {
-        let mut problem = Problem::of(error);
-        if let Some(cause) = error.source().map(ToString::to_string)
-            && !problem.message.contains(&cause)
-        {
-            problem.message += &format!(": {cause}");
-        }
-        problem
+    /// With its causes, where the message does not include them.
+    fn of_fetch<E: std::error::Error + Hinted + 'static>(error: &E) -> Problem {
+        Problem { message: one_line(error), hint: error.hint() }
     }
 
     fn about<E: Display + Hinted>(target: &str, error: &E) -> Problem {
@@ -226,7 +220,7 @@ fn module_report(
 }
 
 /// What of the module is excluded, or not what was signed.
-fn damages<E: std::error::Error + Hinted>(
+fn damages<E: std::error::Error + Hinted + 'static>(
     trusted: &TrustedModule,
     fetched: impl Iterator<Item = Result<(), E>>,
 ) -> Vec<Problem> {

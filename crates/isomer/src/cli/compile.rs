@@ -13,7 +13,6 @@ use isomer_terminal::{Failure, Failures, print, print_json};
 use isomer_terminal::{aligned, bytes};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -64,9 +63,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failures> {
     session.finish()?;
     if args.json {
         let unread = unread.iter().map(|(path, error)| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            let (input, reason) = (path.display().to_string(), format!("{error}{cause}"));
-            json!({"input": input, "status": "unreadable", "reason": reason, "hint": error.hint()})
+            let input = path.display().to_string();
+            json!({"input": input, "status": "unreadable", "reason": one_line(error), "hint": error.hint()})
         });
         let cells = cells.iter().zip(&reports).map(|(cell, report)| json_of(cell, report, &reports));
         print_json(&unread.chain(cells).collect::<Vec<_>>())?;

@@ -1,8 +1,8 @@
 //! What every test needs: a release of one module with one signature, a registry, and a proxy between.
 
-use isomer_contract::Hinted;
 use isomer_contract::manifest::Blob;
 use isomer_contract::name::Version;
+use isomer_contract::{Hinted, chain};
 use isomer_layout::{Identity, Layout, ReleasedModule, Writer};
 use isomer_registry::{Options, PushOptions, Reference, Remote, Retry, push};
 use isomer_testing::http_proxy::Proxy;
@@ -64,21 +64,16 @@ impl Stage {
     }
 
     /// What a person sees.
-    pub(crate) fn shown(&self, error: &(impl std::error::Error + Hinted)) -> String {
+    pub(crate) fn shown(&self, error: &(impl std::error::Error + Hinted + 'static)) -> String {
         let text = shown(error).replace(self.proxy.host(), "[HOST]").replace(self.registry.host(), "[REGISTRY]");
         text.replace(&self.directory.path().display().to_string(), "[DIR]")
     }
 }
 
-pub(crate) fn shown(error: &(impl std::error::Error + Hinted)) -> String {
+pub(crate) fn shown(error: &(impl std::error::Error + Hinted + 'static)) -> String {
     let hint = error.hint().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-    let mut text = format!("error: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!("\n  caused by: {cause}");
-        source = cause.source();
-    }
-    text + &hint
+    let causes: String = chain(error).skip(1).map(|cause| format!("\n  caused by: {cause}")).collect();
+    format!("error: {error}{causes}{hint}")
 }
 
 pub(crate) fn connect(reference: &str, options: &Options) -> Result<Remote, isomer_registry::RegistryError> {

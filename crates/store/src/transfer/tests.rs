@@ -2,6 +2,7 @@
 
 use super::*;
 use isomer_layout::SourceError;
+use isomer_testing::failing::fails_once;
 use std::thread;
 use std::time::Duration;
 
@@ -33,15 +34,6 @@ fn a_full_disk_is_found_behind_any_number_of_errors() {
     assert!(!is_full(&other()) && !is_full(&StoreError::Source(source(other()))));
 }
 
-/// Fails once, and then ends.
-struct Failing(Option<ErrorKind>);
-
-impl Read for Failing {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        self.0.take().map_or(Ok(0), |kind| Err(kind.into()))
-    }
-}
-
 #[test]
 fn an_interruption_is_no_end_and_any_other_error_is() {
     for (kind, expected) in [
@@ -49,7 +41,7 @@ fn an_interruption_is_no_end_and_any_other_error_is() {
         (ErrorKind::ConnectionReset, (b"ab".to_vec(), Some(ErrorKind::ConnectionReset))),
     ] {
         let mut copied = Vec::new();
-        let result = copy(&mut (&b"ab"[..]).chain(Failing(Some(kind))).chain(&b"c"[..]), |bytes| {
+        let result = copy(&mut fails_once(kind), |bytes| {
             copied.extend_from_slice(bytes);
             Ok(())
         });

@@ -1,9 +1,8 @@
 //! Files that exist and cannot be read: that is not damage, and nothing is replaced.
 
 use crate::farm::{Farm, Server};
-use isomer_contract::Digest;
+use isomer_contract::{Digest, chain};
 use isomer_store::StoreError;
-use std::error::Error;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
@@ -38,14 +37,7 @@ fn bound_by_permissions<T: Send>(act: impl FnOnce() -> T + Send) -> T {
 
 /// Whether the system denied it, as the error or one of its causes says.
 fn is_denied(error: &StoreError) -> bool {
-    let mut next: Option<&dyn Error> = Some(error);
-    while let Some(error) = next {
-        if error.to_string().contains("Permission denied") {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    chain(error).any(|error| error.to_string().contains("Permission denied"))
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Policy, PolicyError, PolicyProblem};
 use crate::key_file::{open, read, read_public};
 use std::path::Path;
 
-/// The largest policy that is read.
+/// The largest policy that is read, in bytes.
 pub const POLICY_SIZE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a policy, and the keys whose files it names relative to its own.
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
     use crate::key::{Algorithm, SigningKey};
     use crate::key_file::write_pair;
-    use std::error::Error as _;
+    use isomer_contract::chain;
 
     #[test]
     fn a_policy_names_its_keys_relative_to_itself() {
@@ -38,13 +38,8 @@ mod tests {
         let write = |bytes: &[u8]| std::fs::write(&path, bytes).expect("the directory is ours");
         let shown = |path: &Path| {
             let error = read_policy(path).expect_err("it is not a valid policy");
-            let mut text = error.to_string();
-            let mut source = error.source();
-            while let Some(cause) = source {
-                text += &format!(" | {cause}");
-                source = cause.source();
-            }
-            text.replace(&directory.path().display().to_string(), "DIR")
+            let texts: Vec<_> = chain(&error).map(ToString::to_string).collect();
+            texts.join(" | ").replace(&directory.path().display().to_string(), "DIR")
         };
         write(b"[[key]]\nname = \"farm\"\nfile = \"farm.pub\"\n");
         assert_eq!(read_policy(&path).expect("it is valid").keys[0].key, key.public_key());
