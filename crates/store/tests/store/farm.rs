@@ -1,6 +1,7 @@
 //! A farm and a server. In: artifacts that upstream's `wasmtime compile` made. Out: signed releases of one module, sources
 //! that offer them, and a store.
 
+use crate::machine;
 use isomer_contract::artifact::Artifact;
 use isomer_contract::isa::{self, Arch};
 use isomer_contract::manifest::{Blob, SCHEMA, Served, VariantConfig};
@@ -232,7 +233,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new() -> Server {
-        Server::of(tempfile::tempdir().expect("there is room"))
+        Server::of(machine::directory())
     }
 
     pub(crate) fn of(dir: TempDir) -> Server {

@@ -2,6 +2,7 @@
 //! signed by a key of the test. The commands on top of it, killed and attacked, are in `tests/tests/e2e/store/`.
 
 mod farm;
+mod machine;
 
 mod activate;
 mod collect;

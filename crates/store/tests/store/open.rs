@@ -93,10 +93,7 @@ fn a_record_counts_only_as_root_wrote_it() {
         (whole[..whole.len() / 2].to_owned(), missing()),
         (format!("{}{whole}", " ".repeat(64 << 10)), missing()),
     ] {
-        // Whole at once: another test may be looking for records of files that are gone.
-        fs::write(server.path("record"), &text).expect("root may");
-        fs::set_permissions(server.path("record"), Permissions::from_mode(0o644)).expect("root may");
-        fs::rename(server.path("record"), &record).expect("they are on one disk");
+        fs::write(&record, &text).expect("root may");
         let LoadPath::Copied { reasons, recorded: true } = open(&installed).expect("it is whole").load_path else {
             panic!("{text}")
         };
@@ -142,7 +139,9 @@ fn a_record_counts_only_as_root_wrote_it() {
 
 #[test]
 fn what_lies_on_another_file_system_than_the_records_is_hashed_each_time() {
-    let here = tempfile::tempdir().expect("there is room");
+    // With it, there are records.
+    let (beside, _) = installed();
+    let here = &beside.dir;
     let Ok(memory) = tempfile::tempdir_in("/dev/shm") else { return };
     let device = |dir: &Path| fs::metadata(dir).expect("it exists").dev();
     let mount = rustix::fs::statvfs(memory.path()).expect("it exists").f_flag;
