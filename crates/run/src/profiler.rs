@@ -5,29 +5,29 @@
 //! appends to what it finds. A link that another user put there in time would lead to any file of this user's.
 
 use isomer_contract::Hinted;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
-use rustix::io::Errno;
+use isomer_file::directory::{Directory, is_own};
+use rustix::fs::{FileType, Stat, stat};
 use rustix::process::{getegid, geteuid};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use wasmtime::ProfilingStrategy;
 
-/// Whether a profiler is told which function is where.
+/// Which profiler learns the addresses of a guest's functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Profiler {
-    /// None is. One that reads symbols finds them in an artifact that is mapped from a store.
+    /// None. A profiler that reads symbols finds them in an artifact that is mapped from a store.
     #[default]
     None,
-    /// `perf` is, by a file `/tmp/perf-PID.map`. It looks there only for code that no file is behind, so the artifact is
-    /// copied once more, which takes as much memory again.
+    /// `perf`, from the file `/tmp/perf-PID.map`. It looks there only for code that is not mapped from a file, so the
+    /// artifact is copied once more, which takes as much memory again.
     PerfMap,
-    /// `perf inject --jit` is, by a file `jit-PID.dump` in the current directory.
+    /// `perf inject --jit`, from the file `jit-PID.dump` in the current directory.
     JitDump,
 }
 
-/// Why a profiler cannot be told anything.
+/// Why there is no file for the profiler.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProfilerError {
@@ -39,7 +39,7 @@ pub enum ProfilerError {
         /// The system's reason.
         source: io::Error,
     },
-    /// Something has its name that is not this user's to replace.
+    /// Its name is taken by something of another user's.
     #[error("`{}` is {found} of the user {user}; expected no file, or one of this user", .path.display())]
     Foreign {
         /// The profiler's file.
@@ -49,12 +49,12 @@ pub enum ProfilerError {
         /// Its owner.
         user: u32,
     },
-    /// Another user can exchange whatever is created there.
+    /// Another user can replace what is created there.
     #[error("cannot create `{}` safely: {reason}", .path.display())]
     Directory {
         /// The profiler's file.
         path: PathBuf,
-        /// Who can exchange it.
+        /// Which directory allows that: its own, or one above.
         reason: String,
     },
     /// wasmtime cannot use the file.
@@ -142,44 +142,59 @@ impl Profiler {
 /// Creates an empty file `name` in `directory`, which no other user can exchange until wasmtime opens it by its path.
 fn create(directory: &Path, name: &str) -> Result<(), ProfilerError> {
     let path = directory.join(name);
-    let failed = |error: Errno| ProfilerError::Create { path: path.clone(), source: error.into() };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat(CWD, directory, flags, Mode::empty()).map_err(failed)?;
-    if let Some(reason) = exchangeable(&fstat(&directory).map_err(failed)?) {
+    let failed = |source: io::Error| ProfilerError::Create { path: path.clone(), source };
+    // As for all that is written: no link of another user leads there.
+    let opened = Directory::open(directory).map_err(failed)?;
+    let reason = match exchangeable("its directory", &opened.stat().map_err(failed)?) {
+        Some(reason) => Some(reason),
+        None => exchangeable_above(directory).map_err(failed)?,
+    };
+    if let Some(reason) = reason {
         return Err(ProfilerError::Directory { path, reason });
     }
-    match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+    match opened.stat_of(name).map_err(failed)? {
         // Of an earlier process that had this one's number.
-        Ok(found) if found.st_uid == geteuid().as_raw() => {
-            unlinkat(&directory, name, AtFlags::empty()).map_err(failed)?;
-        }
-        Ok(found) => return Err(ProfilerError::Foreign { path, found: kind(&found), user: found.st_uid }),
-        Err(Errno::NOENT) => {}
-        Err(error) => return Err(failed(error)),
+        Some(found) if found.st_uid == geteuid().as_raw() => opened.remove_file(name).map_err(failed)?,
+        Some(found) => return Err(ProfilerError::Foreign { path, found: kind(&found), user: found.st_uid }),
+        None => {}
     }
     // What another user puts there meanwhile is not opened.
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-    openat(&directory, name, flags, mode).map(drop).map_err(failed)
+    opened.new_file(".isomer-", 0o644).and_then(|file| file.rename_new(&opened, name)).map_err(failed)
 }
 
-/// Who but this user and root can exchange files in a directory, if any user can.
-fn exchangeable(directory: &Stat) -> Option<String> {
+/// Why another user can make the path of a directory lead elsewhere, by a directory above it. The current directory
+/// stays the same one, whatever its path becomes.
+fn exchangeable_above(directory: &Path) -> io::Result<Option<String>> {
+    if !directory.is_absolute() {
+        return Ok(None);
+    }
+    let real = directory.canonicalize()?;
+    for above in real.ancestors().skip(1) {
+        let reason = exchangeable(&format!("`{}`", above.display()), &stat(above)?);
+        if reason.is_some() {
+            return Ok(reason);
+        }
+    }
+    Ok(None)
+}
+
+/// Who but this user and root can exchange files in the directory that is called `name`, if any user can.
+fn exchangeable(name: &str, directory: &Stat) -> Option<String> {
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     let mode = directory.st_mode & 0o7777;
-    if directory.st_uid != 0 && directory.st_uid != user {
-        return Some(format!("its directory belongs to the user {}", directory.st_uid));
+    if !is_own(directory.st_uid) {
+        return Some(format!("{name} belongs to the user {}", directory.st_uid));
     }
     // Others cannot rename or remove what is this user's.
     if mode & 0o1000 != 0 {
         return None;
     }
     if mode & 0o002 != 0 {
-        return Some(format!("every user can write its directory (mode {mode:04o})"));
+        return Some(format!("every user can write {name} (mode {mode:04o})"));
     }
     // A group of the user's own number is, by convention, that user's alone.
     let is_private = directory.st_gid == group && group == user;
-    (mode & 0o020 != 0 && !is_private).then(|| format!("a group can write its directory (mode {mode:04o})"))
+    (mode & 0o020 != 0 && !is_private).then(|| format!("a group can write {name} (mode {mode:04o})"))
 }
 
 fn kind(stat: &Stat) -> &'static str {
@@ -218,6 +233,23 @@ mod tests {
             let created = create(directory.path(), "file");
             assert!(created.is_ok() == safe, "{mode:o}: {created:?}");
             assert!(safe || matches!(created, Err(ProfilerError::Directory { .. })), "{created:?}");
+        }
+    }
+
+    #[test]
+    fn every_directory_above_is_this_user_s_or_root_s_too() {
+        let directory = tempfile::tempdir().expect("there is room");
+        let (above, link) = (directory.path().join("above"), directory.path().join("link"));
+        fs::create_dir_all(above.join("in")).expect("there is room");
+        symlink(above.join("in"), &link).expect("there is room");
+        for (mode, safe) in [(0o755, true), (0o777, false), (0o1777, true)] {
+            fs::set_permissions(&above, fs::Permissions::from_mode(mode)).expect("it is this user's");
+            for way in [&link, &above.join("in")] {
+                let created = create(way, "file");
+                assert!(created.is_ok() == safe, "{mode:o}: {created:?}");
+                let Err(error) = created else { continue };
+                assert!(error.to_string().contains("every user can write `/"), "{error}");
+            }
         }
     }
 }
