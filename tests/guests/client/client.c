@@ -8,49 +8,29 @@
 // Exit 1 when the host has no such thing or denies it, with the reason; exit 2 for other arguments. No libc call here needs
 // WASI preview 1.
 #include "client.h"
-#include <stdlib.h>
-#include <string.h>
+#define WORLD(name) client_##name
+#include "../fetch-0.2.h"
 
 #define CLI(name) wasi_cli_##name
-#define HTTP(name) wasi_http_types_##name
-#define IO(name) wasi_io_streams_##name
 #define TCP(name) wasi_sockets_tcp_##name
 #define TLS(name) wasi_tls_types_##name
-typedef wasi_io_streams_own_input_stream_t input_t;
-typedef wasi_io_streams_own_output_stream_t output_t;
 
 static const size_t PIECE_BYTES = 4096;
 
-static void wait_for(wasi_io_poll_own_pollable_t pollable) {
-    wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable(pollable));
-    wasi_io_poll_pollable_drop_own(pollable);
-}
-
 // False once the other end is gone.
-static bool write_all(output_t stream, const uint8_t *bytes, size_t left) {
-    IO(stream_error_t) error;
-    for (size_t size; left > 0; bytes += size, left -= size) {
-        size = left < PIECE_BYTES ? left : PIECE_BYTES;
-        client_list_u8_t piece = {(uint8_t *)bytes, size};
-        if (!IO(method_output_stream_blocking_write_and_flush)(IO(borrow_output_stream)(stream), &piece, &error)) {
-            return false;
-        }
-    }
-    return true;
+static bool send(output_t stream, const uint8_t *bytes, size_t size) {
+    return write_all(stream, bytes, size) && flush(stream);
 }
 
 static output_t out;
 
-static void print(const char *text) { write_all(out, (const uint8_t *)text, strlen(text)); }
+static void print(const char *text) { send(out, (const uint8_t *)text, strlen(text)); }
 
-static void print_string(client_string_t text) { write_all(out, text.ptr, text.len); }
+static void print_string(client_string_t text) { send(out, text.ptr, text.len); }
 
 static void print_number(uint64_t value) {
-    char digits[24], *end = digits + sizeof digits;
-    *--end = 0;
-    do *--end = (char)('0' + value % 10);
-    while ((value /= 10) > 0);
-    print(end);
+    char digits[24];
+    print(decimal(digits + sizeof digits, value));
 }
 
 // Prints what is still to come.
@@ -58,7 +38,7 @@ static void print_rest(input_t stream) {
     IO(stream_error_t) error;
     client_list_u8_t piece;
     while (IO(method_input_stream_blocking_read)(IO(borrow_input_stream)(stream), PIECE_BYTES, &piece, &error)) {
-        write_all(out, piece.ptr, piece.len);
+        send(out, piece.ptr, piece.len);
         client_list_u8_free(&piece);
     }
 }
@@ -69,16 +49,6 @@ static bool failed(const char *what, uint64_t code) {
     print_number(code);
     print("\n");
     return false;
-}
-
-static bool equal(client_string_t text, const char *word) {
-    return text.len == strlen(word) && memcmp(text.ptr, word, text.len) == 0;
-}
-
-static uint64_t number(const uint8_t **digits, const uint8_t *end) {
-    uint64_t value = 0;
-    for (; *digits < end && **digits >= '0' && **digits <= '9'; ++*digits) value = value * 10 + (uint64_t)(**digits - '0');
-    return value;
 }
 
 static bool config(client_string_t *name) {
@@ -105,58 +75,29 @@ static bool cwd(void) {
     return true;
 }
 
-// Its scheme, authority and path; false where it has no scheme.
-static bool parts_of(client_string_t url, client_string_t *scheme, client_string_t *authority, client_string_t *path) {
-    const uint8_t *end = url.ptr + url.len, *colon = memchr(url.ptr, ':', url.len);
-    if (colon == NULL || end - colon < 4 || memcmp(colon, "://", 3) != 0) return false;
-    uint8_t *host = (uint8_t *)colon + 3;
-    const uint8_t *slash = memchr(host, '/', (size_t)(end - host));
-    *scheme = (client_string_t){url.ptr, (size_t)(colon - url.ptr)};
-    *authority = (client_string_t){host, (size_t)((slash ? slash : end) - host)};
-    *path = slash ? (client_string_t){(uint8_t *)slash, (size_t)(end - slash)} : (client_string_t){(uint8_t *)"/", 1};
-    return true;
-}
-
-static bool http(client_string_t scheme_text, client_string_t authority, client_string_t path) {
-    HTTP(scheme_t) scheme = {.tag = WASI_HTTP_TYPES_SCHEME_OTHER, .val.other = scheme_text};
-    if (equal(scheme_text, "http")) scheme.tag = WASI_HTTP_TYPES_SCHEME_HTTP;
-    if (equal(scheme_text, "https")) scheme.tag = WASI_HTTP_TYPES_SCHEME_HTTPS;
-    HTTP(own_outgoing_request_t) request = HTTP(constructor_outgoing_request)(HTTP(constructor_fields)());
-    HTTP(borrow_outgoing_request_t) borrowed = HTTP(borrow_outgoing_request)(request);
-    if (!HTTP(method_outgoing_request_set_scheme)(borrowed, &scheme) ||
-        !HTTP(method_outgoing_request_set_authority)(borrowed, &authority) ||
-        !HTTP(method_outgoing_request_set_path_with_query)(borrowed, &path)) {
+static bool http(url_t url) {
+    OWN(incoming_response) response;
+    int code = fetch(url, &response);
+    if (code == REFUSED_URL) {
         print("not a URL\n");
         return false;
     }
-    HTTP(own_outgoing_body_t) nothing;
-    HTTP(error_code_t) error;
-    HTTP(own_future_incoming_response_t) future;
-    if (!HTTP(method_outgoing_request_body)(borrowed, &nothing)) __builtin_trap();
-    if (!wasi_http_outgoing_handler_handle(request, NULL, &future, &error)) return failed("http: error", error.tag);
-    HTTP(static_outgoing_body_finish)(nothing, NULL, &error);
-    wait_for(HTTP(method_future_incoming_response_subscribe)(HTTP(borrow_future_incoming_response)(future)));
-    HTTP(result_result_own_incoming_response_error_code_void_t) result;
-    if (!HTTP(method_future_incoming_response_get)(HTTP(borrow_future_incoming_response)(future), &result)) __builtin_trap();
-    if (result.is_err) __builtin_trap();
-    if (result.val.ok.is_err) return failed("http: error", result.val.ok.val.err.tag);
-    HTTP(own_incoming_response_t) response = result.val.ok.val.ok;
-    print_number(HTTP(method_incoming_response_status)(HTTP(borrow_incoming_response)(response)));
+    if (code != RESPONDED) return failed("http: error", (uint64_t)code);
+    print_number(HTTP(method_incoming_response_status)(BORROW(incoming_response)(response)));
     print("\n");
-    HTTP(own_incoming_body_t) body;
+    OWN(incoming_body) body;
     input_t stream;
-    if (!HTTP(method_incoming_response_consume)(HTTP(borrow_incoming_response)(response), &body)) __builtin_trap();
-    if (!HTTP(method_incoming_body_stream)(HTTP(borrow_incoming_body)(body), &stream)) __builtin_trap();
+    if (!HTTP(method_incoming_response_consume)(BORROW(incoming_response)(response), &body)) __builtin_trap();
+    if (!HTTP(method_incoming_body_stream)(BORROW(incoming_body)(body), &stream)) __builtin_trap();
     print_rest(stream);
     return true;
 }
 
 static bool connect_to(client_string_t address_text, client_string_t port_text, input_t *input, output_t *output) {
-    const uint8_t *at = address_text.ptr, *end = at + address_text.len;
     uint8_t bytes[4];
-    for (int i = 0; i < 4; i++, at++) bytes[i] = (uint8_t)number(&at, end);
+    ipv4(address_text.ptr, address_text.len, bytes);
     TCP(ip_socket_address_t) address = {.tag = WASI_SOCKETS_NETWORK_IP_SOCKET_ADDRESS_IPV4};
-    address.val.ipv4.port = (uint16_t)number(&(const uint8_t *){port_text.ptr}, port_text.ptr + port_text.len);
+    address.val.ipv4.port = (uint16_t)number_at(&(const uint8_t *){port_text.ptr}, port_text.ptr + port_text.len);
     address.val.ipv4.address.f0 = bytes[0];
     address.val.ipv4.address.f1 = bytes[1];
     address.val.ipv4.address.f2 = bytes[2];
@@ -194,7 +135,7 @@ static bool tls(client_string_t name, input_t input, output_t output) {
         print("\n");
         return false;
     }
-    if (!write_all(result.val.ok.val.ok.f2, (const uint8_t *)"hello\n", 6)) return failed("tls: closed", 0);
+    if (!send(result.val.ok.val.ok.f2, (const uint8_t *)"hello\n", 6)) return failed("tls: closed", 0);
     print_rest(result.val.ok.val.ok.f1);
     return true;
 }
@@ -203,14 +144,13 @@ bool exports_wasi_cli_run_run(void) {
     client_list_string_t all;
     CLI(environment_get_arguments)(&all);
     out = CLI(stdout_get_stdout)();
-    client_string_t *words = all.ptr, scheme, authority, path;
+    client_string_t *words = all.ptr;
+    url_t url;
     input_t input;
     output_t output;
     if (all.len == 3 && equal(words[1], "config")) return config(&words[2]);
     if (all.len == 2 && equal(words[1], "cwd")) return cwd();
-    if (all.len == 3 && equal(words[1], "http") && parts_of(words[2], &scheme, &authority, &path)) {
-        return http(scheme, authority, path);
-    }
+    if (all.len == 3 && equal(words[1], "http") && parse_url(words[2], &url)) return http(url);
     if (all.len == 5 && equal(words[1], "tls")) {
         return connect_to(words[2], words[3], &input, &output) && tls(words[4], input, output);
     }

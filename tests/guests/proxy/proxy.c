@@ -7,82 +7,13 @@
 //
 // Everything else is 404. No libc call here needs WASI preview 1.
 #include "proxy.h"
+#define WORLD(name) proxy_##name
+#include "../fetch-0.2.h"
 #include <stdlib.h>
-#include <string.h>
 
-#define HTTP(name) wasi_http_types_##name
-#define IO(name) wasi_io_streams_##name
-#define OWN(name) wasi_http_types_own_##name##_t
-#define BORROW(name) wasi_http_types_borrow_##name
-typedef wasi_io_streams_own_input_stream_t input_t;
-typedef wasi_io_streams_own_output_stream_t output_t;
-typedef OWN(response_outparam) outparam_t;
-
-static const uint64_t HOUR_NS = 3600ULL * 1000 * 1000 * 1000;
 static const size_t PIECE_BYTES = 64 * 1024;
 
-// A response whose head has been sent.
-typedef struct {
-    OWN(outgoing_body) body;
-    output_t stream;
-} response_t;
-
-static void wait_for(wasi_io_poll_own_pollable_t pollable) {
-    wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable(pollable));
-    wasi_io_poll_pollable_drop_own(pollable);
-}
-
 static void sleep_ns(uint64_t duration) { wait_for(wasi_clocks_monotonic_clock_subscribe_duration(duration)); }
-
-// False once the other end is gone.
-static bool write_all(output_t stream, const uint8_t *bytes, size_t left) {
-    IO(stream_error_t) error;
-    IO(borrow_output_stream_t) borrowed = IO(borrow_output_stream)(stream);
-    while (left > 0) {
-        uint64_t room = 0;
-        if (!IO(method_output_stream_check_write)(borrowed, &room, &error)) return false;
-        if (room == 0) {
-            wait_for(IO(method_output_stream_subscribe)(borrowed));
-            continue;
-        }
-        proxy_list_u8_t piece = {(uint8_t *)bytes, room < left ? room : left};
-        if (!IO(method_output_stream_write)(borrowed, &piece, &error)) return false;
-        bytes += piece.len;
-        left -= piece.len;
-    }
-    return true;
-}
-
-static bool write_text(output_t stream, const char *text) {
-    return write_all(stream, (const uint8_t *)text, strlen(text));
-}
-
-static bool flush(output_t stream) {
-    IO(stream_error_t) error;
-    IO(borrow_output_stream_t) borrowed = IO(borrow_output_stream)(stream);
-    if (!IO(method_output_stream_flush)(borrowed, &error)) return false;
-    wait_for(IO(method_output_stream_subscribe)(borrowed));
-    return true;
-}
-
-// Gives a code of header-error, or -1.
-static int add(OWN(fields) fields, const char *name, const char *value) {
-    HTTP(field_name_t) field = {(uint8_t *)name, strlen(name)};
-    HTTP(field_value_t) text = {(uint8_t *)value, strlen(value)};
-    HTTP(header_error_t) error;
-    return HTTP(method_fields_append)(BORROW(fields)(fields), &field, &text, &error) ? -1 : error.tag;
-}
-
-static response_t begin(outparam_t outparam, uint16_t status, OWN(fields) fields) {
-    OWN(outgoing_response) response = HTTP(constructor_outgoing_response)(fields);
-    response_t begun;
-    if (!HTTP(method_outgoing_response_set_status_code)(BORROW(outgoing_response)(response), status)) __builtin_trap();
-    if (!HTTP(method_outgoing_response_body)(BORROW(outgoing_response)(response), &begun.body)) __builtin_trap();
-    if (!HTTP(method_outgoing_body_write)(BORROW(outgoing_body)(begun.body), &begun.stream)) __builtin_trap();
-    HTTP(result_own_outgoing_response_error_code_t) result = {.is_err = false, .val.ok = response};
-    HTTP(static_response_outparam_set)(outparam, &result);
-    return begun;
-}
 
 static response_t begin_text(outparam_t outparam, uint16_t status) {
     OWN(fields) fields = HTTP(constructor_fields)();
@@ -90,42 +21,10 @@ static response_t begin_text(outparam_t outparam, uint16_t status) {
     return begin(outparam, status, fields);
 }
 
-static void finish_with(response_t response, OWN(fields) *trailers) {
-    HTTP(error_code_t) error;
-    IO(output_stream_drop_own)(response.stream);
-    HTTP(static_outgoing_body_finish)(response.body, trailers, &error);
-}
-
-static void finish(response_t response) { finish_with(response, NULL); }
-
 static void answer(outparam_t outparam, uint16_t status, const char *text) {
     response_t response = begin_text(outparam, status);
     write_text(response.stream, text);
     finish(response);
-}
-
-// What follows `prefix`, or NULL.
-static const char *after(const char *path, const char *prefix) {
-    size_t length = strlen(prefix);
-    return strncmp(path, prefix, length) == 0 ? path + length : NULL;
-}
-
-static uint64_t number(const char *digits) {
-    uint64_t value = 0;
-    for (; *digits >= '0' && *digits <= '9'; digits++) value = value * 10 + (uint64_t)(*digits - '0');
-    return value;
-}
-
-static char *decimal(char *end, uint64_t value) {
-    *--end = 0;
-    do *--end = (char)('0' + value % 10);
-    while ((value /= 10) > 0);
-    return end;
-}
-
-static bool write_number(output_t stream, uint64_t value) {
-    char digits[24];
-    return write_text(stream, decimal(digits + sizeof digits, value));
 }
 
 // The body of a message, with what must be dropped after it.
@@ -278,72 +177,34 @@ static void empty_frames(outparam_t outparam) {
     finish(response);
 }
 
-static void fetch_failed(outparam_t outparam, uint8_t code) {
+static void fetch_failed(outparam_t outparam, int code) {
     response_t response = begin_text(outparam, 502);
     write_text(response.stream, "error-code ");
-    write_number(response.stream, code);
+    write_number(response.stream, (uint64_t)code);
     write_text(response.stream, "\n");
     finish(response);
 }
 
-// How long the scheme that `url` begins with is, `://` included; 0 where it is neither of these.
-static size_t scheme_of(HTTP(field_value_t) url, HTTP(scheme_t) *scheme) {
-    const char *prefixes[] = {"http://", "https://"};
-    const uint8_t tags[] = {WASI_HTTP_TYPES_SCHEME_HTTP, WASI_HTTP_TYPES_SCHEME_HTTPS};
-    for (size_t i = 0; i < 2; i++) {
-        size_t size = strlen(prefixes[i]);
-        if (url.len > size && memcmp(url.ptr, prefixes[i], size) == 0) {
-            scheme->tag = tags[i];
-            return size;
-        }
-    }
-    return 0;
-}
-
 // GET x-fetch, and its answer as ours.
-static void fetch(OWN(incoming_request) request, outparam_t outparam) {
+static void fetch_for(OWN(incoming_request) request, outparam_t outparam) {
     OWN(fields) fields = HTTP(method_incoming_request_headers)(BORROW(incoming_request)(request));
-    HTTP(field_name_t) name = {(uint8_t *)"x-fetch", 7};
-    HTTP(list_field_value_t) values;
-    HTTP(method_fields_get)(BORROW(fields)(fields), &name, &values);
+    url_t url;
+    bool has_url = fetched_url(fields, &url);
     HTTP(fields_drop_own)(fields);
-    HTTP(scheme_t) scheme;
-    size_t prefix = values.len == 1 ? scheme_of(values.ptr[0], &scheme) : 0;
-    if (prefix == 0) {
+    if (!has_url) {
         answer(outparam, 400, "no x-fetch: http://AUTHORITY/PATH\n");
         return;
     }
-    uint8_t *authority = values.ptr[0].ptr + prefix, *end = values.ptr[0].ptr + values.ptr[0].len;
-    uint8_t *path = memchr(authority, '/', (size_t)(end - authority));
-    if (path == NULL) path = end;
-
-    OWN(outgoing_request) outgoing = HTTP(constructor_outgoing_request)(HTTP(constructor_fields)());
-    proxy_string_t authority_text = {authority, (size_t)(path - authority)}, path_text = {path, (size_t)(end - path)};
-    if (!HTTP(method_outgoing_request_set_scheme)(BORROW(outgoing_request)(outgoing), &scheme) ||
-        !HTTP(method_outgoing_request_set_authority)(BORROW(outgoing_request)(outgoing), &authority_text) ||
-        !HTTP(method_outgoing_request_set_path_with_query)(BORROW(outgoing_request)(outgoing), &path_text)) {
+    OWN(incoming_response) incoming;
+    int code = fetch(url, &incoming);
+    if (code == REFUSED_URL) {
         answer(outparam, 400, "x-fetch is not a URL\n");
         return;
     }
-    OWN(outgoing_body) nothing;
-    HTTP(error_code_t) error;
-    if (!HTTP(method_outgoing_request_body)(BORROW(outgoing_request)(outgoing), &nothing)) __builtin_trap();
-    HTTP(own_future_incoming_response_t) future;
-    if (!wasi_http_outgoing_handler_handle(outgoing, NULL, &future, &error)) {
-        fetch_failed(outparam, error.tag);
+    if (code != RESPONDED) {
+        fetch_failed(outparam, code);
         return;
     }
-    HTTP(static_outgoing_body_finish)(nothing, NULL, &error);
-    wait_for(HTTP(method_future_incoming_response_subscribe)(BORROW(future_incoming_response)(future)));
-    HTTP(result_result_own_incoming_response_error_code_void_t) result;
-    if (!HTTP(method_future_incoming_response_get)(BORROW(future_incoming_response)(future), &result)) __builtin_trap();
-    HTTP(future_incoming_response_drop_own)(future);
-    if (result.is_err) __builtin_trap();
-    if (result.val.ok.is_err) {
-        fetch_failed(outparam, result.val.ok.val.err.tag);
-        return;
-    }
-    OWN(incoming_response) incoming = result.val.ok.val.ok;
     uint16_t status = HTTP(method_incoming_response_status)(BORROW(incoming_response)(incoming));
     OWN(incoming_body) body;
     if (!HTTP(method_incoming_response_consume)(BORROW(incoming_response)(incoming), &body)) __builtin_trap();
@@ -450,20 +311,15 @@ static void behave(OWN(incoming_request) request, const char *path, outparam_t o
     } else if (strcmp(path, "/trailers") == 0) {
         trailers(outparam);
     } else if (strcmp(path, "/fetch") == 0) {
-        fetch(request, outparam);
+        fetch_for(request, outparam);
     } else {
         answer(outparam, 404, "no such path\n");
     }
 }
 
 void exports_wasi_http_incoming_handler_handle(OWN(incoming_request) request, outparam_t outparam) {
-    proxy_string_t text;
-    char path[1024] = "/";
-    if (HTTP(method_incoming_request_path_with_query)(BORROW(incoming_request)(request), &text)) {
-        size_t size = text.len < sizeof path ? text.len : sizeof path - 1;
-        memcpy(path, text.ptr, size);
-        path[size] = 0;
-    }
+    char path[1024];
+    read_path(request, path, sizeof path);
     if (!misbehave(path, outparam)) behave(request, path, outparam);
     HTTP(incoming_request_drop_own)(request);
 }

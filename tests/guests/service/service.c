@@ -7,17 +7,14 @@
 //
 // Everything else is 404. No libc call here needs WASI preview 1.
 #include "service.h"
+#define WORLD(name) service_##name
+#include "../http.h"
 #include <stdlib.h>
-#include <string.h>
 
-#define HTTP(name) wasi_http_types_##name
-#define OWN(name) wasi_http_types_own_##name##_t
-#define BORROW(name) wasi_http_types_borrow_##name
 #define TRAILERS(name) wasi_http_types_future_result_option_own_trailers_error_code_##name
 #define OUTCOME(name) wasi_http_types_future_result_void_error_code_##name
 typedef OWN(request) request_t;
 
-static const uint64_t HOUR_NS = 3600ULL * 1000 * 1000 * 1000;
 static const size_t PIECE_BYTES = 64 * 1024;
 
 // What a task waits for; what it does next follows from that.
@@ -60,18 +57,6 @@ static service_callback_code_t wait(task_t *task, uint32_t waitable, state_t sta
     return SERVICE_CALLBACK_CODE_WAIT(task->set);
 }
 
-// What follows `prefix`, or NULL.
-static const char *after(const char *path, const char *prefix) {
-    size_t length = strlen(prefix);
-    return strncmp(path, prefix, length) == 0 ? path + length : NULL;
-}
-
-static uint64_t number(const char *digits) {
-    uint64_t value = 0;
-    for (; *digits >= '0' && *digits <= '9'; digits++) value = value * 10 + (uint64_t)(*digits - '0');
-    return value;
-}
-
 static void set_text(task_t *task, const char *text) {
     task->size = strlen(text);
     memcpy(task->piece, text, task->size);
@@ -79,11 +64,8 @@ static void set_text(task_t *task, const char *text) {
 }
 
 static void set_number(task_t *task, uint64_t value, const char *end) {
-    char digits[24], *first = digits + sizeof digits;
-    *--first = 0;
-    do *--first = (char)('0' + value % 10);
-    while ((value /= 10) > 0);
-    set_text(task, first);
+    char digits[24];
+    set_text(task, decimal(digits + sizeof digits, value));
     memcpy(task->piece + task->size, end, strlen(end));
     task->size += strlen(end);
 }
@@ -91,10 +73,7 @@ static void set_number(task_t *task, uint64_t value, const char *end) {
 // Gives the host a response whose body is still to be written.
 static void respond(task_t *task, uint16_t status) {
     OWN(fields) fields = HTTP(constructor_fields)();
-    HTTP(field_name_t) name = {(uint8_t *)"content-type", 12};
-    HTTP(field_value_t) value = {(uint8_t *)"text/plain", 10};
-    HTTP(header_error_t) error;
-    HTTP(method_fields_append)(BORROW(fields)(fields), &name, &value, &error);
+    add(fields, "content-type", "text/plain");
     HTTP(stream_u8_t) body = HTTP(stream_u8_new)(&task->writer);
     HTTP(tuple2_own_response_future_result_void_error_code_t) made;
     HTTP(static_response_new)(fields, &body, TRAILERS(new)(&task->trailers), &made);
@@ -214,46 +193,23 @@ static service_callback_code_t fetched(task_t *task) {
     return run(task);
 }
 
-// How long the scheme that `url` begins with is, `://` included; 0 where it is neither of these.
-static size_t scheme_of(HTTP(field_value_t) url, HTTP(scheme_t) *scheme) {
-    const char *prefixes[] = {"http://", "https://"};
-    const uint8_t tags[] = {WASI_HTTP_TYPES_SCHEME_HTTP, WASI_HTTP_TYPES_SCHEME_HTTPS};
-    for (size_t i = 0; i < 2; i++) {
-        size_t size = strlen(prefixes[i]);
-        if (url.len > size && memcmp(url.ptr, prefixes[i], size) == 0) {
-            scheme->tag = tags[i];
-            return size;
-        }
-    }
-    return 0;
-}
-
 // GET x-fetch, and its answer as ours.
 static service_callback_code_t fetch(task_t *task, request_t request) {
     OWN(fields) fields = HTTP(method_request_get_headers)(BORROW(request)(request));
-    HTTP(field_name_t) name = {(uint8_t *)"x-fetch", 7};
-    HTTP(list_field_value_t) values;
-    HTTP(method_fields_get)(BORROW(fields)(fields), &name, &values);
+    url_t url;
+    bool has_url = fetched_url(fields, &url);
     HTTP(fields_drop_own)(fields);
-    HTTP(scheme_t) scheme;
-    size_t skipped = values.len == 1 ? scheme_of(values.ptr[0], &scheme) : 0;
-    if (skipped == 0)
-        return answer(task, 400, "no x-fetch: http://AUTHORITY/PATH\n");
-    uint8_t *authority = values.ptr[0].ptr + skipped, *end = values.ptr[0].ptr + values.ptr[0].len;
-    uint8_t *path = memchr(authority, '/', (size_t)(end - authority));
-    if (path == NULL) path = end;
+    if (!has_url) return answer(task, 400, "no x-fetch: http://AUTHORITY/PATH\n");
 
     HTTP(tuple2_own_request_future_result_void_error_code_t) made;
     TRAILERS(writer_t) trailers;
     HTTP(static_request_new)(HTTP(constructor_fields)(), NULL, TRAILERS(new)(&trailers), NULL, &made);
     OUTCOME(drop_readable)(made.f1);
     TRAILERS(write)(trailers, &NO_TRAILERS);
-    service_string_t authority_text = {authority, (size_t)(path - authority)}, path_text = {path, (size_t)(end - path)};
-    if (!HTTP(method_request_set_scheme)(BORROW(request)(made.f0), &scheme) ||
-        !HTTP(method_request_set_authority)(BORROW(request)(made.f0), &authority_text) ||
-        !HTTP(method_request_set_path_with_query)(BORROW(request)(made.f0), &path_text))
+    if (!HTTP(method_request_set_scheme)(BORROW(request)(made.f0), &url.scheme) ||
+        !HTTP(method_request_set_authority)(BORROW(request)(made.f0), &url.authority) ||
+        !HTTP(method_request_set_path_with_query)(BORROW(request)(made.f0), &url.path))
         return answer(task, 400, "x-fetch is not a URL\n");
-    HTTP(list_field_value_free)(&values);
     service_subtask_status_t status = wasi_http_client_send(made.f0, &task->fetched);
     if (SERVICE_SUBTASK_STATE(status) == SERVICE_SUBTASK_RETURNED) return fetched(task);
     return wait(task, SERVICE_SUBTASK_HANDLE(status), FETCHING);
@@ -349,9 +305,7 @@ service_callback_code_t exports_wasi_http_handler_handle(request_t request) {
     service_string_t text;
     char path[1024] = "/";
     if (HTTP(method_request_get_path_with_query)(BORROW(request)(request), &text)) {
-        size_t size = text.len < sizeof path ? text.len : sizeof path - 1;
-        memcpy(path, text.ptr, size);
-        path[size] = 0;
+        copy_text(path, sizeof path, text);
         service_string_free(&text);
     }
     task_t *task = calloc(1, sizeof *task);

@@ -3,7 +3,8 @@
 //
 // Exit 1 when the host denies it or the handshake fails, with the reason. No libc call here needs WASI preview 1.
 #include "tls_client.h"
-#include <string.h>
+#include "../text.h"
+#include <stdbool.h>
 
 #define SOCKETS(name) wasi_sockets_types_##name
 #define TLS(name) wasi_tls_client_##name
@@ -50,23 +51,16 @@ static bool failed(const char *what) {
     return false;
 }
 
-static uint64_t number(const uint8_t **digits, const uint8_t *end) {
-    uint64_t value = 0;
-    for (; *digits < end && **digits >= '0' && **digits <= '9'; ++*digits) value = value * 10 + (uint64_t)(**digits - '0');
-    return value;
-}
-
 static bool connect_to(tls_client_string_t address, tls_client_string_t port, SOCKETS(own_tcp_socket_t) *socket) {
     SOCKETS(error_code_t) error;
     if (!SOCKETS(static_tcp_socket_create)(WASI_SOCKETS_TYPES_IP_ADDRESS_FAMILY_IPV4, socket, &error)) {
         return failed("socket: error");
     }
-    const uint8_t *at = address.ptr, *end = at + address.len;
     uint8_t bytes[4];
-    for (int i = 0; i < 4; i++, at++) bytes[i] = (uint8_t)number(&at, end);
+    ipv4(address.ptr, address.len, bytes);
     SOCKETS(method_tcp_socket_connect_args_t) to = {.self = SOCKETS(borrow_tcp_socket)(*socket)};
     to.remote_address.tag = WASI_SOCKETS_TYPES_IP_SOCKET_ADDRESS_IPV4;
-    to.remote_address.val.ipv4.port = (uint16_t)number(&(const uint8_t *){port.ptr}, port.ptr + port.len);
+    to.remote_address.val.ipv4.port = (uint16_t)number_at(&(const uint8_t *){port.ptr}, port.ptr + port.len);
     to.remote_address.val.ipv4.address = (SOCKETS(ipv4_address_t)){bytes[0], bytes[1], bytes[2], bytes[3]};
     SOCKETS(result_void_error_code_t) result;
     finish(SOCKETS(method_tcp_socket_connect)(&to, &result));
