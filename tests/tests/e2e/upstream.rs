@@ -84,15 +84,21 @@ fn refused_like_upstream_but_before_compiling() {
         return skip("refused_like_upstream_but_before_compiling", "upstream's wasmtime is not installed");
     };
     let directory = scratch();
-    for (name, text, reason) in [
-        ("legacy", "(module (tag $t) (func try throw $t catch $t end))", "legacy-exceptions"),
-        ("invalid", "(module (func (result i32)))", "type mismatch"),
-        ("pages", "(module (memory 1 (pagesize 1)))", "custom-page-sizes"),
+    for (name, text, reason, upstreams) in [
+        (
+            "legacy",
+            "(module (tag $t) (func try throw $t catch $t end))",
+            "legacy-exceptions",
+            "legacy_exceptions feature",
+        ),
+        ("invalid", "(module (func (result i32)))", "type mismatch", "type mismatch"),
+        ("pages", "(module (memory 1 (pagesize 1)))", "custom-page-sizes", "custom page sizes proposal"),
     ] {
         let wat = directory.path().join(format!("{name}.wat"));
         fs::write(&wat, text).unwrap();
         let out = directory.path().join("out.cwasm");
-        program(&wasmtime).arg("compile").arg(&wat).arg("-o").arg(&out).fails();
+        let theirs = program(&wasmtime).arg("compile").arg(&wat).arg("-o").arg(&out).fails();
+        assert!(theirs.stderr().contains(upstreams), "{theirs}");
         let ours = isomer().arg("compile").arg(&wat).args(["-t", native().baseline, "-o"]).arg(&out).fails();
         assert!(ours.stderr().contains(reason), "{ours}");
     }
