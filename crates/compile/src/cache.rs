@@ -120,6 +120,9 @@ impl Cache {
 
     /// The cache in `dir`, to measure and to trim it. None if there is no cache: nothing is created. Its entries cannot be
     /// read, since the key that seals them is not given.
+    ///
+    /// # Errors
+    /// As [`Cache::open`].
     pub fn open_existing(dir: &Path) -> Result<Option<Cache>, CacheError> {
         match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
             Ok(true) => Ok(None),
@@ -195,6 +198,9 @@ impl Cache {
     }
 
     /// Opens the layer of an entry. Its bytes may have changed since: the caller hashes them.
+    ///
+    /// # Errors
+    /// When it is missing, another user could have written it, or the system refuses.
     pub fn open_layer(&self, entry: &Entry) -> Result<File, CacheError> {
         let path = self.artifact(entry);
         let missing = || CacheError::Io { action: "read", path: path.clone(), source: io::ErrorKind::NotFound.into() };
@@ -202,6 +208,9 @@ impl Cache {
     }
 
     /// The artifact of an entry, checked.
+    ///
+    /// # Errors
+    /// As [`Cache::open_layer`], and when it is damaged.
     pub fn read_artifact(&self, entry: &Entry) -> Result<Vec<u8>, CacheError> {
         let path = self.artifact(entry);
         let io = |source| CacheError::Io { action: "read", path: path.clone(), source };
@@ -212,6 +221,9 @@ impl Cache {
 
     /// Keeps what `job` came out as: `layer` is its artifact, packed with zstd. After a first failure nothing more is
     /// tried, and nothing more is reported.
+    ///
+    /// # Errors
+    /// The first time that it cannot be written: then the caller reports it once.
     pub fn put(&self, job: Digest, entry: &Entry, maker: &Maker, layer: &[u8]) -> Result<(), CacheError> {
         self.try_to_write(|| {
             write_file(&self.artifact(entry), layer)?;
@@ -221,6 +233,9 @@ impl Cache {
     }
 
     /// Keeps what is in effect in a profile.
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
     pub fn put_profile(&self, effective: &Effective) -> Result<(), CacheError> {
         let path = self.profile_path(effective.digest());
         if path.exists() {
@@ -253,6 +268,9 @@ impl Cache {
 }
 
 /// Packs an artifact for the cache and for a release.
+///
+/// # Errors
+/// When zstd fails, for lack of memory.
 pub fn pack_entry(artifact: &[u8], code: Digest) -> io::Result<(Entry, Vec<u8>)> {
     let (layer, bytes) = pack(artifact, Compression::Zstd)?;
     Ok((Entry { artifact: Blob::of(artifact), code, layer: layer.blob }, bytes))

@@ -34,6 +34,9 @@ pub trait Executor: Sync {
     ///
     /// # Errors
     /// When this job has no artifact; the next one may have.
+    ///
+    /// # Errors
+    /// [`JobFailure`]: why the job has no artifact.
     fn execute(&self, job: &Job<'_>, threads: usize) -> Result<Compiled, JobFailure>;
 }
 

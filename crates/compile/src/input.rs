@@ -108,6 +108,9 @@ const COMPONENT_VERSION: u32 = 0x0001_000d;
 
 impl Input {
     /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`InputError`]: when the file cannot be read, and as [`Input::from_bytes`].
     pub fn read(path: &Path) -> Result<Input, InputError> {
         let bytes = isomer_file::read(path, WASM_SIZE_BYTES_MAX)?;
         let name = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| !stem.is_empty());
@@ -116,6 +119,9 @@ impl Input {
     }
 
     /// Takes `bytes` for the contents of `path`.
+    ///
+    /// # Errors
+    /// [`InputError`]: when the bytes are neither WebAssembly nor its text format, or were compiled already.
     pub fn from_bytes(path: &Path, name: &str, bytes: Vec<u8>) -> Result<Input, InputError> {
         let path = path.to_owned();
         if bytes.is_empty() {

@@ -27,6 +27,7 @@
 //! # Never here
 //! Running guest code, printing, reading a command line.
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(
     not(test),
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)

@@ -21,6 +21,9 @@ pub fn passes(profile: &Profile) -> &'static [&'static str] {
 }
 
 /// `wasm` after the passes for `profile`.
+///
+/// # Errors
+/// When `wasm` does not parse.
 pub fn apply<'a>(wasm: &'a [u8], profile: &Profile) -> Result<Cow<'a, [u8]>, BinaryReaderError> {
     if passes(profile).is_empty() { Ok(Cow::Borrowed(wasm)) } else { opaque_copy_lengths(wasm) }
 }

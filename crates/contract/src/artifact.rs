@@ -57,6 +57,10 @@ impl Artifact {
     }
 
     /// Reads `bytes` whole: requirements, flags, and a digest of every section.
+    ///
+    /// # Errors
+    /// [`ArtifactError`]: when the bytes are not an artifact, are damaged, or are of a version of wasmtime that this
+    /// one cannot read.
     pub fn read(bytes: &[u8]) -> Result<Artifact, ArtifactError> {
         let (elf, engine) = sections(bytes)?;
         let parsed = parse_engine_section(engine, &elf)?;
@@ -71,6 +75,9 @@ impl Artifact {
 
 impl Requirements {
     /// What the artifact in `bytes` needs, without a look at its code.
+    ///
+    /// # Errors
+    /// As [`Artifact::read`].
     pub fn of_artifact(bytes: &[u8]) -> Result<Requirements, ArtifactError> {
         let (elf, engine) = sections(bytes)?;
         Ok(parse_engine_section(engine, &elf)?.requirements)

@@ -1,5 +1,5 @@
-//! What a host asks of a form beside that it runs there: limits that it must keep, and the target that it must be for. In:
-//! a [`Demand`] and a form. Out: every reason why the form does not meet it. Never here: which form is chosen.
+//! What a host requires of a form, besides that it runs there: limits that it must keep, and the target that it must be
+//! for. In: a [`Demand`] and a form. Out: every reason why the form does not meet it. Never here: which form is chosen.
 
 use crate::{Cost, Limit, Mismatch, Requirements, Variant};
 
@@ -15,19 +15,19 @@ pub enum Urgency {
     Required,
 }
 
-/// What a host asks of a form beside that it runs there. By default nothing: the fastest form is chosen.
+/// What a host requires of a form, besides that it runs there. By default nothing: the fastest form is chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// Whether guests must end at a time.
+    /// How much it depends on a deadline by which guests end.
     pub deadline: Urgency,
-    /// Whether guests must end after so much work.
+    /// How much it depends on guests that end when their fuel is used up.
     pub fuel: Urgency,
     /// The target that the form must serve, by its name in the release.
     pub target: Option<String>,
 }
 
 impl Demand {
-    /// That guests must end by these limits.
+    /// A demand that requires `limits`.
     pub fn required(limits: &[Limit]) -> Demand {
         let urgency = |limit| if limits.contains(&limit) { Urgency::Required } else { Urgency::None };
         Demand { deadline: urgency(Limit::Deadline), fuel: urgency(Limit::Fuel), target: None }

@@ -88,8 +88,8 @@ impl Host {
     /// Reads a host file.
     ///
     /// # Errors
-    /// When it is not JSON of this shape, or names an extension that is not in the table: a typo would make the host
-    /// weaker than it is without a word.
+    /// When it is not JSON of this shape, or names an extension that is not in the table: otherwise a typo would silently
+    /// make the host weaker than it is.
     pub fn from_json(text: &str) -> Result<Host, HostError> {
         let host: Host = serde_json::from_str(text).map_err(|error| HostError::Json(error.to_string()))?;
         if host.arch.is_pulley() {

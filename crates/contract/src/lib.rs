@@ -27,6 +27,7 @@
 //! [`engine_config`] configures the engine that loads the chosen one. The names (`name`) and limits
 //! (`limits`) are those of every document.
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(
     not(test),
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)

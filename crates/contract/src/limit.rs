@@ -12,9 +12,9 @@ use std::str::FromStr;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Limit {
-    /// A guest ends at a time: epoch interruption.
+    /// A guest ends at a deadline, by epoch interruption.
     Deadline,
-    /// A guest ends after so much work: fuel.
+    /// A guest ends after a bounded amount of work, by fuel.
     Fuel,
 }
 

@@ -175,6 +175,9 @@ impl VariantConfig {
     }
 
     /// Reads a config blob.
+    ///
+    /// # Errors
+    /// [`ManifestError::Newer`] when a later isomer wrote it, [`ManifestError::Malformed`] when it is not such JSON.
     pub fn from_json(bytes: &[u8]) -> Result<VariantConfig, ManifestError> {
         #[derive(Deserialize)]
         struct Schema {
@@ -192,6 +195,10 @@ impl VariantConfig {
 
 impl Variant {
     /// Reads what [`VariantConfig::annotations`] wrote.
+    ///
+    /// # Errors
+    /// [`ManifestError::Missing`] without one of the annotations that every variant has, [`ManifestError::Malformed`]
+    /// when one does not parse.
     pub fn from_annotations(
         manifest: Digest,
         annotations: &BTreeMap<String, String>,

@@ -57,7 +57,7 @@ fn same_machine(mismatches: &[Mismatch]) -> bool {
 }
 
 /// Chooses among `variants` for `host`. Of those that run there and meet the demand: native code before Pulley, then what
-/// keeps more of the preferred limits, then what [costs](Cost) less beside what the demand requires, then more extensions before
+/// keeps more of the preferred limits, then what [costs](Cost) less, apart from what the demand requires, then more extensions before
 /// fewer, the higher priority, fewer proposals before more, the newer engine before the older, then by name.
 pub fn select<'a>(variants: &'a [Variant], host: &Host, demand: &Demand) -> Selection<'a> {
     let mut ranked: Vec<&Variant> = variants.iter().collect();

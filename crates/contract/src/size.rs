@@ -25,7 +25,7 @@ impl Size {
     /// Reads `4GiB`, `64 KiB` or a plain number of bytes, up to [`Size::MAX`].
     ///
     /// # Errors
-    /// What was found, in words that follow "is".
+    /// What was found, in words that follow "found": ``found `4GB`, in the unknown unit `GB` ``.
     pub fn parse(text: &str) -> Result<Size, String> {
         let digits = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);

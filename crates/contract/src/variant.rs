@@ -44,7 +44,7 @@ impl Variant {
         self.target == target || self.serves.iter().any(|served| served == target)
     }
 
-    /// What it costs at run time beside a form of the same module without such settings.
+    /// What it costs at run time, compared with a form of the same module without such settings.
     pub fn costs(&self) -> Vec<Cost> {
         Cost::of(&self.requirements, &self.code_generation)
     }

@@ -1,6 +1,4 @@
-//! The one way to open a file that a user named. In: a path, and the most bytes that it may have. Out: its bytes, or a
-//! file that is open. Never here: a wait for another process to open a pipe, a read without a bound, a device, what the
-//! bytes mean.
+//! The one way to open a file that a user named.
 //!
 //! ```
 //! # let directory = tempfile::tempdir()?;
@@ -13,6 +11,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! In: a path, and the most bytes that it may have. Out: its bytes, or a file that is open. Never here: a wait for another
+//! process to open a pipe, a read without a bound, a device, what the bytes mean.
+//!
 //! A path may name anything: a FIFO that no process writes to, `/dev/zero`, a sparse file of terabytes, a link to one of
 //! them. The file is opened without waiting (`O_NONBLOCK`), judged by its descriptor, and read up to a limit that also
 //! holds for a file that grows meanwhile. Symbolic links are followed: a user may name them.
@@ -23,6 +24,7 @@
 //! [`read`] and [`open`] take regular files alone. [`read_or_pipe`] also takes a pipe, for short documents that another
 //! program writes: `--passphrase-file <(pass show farm)`.
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(
     not(test),
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)

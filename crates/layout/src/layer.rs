@@ -113,6 +113,9 @@ pub(crate) fn write_layer(
 }
 
 /// The layer for `artifact`, with its bytes.
+///
+/// # Errors
+/// When zstd fails, for lack of memory.
 pub fn pack(artifact: &[u8], compression: Compression) -> io::Result<(Layer, Vec<u8>)> {
     let mut bytes = Vec::new();
     write_layer(artifact, artifact.len() as u64, compression, &mut bytes)?;
@@ -146,6 +149,9 @@ pub fn unpack(layer: &[u8], compression: Compression, expected: Blob) -> io::Res
 }
 
 /// The blob that all bytes of `from` make.
+///
+/// # Errors
+/// When `from` cannot be read.
 pub fn measure(mut from: impl Read) -> io::Result<Blob> {
     copy_hashing(&mut from, u64::MAX, &mut io::sink())
 }

@@ -99,18 +99,27 @@ pub struct Manifest {
 
 impl Layout {
     /// Reads `oci-layout` and `index.json` of the layout in `dir`.
+    ///
+    /// # Errors
+    /// [`LayoutError::NotALayout`], when a document does not parse or exceeds its limit, or when the system refuses.
     pub fn open(dir: &Path) -> Result<Layout, LayoutError> {
         Layout::of(Root::open(dir)?)
     }
 
     /// Reads `oci-layout` and `index.json` of the layout in a directory that is open, which is called `path` in messages:
     /// whatever that path leads to now, all is read from there.
+    ///
+    /// # Errors
+    /// As [`Layout::open`].
     pub fn open_directory(directory: OwnedFd, path: &Path) -> Result<Layout, LayoutError> {
         Layout::of(Root::of_directory(directory, path))
     }
 
     /// Reads `oci-layout` and `index.json` of the layout in the tar file `archive`. Nothing is unpacked: files
     /// are read at their offset in the archive.
+    ///
+    /// # Errors
+    /// As [`Layout::open`], and when the archive is damaged.
     pub fn open_archive(archive: &Path) -> Result<Layout, LayoutError> {
         Layout::of(Root::open_archive(archive)?)
     }
@@ -153,6 +162,9 @@ impl Layout {
     ///
     /// The version in [`Module::reference`] is the one that the index declares. Where `index.json` has the module under
     /// another one, that is an error; where it has a tag that names no version, the tag is resolved.
+    ///
+    /// # Errors
+    /// As [`Layout::entry`], and when the index is missing, damaged or not valid, or is of another module or version.
     pub fn module(&self, name: &str) -> Result<Module, LayoutError> {
         let entry = self.entry(name)?;
         let file = self.root.blob_path(entry.digest);
@@ -275,6 +287,9 @@ impl Layout {
     }
 
     /// Reads the manifest and config of `variant`, and checks that they agree with the index.
+    ///
+    /// # Errors
+    /// When one of them is missing or damaged, exceeds its limit, or contradicts the index.
     pub fn manifest(&self, variant: &Variant) -> Result<Manifest, LayoutError> {
         let digest = variant.manifest;
         let described = self.described.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
@@ -319,12 +334,18 @@ impl Layout {
 
     /// Opens the artifact of a variant. A compressed layer is read and checked here; one that is not compressed, while
     /// it is read.
+    ///
+    /// # Errors
+    /// When the layer is missing, damaged, or not a zstd frame of the declared size.
     pub fn open_artifact(&self, manifest: &Manifest) -> Result<ArtifactReader, LayoutError> {
         let named_by = self.root.blob_path(manifest.digest);
         ArtifactReader::open(&self.root, manifest.layer, manifest.config.artifact.size_bytes, &named_by)
     }
 
     /// Opens the layer of a variant as it is packed. Its bytes are not checked: the caller hashes them.
+    ///
+    /// # Errors
+    /// When the layer is missing or has another size than its descriptor.
     pub fn open_layer(&self, manifest: &Manifest) -> Result<impl Read + use<>, LayoutError> {
         let named_by = self.root.blob_path(manifest.digest);
         Ok(self.root.open_blob(manifest.layer.blob, ARTIFACT_SIZE_BYTES_MAX, &named_by)?.file)
@@ -332,12 +353,18 @@ impl Layout {
 
     /// The WebAssembly that `module` was compiled from, or none when the release was made without it. Its config is
     /// checked, too.
+    ///
+    /// # Errors
+    /// When it, its manifest or its config is missing, damaged or larger than [`WASM_SIZE_BYTES_MAX`].
     pub fn wasm(&self, module: &Module) -> Result<Option<Vec<u8>>, LayoutError> {
         let Some((blob, file)) = self.wasm_blob(module)? else { return Ok(None) };
         self.root.read_blob(blob, WASM_SIZE_BYTES_MAX, &file).map(Some)
     }
 
     /// The digest of the WebAssembly that `module` was compiled from, checked as [`Layout::wasm`] does, a piece at a time.
+    ///
+    /// # Errors
+    /// As [`Layout::wasm`].
     pub fn check_wasm(&self, module: &Module) -> Result<Option<Digest>, LayoutError> {
         let Some((blob, file)) = self.wasm_blob(module)? else { return Ok(None) };
         self.root.check_blob(blob, &file)?;

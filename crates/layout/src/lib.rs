@@ -28,6 +28,7 @@
 //! the module that is [`Requested`] (`requested`) from anywhere, a layout as [`LocalSource`] (`local`); what a server keeps of it is a [`SparseLayout`]
 //! (`sparse`). Signatures (`signature`) are opaque bytes here: isomer-trust evaluates them.
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(
     not(test),
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)

@@ -98,6 +98,9 @@ impl Layout {
     }
 
     /// Opens one of [`Parts::blobs`], to be read once from its beginning.
+    ///
+    /// # Errors
+    /// When it is missing, or has another size than its descriptor.
     pub fn open_blob(&self, blob: Blob) -> Result<BlobReader, LayoutError> {
         let Regular { file, .. } = self.root.open_blob(blob, u64::MAX, self.dir())?;
         let path = self.root.blob_path(blob.digest);
@@ -118,6 +121,9 @@ pub struct BlobReader {
 
 impl BlobReader {
     /// The next piece, or none after the last.
+    ///
+    /// # Errors
+    /// When it cannot be read, was truncated since it was opened, or has another digest than its name.
     pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, LayoutError> {
         if self.left_bytes == 0 {
             return Ok(None);

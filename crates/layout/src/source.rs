@@ -60,22 +60,37 @@ pub trait Source: fmt::Display + Send + Sync {
     /// The module's image index, at most [`DOCUMENT_SIZE_BYTES_MAX`] of it.
     ///
     /// [`DOCUMENT_SIZE_BYTES_MAX`]: isomer_contract::limits::DOCUMENT_SIZE_BYTES_MAX
+    ///
+    /// # Errors
+    /// When it cannot be fetched, or is larger.
     fn index(&self) -> Result<Vec<u8>, SourceError>;
 
     /// A manifest that the index names.
+    ///
+    /// # Errors
+    /// When it cannot be fetched, or is not that blob.
     fn manifest(&self, blob: Blob) -> Result<Vec<u8>, SourceError>;
 
     /// A small blob, a config for example.
+    ///
+    /// # Errors
+    /// As [`Source::manifest`].
     fn document(&self, blob: Blob) -> Result<Vec<u8>, SourceError>;
 
     /// Fetches a blob into `file`, which may hold the first part of it from an earlier attempt: a source that can resume
     /// keeps that. Afterwards the file holds the blob, checked from its first byte on. `on_bytes` is called with the
     /// number of new bytes, those of the earlier attempt included.
+    ///
+    /// # Errors
+    /// As [`Source::manifest`]; the bytes that were fetched stay in `file`. Also when `file` cannot be written.
     fn layer(&self, blob: Blob, file: &mut File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), SourceError>;
 
     /// The signatures that refer to the index with this digest, at most [`SIGNATURES_MAX`]. One that is damaged or cannot
     /// be fetched is no error: another one may suffice.
     ///
     /// [`SIGNATURES_MAX`]: isomer_contract::limits::SIGNATURES_MAX
+    ///
+    /// # Errors
+    /// When the source cannot be asked for them at all.
     fn signatures(&self, index: Blob) -> Result<FoundSignatures, SourceError>;
 }

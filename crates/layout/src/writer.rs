@@ -91,6 +91,9 @@ impl Writer {
     }
 
     /// The release in the directory, if there is one.
+    ///
+    /// # Errors
+    /// When its `index.json` cannot be read or does not parse.
     pub fn former(&self) -> Result<Option<Identity>, LayoutError> {
         Ok(self.index_in_place()?.and_then(|index| document::identity(&index)))
     }

@@ -32,6 +32,7 @@
 //! `Retry-After`, `Content-Range` and `OCI-Subject`. A server that installs native code needs all of that otherwise;
 //! what is left of the protocol are five kinds of request.
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(
     not(test),
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)

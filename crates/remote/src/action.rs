@@ -96,6 +96,10 @@ impl Action {
 
 impl ActionBuilder {
     /// Checks the paths and hashes everything.
+    ///
+    /// # Errors
+    /// [`ActionError`]: without a program, when a path is not names with `/` between them, or when one input is inside of
+    /// another that is a file.
     pub fn build(&self) -> Result<Action, ActionError> {
         if self.arguments.is_empty() {
             return Err(ActionError::NoProgram);

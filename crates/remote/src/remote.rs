@@ -32,6 +32,9 @@ pub struct Remote {
 impl Remote {
     /// Connects, and checks at every address that the remote has the instance, speaks our version of the API, hashes
     /// with SHA-256, and executes if that is wanted.
+    ///
+    /// # Errors
+    /// When an address cannot be reached or does not offer that, and when the options contradict each other.
     pub fn connect(options: &Options, cancel: &Cancel) -> Result<Remote, RemoteError> {
         // Two threads move the bytes; the callers' own threads do the rest.
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -45,33 +48,52 @@ impl Remote {
     }
 
     /// Which of these the remote does not have.
+    ///
+    /// # Errors
+    /// When the remote refuses or cannot be reached, after the retries that the options allow.
     pub fn find_missing(&self, digests: &BTreeSet<BlobDigest>) -> Result<BTreeSet<BlobDigest>, RemoteError> {
         self.block(self.cas.find_missing(digests))
     }
 
     /// Sees to it that the remote has these, and returns how many bytes it lacked.
+    ///
+    /// # Errors
+    /// As [`Remote::find_missing`].
     pub fn upload(&self, blobs: &[Blob]) -> Result<u64, RemoteError> {
         self.block(self.cas.upload(blobs))
     }
 
-    /// The bytes of each, hashed. A blob that is not there is [`RemoteError::Missing`].
+    /// The bytes of each, hashed.
+    ///
+    /// # Errors
+    /// As [`Remote::find_missing`]; [`RemoteError::Missing`] for a blob that the remote does not have.
     pub fn download(&self, digests: &BTreeSet<BlobDigest>) -> Result<BTreeMap<BlobDigest, Vec<u8>>, RemoteError> {
         self.block(self.cas.download(digests))
     }
 
     /// What the cache has for this action, with all outputs downloaded and hashed. A cached failure, a result that
     /// lacks a declared output and one whose outputs are gone count as nothing.
+    ///
+    /// # Errors
+    /// As [`Remote::find_missing`].
     pub fn get_result(&self, action: &Action) -> Result<Option<Outcome>, RemoteError> {
         self.block(self.results.get(&self.cas, action))
     }
 
     /// Tells the cache that the action makes these outputs, which are uploaded first.
+    ///
+    /// # Errors
+    /// As [`Remote::find_missing`].
     pub fn update_result(&self, action: &Action, outputs: &BTreeMap<String, Input>) -> Result<(), RemoteError> {
         self.block(self.results.update(&self.cas, action, outputs))
     }
 
     /// Has the action executed, or takes its result from the cache, and downloads and hashes the outputs. `on_stage`
-    /// is told where it is. An action that fails is [`RemoteError::Failed`].
+    /// is told where it is.
+    ///
+    /// # Errors
+    /// [`RemoteError::Failed`] when the action fails, [`RemoteError::NoExecution`] when the remote only caches, and
+    /// as [`Remote::find_missing`].
     pub fn execute(&self, action: &Action, mut on_stage: impl FnMut(Stage)) -> Result<Outcome, RemoteError> {
         let Some(execution) = &self.execution else {
             return Err(RemoteError::NoExecution { url: self.cas.endpoint.url.clone() });

@@ -17,7 +17,7 @@ pub struct Chosen<'a> {
     steps_down: Vec<(&'a Variant, Vec<Mismatch>)>,
 }
 
-/// What a caller asks of the variant beside that it runs on the host.
+/// What a caller requires of the variant, besides that it runs on the host.
 ///
 /// ```
 /// use isomer_contract::{Demand, Urgency};

@@ -62,6 +62,7 @@
 //!
 //! [`Engine`]: wasmtime::Engine
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(
     not(test),
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)

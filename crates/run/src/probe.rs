@@ -31,7 +31,7 @@ use std::sync::OnceLock;
 pub enum ProbeError {
     /// Wasmtime generates no code for this architecture (its name as Rust's).
     Architecture(&'static str),
-    /// We know how to ask only Linux about this architecture (names as Rust's).
+    /// Extensions of this architecture are probed on Linux alone (names as Rust's).
     OperatingSystem {
         /// The architecture.
         arch: Arch,
@@ -64,6 +64,9 @@ pub fn host_arch() -> Option<Arch> {
 ///
 /// The CPU is asked once a process. Cores of one machine are taken to be alike, as Linux makes them appear (HWCAP and
 /// `riscv_hwprobe` are the common set, x86 systems with unlike cores do not boot or hide the difference).
+///
+/// # Errors
+/// [`ProbeError`]: for an architecture or an operating system that isomer cannot probe.
 pub fn host_extensions() -> Result<BTreeSet<&'static str>, ProbeError> {
     static FOUND: OnceLock<Result<BTreeSet<&'static str>, ProbeError>> = OnceLock::new();
     FOUND.get_or_init(probe).clone()

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 pub struct DeniedCall {
     /// Its name.
     pub call: &'static str,
-    /// With which error.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The largest document that is read and written: a few thousand modules.
+/// The largest document that is read and written, in bytes: a few thousand modules.
 pub const COUNTERS_SIZE_BYTES_MAX: usize = 1 << 20;
 /// How many names of releases are remembered for one key and module.
 pub const RELEASES_MAX: usize = 16;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// The only payload type that is read: an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
-/// The largest envelope, and the largest bundle, that is read: what registries accept as a manifest.
+/// The largest envelope, and the largest bundle, that is read, in bytes: what registries accept as a manifest.
 pub const ENVELOPE_SIZE_BYTES_MAX: usize = 4 << 20;
 /// The most signatures in one envelope.
 pub const SIGNATURES_MAX: usize = 16;

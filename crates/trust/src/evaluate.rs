@@ -32,7 +32,7 @@ pub struct Subject<'a> {
     pub index: Digest,
 }
 
-/// What a server knows beside the signatures.
+/// What a server knows besides the signatures.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The engines of the variants that are to be used; none for plain WebAssembly.

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The largest key file that is read. An RSA key of 16384 bits, which is refused by its name, has 13 KiB.
+/// The largest key file that is read, in bytes. An RSA key of 16384 bits, which is refused by its name, has 13 KiB.
 pub const KEY_SIZE_BYTES_MAX: u64 = 64 << 10;
 
 /// Why a key's file was not read or written.

@@ -1,9 +1,5 @@
 //! Who made a release, and which keys a server trusts.
 //!
-//! In: keys, the description of a build, a policy, signatures as bytes. Out: signatures, or a decision with every reason.
-//! Never here: a clock, a connection, a decision that depends on unsigned data. Two files read from the disk: `key_file`
-//! and `policy/file.rs`.
-//!
 //! ```
 //! use isomer_contract::Digest;
 //! use isomer_trust::*;
@@ -43,11 +39,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! In: keys, the description of a build, a policy, signatures as bytes. Out: signatures, or a decision with every reason.
+//! Never here: a clock, a connection, a decision that depends on unsigned data. Two files read from the disk: `key_file`
+//! and `policy/file.rs`.
+//!
 //! The data's path: a [`SigningKey`] (`key`, its file in `key_file`) signs a [`Statement`] (`statement`) in an
 //! [`Envelope`] (`dsse`), which is stored as a [`Bundle`] (`bundle`). Both are read by [`strict_json`]. A [`Policy`]
 //! (`policy`) names the keys that a server trusts, [`evaluate`] (`evaluate`) decides whether their signatures suffice,
 //! and [`Counters`] (`counters`) keep older releases out.
 
+#![warn(clippy::missing_errors_doc)]
 #![cfg_attr(
     not(test),
     deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::print_stderr, clippy::print_stdout)

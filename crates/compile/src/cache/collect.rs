@@ -46,6 +46,9 @@ struct Found {
 
 impl Cache {
     /// What it holds.
+    ///
+    /// # Errors
+    /// When a directory of the cache cannot be read, or another user can write it.
     pub fn usage(&self) -> Result<Usage, CacheError> {
         let mut usage = Usage::default();
         for name in ["actions", "artifacts", "functions", "profiles"] {
@@ -58,6 +61,9 @@ impl Cache {
     }
 
     /// Removes the longest unused until no more than `size_max` is left. Profiles are small and stay, unless that is 0.
+    ///
+    /// # Errors
+    /// As [`Cache::usage`], and when a file cannot be removed.
     pub fn collect(&self, size_max: Size) -> Result<Collected, CacheError> {
         let now = SystemTime::now();
         let old = |file: &Found| now.duration_since(file.used).is_ok_and(|age| age > GRACE);
@@ -107,6 +113,9 @@ impl Cache {
     }
 
     /// How many jobs each remote did, as the entries declare. They are not checked: for a person who asks what is there.
+    ///
+    /// # Errors
+    /// As [`Cache::usage`].
     pub fn remotes(&self) -> Result<BTreeMap<Maker, u64>, CacheError> {
         let mut remotes = BTreeMap::new();
         for action in self.files("actions")?.iter().filter_map(declared) {
@@ -118,6 +127,9 @@ impl Cache {
     }
 
     /// Collects if anything was written through this very value.
+    ///
+    /// # Errors
+    /// As [`Cache::collect`].
     pub fn collect_if_grown(&self, size_max: Size) -> Result<(), CacheError> {
         if self.grown.load(Ordering::Relaxed) && self.usage()?.size_bytes > size_max.0 {
             self.collect(size_max)?;

@@ -20,6 +20,9 @@ use std::{fs, io, process, thread};
 ///
 /// The system enforces the limit on a job's memory (`RLIMIT_DATA`, which counts what only this process can write to): an
 /// allocation beyond it fails, and the worker aborts.
+///
+/// # Errors
+/// When the system provides no thread, or the pool closed its end of the pipe.
 #[allow(clippy::disallowed_methods, reason = "this is the main function of the worker's process")]
 pub fn serve() -> io::Result<()> {
     codegen::catch_panics();

@@ -30,7 +30,7 @@ impl fmt::Display for Value {
 
 /// A type that a setting can have.
 pub(super) trait SettingType: Sized + Copy {
-    /// What a wrong value in a profile is told.
+    /// The valid values, for the message about a wrong one.
     fn expected() -> String;
     /// Reads a value in a profile.
     fn parse(value: &DeValue<'_>) -> Result<Self, String>;

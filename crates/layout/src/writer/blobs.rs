@@ -16,6 +16,9 @@ use std::io::{self, ErrorKind, Read, Write};
 
 impl Writer {
     /// Adds `bytes` as they are.
+    ///
+    /// # Errors
+    /// [`WriteError::Io`] when the system refuses.
     pub fn add_blob(&self, bytes: &[u8]) -> Result<Blob, WriteError> {
         let blob = Blob::of(bytes);
         if !self.has(blob) {
@@ -37,6 +40,10 @@ impl Writer {
     }
 
     /// Adds the layer for the artifact that `artifact` yields, which must be the `expected` one.
+    ///
+    /// # Errors
+    /// When `artifact` cannot be read or does not yield the `expected` artifact, when that is larger than
+    /// [`ARTIFACT_SIZE_BYTES_MAX`], and when the system refuses.
     pub fn add_layer(
         &self,
         artifact: impl Read,
