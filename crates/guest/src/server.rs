@@ -23,6 +23,7 @@ mod instance;
 
 mod clock;
 mod metrics;
+mod process;
 mod status;
 mod watchdog;
 

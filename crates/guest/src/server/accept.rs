@@ -209,10 +209,12 @@ impl Server {
         })
         .map_err(ServeError::System)?;
         let connections = Arc::new(Connections::default());
+        let connections_limit = connections_max(limits.connections).clamp(1, Semaphore::MAX_PERMITS);
         if let Some(listener) = status {
             let asked = Asked {
                 live: Arc::clone(&live),
                 connections: Arc::clone(&connections),
+                connections_limit,
                 stuck: stuck.clone(),
                 control: control.clone(),
             };
@@ -228,7 +230,7 @@ impl Server {
             http: Http::new(&limits),
             live: Arc::clone(&live),
             connections: Arc::clone(&connections),
-            permits: Arc::new(Semaphore::new(connections_max(limits.connections).clamp(1, Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(connections_limit)),
             draining: draining.clone(),
             header_time: limits.header_time,
             tls: tls.clone(),
@@ -316,6 +318,7 @@ async fn sweep(connections: Arc<Connections>, limits: ServerLimits) {
 struct Asked {
     live: Arc<Live>,
     connections: Arc<Connections>,
+    connections_limit: usize,
     stuck: watchdog::Stuck,
     control: Control,
 }
@@ -328,13 +331,16 @@ impl Status for Asked {
             RouteSample {
                 route: Arc::clone(&route.name),
                 running: route.admission.running(),
+                running_limit: route.admission.running_limit(),
                 waiting: route.admission.waiting(),
+                waiting_limit: route.admission.waiting_limit(),
                 version: Arc::clone(&live.label),
                 choice: live.choice.clone(),
             }
         });
         let sample = Sample {
             connections: self.connections.count(),
+            connections_limit: self.connections_limit,
             stuck: self.stuck.count(),
             instances: service.clock.instances().len(),
             routes: routes.collect(),

@@ -51,6 +51,16 @@ impl Admission {
         self.running_max - self.running.available_permits().min(self.running_max)
     }
 
+    /// How many may be answered at once.
+    pub(super) fn running_limit(&self) -> usize {
+        self.running_max
+    }
+
+    /// How many may wait.
+    pub(super) fn waiting_limit(&self) -> usize {
+        self.waiting_max
+    }
+
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)

@@ -199,7 +199,7 @@ impl WorkerState for Worker {
             let limit = store.data().limiter().hit().map(|hit| format!(" ({hit})")).unwrap_or_default();
             let (route, guest) = (&*self.live.instance.route, &*self.label);
             if let Some(trap) = error.downcast_ref::<Trap>() {
-                self.metrics.trap(route, &format!("{trap:?}"));
+                self.metrics.trap(route, *trap);
             }
             tracing::warn!(route, guest, requests, "a guest failed{limit}: {}", causes(&error));
         }

@@ -37,6 +37,27 @@ pub(super) enum Reason {
 }
 
 impl Reason {
+    /// Those of requests that reach no route.
+    pub(super) const BEFORE_ROUTE: [Reason; 5] =
+        [Reason::Host, Reason::Target, Reason::AmbiguousPath, Reason::TransferCoding, Reason::NoRoute];
+
+    /// Those of requests that a route is to answer.
+    pub(super) const OF_ROUTE: [Reason; 13] = [
+        Reason::TooLarge,
+        Reason::Refused(Refused::Full),
+        Reason::Refused(Refused::Waited),
+        Reason::Failed,
+        Reason::NoInstance,
+        Reason::Cancelled(Cause::ClientGone),
+        Reason::Cancelled(Cause::NoResponse),
+        Reason::Cancelled(Cause::TooLong),
+        Reason::Cancelled(Cause::RequestBodyIdle),
+        Reason::Cancelled(Cause::ResponseBodyIdle),
+        Reason::Cancelled(Cause::ClientNotReading),
+        Reason::Cancelled(Cause::ServerEnds),
+        Reason::Cancelled(Cause::InstanceEnded),
+    ];
+
     pub(super) fn status(self) -> StatusCode {
         match self {
             Reason::Host | Reason::Target | Reason::AmbiguousPath => StatusCode::BAD_REQUEST,

@@ -230,7 +230,9 @@ impl Service {
         let patterns = Routes::new(settings.routes.iter().map(|route| route.pattern.clone()));
         let routes = ready.into_iter().zip(&settings.routes).map(|(ready, route)| {
             let mark = route.source.mark_live(&ready.version.identity);
-            Route::new(route.pattern.to_string().into(), Arc::new(route.limits.clone()), ready.version, mark)
+            let name: Arc<str> = route.pattern.to_string().into();
+            metrics.begin(&name);
+            Route::new(name, Arc::new(route.limits.clone()), ready.version, mark)
         });
         Service { patterns, routes: routes.collect(), clock: Arc::clone(clock), metrics: Arc::clone(metrics) }
     }

@@ -3,7 +3,7 @@
 //! the one before. Never here: a request that is lost: the old version ends with its last one.
 
 use super::clock::Clock;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Outcome};
 use super::modules::{self, Ready};
 use super::notices::{Notices, Wake};
 use super::passing::is_passing;
@@ -186,7 +186,7 @@ impl Switch {
                 let mark = settings.source.mark_live(&version.identity);
                 let before = route.switch(Arc::new(version), mark);
                 tracing::info!(target: "switch", route = name, from = &*before.label, to = label, "switched");
-                self.metrics.switched(name, "switched");
+                self.metrics.switched(name, Outcome::Switched);
                 followed.rejected = None;
                 let until = Instant::now() + settings.probation;
                 let active_before = std::mem::replace(&mut followed.active, found);
@@ -201,7 +201,7 @@ impl Switch {
                     route = name,
                     "the active version is not served, the one before is: {error}{again}"
                 );
-                self.metrics.switched(name, "refused");
+                self.metrics.switched(name, Outcome::Refused);
                 followed.rejected = Some(Rejected { identity: found, retry });
             }
         }
@@ -224,7 +224,7 @@ impl Switch {
                 to = &*before.label,
                 "switched back: {failed} of {answered} requests failed"
             );
-            self.metrics.switched(&route.name, "switched-back");
+            self.metrics.switched(&route.name, Outcome::SwitchedBack);
             let failed = std::mem::replace(&mut followed.active, probation.active_before.clone());
             followed.rejected = Some(Rejected::for_good(failed));
             let mark = settings.source.mark_live(&before.identity);

@@ -26,10 +26,53 @@ fn metrics_in(query: &str) -> BTreeSet<String> {
     words.filter(|word| word.starts_with("isomer_")).map(str::to_owned).collect()
 }
 
-/// Names of labels that a query groups by.
-fn groups_in(query: &str) -> BTreeSet<String> {
-    let groups = query.split("by (").skip(1).filter_map(|rest| rest.split_once(')'));
-    groups.flat_map(|(group, _)| group.split(',').map(|label| label.trim().to_owned())).collect()
+/// Names of labels that a query groups by, joins by, or requires a value of.
+fn labels_in(query: &str) -> BTreeSet<String> {
+    let lists = |opening: &'static str| query.split(opening).skip(1).filter_map(|rest| rest.split_once(')'));
+    let lists = ["by (", "on (", "group_left ("].into_iter().flat_map(lists);
+    let listed = lists.flat_map(|(list, _)| list.split(',').map(|label| label.trim().to_owned()));
+    let matchers = query.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+    let matched = matchers.flat_map(|(matchers, _)| {
+        matchers.split(',').map(|matcher| matcher.split(['=', '!']).next().unwrap_or(matcher).trim().to_owned())
+    });
+    listed.chain(matched).collect()
+}
+
+/// Names of labels in the text for each line of a graph.
+fn labels_of_legend(legend: &str) -> BTreeSet<String> {
+    let names = legend.split("{{").skip(1).filter_map(|rest| rest.split_once("}}"));
+    names.map(|(label, _)| label.trim().to_owned()).collect()
+}
+
+/// A query of the dashboard, with the text for each of its lines.
+struct Query {
+    query: String,
+    legend: String,
+}
+
+/// Those of panels, of variables and of annotations.
+fn queries() -> Vec<Query> {
+    let dashboard = fs::read_to_string(root().join("packaging/grafana/isomer-run-serve.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let list = |value: &serde_json::Value| value.as_array().unwrap().clone();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let targets = list(&dashboard["panels"]).into_iter().flat_map(|panel| match &panel["type"] {
+        row if row == "row" => Vec::new(),
+        _ => list(&panel["targets"]),
+    });
+    let of_panels = targets.map(|target| Query { query: text(&target["expr"]), legend: text(&target["legendFormat"]) });
+    let variables = list(&dashboard["templating"]["list"]).into_iter().filter(|variable| variable["type"] == "query");
+    let of_variables = variables.map(|variable| {
+        let query = text(&variable["query"]["query"]);
+        let (metric, label) = query.trim_start_matches("label_values(").trim_end_matches(')').rsplit_once(',').unwrap();
+        Query { query: metric.to_owned(), legend: format!("{{{{{}}}}}", label.trim()) }
+    });
+    let annotations = list(&dashboard["annotations"]["list"]);
+    let of_annotations = annotations.iter().map(|annotation| {
+        let legend = text(&annotation["titleFormat"]) + &text(&annotation["textFormat"]);
+        Query { query: text(&annotation["expr"]), legend }
+    });
+    of_panels.chain(of_variables).chain(of_annotations).collect()
 }
 
 /// A server to which everything has happened that is counted.
@@ -48,7 +91,7 @@ fn counted() -> (String, isomer_tests::served::Served) {
     versions.activate(FAULTY);
     served.wait_for_log("its health request");
     wait_until("the refused version is counted", || {
-        get(status, "/metrics").unwrap().text().contains("reason=\"refused\"")
+        get(status, "/metrics").unwrap().text().contains("isomer_switches_total{route=\"/\",reason=\"refused\"} 1")
     });
     (get(status, "/metrics").unwrap().text(), served)
 }
@@ -61,13 +104,9 @@ fn every_metric_of_the_dashboard_is_printed_and_documented() {
     printed
         .entry("isomer_step_down".to_owned())
         .or_insert_with(|| ["route", "version", "better"].map(str::to_owned).into());
-    let dashboard = fs::read_to_string(root().join("packaging/grafana/isomer-run-serve.json")).unwrap();
-    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
-    let panels = dashboard["panels"].as_array().unwrap();
-    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    let queries: Vec<_> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
-    assert!(queries.len() >= 12, "{} queries", queries.len());
-    for query in &queries {
+    let queries = queries();
+    assert!(queries.len() >= 30, "{} queries", queries.len());
+    for Query { query, legend } in &queries {
         let metrics = metrics_in(query);
         assert!(!metrics.is_empty(), "{query}");
         // Prometheus adds the server's address.
@@ -76,8 +115,8 @@ fn every_metric_of_the_dashboard_is_printed_and_documented() {
         for metric in metrics {
             assert!(printed.contains_key(&metric), "{query}: {metric} is not in\n{text}\n{}", served.log());
         }
-        for group in groups_in(query) {
-            assert!(labels.contains(group.as_str()), "{query}: {group} is not among {labels:?}");
+        for label in labels_in(query).union(&labels_of_legend(legend)) {
+            assert!(labels.contains(label.as_str()), "{query}, {legend}: {label} is not among {labels:?}");
         }
     }
     // Each is documented, and nothing else is.
@@ -86,7 +125,11 @@ fn every_metric_of_the_dashboard_is_printed_and_documented() {
     let families: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     let families: BTreeSet<_> = families
         .into_iter()
-        .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
         .chain(["isomer_step_down".to_owned()])
         .collect();
     assert_eq!(documented, families);
