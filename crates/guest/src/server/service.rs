@@ -329,6 +329,8 @@ impl Service {
             metrics: Arc::clone(&self.metrics),
             access: None,
         };
+        // Dropped before `held`, which counts how it ended.
+        let mut unanswered = Unanswered(Some(exchange));
         let access = Access::of(&request);
         let method = request.method().clone();
         let (mut parts, body) = request.into_parts();
@@ -342,6 +344,7 @@ impl Service {
             cause = exchange.cancelled(Waiter::Connection) => return Err(Reason::Cancelled(cause)),
             response = handle => response,
         };
+        unanswered.0 = None;
         match response {
             // After an interim response a client waits for another one, or takes the connection for another protocol's.
             Ok(response) if response.status().is_informational() => {

@@ -1,6 +1,6 @@
 //! Versions that become active while a server runs: which one answers, and how that is seen.
 
-use isomer_testing::http_client::request;
+use isomer_testing::http_client::{get, request};
 use isomer_tests::confined::{Confinement, Deny};
 use isomer_tests::served::{Exchange, FAULTY, Load, ONE, Served, TWO, Versions, serve};
 use isomer_tests::{has_program, program, scratch, skip, wait_until};
@@ -201,6 +201,29 @@ fn a_version_that_fails_as_often_stays() {
     // A request that asks for it would count as one that the version before has answered.
     served.wait_for_log("to=\"hello:2.0.0");
     half(&served);
+    // Twice as long as between two looks.
+    thread::sleep(Duration::from_secs(1));
+    served.wait_for_version("later");
+    assert!(!served.log().contains("switched back"), "{}", served.log());
+}
+
+#[test]
+fn clients_that_go_away_say_nothing_about_a_version() {
+    let versions = Versions::new();
+    let served = versions.serve("--probation 60s --status-addr 127.0.0.1:0");
+    served.wait_for_version("first");
+    versions.activate(TWO);
+    served.wait_for_version("later");
+    let status = served.status_address();
+    let wait_for = |line: &str| {
+        wait_until(line, || get(status, "/metrics").unwrap().text().lines().any(|found| found == line));
+    };
+    // Far more than what switches back a version that fails.
+    let clients: Vec<_> = (0..40).map(|_| served.send("GET", "/never", &[], b"")).collect();
+    wait_for("isomer_running_requests{route=\"/\"} 40");
+    drop(clients);
+    wait_for("isomer_refused_total{route=\"/\",reason=\"client-gone\"} 40");
+    wait_for("isomer_responses_total{route=\"/\",status=\"500\"} 0");
     // Twice as long as between two looks.
     thread::sleep(Duration::from_secs(1));
     served.wait_for_version("later");
