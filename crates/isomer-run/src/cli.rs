@@ -39,21 +39,24 @@ use std::sync::LazyLock;
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (wasmtime {ENGINE_VERSION})", env!("CARGO_PKG_VERSION")));
 
+/// Options of all commands are listed after those of the command.
+const COMMON: usize = 900;
+
 #[derive(Parser)]
 #[command(
     name = "isomer-run",
     version = VERSION.as_str(),
     about = "Picks the best compiled form of a WebAssembly module for this machine, checks it, and runs it",
-    after_help = "Set ISOMER_LOG (error, warn, info, debug, or a filter as RUST_LOG's) to see more of what happens; -v and -q \
-                  come first.",
+    after_help = "Set ISOMER_LOG (error, warn, info, debug, or a filter in the syntax of RUST_LOG) to see more or less of what \
+                  happens; -v and -q override it.",
     max_term_width = 100
 )]
 struct Cli {
-    /// Print more of what happens to standard error; twice, all of it
-    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", global = true)]
+    /// Log more to standard error; -vv logs everything
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet", global = true, display_order = COMMON)]
     verbose: u8,
     /// Print no warnings
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = COMMON + 1)]
     quiet: bool,
     #[command(subcommand)]
     command: Command,
@@ -66,14 +69,14 @@ enum Command {
     Host(Deferred<host::Arguments>),
     /// Show which variant of a module this machine, or another, would run; nothing is run
     Select(Deferred<select::Arguments>),
-    /// Tell whether an artifact would load on this machine or another; it is not run
+    /// Check whether an artifact would load on this machine or another; it is not run
     Check(Deferred<check::Arguments>),
-    /// Tell who signed the modules of a release, and whether every byte of them is what was signed; nothing is run
+    /// Check who signed the modules of a release, and that every byte of them is what was signed; nothing is run
     Verify(Deferred<verify::Arguments>),
     /// Run an installed module, or one of a release in the best form for this machine, or an artifact
     ///
-    /// The guest gets standard input, output and error, its arguments, and nothing else of this machine but what the
-    /// options give it.
+    /// The guest gets standard input, output and error, and its arguments; anything else of this machine must be granted by
+    /// an option.
     Run(Deferred<run::Arguments>),
     /// Answer HTTP requests with a component: an installed module, one of a release, or an artifact
     ///
@@ -82,28 +85,28 @@ enum Command {
     Serve(Deferred<serve::Arguments>),
     /// Install modules: fetch the variant that this machine runs, if it is trusted, and check every byte of it
     ///
-    /// Signatures are looked at before anything large is fetched, and nothing is fetched twice. An older release than the
-    /// last one of its name is refused, by the counter that its signature names.
+    /// Signatures are verified before anything large is fetched, and nothing is fetched twice. A release that is older than
+    /// the last one of its name is refused, by the counter in its signature.
     Pull(Deferred<pull::Arguments>),
-    /// Make an installed version of a module the one that its name means, in one step
+    /// Make an installed version of a module the active one, which its name alone means
     ///
-    /// What runs already keeps the version that it was started with.
+    /// Guests that run already keep the version that they were started with.
     Activate(Deferred<activate::Arguments>),
     /// Activate the version of a module that was active before; the network is not needed
     Rollback(Deferred<activate::RollbackArguments>),
-    /// Show what is installed: each variant, whether it is active and whether a server on this machine answers requests with it
-    /// (live), what it is trusted by and where it came from
+    /// Show what is installed: each variant, whether it is active or live (a server on this machine answers requests with it),
+    /// why it is trusted, and where it came from
     List(Deferred<list::Arguments>),
-    /// Remove old versions, artifacts that nothing names, and what interrupted commands left
+    /// Remove old versions, unreferenced artifacts, and what interrupted commands left
     ///
-    /// The active version of each module stays, the N latest before it, and what was pulled since and may be activated yet.
-    /// Where none is active, the N latest stay. What a running server answers requests with stays, too, and what is damaged,
-    /// unless --damaged is given. What runs already keeps what it has mapped.
+    /// The active version of each module is kept, the N latest before it, and what was pulled since and may be activated yet.
+    /// If none is active, the N latest are kept. Versions that are live are kept, too, and damaged ones, unless --damaged is
+    /// given. Guests that run already keep what they have mapped.
     Gc(Deferred<gc::Arguments>),
     /// Show the counters below which a release is not installed; repair or forget them
     ///
     /// A counter belongs to a key and a module: it is the highest one of the releases that were pulled with that module
-    /// and were signed by that key. What is installed keeps its counters, also where the file is lost.
+    /// and were signed by that key. Installed modules keep their counters, even if the file is lost.
     Counters(Deferred<counters::Arguments>),
     /// Print a script that completes isomer-run's commands in a shell
     #[command(after_help = "Example:\n  isomer-run completions bash > /etc/bash_completion.d/isomer-run")]
@@ -143,7 +146,8 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Commands of `isomer` alone; `release` and the like make what this program takes.
-const OF_ISOMER: [&str; 9] = ["compile", "release", "merge", "plan", "keygen", "sign", "push", "inspect", "targets"];
+const OF_ISOMER: [&str; 10] =
+    ["compile", "release", "merge", "plan", "cache", "keygen", "sign", "push", "inspect", "targets"];
 
 /// A command of the other program is not a misspelling of one here.
 fn elsewhere(mut error: clap::Error) -> clap::Error {
@@ -160,6 +164,9 @@ fn elsewhere(mut error: clap::Error) -> clap::Error {
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "isomer-run", &mut script);
-    isomer_terminal::print(&*String::from_utf8_lossy(&script))?;
+    // As the program's name has a hyphen, bash would look for a command's options under another name than clap_complete
+    // gives them: https://github.com/clap-rs/clap/issues/6421.
+    let script = String::from_utf8_lossy(&script).replace("isomer__subcmd__run__", "isomer__run__");
+    isomer_terminal::print(&script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -37,7 +37,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  isomer targets                                         the CPU profiles that can be named
+  isomer targets                                         the shipped CPU profiles
   isomer compile app.wasm --target x86-64-v3             app.x86-64-v3.cwasm
   isomer compile *.wasm --target all --out-dir out/      every module for every profile
   isomer release -f isomer.toml -o dist/                 all of a manifest as one OCI image layout
@@ -45,15 +45,16 @@ Examples:
   isomer keygen -o farm                                  farm.key, farm.pub
   isomer sign dist/ --key farm.key                       servers verify it
   isomer push dist/ registry.example/acme                servers pull from there
-  isomer inspect dist/                                   what is in it, and whom it serves
+  isomer inspect dist/                                   its contents and the profiles they serve
 
-Exit codes: 0 success, 1 failure (see standard error), 2 invalid command line, 128 + N ended by signal N
-(130 for Ctrl-C). With --json, an error that precedes all results prints no JSON.
+Exit codes: 0 success, 1 failure (see standard error), 2 invalid command line, 128 + N ended by signal N (130 for Ctrl-C). \
+With --json, an error that precedes all results prints no JSON.
 
-Set ISOMER_LOG (error, warn, info, debug, or a filter as RUST_LOG's) to see more or less of what happens.";
+Set ISOMER_LOG (error, warn, info, debug, or a filter in the syntax of RUST_LOG) to see more or less of what happens.";
 
 /// Commands of `isomer-run` that people look for here.
-const OF_ISOMER_RUN: [&str; 9] = ["verify", "pull", "select", "check", "host", "activate", "rollback", "list", "gc"];
+const OF_ISOMER_RUN: [&str; 11] =
+    ["verify", "serve", "pull", "select", "check", "host", "activate", "rollback", "list", "gc", "counters"];
 
 /// Reads the command line, or ends the process with what is wrong with it.
 pub(crate) fn parse() -> Cli {
@@ -84,7 +85,7 @@ enum Command {
     Merge(merge::Args),
     /// Print what a release would compile, and why.
     Plan(plan::Args),
-    /// Show and trim the cache of finished work.
+    /// Show and trim the cache of finished jobs.
     Cache(cache::Args),
     /// Generate a pair of keys to sign releases with.
     Keygen(keygen::Args),
@@ -92,7 +93,7 @@ enum Command {
     Sign(sign::Args),
     /// Push a release into an OCI registry.
     Push(push::Args),
-    /// Show what is in an artifact or a release.
+    /// Show the contents of an artifact or a release.
     Inspect(inspect::Args),
     /// Print completions for a shell.
     Completions(completions::Args),

@@ -61,7 +61,7 @@ pub struct Record {
     /// When it was pulled last, in RFC 3339.
     pub at: String,
     /// On which basis it was trusted.
-    #[serde(rename = "word")]
+    #[serde(alias = "word")]
     pub trust_basis: TrustBasis,
     /// The release that its signatures attest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,9 +135,11 @@ mod tests {
             release: None,
             key_ids: Vec::new(),
         };
-        let text = r#"{"at":"2026-11-23T00:00:00Z","from":"oci-dir:dist","word":{"keys":["farm"]}}"#;
+        let text = r#"{"at":"2026-11-23T00:00:00Z","from":"oci-dir:dist","trust-basis":{"keys":["farm"]}}"#;
         assert_eq!(isomer_contract::canonical_json(&record), text);
         assert_eq!(serde_json::from_str::<Record>(text).expect("as it was written"), record);
+        let earlier = text.replace("trust-basis", "word");
+        assert_eq!(serde_json::from_str::<Record>(&earlier).expect("as it was once written"), record);
         assert_eq!(isomer_contract::canonical_json(&TrustBasis::Unsigned), r#""unsigned""#);
     }
 }

@@ -53,6 +53,7 @@ mod serve_faults;
 // What a person names, and what a person reads.
 mod documents;
 mod errors;
+mod help;
 mod operands;
 mod outputs;
 mod readme;

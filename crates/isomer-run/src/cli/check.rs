@@ -17,12 +17,12 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run check resize.x86-64-v3.cwasm
-  isomer-run check resize.cwasm --host edge-box.json     # from `isomer-run host --json` there
-  isomer-run check resize                                # what is installed
-  isomer-run check resize.cwasm --config default         # by wasmtime-py, -go and Rust programs, too?
+  isomer-run check resize.cwasm --host edge-box.json    # from `isomer-run host --json` there
+  isomer-run check resize                               # an installed module
+  isomer-run check resize.cwasm --config default        # and wasmtime-py, -go, Rust programs?
 
-Artifacts that `wasmtime compile` made are read, too. The answer is about what the artifact needs; that
-its bytes are whole is what `isomer-run run --digest` checks.")]
+Artifacts of `wasmtime compile` are read, too. Checked is what the artifact requires, not whether its bytes are intact: \
+`isomer-run run --digest` checks that.")]
 pub(crate) struct Arguments {
     /// An artifact, or an installed module
     #[arg(value_name = "FILE | MODULE")]
@@ -32,8 +32,8 @@ pub(crate) struct Arguments {
     /// Check for the machine that this file describes (see `isomer-run host --json`)
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
-    /// Tell also whether engines of default configuration would load it: those of the Rust crate (`rust`), of the C API
-    /// with wasmtime-py and -go (`c-api`), or both (`default`)
+    /// Check also whether engines of default configuration would load it: those of the Rust crate (`rust`), of the C API
+    /// with wasmtime-py and wasmtime-go (`c-api`), or both (`default`)
     #[arg(long, value_name = "CONFIG", value_parser = embedders)]
     config: Option<Embedders>,
     /// Print what the artifact needs and every mismatch as JSON

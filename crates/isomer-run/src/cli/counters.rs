@@ -10,12 +10,11 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run counters
-  isomer-run counters --repair            # keep what is valid in counters.json, and print what is forgotten
-  isomer-run counters --forget resize     # of a module that is not used any more
+  isomer-run counters --repair           # keep the valid entries of counters.json
+  isomer-run counters --forget resize    # of a module that is not used any more
 
-JSON: an array of `release`, `counter`, and, unless it applies to all of them, `module` and `key` (its id); with
---forget, of what was forgotten. With --repair, an object: `kept`, a number, and `forgotten`, an array of `entry` and
-`reason`.")]
+JSON: an array of `release`, `counter`, and, unless it applies to all of them, `module` and `key` (its id); with --forget, of \
+what was forgotten. With --repair, an object: `kept`, a number, and `forgotten`, an array of `entry` and `reason`.")]
 pub(crate) struct Arguments {
     /// Write counters.json anew with the entries that are valid, and print the others: they are forgotten
     #[arg(long, conflicts_with = "forget")]

@@ -12,13 +12,13 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:
   isomer-run gc --keep 2 --dry-run
   isomer-run gc --keep 0                # nothing to roll back to
-  isomer-run gc --damaged               # every version stays that is whole
+  isomer-run gc --damaged               # every intact version is kept
 
-JSON: `dry-run`, `size-bytes` of all, and `garbage`, an array of `kind` (module, damaged, artifact,
-unfinished), `path`, `size-bytes`, and where it was installed `digest`, the index's, and `reference`.")]
+JSON: `dry-run`, `size-bytes` in total, and `garbage`, an array of `kind` (module, damaged, artifact, unfinished), `path`, \
+`size-bytes`, and, of what was installed, `digest` (of its index) and `reference`.")]
 #[command(group(clap::ArgGroup::new("what").args(["keep", "damaged"]).required(true).multiple(true)))]
 pub(crate) struct Arguments {
-    /// How many earlier versions of each module stay
+    /// How many earlier versions of each module are kept
     #[arg(long, value_name = "N")]
     keep: Option<usize>,
     /// Remove installed versions that are damaged, too, active or not: none of them can run. Every artifact is hashed

@@ -14,44 +14,44 @@ use std::str::FromStr;
 
 /// What the guest is granted. Nothing is, but what an option names.
 #[derive(clap::Args, Default)]
-#[command(next_help_heading = "What the guest may use (nothing by default)")]
+#[command(next_help_heading = "Grants (nothing by default)")]
 pub(crate) struct GrantOptions {
-    /// A directory, to read and write, or with `:ro` to read alone
+    /// A directory, to read and write, or with `:ro` only to read
     #[arg(long = "dir", value_name = "HOST[::GUEST][:ro|:rw]", value_parser = read::<Directory>)]
     directories: Vec<Directory>,
     /// An environment variable; without a value, this process's own
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = read::<Variable>)]
     environment: Vec<Variable>,
-    /// The environment variables in a file, a NAME=VALUE in each line
+    /// The environment variables in a file, one NAME=VALUE a line
     #[arg(long = "env-file", value_name = "FILE")]
     environment_files: Vec<PathBuf>,
     /// This process's environment variables whose names match, `*` for any characters; without a pattern, all
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "*",
         value_parser = read::<Pattern>)]
     inherit_env: Vec<Pattern>,
-    /// An address, CIDR or name to connect to, behind `tcp-listen:` one to listen on; `dns:NAME` to resolve alone
+    /// An address, CIDR or name to connect to; after `tcp-listen:`, one to listen on; `dns:NAME` only to resolve
     #[arg(long, value_name = "[tcp:|udp:]HOST[:PORTS]", value_parser = read::<NetworkRule>)]
     allow_net: Vec<NetworkRule>,
-    /// A server to send HTTP requests to, by wasi:http
+    /// A server to send HTTP requests to, through wasi:http
     #[arg(long, value_name = "[SCHEME://]HOST[:PORT]", value_parser = read::<HttpRule>)]
     allow_http: Vec<HttpRule>,
-    /// TLS, by wasi:tls, over connections that --allow-net allows
+    /// TLS, through wasi:tls, over connections that --allow-net allows
     #[arg(long)]
     allow_tls: bool,
-    /// Trust these CA certificates, too, where the guest reaches servers by HTTPS or TLS; may be repeated
+    /// CA certificates to trust in addition, for the servers that the guest reaches by HTTPS or TLS; may be repeated
     #[arg(long = "ca-cert", value_name = "FILE")]
     ca_certificates: Vec<PathBuf>,
     /// A value of wasi:config
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     config_var: Vec<String>,
-    /// A key-value store in memory, by wasi:keyvalue; with NAME=VALUE, it holds that at first
+    /// A key-value store in memory, through wasi:keyvalue; NAME=VALUE is an initial entry
     #[arg(long, value_name = "NAME=VALUE", num_args = 0..=1, require_equals = true, default_missing_value = "",
         value_parser = pair_or_nothing)]
     keyvalue: Vec<String>,
-    /// Random numbers that follow from this one, the same in each run
+    /// The seed of the guest's random numbers, which are then the same in each run
     #[arg(long, value_name = "NUMBER")]
     random_seed: Option<u64>,
-    /// A wall clock that shows this time alone, and a monotonic clock that counts how often it is read
+    /// A wall clock that always shows this time, and a monotonic clock that counts how often it is read
     #[arg(long, value_name = "TIME", value_parser = read::<FrozenClock>)]
     frozen_clock: Option<FrozenClock>,
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 /// What the guest may use up.
 #[derive(clap::Args, Default)]
-#[command(next_help_heading = "What the guest may use up")]
+#[command(next_help_heading = "Limits")]
 pub(crate) struct LimitOptions {
-    /// How long it may run, `500ms`, `30s`, `5m`; of a server, how long each request may take until its response begins
+    /// How long the guest may run, `500ms`, `30s`, `5m`; of a server, how long each request may take until its response begins
     #[arg(long, value_name = "DURATION", value_parser = shown(parse_duration))]
     timeout: Option<Duration>,
-    /// How much it may execute, in units of about one instruction, if it was compiled with `fuel`
+    /// How much the guest may execute, in units of about one instruction, if it was compiled with `fuel`
     #[arg(long, value_name = "NUMBER", value_parser = shown(parse_count))]
     fuel: Option<u64>,
-    /// The size of all its memories together, `256MiB`
+    /// The size of all its memories together, such as `256MiB`
     #[arg(long, value_name = "SIZE", value_parser = shown(parse_size))]
     max_memory: Option<u64>,
     /// The elements of all its tables together

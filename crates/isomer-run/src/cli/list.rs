@@ -10,17 +10,17 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run list --json | jq -r '.[] | select(.active) | .reference'
-  isomer-run list --json | jq -r '.[] | select(.live) | .reference'    # what servers answer with now
+  isomer-run list --json | jq -r '.[] | select(.live) | .reference'    # what servers answer with
   isomer-run list --check
 
 JSON: an array with each installed variant; one with `damaged`, the reason, does not run.
 
 Exit code: with --check, 1 when something is damaged; else 0.")]
 pub(crate) struct Arguments {
-    /// Hash every installed artifact, to find damage that leaves its size as it was
+    /// Hash every installed artifact: damage need not change its size
     #[arg(long)]
     check: bool,
-    /// Print everything that is known of each as JSON
+    /// Print JSON, with everything that is known of each
     #[arg(long)]
     json: bool,
     #[command(flatten)]

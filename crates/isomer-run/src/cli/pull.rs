@@ -18,30 +18,25 @@ use std::sync::OnceLock;
   isomer-run pull registry.example/acme/resize@sha256:9f86d0… --trust trust.toml
   isomer-run pull oci-dir:/media/usb/dist:resize:1.4.0 --trust trust.toml
   isomer-run pull oci-archive:dist.tar:resize --key farm-2026.pub
-  isomer-run pull oci-dir:dist:resize --key farm-2026.pub --limit deadline   # the form that a deadline ends, too
-  isomer-run pull oci-dir:dist --digest sha256:9f86d0…        # the only module in there
+  isomer-run pull oci-dir:dist:resize --key farm-2026.pub --limit deadline
+  isomer-run pull oci-dir:dist --digest sha256:9f86d0…    # its only module
   isomer-run run resize
 
-JSON: an array with what was installed, also where a later REF fails, and empty where the first does: `module`, `reference`, `digest` of its
-index, `target`, `artifact` (its digest), `size-bytes`, `word` as in `list --json`, `transferred-bytes`, `new`
-(it was not installed before), `activated`, and `resolved`, the tag that was requested, where that names no version.")]
+JSON: an array of what was installed, even if a later REF fails: `module`, `reference`, `digest` (of its index), `target`, \
+`artifact` (its digest), `size-bytes`, `trust-basis` as in `list --json`, `transferred-bytes`, `new` (it was not installed \
+before), `activated`, and `resolved`, the requested tag if that is not a version.")]
 pub(crate) struct Arguments {
     /// Where from: REGISTRY/REPOSITORY[:TAG][@DIGEST], oci-dir:PATH[:NAME[:VERSION]] or
     /// oci-archive:FILE.tar[:NAME[:VERSION]]
     #[arg(value_name = "REF", required = true)]
     references: Vec<String>,
-    #[command(flatten)]
-    trust: signers::TrustOptions,
-    /// Take a release that is older than the last one of its name; later ones are compared with it
-    #[arg(long, conflicts_with_all = ["digest", "allow_unsigned"])]
-    allow_rollback: bool,
     /// Activate what was installed
     #[arg(long)]
     activate: bool,
     /// Install the variant for this target, whether or not it runs here
     #[arg(long, value_name = "TARGET", conflicts_with = "host")]
     target: Option<String>,
-    /// Install also the variant that keeps this limit of a guest: `deadline` or `fuel`; may be repeated
+    /// Install also the variant that supports this limit: `deadline` or `fuel`; may be repeated
     #[arg(long = "limit", value_name = "LIMIT", value_delimiter = ',', conflicts_with = "target")]
     limits: Vec<Limit>,
     /// Install for the machine that this file describes (see `isomer-run host --json`)
@@ -54,6 +49,11 @@ pub(crate) struct Arguments {
     connection: Connection,
     #[command(flatten)]
     store: store::Location,
+    #[command(flatten)]
+    trust: signers::TrustOptions,
+    /// Accept a release that is older than the last one of its name; later ones are compared with it
+    #[arg(long, conflicts_with_all = ["digest", "allow_unsigned"], help_heading = "Trust")]
+    allow_rollback: bool,
 }
 
 /// What was installed.
@@ -66,7 +66,6 @@ struct Row {
     target: String,
     artifact: Digest,
     size_bytes: u64,
-    #[serde(rename = "word")]
     trust_basis: TrustBasis,
     transferred_bytes: u64,
     new: bool,

@@ -33,18 +33,18 @@ use upstream::UpstreamOptions;
 #[command(
     override_usage = "isomer-run run [OPTIONS] <MODULE | DIR/ MODULE | FILE> [ARGS]...",
     after_help = "Examples:
-  isomer-run run --dir photos::/in:ro resize /in/cat.jpg            # installed by `isomer-run pull`
-  isomer-run run --trust trust.toml resize:1.4.0                    # … and its signatures looked at again
+  isomer-run run --dir photos::/in:ro resize /in/cat.jpg      # installed by `isomer-run pull`
+  isomer-run run --trust trust.toml resize:1.4.0              # … its signatures verified again
   isomer-run run --trust trust.toml --dir photos::/in dist/ resize --width 640 /in/cat.jpg
-  isomer-run run --key farm.pub dist/ resize                        # no policy, one key
+  isomer-run run --key farm.pub dist/ resize                  # no policy, one key
   isomer-run run --digest sha256:9f86d0… dist/ resize
   isomer-run run --allow-unsigned --env LANG resize.x86-64-v3.cwasm
-  isomer-run run --allow-unsigned --invoke add dist/ sort 1 2       # a core module's function
-  isomer-run run --allow-unsigned --invoke 'hello(\"you\")' dist/ greet # a component's, in WAVE
+  isomer-run run --allow-unsigned --invoke add dist/ sort 1 2 # a core module's function
+  isomer-run run --allow-unsigned --invoke 'hello(\"you\")' dist/ greet   # a component's, in WAVE
   isomer-run run --timeout 30s --max-memory 256MiB --allow-net db.example.com:5432 report
-  isomer-run run -f run.toml report                                 # the same in a file: timeout = \"30s\" …
+  isomer-run run -f run.toml report                           # the same in a file
 
-Exit code: the guest's own; 124 at its time limit; 134 when it traps or reaches another limit; 1 for an error; 2 for an
+Exit code: the guest's own; 124 at its time limit; 134 when it traps or reaches another limit; 1 for an error; 2 for an \
 invalid command line."
 )]
 pub(crate) struct Arguments {
@@ -53,10 +53,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "MODULE | DIR/ MODULE | FILE", required = true, num_args = 1.., trailing_var_arg = true)]
     operands: Vec<OsString>,
     #[command(flatten)]
-    trust: signers::TrustOptions,
-    #[command(flatten)]
     store: store::Location,
-    /// Print which variant it is, how it was read and why, to standard error
+    /// Print to standard error which variant is run, how it was read and why
     #[arg(long)]
     explain: bool,
     /// Fail unless the choice is the variant for this target
@@ -71,9 +69,11 @@ pub(crate) struct Arguments {
     /// Link this compiled core module under a name that the guest imports from; it is verified as the guest is
     #[arg(long = "preload", value_name = "NAME=MODULE", value_parser = preload)]
     preloads: Vec<(String, OsString)>,
-    /// Read grants, limits and the guest's process from this TOML file; what options state comes first
+    /// Read grants, limits and the guest's process from this TOML file; options override it
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: signers::TrustOptions,
     #[command(flatten)]
     grants: GrantOptions,
     #[command(flatten)]
@@ -88,10 +88,10 @@ pub(crate) struct Arguments {
 
 /// What is seen of the guest.
 #[derive(clap::Args)]
-#[command(next_help_heading = "What is seen of the guest")]
+#[command(next_help_heading = "Diagnostics")]
 struct ObserveOptions {
-    /// Tell a profiler which function is where: `perfmap` and `jitdump` are for perf; `guest` writes samples that
-    /// <https://profiler.firefox.com> shows
+    /// Write what a profiler needs: `perfmap` and `jitdump` name functions for perf; `guest` writes samples for
+    /// <https://profiler.firefox.com>
     #[arg(long, value_name = "perfmap|jitdump|guest[=FILE]")]
     profile: Option<Profile>,
     /// Write the guest's memory and stack to a file when it traps [default: NAME.coredump]

@@ -14,13 +14,13 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   isomer-run select dist/ resize
-  isomer-run select dist/ resize --explain                   # why none of the others
-  isomer-run select dist/ resize --host edge-box.json        # as another machine would choose
-  isomer-run select dist/ resize --trust trust.toml          # as `run --trust` would choose
-  isomer-run select dist/ resize --require x86-64-v3         # an error if it would be another
-  isomer-run select dist/ resize --target x86-64-v2          # that one, although a better one runs here
-  isomer-run select dist/ resize --limit deadline            # one that a deadline can end
-  isomer-run select resize                                  # among what is installed")]
+  isomer-run select dist/ resize --explain               # why none of the others
+  isomer-run select dist/ resize --host edge-box.json    # as another machine would choose
+  isomer-run select dist/ resize --trust trust.toml      # as `run --trust` would choose
+  isomer-run select dist/ resize --require x86-64-v3     # an error if it would be another
+  isomer-run select dist/ resize --target x86-64-v2      # that one, although a better one runs here
+  isomer-run select dist/ resize --limit deadline        # one that can be interrupted
+  isomer-run select resize                               # of an installed module")]
 pub(crate) struct Arguments {
     /// A release, a directory that `isomer release` made; or an installed module
     #[arg(value_name = "DIR/ | MODULE")]
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     /// Choose the variant for this target, although another may be better
     #[arg(long, value_name = "TARGET", conflicts_with = "require")]
     target: Option<String>,
-    /// Choose a variant that keeps this limit of a guest: `deadline` or `fuel`; may be repeated
+    /// Choose a variant that supports this limit: `deadline` or `fuel`; may be repeated
     #[arg(long = "limit", value_name = "LIMIT", value_delimiter = ',')]
     limits: Vec<Limit>,
     #[command(flatten)]

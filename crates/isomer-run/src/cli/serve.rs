@@ -37,23 +37,23 @@ const ADDRESS: &str = "127.0.0.1:8080";
 #[command(
     override_usage = "isomer-run serve [OPTIONS] <MODULE | DIR/ MODULE | FILE>\n       isomer-run serve [OPTIONS] -f <SERVE.TOML>",
     after_help = "Examples:
-  isomer-run serve hello                                            # installed by `isomer-run pull`
+  isomer-run serve hello                              # installed by `isomer-run pull`
   isomer-run serve --addr 0.0.0.0:80 --addr unix:/run/hello.sock hello
   isomer-run serve --key farm.pub dist/ hello
-  isomer-run serve --watch --health /healthz hello                  # what becomes active is served, once it answers
+  isomer-run serve --watch --health /healthz hello    # a new version answers once it is healthy
   isomer-run serve --allow-http https://api.example --max-memory 64MiB hello
-  isomer-run serve -f serve.toml                                    # several, each with its limits and grants
-  isomer-run serve --explain hello                                  # what it would do
+  isomer-run serve -f serve.toml                      # several, each with its limits and grants
+  isomer-run serve --explain hello                    # what would be served, within which limits
 
 Exit code: 0 when every request was answered; 1 for an error, or when requests had to be cancelled."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
+    store: store::Location,
+    #[command(flatten)]
     options: Options,
     #[command(flatten)]
     trust: signers::TrustOptions,
-    #[command(flatten)]
-    store: store::Location,
 }
 
 /// What is served, and where.
@@ -63,23 +63,23 @@ struct Options {
     /// (.cwasm)
     #[arg(value_name = "MODULE | DIR/ MODULE | FILE", required_unless_present = "file", num_args = 1..=2)]
     operands: Vec<OsString>,
-    /// Serve what this file says: its [[route]] tables name modules, hosts, paths, limits and grants
+    /// Serve the [[route]] tables of this file: modules, hosts, paths, limits and grants
     #[arg(short = 'f', long = "file", value_name = "SERVE.TOML", conflicts_with_all = ["operands", "require", "deadline",
         "health", "probation", "GrantOptions", "LimitOptions"])]
     file: Option<PathBuf>,
     /// Listen on this address: IP:PORT or unix:PATH; may be repeated [default: 127.0.0.1:8080]
     #[arg(long = "addr", value_name = "ADDRESS")]
     addresses: Vec<Address>,
-    /// Speak TLS on TCP addresses with this certificate, and those between it and a CA; read again when it changes
+    /// Speak TLS on TCP addresses with this chain of certificates, the server's own first; read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The certificate's key
+    /// The certificate's private key
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Answer /metrics (for Prometheus), /livez and /readyz at this address
     #[arg(long, value_name = "IP:PORT")]
     status_addr: Option<SocketAddr>,
-    /// Let another process listen on the same TCP ports: one that is to take over from this one
+    /// Let another process listen on the same TCP ports, so that it can take over from this one
     #[arg(long)]
     reuse_port: bool,
     /// Log a line for each request
@@ -88,7 +88,7 @@ struct Options {
     /// Log JSON objects, a line each
     #[arg(long)]
     log_json: bool,
-    /// Print what would be served, and with which pools and limits, and end
+    /// Print what would be served, and with which pools and limits, and exit
     #[arg(long)]
     explain: bool,
     /// Fail unless the choice is the variant for this target
@@ -97,7 +97,7 @@ struct Options {
     /// Serve only a form whose code can be interrupted at its deadline
     #[arg(long)]
     deadline: bool,
-    /// Serve the version that becomes active in the store, once it is known to work, without a lost request
+    /// Switch to the version that becomes active in the store, once it is known to work, without a lost request
     #[arg(long)]
     watch: bool,
     /// The path of a request that a version must answer with success before it is served
@@ -106,7 +106,7 @@ struct Options {
     /// With --watch: for how long a new version is switched back if it fails more often than the one before [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = shown(parse_duration))]
     probation: Option<Duration>,
-    /// End, once other requests are answered, when a guest cannot be interrupted
+    /// Exit when a guest cannot be interrupted, once all other requests are answered
     #[arg(long)]
     exit_on_stuck: bool,
     #[command(flatten)]

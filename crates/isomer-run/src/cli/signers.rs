@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 /// What is trusted.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Trust")]
 pub(crate) struct TrustOptions {
-    /// Trust what has this digest: a module's index, or FILE
+    /// Trust what has this digest: the module's index, or FILE
     #[arg(long, value_name = "DIGEST", conflicts_with_all = ["allow_unsigned", "keys", "trust"])]
     digest: Option<Digest>,
     /// Trust it without a key or digest: any user who can write it decides what runs
@@ -33,10 +34,10 @@ impl TrustOptions {
 /// Whose signatures are trusted.
 #[derive(clap::Args)]
 pub(crate) struct SignerOptions {
-    /// Trust what this public key has signed; each time it is given, one more key
+    /// Trust what this public key signed; may be repeated
     #[arg(long = "key", value_name = "PUB", conflicts_with = "trust")]
     keys: Vec<PathBuf>,
-    /// Trust what this policy, a TOML file, trusts
+    /// Trust what this policy allows: a TOML file with keys, their dates and modules
     #[arg(long, value_name = "POLICY")]
     trust: Option<PathBuf>,
 }

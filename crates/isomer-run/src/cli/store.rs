@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Default, clap::Args)]
 pub(crate) struct Location {
     /// The store, where modules are installed [default: the variable ISOMER_STORE, or /var/lib/isomer]
-    #[arg(long = "store", value_name = "DIR")]
+    #[arg(long = "store", value_name = "DIR", display_order = 800)]
     given: Option<PathBuf>,
 }
 

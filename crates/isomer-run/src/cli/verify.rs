@@ -17,7 +17,7 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:
   isomer-run verify dist/ --key farm-2026.pub
   isomer-run verify dist/ resize --trust trust.toml
-  isomer-run verify resize --key farm-2026.pub              # as it is installed
+  isomer-run verify resize --key farm-2026.pub         # as it is installed
 
 A policy:
   threshold      = 1               # so many keys must have signed the same release
@@ -31,13 +31,12 @@ A policy:
 
   [revoked]
   keys    = []                     # key ids
-  digests = []                     # of any part: index, manifest, config, layer, artifact, code, WebAssembly
+  digests = []    # of any part: index, manifest, config, layer, artifact, code, WebAssembly
 
   [minimum-counter]
   acme-plugins = 7                 # older releases of that name are refused
 
-Exit code: 0 when every module is trusted and whole, else 1. All forms count here, also those that
-this machine would not run.")]
+Exit code: 0 if every module is trusted and intact, else 1. All forms count, also those that this machine would not run.")]
 #[command(group(clap::ArgGroup::new("signers").args(["keys", "trust"]).required(true).multiple(true)))]
 pub(crate) struct Arguments {
     /// A release, a directory that `isomer release` made; or an installed module

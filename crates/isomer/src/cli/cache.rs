@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// The cache's directory.
 #[derive(clap::Args)]
 pub(super) struct CacheDir {
-    /// Where finished work is kept [default: ISOMER_CACHE, or isomer in the user's cache directory]
+    /// The cache of finished jobs [default: ISOMER_CACHE, or isomer in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ pub(super) struct Args {
 enum Command {
     /// Print the cache's directory.
     Dir(CacheDir),
-    /// Print how much it holds.
+    /// Print its size, and who compiled its entries.
     Info {
         #[command(flatten)]
         dir: CacheDir,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A .cwasm, or the directory of a release
+    /// An artifact (.cwasm), or the directory of a release
     #[arg(value_name = "FILE|DIR")]
     path: PathBuf,
     /// Print JSON

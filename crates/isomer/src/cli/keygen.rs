@@ -13,13 +13,13 @@ Examples:
   isomer keygen -o farm-2026 --passphrase-file passphrase     the private key encrypted
   isomer keygen --algorithm ecdsa-p256                        where Ed25519 is not approved
 
-The private key (PKCS#8) is readable by its owner alone and never overwrites a file. Give the public key
-to servers: `isomer-run run --key`, or a policy's [[key]].")]
+The private key (PKCS#8) is readable only by its owner and never overwrites a file. Give the public key to servers: \
+`isomer-run run --key`, or a policy's [[key]].")]
 pub(super) struct Args {
     /// ed25519 or ecdsa-p256
     #[arg(long, value_name = "ALGORITHM", default_value = "ed25519")]
     algorithm: Algorithm,
-    /// The files: NAME.key and NAME.pub
+    /// The files to write: NAME.key and NAME.pub
     #[arg(long, short, value_name = "NAME", default_value = "isomer")]
     output: PathBuf,
     #[command(flatten)]

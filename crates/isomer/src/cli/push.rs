@@ -12,19 +12,19 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  isomer push dist/ registry.example/acme                    every module: registry.example/acme/NAME:VERSION
+  isomer push dist/ registry.example/acme               all: registry.example/acme/NAME:VERSION
   isomer push dist/ registry.example/acme:edge --module resize
-  isomer push dist/ 127.0.0.1:5000/acme --plain-http         a registry on this machine
+  isomer push dist/ 127.0.0.1:5000/acme --plain-http    a registry on this machine
 
-Each module has its own repository below the one that is named. Its tag is written last, when everything that
-it names is there; TAG-wasm is the plain WebAssembly alone, for clients that read no indexes. Signatures are
-pushed too. Blobs that the registry has are not sent again, so repeat a push that broke off.
+Each module has its own repository below the named one. Its tag is written last, after everything that it refers to; TAG-wasm \
+is the plain WebAssembly alone, for clients that read no indexes. Signatures are pushed too. Blobs that the registry has are not \
+sent again: repeat a push that was interrupted.
 
-The tag of a version, 1.4.0, is the module's version and is written once: raise the version for other content.
-Tags that begin with a letter, stable, may be moved from one version to the next.
+A tag that is a version, such as 1.4.0, is written once: raise the version for other content. Tags that begin with a letter, such \
+as stable, may be moved from one version to the next.
 
-Credentials are docker's: `config.json` in $DOCKER_CONFIG or ~/.docker, as `docker login` writes it, with
-its credential helpers.")]
+Credentials are docker's: `config.json` in $DOCKER_CONFIG or ~/.docker, as `docker login` writes it, with its credential \
+helpers.")]
 pub(super) struct Args {
     /// The release: a directory that `isomer release` wrote
     #[arg(value_name = "DIR")]
@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// Push only this module; may be repeated
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
-    /// Move the tags of a version that name other content: servers that have pulled it keep that content
+    /// Move tags of versions that name other content; servers that have pulled that content keep it
     #[arg(long)]
     move_tag: bool,
     #[command(flatten)]

@@ -29,14 +29,14 @@ A manifest, with every key:
   [release]
   name    = \"acme-plugins\"
   version = \"1.4.0\"
-  counter = 7                        # default: 0; lets servers tell older releases
+  counter = 7                        # servers refuse smaller ones; default: 0, which disables that
   targets = [\"x86-64-v3\", \"neoverse-n1\", \"pulley64\", \"profiles/edge-box.toml\"]   # or [\"all\"]
 
   [[module]]
   path    = \"modules/resize.wasm\"    # core module, component or .wat, relative to the manifest
   name    = \"resize\"                 # default: the file's stem
   targets = [\"x86-64-v3\"]            # default: the release's
-  limits  = [\"none\", \"epoch\"]        # each target in these forms; default: the release's, then [\"none\"]
+  limits  = [\"none\", \"epoch\"]        # each target in these forms; default: the release's
 
 Remote:
   isomer release --remote-cache grpc://cache.example:8980       results shared by many machines
@@ -63,12 +63,12 @@ pub(super) struct Args {
     /// Build one of several parts, each on its own machine: 1/3, 2/3, 3/3; `isomer merge` joins them
     #[arg(long, value_name = "I/N", conflicts_with = "sign")]
     shard: Option<Shard>,
-    /// Compile also the cells that are predicted to equal another target's code, and fail when one differs
+    /// Compile also the cells that are predicted to equal another target's code, and fail if one differs
     #[arg(long, conflicts_with_all = ["shard", "check_reproducible"])]
     verify_collapse: bool,
     #[command(flatten)]
     signer: Signer,
-    /// Print what became of every cell as JSON
+    /// Print the result of every cell as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]

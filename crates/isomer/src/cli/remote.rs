@@ -45,7 +45,7 @@ pub(super) struct RemoteOptions {
     // Not parsed by clap, which would show a malformed one: it may be a secret.
     #[arg(long, value_name = "NAME=VALUE", requires = "remote")]
     remote_header: Vec<String>,
-    /// Send the headers in this file, NAME=VALUE in each line: for `authorization=Bearer TOKEN`
+    /// Send the headers in this file, one NAME=VALUE a line, such as `authorization=Bearer TOKEN`
     #[arg(long, value_name = "FILE", requires = "remote")]
     remote_header_file: Option<PathBuf>,
     /// The certificate authorities to trust for the remote, as PEM [default: the system's]
@@ -60,7 +60,7 @@ pub(super) struct RemoteOptions {
     /// The time limit of one job there, from upload to download, and of the first answer: 90s, 5m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1h", requires = "remote")]
     remote_timeout: Duration,
-    /// A platform property that workers must have, as OSFamily=linux; may be given several times
+    /// A platform property that workers must have, such as OSFamily=linux; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = property, requires = "remote")]
     remote_property: Vec<(String, String)>,
     /// The program that workers run: a statically linked `isomer`, from `cargo xtask dist` [default: this one]
@@ -72,7 +72,7 @@ pub(super) struct RemoteOptions {
     /// Run every job again, and replace its results in the farm's own cache
     #[arg(long, requires = "remote_exec")]
     remote_skip_cache: bool,
-    /// Compile this share of what remotes made on this machine too, now or in an earlier call, and fail when one differs
+    /// Compile this share of the remotes' results on this machine too, also of earlier calls, and fail if one differs
     #[arg(long, value_name = "N%", value_parser = percent, default_value = "0%")]
     distrust: u8,
 }

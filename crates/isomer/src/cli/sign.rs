@@ -23,8 +23,8 @@ Examples:
   isomer sign dist/ --key farm-2026.key --counter 7
   isomer-run verify dist/ --key farm-2026.pub
 
-A signature covers all modules of the release. Several keys sign one after the other; the same key signs
-the same release with the same bytes.")]
+A signature covers all modules of the release. Several keys may sign a release, one after the other; signing it again with the \
+same key gives the same bytes.")]
 pub(super) struct Args {
     /// The release: a directory that `isomer release` wrote
     #[arg(value_name = "DIR")]
@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// The release's counter, larger in each release [default: the manifest's `counter`]
     #[arg(long, value_name = "N")]
     counter: Option<u64>,
-    /// Sign also what this user has no record of having released here: parts of other machines, a copy from elsewhere
+    /// Sign also modules that this user did not release on this machine: parts from other machines, copies
     #[arg(long)]
     trust_contents: bool,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) struct Signer {
     /// A URI that identifies who compiled the release, for the record
     #[arg(long, value_name = "URI", default_value = DEFAULT_BUILDER, value_parser = builder, hide_default_value = true)]
     builder: String,
-    /// Sign what the remote at this address made as if this machine had; may be given several times
+    /// Sign what the remote at this address compiled as if this machine had compiled it; may be given several times
     #[arg(long, value_name = "URL")]
     trust_remote: Vec<String>,
     #[command(flatten)]

@@ -257,7 +257,7 @@ fn rollback_ignores_records_that_others_could_write() {
         let printed = farm.call(&line).ok();
         assert!(printed.stderr().contains("what was installed is replaced"), "{printed}");
         let record = forge::read(&installed_from(&farm, "old").join("install.json"));
-        assert_eq!(record["word"], "digest");
+        assert_eq!(record["trust-basis"], "digest");
         farm.runs("run sha256");
     }
 }

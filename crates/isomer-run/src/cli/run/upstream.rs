@@ -7,7 +7,7 @@ use isomer_guest::{GrantError, Grants, Limits, Pattern, parse_count, parse_durat
 
 /// wasmtime's option groups.
 #[derive(clap::Args, Default)]
-#[command(next_help_heading = "As wasmtime has them")]
+#[command(next_help_heading = "Options of wasmtime")]
 pub(super) struct UpstreamOptions {
     /// wasmtime's options for WASI, where they mean the same: inherit-env, inherit-network, http, config-var=N=V, …
     #[arg(short = 'S', value_name = "OPTIONS", value_delimiter = ',', value_parser = wasi)]
