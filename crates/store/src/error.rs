@@ -148,7 +148,7 @@ pub enum StoreError {
         instead: Option<Instead>,
     },
     /// Several installed modules match the name.
-    #[error("`{what}` may be {}", .choices.join(", "))]
+    #[error("`{what}` is ambiguous: {}", .choices.join(", "))]
     Ambiguous {
         /// What was requested.
         what: String,
@@ -156,7 +156,7 @@ pub enum StoreError {
         choices: Vec<String>,
     },
     /// No earlier active version is left.
-    #[error("no version of `{module}` that was active before is still installed and whole")]
+    #[error("no version of `{module}` that was active earlier is still installed and intact")]
     NothingEarlier {
         /// The module.
         module: String,

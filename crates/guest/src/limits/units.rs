@@ -25,9 +25,11 @@ pub(crate) fn size<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Resul
 
 /// A duration, always with a unit.
 pub(crate) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    const EXPECTED: &str = "expected a duration such as \"500ms\", \"90s\", \"5m\" or \"1h\"";
     match Quantity::deserialize(from) {
         Ok(Quantity::Text(text)) => parse_duration(&text).map_err(D::Error::custom),
-        _ => Err(D::Error::custom("expected a duration such as \"500ms\", \"90s\", \"5m\" or \"1h\"")),
+        Ok(Quantity::Number(number)) => Err(D::Error::custom(format!("{EXPECTED}, found {number} without a unit"))),
+        Err(_) => Err(D::Error::custom(EXPECTED)),
     }
 }
 

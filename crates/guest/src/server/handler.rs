@@ -144,9 +144,17 @@ impl WorkerExpiration for Expiration {
     }
 }
 
-/// An error with its causes, the backtrace in WebAssembly among them.
+/// An error with its causes, the backtrace in WebAssembly among them, in one line.
 fn causes(error: &wasmtime::Error) -> String {
-    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    error.chain().map(|cause| in_one_line(&cause.to_string())).collect::<Vec<_>>().join(": ")
+}
+
+/// The frames of a backtrace are lines that are indented.
+fn in_one_line(text: &str) -> String {
+    let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let first = lines.next().unwrap_or_default();
+    let frames = lines.collect::<Vec<_>>().join(", ");
+    if frames.is_empty() { first } else { format!("{first} {frames}") }
 }
 
 /// An instance, as its event loop knows it.

@@ -38,7 +38,7 @@ pub enum TlsError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The first file holds no certificate.
-    #[error("`{}` holds no certificate", .0.display())]
+    #[error("`{}` holds no certificate; expected PEM with `BEGIN CERTIFICATE`", .0.display())]
     NoCertificate(PathBuf),
     /// The key is not that of the certificate, or of a kind that is not supported.
     #[error("the key of `{}` does not fit the certificate of `{}`", .files.key.display(), .files.certificate.display())]

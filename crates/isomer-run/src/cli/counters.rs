@@ -73,6 +73,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let rows: Vec<_> = counters.into_iter().map(row).collect();
     if arguments.json {
         isomer_terminal::print_json(&rows)?;
+    } else if rows.is_empty() {
+        let of = arguments.forget.as_ref().map(|module| format!(" of `{module}`")).unwrap_or_default();
+        isomer_terminal::print(&format!("no counter{of} is remembered\n"))?;
     } else {
         isomer_terminal::print(&text(&rows))?;
     }

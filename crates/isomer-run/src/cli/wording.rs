@@ -100,7 +100,7 @@ impl Remedy for StoreError {
                 Instead::Activate(reference) => format!("`isomer-run activate {reference}`"),
             },
             StoreError::NothingEarlier { .. } => {
-                "`isomer-run list` shows what is installed; `isomer-run activate` takes any of it".to_owned()
+                "`isomer-run list` shows what is installed; `isomer-run activate` activates any of it".to_owned()
             }
             StoreError::Space { .. } => {
                 "what is installed is as it was; `isomer-run gc` removes what is not needed".to_owned()
@@ -147,9 +147,7 @@ pub(crate) fn remedy_of(rejected: &Rejected) -> Option<String> {
         Reason::UnknownKey { .. } => {
             Some("if the key is to be trusted, add its public half to the policy, or name it with `--key`".to_owned())
         }
-        Reason::Replayed { .. } => {
-            Some("if this older release is the one to go on from, pull it with `--allow-rollback`".to_owned())
-        }
+        Reason::Replayed { .. } => Some("to go back to this older release, pull it with `--allow-rollback`".to_owned()),
         _ => rejected.hint(),
     }
 }
@@ -158,7 +156,7 @@ pub(crate) fn remedy_of(rejected: &Rejected) -> Option<String> {
 pub(crate) fn untrusted(what: &str, options: &str, whose: &str, digest: Digest) -> Failure {
     Failure::new(format!("no basis to trust {what}"))
         .caused_by(format!("expected {options} or `--allow-unsigned`; {whose} has the digest {digest}"))
-        .hint(format!("if that is the digest you were told, pass `--digest {digest}`"))
+        .hint(format!("if you expect that digest, pass `--digest {digest}`"))
 }
 
 /// Why nothing was chosen, with every reason unless they were shown already.

@@ -162,7 +162,7 @@ impl Hinted for Reason {
             Reason::OtherDigest { .. } => {
                 "the index was altered, or was built again after it was signed: sign it again"
             }
-            Reason::Replayed { .. } => "allow the rollback if this older release is the one to go on from",
+            Reason::Replayed { .. } => "allow the rollback to go back to this older release",
             Reason::TooManyReleases { .. } => "the releases of one line keep one name",
             Reason::OtherSubject { .. } | Reason::DuplicateSigner { .. } | Reason::BelowMinimumCounter { .. } => {
                 return None;

@@ -60,7 +60,7 @@ fn a_damaged_active_version_can_be_rolled_back() {
         farm.runs("run sha256");
         // Nor does a way back lead there.
         assert!(farm.call("activate sha256:1.2.0").fails().stderr().contains("hint:"));
-        assert!(farm.call("rollback sha256").fails().stderr().contains("is still installed and whole"));
+        assert!(farm.call("rollback sha256").fails().stderr().contains("is still installed and intact"));
         farm.runs("run sha256");
         farm.call("gc --damaged --dry-run").ok();
         farm.call("gc --damaged").ok();
@@ -232,7 +232,7 @@ fn a_version_is_complete_only_with_every_file_it_runs_from() {
         let farm = broken();
         let before = farm.files();
         let back = farm.call("rollback sha256").fails();
-        assert!(back.stderr().contains("is still installed and whole"), "{name}: {back}");
+        assert!(back.stderr().contains("is still installed and intact"), "{name}: {back}");
         let kept = farm.call("gc --keep 1").ok();
         assert!(
             kept.stderr().contains("; it stays: pull it again") && kept.stdout() == "0 B removed\n",

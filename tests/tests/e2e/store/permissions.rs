@@ -239,7 +239,7 @@ fn rollback_ignores_records_that_others_could_write() {
     let printed = farm.call("activate sha256:1.1.0").ok();
     assert!(printed.stderr().contains("there is no earlier version to roll back to"), "{printed}");
     farm.runs("run sha256");
-    assert!(farm.call("rollback sha256").fails().stderr().contains("no version of `sha256` that was active before"));
+    assert!(farm.call("rollback sha256").fails().stderr().contains("no version of `sha256` that was active earlier"));
     // The record of the installation must be one that no other user could write, either.
     for name in ["", "install.json"] {
         farm.call("activate sha256:1.2.0").ok();

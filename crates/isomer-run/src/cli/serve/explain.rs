@@ -36,7 +36,7 @@ fn route(explanation: &Explanation) -> String {
     let deadline = if *interruptible {
         "by epochs, which the artifact's code checks"
     } else {
-        "while the guest waits; its code has no epochs (`epoch-interruption = true` in a profile's [wasm])"
+        "only while the guest waits; its code has no epochs (`epoch-interruption = true` in a profile's [wasm])"
     };
     let mut lines = vec![
         ("module", escaped(module).into_owned()),
@@ -51,7 +51,7 @@ fn route(explanation: &Explanation) -> String {
         ("memory", memory.clone()),
         ("deadlines", deadline.to_owned()),
         ("grants", granted(grants, &explanation.environment)),
-        ("health", explanation.health.clone().unwrap_or_else(|| "a version is not asked how it is".to_owned())),
+        ("health", explanation.health.clone().unwrap_or_else(|| "no health request".to_owned())),
         ("probation", format!("{} for a new version", time(explanation.probation))),
     ]);
     for (name, value) in lines {
