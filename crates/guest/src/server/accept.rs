@@ -225,13 +225,11 @@ impl Server {
         Switch { live: Arc::clone(&live), settings, watch, reread, clock: clock_of_switch, metrics, executor }
             .start(wakes, control.wake.clone())
             .map_err(ServeError::System)?;
-        let (draining, _) = watch::channel(false);
         let acceptor = Acceptor {
             http: Http::new(&limits),
             live: Arc::clone(&live),
             connections: Arc::clone(&connections),
             permits: Arc::new(Semaphore::new(connections_limit)),
-            draining: draining.clone(),
             header_time: limits.header_time,
             tls: tls.clone(),
         };
@@ -256,7 +254,7 @@ impl Server {
                 let _ = accepting.await;
             }
             drop(listeners);
-            draining.send_replace(true);
+            connections.retire_all();
             let complete = tokio::select! {
                 complete = drained(&connections, &clock, &limits, &stuck) => complete,
                 () = control.reached(Phase::Ended) => connections.count() == 0,
@@ -366,7 +364,6 @@ struct Acceptor {
     live: Arc<Live>,
     connections: Arc<Connections>,
     permits: Arc<Semaphore>,
-    draining: watch::Sender<bool>,
     header_time: Duration,
     tls: Option<Tls>,
 }
@@ -415,7 +412,6 @@ impl Acceptor {
 
     fn serve(&self, stream: Stream, permit: OwnedSemaphorePermit) {
         let (http, live, open) = (self.http.clone(), Arc::clone(&self.live), self.connections.open());
-        let draining = self.draining.subscribe();
         tracing::debug!(
             "a connection of {}",
             stream.peer.map_or_else(|| "a local client".to_owned(), |it| it.to_string())
@@ -424,16 +420,20 @@ impl Acceptor {
         let header_time = self.header_time;
         tokio::spawn(async move {
             match acceptor {
-                None => http.serve(stream, Scheme::HTTP, live, open, draining).await,
-                Some(acceptor) => tokio::select! {
-                    accepted = tokio::time::timeout(header_time, acceptor.accept(stream)) => match accepted {
-                        Ok(Ok(stream)) => http.serve(stream, Scheme::HTTPS, live, open, draining).await,
-                        Ok(Err(error)) => tracing::debug!("a connection has no TLS: {error}"),
-                        Err(_) => tracing::debug!("a connection took too long for TLS"),
-                    },
-                    // Until then nothing else looks at it.
-                    () = open.connection.closing() => tracing::debug!("a connection without TLS yet makes room"),
-                },
+                None => http.serve(stream, Scheme::HTTP, live, open).await,
+                // Apart from the connection's own memory, which would have room for it without TLS, too.
+                Some(acceptor) => Box::pin(async move {
+                    tokio::select! {
+                        accepted = tokio::time::timeout(header_time, acceptor.accept(stream)) => match accepted {
+                            Ok(Ok(stream)) => http.serve(stream, Scheme::HTTPS, live, open).await,
+                            Ok(Err(error)) => tracing::debug!("a connection has no TLS: {error}"),
+                            Err(_) => tracing::debug!("a connection took too long for TLS"),
+                        },
+                        // Until then nothing else looks at it.
+                        () = open.connection.closing() => tracing::debug!("a connection without TLS yet makes room"),
+                    }
+                })
+                .await,
             }
             drop(permit);
         });

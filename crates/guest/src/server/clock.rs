@@ -2,9 +2,10 @@
 //! Out: exchanges cancelled at their limits, instances woken to end, epochs. Never here: anything that a guest can hold
 //! up: it does not run on the executor of the guests.
 
-use super::exchange::{Cause, Exchange, RequestId};
+use super::exchange::{Cause, Exchange};
 use super::instance::Instance;
 use super::time::now_ms;
+use slab::Slab;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -17,13 +18,13 @@ use wasmtime::EngineWeak;
 /// How often it looks, which is also how long a guest's code runs between two checks of its epoch.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Exchanges are kept in as many maps, so that requests on different cores rarely wait for each other.
+/// Exchanges are kept in as many lists, so that requests on different cores rarely wait for each other.
 const SHARDS: usize = 16;
 
 /// All that has a time limit.
 #[derive(Default)]
 pub(super) struct Clock {
-    exchanges: [Mutex<HashMap<u64, Arc<Exchange>>>; SHARDS],
+    exchanges: [Mutex<Slab<Arc<Exchange>>>; SHARDS],
     instances: Mutex<HashMap<u64, Arc<Instance>>>,
     engines: Mutex<Vec<EngineWeak>>,
     stopped: AtomicBool,
@@ -69,7 +70,7 @@ impl Clock {
         // What is woken may take these locks.
         for shard in &self.exchanges {
             let overdue = |exchange: &&Arc<Exchange>| exchange.overdue(now_ms).is_some();
-            let overdue: Vec<_> = lock(shard).values().filter(overdue).cloned().collect();
+            let overdue: Vec<_> = lock(shard).iter().map(|(_, exchange)| exchange).filter(overdue).cloned().collect();
             overdue.iter().for_each(|exchange| exchange.check(now_ms));
         }
         for instance in self.instances() {
@@ -90,13 +91,9 @@ impl Clock {
 
     /// Watches an exchange until the result is dropped.
     pub(super) fn watch(self: &Arc<Self>, exchange: Arc<Exchange>) -> Watched {
-        let id = exchange.id;
-        lock(self.shard(id)).insert(id.number(), exchange);
-        Watched { clock: Arc::clone(self), id }
-    }
-
-    fn shard(&self, id: RequestId) -> &Mutex<HashMap<u64, Arc<Exchange>>> {
-        &self.exchanges[id.number() as usize % SHARDS]
+        let shard = exchange.id.number() as usize % SHARDS;
+        let index = lock(&self.exchanges[shard]).insert(exchange);
+        Watched { clock: Arc::clone(self), shard, index }
     }
 
     /// Watches an instance until [`Clock::forget`].
@@ -117,7 +114,7 @@ impl Clock {
     /// Cancels every exchange.
     pub(super) fn cancel_all(&self, cause: Cause) {
         for shard in &self.exchanges {
-            let all: Vec<_> = lock(shard).values().cloned().collect();
+            let all: Vec<_> = lock(shard).iter().map(|(_, exchange)| Arc::clone(exchange)).collect();
             all.iter().for_each(|exchange| exchange.cancel(cause));
         }
     }
@@ -132,11 +129,12 @@ impl Clock {
 #[derive(Debug)]
 pub(super) struct Watched {
     clock: Arc<Clock>,
-    id: RequestId,
+    shard: usize,
+    index: usize,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        lock(self.clock.shard(self.id)).remove(&self.id.number());
+        lock(&self.clock.exchanges[self.shard]).remove(self.index);
     }
 }

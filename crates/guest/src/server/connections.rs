@@ -7,9 +7,9 @@ use futures_util::task::AtomicWaker;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// How long a connection may take to notice that its only exchange was cancelled. One that is blocked in writing to a
@@ -21,28 +21,39 @@ const NOTICE: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_millis(250);
 
 /// What the task of a connection is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// To go on.
+    Serve,
+    /// To end with the requests that it has.
+    Retire,
+    /// To end at once.
+    Close,
+}
+
+/// The order that was given, and the task to tell of it: one waker for all orders, as a connection's task looks at it each
+/// time it is polled, which is several times for each request.
 #[derive(Debug, Default)]
-struct Order {
-    given: AtomicBool,
+struct Orders {
+    given: AtomicU8,
     waker: AtomicWaker,
 }
 
-impl Order {
-    fn give(&self) {
-        self.given.store(true, Ordering::Release);
-        self.waker.wake();
+impl Orders {
+    /// One that follows a stronger one changes nothing.
+    fn give(&self, order: Order) {
+        if self.given.fetch_max(order as u8, Ordering::AcqRel) < order as u8 {
+            self.waker.wake();
+        }
     }
 
-    fn is_given(&self) -> bool {
-        self.given.load(Ordering::Acquire)
-    }
-
-    async fn wait(&self) {
-        poll_fn(|context| {
-            self.waker.register(context.waker());
-            if self.is_given() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+    fn given(&self) -> Order {
+        match self.given.load(Ordering::Acquire) {
+            given if given == Order::Close as u8 => Order::Close,
+            given if given == Order::Retire as u8 => Order::Retire,
+            _ => Order::Serve,
+        }
     }
 }
 
@@ -53,12 +64,13 @@ pub(super) struct Connection {
     /// Without an exchange since then.
     idle_since_ms: AtomicU64,
     had_request: AtomicBool,
+    /// HTTP/1.1 waits for the head of its next request.
+    awaits_head: AtomicBool,
     /// The first bytes after its last exchange arrived then, or 0.
     head_since_ms: AtomicU64,
     /// All its exchanges were cancelled by then, or 0.
     over_since_ms: AtomicU64,
-    closing: Order,
-    retiring: Order,
+    orders: Orders,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -72,14 +84,15 @@ impl Connection {
         Busy { connection: Arc::clone(self), exchange }
     }
 
-    /// Waits until it is to be closed at once.
-    pub(super) async fn closing(&self) {
-        self.closing.wait().await;
+    /// What it is told to do; wakes the task that asked last when that changes.
+    pub(super) fn order(&self, context: &Context<'_>) -> Order {
+        self.orders.waker.register(context.waker());
+        self.orders.given()
     }
 
-    /// Waits until it is to end with the requests that it has.
-    pub(super) async fn retiring(&self) {
-        self.retiring.wait().await;
+    /// Waits until it is to be closed at once.
+    pub(super) async fn closing(&self) {
+        poll_fn(|context| if self.order(context) == Order::Close { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// Bytes have arrived.
@@ -89,9 +102,10 @@ impl Connection {
         }
     }
 
-    /// Nothing of the next head has been read yet.
+    /// HTTP/1.1 begins to wait for the next head, of which nothing has been read yet.
     pub(super) fn await_head(&self) {
         self.head_since_ms.store(0, Ordering::Relaxed);
+        self.awaits_head.store(true, Ordering::Relaxed);
     }
 
     /// The head of a request is complete.
@@ -99,16 +113,27 @@ impl Connection {
         self.had_request.store(true, Ordering::Relaxed);
         self.idle_since_ms.store(now_ms, Ordering::Relaxed);
         self.head_since_ms.store(0, Ordering::Relaxed);
+        self.awaits_head.store(false, Ordering::Relaxed);
     }
 
     /// Since when the client takes for the head of its next request; none while it has sent nothing of one, and may take as
-    /// long as a connection may be idle.
-    pub(super) fn head_since_ms(&self) -> Option<u64> {
-        let since_ms = self.head_since_ms.load(Ordering::Relaxed);
-        if since_ms != 0 {
-            return Some(since_ms);
+    /// long as a connection may be idle. Of HTTP/2, whose frames need not belong to a head, only the first one is timed.
+    fn head_since_ms(&self) -> Option<u64> {
+        if !self.had_request.load(Ordering::Relaxed) {
+            return Some(self.idle_since_ms.load(Ordering::Relaxed));
         }
-        (!self.had_request.load(Ordering::Relaxed)).then(|| self.idle_since_ms.load(Ordering::Relaxed))
+        let since_ms = self.head_since_ms.load(Ordering::Relaxed);
+        (since_ms != 0 && self.awaits_head.load(Ordering::Relaxed)).then_some(since_ms)
+    }
+
+    /// Whether it is without an exchange, and takes too long for the next head or to begin with it.
+    fn is_overdue(&self, now_ms: u64, header_time: Duration, idle_time: Duration) -> bool {
+        let Some(idle_since_ms) = self.idle_since_ms() else { return false };
+        let (since_ms, limit) = match self.head_since_ms() {
+            Some(since_ms) => (since_ms, header_time),
+            None => (idle_since_ms, idle_time),
+        };
+        Duration::from_millis(now_ms.saturating_sub(since_ms)) > limit
     }
 
     /// Since when it is without an exchange, where it is.
@@ -174,6 +199,8 @@ pub(super) fn connections_max(wanted: usize) -> usize {
 pub(super) struct Connections {
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     count: AtomicU64,
+    /// The server ends, and every connection with the requests that it has.
+    retiring: AtomicBool,
 }
 
 impl Connections {
@@ -182,6 +209,10 @@ impl Connections {
         let connection = Arc::new(Connection { idle_since_ms: AtomicU64::new(now_ms()), ..Connection::default() });
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         lock(&self.open).insert(number, Arc::clone(&connection));
+        // After it is among those that are told.
+        if self.retiring.load(Ordering::SeqCst) {
+            connection.orders.give(Order::Retire);
+        }
         Open { all: Arc::clone(self), number, connection }
     }
 
@@ -197,34 +228,38 @@ impl Connections {
     /// Closes so many of those that are idle for longest, so that others can be accepted. Whether there was any.
     pub(super) fn close_idlest(&self, count: usize, now_ms: u64) -> bool {
         let all = self.all();
-        let open = all.iter().filter(|connection| !connection.closing.is_given());
+        let open = all.iter().filter(|connection| connection.orders.given() != Order::Close);
         let idle = open.filter_map(|connection| Some((connection.idle_since_ms()?, connection)));
         let is_old = |since_ms: u64| Duration::from_millis(now_ms.saturating_sub(since_ms)) > GRACE;
         let mut idle: Vec<_> = idle.filter(|(since_ms, _)| is_old(*since_ms)).collect();
         idle.sort_by_key(|(since_ms, _)| *since_ms);
-        idle.iter().take(count).for_each(|(_, connection)| connection.closing.give());
+        idle.iter().take(count).for_each(|(_, connection)| connection.orders.give(Order::Close));
         !idle.is_empty()
     }
 
     /// Has the oldest of those that answer requests end with them.
     pub(super) fn retire_oldest(&self) {
         let open = lock(&self.open);
-        let busy = open.iter().filter(|(_, it)| !it.retiring.is_given() && it.idle_since_ms().is_none());
+        let busy = open.iter().filter(|(_, it)| it.orders.given() == Order::Serve && it.idle_since_ms().is_none());
         let oldest = busy.min_by_key(|(number, _)| **number).map(|(_, connection)| Arc::clone(connection));
         drop(open);
         if let Some(connection) = oldest {
-            connection.retiring.give();
+            connection.orders.give(Order::Retire);
         }
     }
 
-    /// Closes those that are idle for too long, or blocked.
+    /// Has all end with the requests that they have, also those that are opened from now on.
+    pub(super) fn retire_all(&self) {
+        self.retiring.store(true, Ordering::SeqCst);
+        self.all().iter().for_each(|connection| connection.orders.give(Order::Retire));
+    }
+
+    /// Closes those that are idle for too long, take too long for a head, or are blocked.
     pub(super) fn close_overdue(&self, header_time: Duration, idle_time: Duration) {
         let now_ms = now_ms();
         for connection in self.all() {
-            let limit = if connection.had_request.load(Ordering::Relaxed) { idle_time } else { header_time };
-            let idle_ms = connection.idle_since_ms().map(|since_ms| now_ms.saturating_sub(since_ms));
-            if idle_ms.is_some_and(|idle_ms| Duration::from_millis(idle_ms) > limit) || connection.is_blocked(now_ms) {
-                connection.closing.give();
+            if connection.is_overdue(now_ms, header_time, idle_time) || connection.is_blocked(now_ms) {
+                connection.orders.give(Order::Close);
             }
         }
     }
@@ -254,7 +289,7 @@ mod tests {
         let connections = Arc::new(Connections::default());
         let (busy, idle, idlest) = (connections.open(), connections.open(), connections.open());
         let exchange = busy.connection.begin(Arc::new(Exchange::new("/".into(), Arc::default())));
-        let closing = |open: &Open| open.connection.closing.is_given();
+        let closing = |open: &Open| open.connection.orders.given() == Order::Close;
         busy.connection.idle_since_ms.store(1, Ordering::Relaxed);
         idle.connection.idle_since_ms.store(3, Ordering::Relaxed);
         idlest.connection.idle_since_ms.store(2, Ordering::Relaxed);
@@ -264,10 +299,40 @@ mod tests {
         connections.close_idlest(1, 1000);
         assert_eq!([closing(&busy), closing(&idle)], [false, true]);
         connections.retire_oldest();
-        let retiring = |open: &Open| open.connection.retiring.is_given();
+        let retiring = |open: &Open| open.connection.orders.given() == Order::Retire;
         assert_eq!([retiring(&busy), retiring(&idle)], [true, false]);
         drop((exchange, busy, idle, idlest));
         assert_eq!(connections.count(), 0);
+    }
+
+    #[test]
+    fn all_retire_and_those_that_are_opened_later() {
+        let connections = Arc::new(Connections::default());
+        let order = |open: &Open| open.connection.orders.given();
+        let (early, closed) = (connections.open(), connections.open());
+        closed.connection.orders.give(Order::Close);
+        assert_eq!(order(&early), Order::Serve);
+        connections.retire_all();
+        let late = connections.open();
+        assert_eq!([order(&early), order(&closed), order(&late)], [Order::Retire, Order::Close, Order::Retire]);
+    }
+
+    #[test]
+    fn a_head_has_its_own_time_and_other_bytes_have_none() {
+        let connection = Arc::new(Connection { idle_since_ms: AtomicU64::new(1000), ..Connection::default() });
+        let overdue = |now_ms| connection.is_overdue(now_ms, Duration::from_millis(10), Duration::from_millis(100));
+        assert!(!overdue(1010) && overdue(1011), "the first request");
+        connection.complete_head(2000);
+        assert!(!overdue(2100) && overdue(2101), "idle");
+        connection.receive(2020);
+        assert!(!overdue(2100), "the rest of a body, or a frame of HTTP/2");
+        connection.await_head();
+        assert!(!overdue(2100) && overdue(2101), "idle after it");
+        connection.receive(2050);
+        connection.receive(2055);
+        assert!(!overdue(2060) && overdue(2061), "from the head's first byte on");
+        let _busy = connection.begin(Arc::new(Exchange::new("/".into(), Arc::default())));
+        assert!(!overdue(9000), "an exchange has its own limits");
     }
 
     #[test]

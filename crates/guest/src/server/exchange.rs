@@ -4,7 +4,7 @@
 
 use super::alarm::Alarm;
 use super::limits::RouteLimits;
-use super::time::now_ms;
+use super::time::{ms, now_ms, now_us};
 use futures_util::task::AtomicWaker;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -112,7 +112,9 @@ pub(super) struct Exchange {
     /// As logs and responses name it.
     pub(super) id: RequestId,
     /// When its head had arrived.
-    pub(super) started_ms: u64,
+    started_us: u64,
+    /// The same, for limits: no request has less time than its limit.
+    started_ms: u64,
     /// When the guest had given the response's head, or 0.
     responded_ms: AtomicU64,
     pub(super) waiting: Waiting,
@@ -127,9 +129,11 @@ pub(super) struct Exchange {
 impl Exchange {
     /// A request to `route` has arrived.
     pub(super) fn new(route: Arc<str>, limits: Arc<RouteLimits>) -> Exchange {
+        let started_us = now_us();
         Exchange {
             id: RequestId::next(),
-            started_ms: now_ms(),
+            started_us,
+            started_ms: ms(started_us),
             responded_ms: AtomicU64::new(0),
             waiting: Waiting::default(),
             route,
@@ -138,6 +142,11 @@ impl Exchange {
             wakers: Default::default(),
             instance: OnceLock::new(),
         }
+    }
+
+    /// How long ago its head had arrived, at `now_us`.
+    pub(super) fn age(&self, now_us: u64) -> Duration {
+        Duration::from_micros(now_us.saturating_sub(self.started_us))
     }
 
     /// An instance answers it: that instance is told when it is cancelled, too.

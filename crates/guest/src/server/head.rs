@@ -1,5 +1,6 @@
-//! How long a client takes for a request's head. In: the bytes of a connection, hyper's timer. Out: hyper's time limit counts
-//! from the head's first byte. Never here: how long a connection may be idle between requests, which hyper would count too.
+//! How long a client takes for a request's head. In: the bytes of a connection, hyper's timer. Out: the connection knows when
+//! HTTP/1.1 begins to wait for a head, and when its first byte arrives. Never here: a limit: [`super::connections`] closes what
+//! takes too long.
 
 use super::connections::Connection;
 use super::time::now_ms;
@@ -60,55 +61,47 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Received<I> {
     }
 }
 
-/// Hyper's timer for heads, which it starts when it begins to wait for one.
+/// Hyper's timer for heads, which it starts when it begins to wait for one. It only tells the connection so: a timer of the
+/// executor for each request would cost as much as a twentieth of a quick guest's run, and a head's time is looked at with
+/// those of idle connections.
 #[derive(Clone)]
 pub(super) struct HeadTimer {
     connection: Arc<Connection>,
-    time: Duration,
+    begun: Instant,
 }
 
 impl HeadTimer {
-    /// A head may take this `time` from its first byte on.
-    pub(super) fn new(connection: Arc<Connection>, time: Duration) -> HeadTimer {
-        HeadTimer { connection, time }
+    /// Of this connection.
+    pub(super) fn new(connection: Arc<Connection>) -> HeadTimer {
+        HeadTimer { connection, begun: Instant::now() }
     }
 }
 
 impl Timer for HeadTimer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        self.sleep_until(Instant::now() + duration)
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
+        self.sleep_until(self.begun)
     }
 
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+    fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
         // What has arrived since the last head was the rest of its body.
         self.connection.await_head();
-        let sleep = Box::pin(tokio::time::sleep_until(deadline.into()));
-        Box::pin(HeadSleep { sleep, connection: Arc::clone(&self.connection), time: self.time })
+        Box::pin(Never)
+    }
+
+    fn now(&self) -> Instant {
+        self.begun
     }
 }
 
-struct HeadSleep {
-    sleep: Pin<Box<tokio::time::Sleep>>,
-    connection: Arc<Connection>,
-    time: Duration,
-}
+/// The connection is closed from outside when its time is over.
+struct Never;
 
-impl Future for HeadSleep {
+impl Future for Never {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        loop {
-            ready!(this.sleep.as_mut().poll(context));
-            // While nothing of a head has arrived, it cannot have taken too long.
-            let taken = this.connection.head_since_ms().map_or(0, |since_ms| now_ms().saturating_sub(since_ms));
-            let left = this.time.saturating_sub(Duration::from_millis(taken));
-            if left.is_zero() {
-                return Poll::Ready(());
-            }
-            this.sleep.as_mut().reset(tokio::time::Instant::now() + left);
-        }
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 
-impl Sleep for HeadSleep {}
+impl Sleep for Never {}

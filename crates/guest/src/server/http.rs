@@ -2,7 +2,7 @@
 //! idle for too long, or the server ends. Never here: what a request is answered with.
 
 use super::body::empty;
-use super::connections::{Connection, Open};
+use super::connections::{Open, Order};
 use super::date;
 use super::head::{HeadTimer, Received};
 use super::limits::ServerLimits;
@@ -15,11 +15,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 
 /// The least that hyper takes as the size of a head.
 const HEADER_SIZE_BYTES_MIN: usize = 8192;
@@ -36,14 +37,14 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(super) struct Http {
     builder: Builder<TokioExecutor>,
-    header_time: Duration,
 }
 
 impl Http {
     pub(super) fn new(limits: &ServerLimits) -> Http {
         let header_size = limits.header_size.max(HEADER_SIZE_BYTES_MIN);
         let mut builder = Builder::new(TokioExecutor::new());
-        // Without a timer hyper has no time limits. That of HTTP/1.1 is each connection's own.
+        // Without a timer hyper has no time limits. That of HTTP/1.1 is each connection's own, and knows no time: hyper starts it
+        // only where there is a limit.
         builder
             .http1()
             // Small responses go out in one buffer, which costs the kernel less than a vector of two.
@@ -60,19 +61,18 @@ impl Http {
             .max_send_buf_size(SEND_BUFFER_SIZE_BYTES)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_INTERVAL);
-        Http { builder, header_time: limits.header_time }
+        Http { builder }
     }
 
-    /// Serves a connection to its end. When `draining` changes, it ends with the requests that it has.
+    /// Serves a connection to its end, which is when it is told to end, too.
     pub(super) async fn serve(
         mut self,
         io: impl AsyncRead + AsyncWrite + Unpin + 'static,
         scheme: Scheme,
         live: Arc<Live>,
         open: Open,
-        mut draining: watch::Receiver<bool>,
     ) {
-        self.builder.http1().timer(HeadTimer::new(Arc::clone(&open.connection), self.header_time));
+        self.builder.http1().timer(HeadTimer::new(Arc::clone(&open.connection)));
         let io = TokioIo::new(Received::new(io, Arc::clone(&open.connection)));
         let connection = Arc::clone(&open.connection);
         let answer = service_fn(move |request: Request<Incoming>| {
@@ -87,30 +87,24 @@ impl Http {
             }
         });
         let mut serving = pin!(self.builder.serve_connection(io, answer));
-        let mut ends = false;
-        loop {
-            tokio::select! {
-                result = serving.as_mut() => {
-                    if let Err(error) = result {
-                        tracing::debug!("a connection ended: {error}");
-                    }
-                    return;
+        let mut retires = false;
+        poll_fn(|context| {
+            if let Poll::Ready(result) = serving.as_mut().poll(context) {
+                if let Err(error) = result {
+                    tracing::debug!("a connection ended: {error}");
                 }
-                () = open.connection.closing() => return,
-                () = told_to_end(&open.connection, &mut draining), if !ends => {
-                    serving.as_mut().graceful_shutdown();
-                    ends = true;
-                }
+                return Poll::Ready(());
             }
-        }
-    }
-}
-
-/// Waits until the connection, or the whole server, is to end with the requests that it has.
-async fn told_to_end(connection: &Connection, draining: &mut watch::Receiver<bool>) {
-    tokio::select! {
-        () = connection.retiring() => {}
-        // An error means that the server is gone.
-        _ = draining.wait_for(|draining| *draining) => {}
+            match open.connection.order(context) {
+                Order::Close => Poll::Ready(()),
+                Order::Retire if !std::mem::replace(&mut retires, true) => {
+                    serving.as_mut().graceful_shutdown();
+                    // Idle, it ends now.
+                    serving.as_mut().poll(context).map(drop)
+                }
+                Order::Retire | Order::Serve => Poll::Pending,
+            }
+        })
+        .await;
     }
 }

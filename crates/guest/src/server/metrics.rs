@@ -14,8 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 use wasmtime::Trap;
 
 /// The upper ends of the histogram's buckets, in seconds.
@@ -137,6 +136,29 @@ pub(super) struct RouteSample {
     pub(super) choice: Choice,
 }
 
+/// Counts the responses of one route's guests. Most have the status 200, whose counter is looked up once.
+#[derive(Debug)]
+pub(super) struct Responses {
+    metrics: Arc<Metrics>,
+    route: Arc<str>,
+    ok: OnceLock<Counter>,
+}
+
+impl Responses {
+    pub(super) fn new(metrics: Arc<Metrics>, route: Arc<str>) -> Responses {
+        Responses { metrics, route, ok: OnceLock::new() }
+    }
+
+    /// One more, with this status.
+    pub(super) fn count(&self, status: u16) {
+        if status == 200 {
+            self.ok.get_or_init(|| self.metrics.responses(&self.route, status)).inc();
+        } else {
+            self.metrics.response(&self.route, status);
+        }
+    }
+}
+
 /// All that is counted.
 pub(super) struct Metrics {
     registry: Registry,
@@ -256,13 +278,16 @@ impl Metrics {
 
     /// A request to `route` has a response.
     pub(super) fn response(&self, route: &Arc<str>, status: u16) {
-        self.responses.get_or_create(&of_status(route, status)).inc();
+        self.responses(route, status).inc();
     }
 
-    /// A guest's response took so long.
-    pub(super) fn duration(&self, route: &Arc<str>, version: &Arc<str>, duration: Duration) {
-        let labels = OfVersion { route: Arc::clone(route), version: Arc::clone(version) };
-        self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
+    fn responses(&self, route: &Arc<str>, status: u16) -> Counter {
+        self.responses.get_or_create_owned(&of_status(route, status))
+    }
+
+    /// How long the responses of a version's guests take.
+    pub(super) fn durations(&self, route: &Arc<str>, version: &Arc<str>) -> Histogram {
+        self.durations.get_or_create_owned(&OfVersion { route: Arc::clone(route), version: Arc::clone(version) })
     }
 
     /// A request was refused or cancelled.
@@ -347,15 +372,16 @@ mod tests {
 
     #[test]
     fn what_is_counted_can_be_read() {
-        let metrics = Metrics::new();
+        let metrics = Arc::new(Metrics::new());
         let (route, version): (Arc<str>, Arc<str>) = ("/a".into(), "hello:1".into());
         metrics.begin(&route);
-        metrics.response(&route, 200);
+        let responses = Responses::new(Arc::clone(&metrics), Arc::clone(&route));
+        [200, 200, 404].iter().for_each(|status| responses.count(*status));
         metrics.response(&route, 200);
         metrics.refused("/a", "waiting");
         metrics.trap("/a", Trap::UnreachableCodeReached);
         metrics.switched("/a", Outcome::SwitchedBack);
-        metrics.duration(&route, &version, Duration::from_millis(3));
+        metrics.durations(&route, &version).observe(0.003);
         let choice = Choice {
             target: Some("x86-64-v3".to_owned()),
             mapped: true,
@@ -365,7 +391,8 @@ mod tests {
         let sample = Sample { connections: 7, connections_limit: 9, routes: vec![route], ..Sample::default() };
         let text = metrics.render(&sample);
         for line in [
-            "isomer_responses_total{route=\"/a\",status=\"200\"} 2",
+            "isomer_responses_total{route=\"/a\",status=\"200\"} 3",
+            "isomer_responses_total{route=\"/a\",status=\"404\"} 1",
             "isomer_refused_total{route=\"/a\",reason=\"waiting\"} 1",
             "isomer_traps_total{route=\"/a\",code=\"UnreachableCodeReached\"} 1",
             "isomer_switches_total{route=\"/a\",reason=\"switched-back\"} 1",

@@ -8,12 +8,12 @@ use super::connections::{Busy, Connection};
 use super::exchange::{Cause, Exchange, Waiter};
 use super::gather::Gather;
 use super::limits::RouteLimits;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Responses};
 use super::modules::Ready;
 use super::respond::{self, Reason};
 use super::route::{Found, Routes};
 use super::settings::{LiveMark, Settings};
-use super::time::{now_ms, now_us};
+use super::time::now_us;
 use super::version::Version;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -21,7 +21,6 @@ use http::{Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 use wasmtime::{Engine, PoolingAllocatorMetrics, Trap};
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::InstantiationError;
@@ -33,16 +32,24 @@ pub(super) struct Route {
     pub(super) limits: Arc<RouteLimits>,
     pub(super) admission: Admission,
     gather: Gather,
+    responses: Responses,
     live: RwLock<Arc<Version>>,
     /// Shows other programs which version that is.
     mark: Mutex<Option<LiveMark>>,
 }
 
 impl Route {
-    pub(super) fn new(name: Arc<str>, limits: Arc<RouteLimits>, live: Version, mark: Option<LiveMark>) -> Route {
+    pub(super) fn new(
+        name: Arc<str>,
+        limits: Arc<RouteLimits>,
+        live: Version,
+        mark: Option<LiveMark>,
+        metrics: &Arc<Metrics>,
+    ) -> Route {
         let admission = Admission::new(limits.requests, limits.waiting, limits.waiting_time);
         let (live, mark) = (RwLock::new(Arc::new(live)), Mutex::new(mark));
-        Route { name, limits, admission, gather: Gather::default(), live, mark }
+        let responses = Responses::new(Arc::clone(metrics), Arc::clone(&name));
+        Route { name, limits, admission, gather: Gather::default(), responses, live, mark }
     }
 
     /// The version that answers the next request.
@@ -124,7 +131,7 @@ impl Access {
 
     fn log(&self, exchange: &Exchange, route: &str) {
         let Access { method, path, traceparent, status } = self;
-        let (request, ms) = (exchange.id.to_string(), now_ms().saturating_sub(exchange.started_ms));
+        let (request, ms) = (exchange.id.to_string(), u64::try_from(exchange.age(now_us()).as_millis()).ok());
         let end = exchange.cause().map_or("complete", Cause::name);
         tracing::info!(target: "access", %method, path, status, ms, end, route, request, traceparent, "request");
     }
@@ -232,7 +239,7 @@ impl Service {
             let mark = route.source.mark_live(&ready.version.identity);
             let name: Arc<str> = route.pattern.to_string().into();
             metrics.begin(&name);
-            Route::new(name, Arc::new(route.limits.clone()), ready.version, mark)
+            Route::new(name, Arc::new(route.limits.clone()), ready.version, mark, metrics)
         });
         Service { patterns, routes: routes.collect(), clock: Arc::clone(clock), metrics: Arc::clone(metrics) }
     }
@@ -291,7 +298,7 @@ impl Service {
         unanswered.0 = None;
         match response {
             Ok(response) => {
-                self.metrics.response(&route.name, response.status().as_u16());
+                route.responses.count(response.status().as_u16());
                 response
             }
             Err(reason) => {
@@ -363,9 +370,8 @@ impl Service {
                     response.headers_mut().remove(CONTENT_LENGTH);
                 }
                 held.success = !response.status().is_server_error();
-                let took = Duration::from_millis(now_ms().saturating_sub(exchange.started_ms));
-                self.metrics.duration(&route.name, &version.label, took);
                 let ready_us = now_us();
+                version.responded_after(exchange.age(ready_us));
                 route.gather.with_others(ready_us.saturating_sub(begun_us), ready_us).await;
                 held.access = access.map(|access| Access { status: response.status().as_u16(), ..access });
                 let has_content = has_content(&method, response.status());

@@ -10,9 +10,11 @@ use crate::{Host, component_linker};
 use http::StatusCode;
 use isomer_contract::wasi::Interface;
 use isomer_runtime::{Code, Loaded};
+use prometheus_client::metrics::histogram::Histogram;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::handler::{ProxyHandler, ProxyPre, Request, Response};
@@ -27,6 +29,7 @@ pub(super) struct Version {
     /// What was chosen of it for this machine.
     pub(super) choice: Choice,
     handler: ProxyHandler<Instances>,
+    durations: OnceLock<Histogram>,
     answered: AtomicU64,
     failed: AtomicU64,
 }
@@ -82,7 +85,14 @@ impl Version {
     pub(super) fn new(instances: Instances, identity: Identity, choice: Choice) -> Version {
         let label = Arc::clone(&instances.label);
         let (answered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-        Version { label, identity, choice, handler: ProxyHandler::new(instances), answered, failed }
+        let handler = ProxyHandler::new(instances);
+        Version { label, identity, choice, handler, durations: OnceLock::new(), answered, failed }
+    }
+
+    /// A guest has given the head of a response, so long after that of its request.
+    pub(super) fn responded_after(&self, time: Duration) {
+        let Instances { metrics, route, label, .. } = self.handler.state();
+        self.durations.get_or_init(|| metrics.durations(route, label)).observe(time.as_secs_f64());
     }
 
     /// A request has ended with success, or not.
