@@ -116,14 +116,14 @@ impl Served {
         connection
     }
 
-    /// Requires that another client is served, and at once.
+    /// Requires that another client is served, and does not wait for what others do.
     #[track_caller]
     pub fn serves_others(&self) {
         let begun = std::time::Instant::now();
         let response = self.get("/hello");
         assert_eq!((response.status, response.text().as_str()), (200, "hello\n"), "{}", self.log());
-        // A tenth of that, on a machine that does nothing else.
-        assert!(begun.elapsed().as_secs() < 3, "{:?}\n{}", begun.elapsed(), self.log());
+        // A hundredth of that, on a machine that does nothing else.
+        assert!(begun.elapsed().as_secs() < 15, "{:?}\n{}", begun.elapsed(), self.log());
     }
 
     /// What it has printed so far.
@@ -154,6 +154,11 @@ impl Served {
     /// The memory that it holds, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.status_bytes("VmRSS:")
+    }
+
+    /// The memory that it holds and no file has, in bytes.
+    pub fn anonymous_bytes(&self) -> u64 {
+        self.status_bytes("RssAnon:") + self.status_bytes("RssShmem:")
     }
 
     /// The address space that it has, in bytes.

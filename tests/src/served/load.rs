@@ -67,11 +67,14 @@ impl Load {
         Load { stopped, answered, clients }
     }
 
-    /// Waits until so many more requests are answered.
+    /// Waits until so many more requests are answered, for as long as any are.
     #[track_caller]
     pub fn wait_for(&self, answered: usize) {
-        let wanted = self.answered() + answered;
-        crate::wait_until("requests are answered", || self.answered() >= wanted);
+        let (mut last, wanted) = (self.answered(), self.answered() + answered);
+        while last < wanted {
+            crate::wait_until("requests are answered", || self.answered() > last);
+            last = self.answered();
+        }
     }
 
     /// How many requests have been answered.

@@ -275,10 +275,11 @@ fn on_signal(signal: i32, control: &Control) {
     } else if control.is_ending() {
         control.end();
     } else {
-        control.drain();
+        // Before it begins to end: without requests, the process is gone in a moment.
         systemd::notify("STOPPING=1");
         // A closed standard error cannot be reported.
         let _ = writeln!(anstream::stderr(), "Ending once all requests are answered; a second signal ends at once");
+        control.drain();
     }
 }
 

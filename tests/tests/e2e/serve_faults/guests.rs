@@ -95,7 +95,7 @@ fn a_trap_within_a_response_cuts_it() {
 
 #[test]
 fn a_trap_in_one_request_of_a_shared_instance_is_reported_for_all_of_them() {
-    let served = Served::start("service");
+    let served = Setup { guest: "service", ..Setup::default() }.start();
     let mut sleeping = served.send("GET", "/sleep/500", &[], b"");
     let trapped = served.get("/trap");
     failed(&served, &trapped, 500, "unreachable");

@@ -50,8 +50,10 @@ fn two_hundred_switches_lose_and_confuse_no_request() {
     let answered = load.answered();
     assert_eq!(load.stop(), Vec::<String>::new(), "{}", served.log());
     assert!(answered > SWITCHES, "{answered} requests");
+    // A version answers before that is in the log, and before the one that it replaces is shown as live no more.
+    wait_until("the last switch is in the log", || served.log().matches(" switched").count() >= SWITCHES);
     assert_eq!(served.log().matches(" switched").count(), SWITCHES, "{}", served.log());
-    assert_eq!(versions.live(), [ONE]);
+    wait_until("the last version alone is live", || versions.live() == [ONE]);
     // What is over is given back.
     let open = || std::fs::read_dir(format!("/proc/{}/fd", served.id())).unwrap().count();
     wait_until("old versions are gone", || open() < 100);
