@@ -190,7 +190,8 @@ impl ServeFile {
                 route(entry.into_inner(), directory).map_err(|(problem, hint)| source.error(at, problem, hint))?;
             route.grants.ca_certificates.extend(ca_certificates.iter().cloned());
             let line = line_at(text, at);
-            if let Some(first) = lines.insert(route.pattern.clone(), line) {
+            let (host, path) = route.pattern.reach();
+            if let Some(first) = lines.insert((host.map(str::to_owned), path.to_owned()), line) {
                 let problem = format!("the route on line {first} answers `{}` too", route.pattern);
                 return Err(source.error(at, problem, Some("give each route a host or a path of its own".to_owned())));
             }

@@ -26,7 +26,7 @@ pub enum PatternError {
     /// Its path has a query, a fragment or a character that no request's path has.
     #[error("`{0}` is not the path of a request")]
     Path(String),
-    /// Its path has empty segments, `.` or `..`, by which requests reach another one.
+    /// Its path has empty segments, `.` or `..`, decoded or not, by which requests reach another one.
     #[error("the path `{path}` is ambiguous: expected one such as `{expected}`")]
     Ambiguous {
         /// The path.
@@ -69,7 +69,12 @@ impl Pattern {
                 .then(|| canonical_host(host).to_ascii_lowercase())
                 .ok_or_else(|| PatternError::Host(host.to_owned()))
         });
-        let decoded = resolve(&percent_decode_str(trimmed).decode_utf8_lossy()).trim_end_matches('/').to_owned();
+        let decoded = percent_decode_str(trimmed).decode_utf8_lossy();
+        let resolved = resolve(&decoded);
+        if resolved.trim_end_matches('/') != decoded.trim_end_matches('/') {
+            return Err(PatternError::Ambiguous { path: path.to_owned(), expected: resolved });
+        }
+        let decoded = decoded.trim_end_matches('/').to_owned();
         Ok(Pattern { host: host.transpose()?, path: trimmed.to_owned(), decoded })
     }
 
@@ -78,9 +83,15 @@ impl Pattern {
         self.host.as_ref().is_none_or(|own| host.eq_ignore_ascii_case(own))
     }
 
-    /// A route for one host comes before one for all, and a longer path before a shorter one.
+    /// What tells it from other patterns: two that servers read as one path are alike, however they are written.
+    pub(super) fn reach(&self) -> (Option<&str>, &str) {
+        (self.host.as_deref(), &self.decoded)
+    }
+
+    /// A route for one host comes before one for all, and a path of more segments before one of fewer, whether it is compared as
+    /// it is written or decoded. Of the paths that lie above a request's, none has as many segments as another.
     fn precedence(&self) -> (bool, usize) {
-        (self.host.is_some(), self.path.len())
+        (self.host.is_some(), self.decoded.matches('/').count())
     }
 }
 
@@ -243,6 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn segments_tell_which_route_is_more_specific_and_not_how_they_are_written() {
+        let routes = Routes::new([pattern(None, "/%61%61"), pattern(None, "/aa/b")]);
+        assert_eq!(routes.find("host", "/%61%61/x"), Found::Route(0));
+        assert_eq!(routes.find("host", "/aa/b"), Found::Route(1));
+        // Decoded, it is the other one's.
+        assert_eq!(routes.find("host", "/%61%61/b/x"), Found::Ambiguous);
+        assert_eq!(pattern(None, "/%61").reach(), pattern(None, "/a/").reach());
+        assert_ne!(pattern(None, "/a").reach(), pattern(Some("a"), "/a").reach());
+    }
+
+    #[test]
     fn a_pattern_is_what_a_request_can_have() {
         for (host, path) in [
             (None, "api"),
@@ -255,6 +277,10 @@ mod tests {
             (None, "/a/../b"),
             (None, "//a"),
             (None, "/a/."),
+            (None, "/a/%2e%2E/b"),
+            (None, "/a/%2E"),
+            (None, "/a%2F%2Fb"),
+            (None, "/a%5Cb"),
         ] {
             assert!(Pattern::new(host, path).is_err(), "{host:?} {path}");
         }
