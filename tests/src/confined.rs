@@ -33,7 +33,11 @@ pub enum Confinement {
 }
 
 /// A control group for one test, removed with it.
-pub struct ControlGroup(PathBuf);
+pub struct ControlGroup {
+    path: PathBuf,
+    /// The file of its limit.
+    limit: &'static str,
+}
 
 impl ControlGroup {
     /// One whose members together take no more than `bytes` of memory, or why this machine makes none.
@@ -47,7 +51,7 @@ impl ControlGroup {
     }
 
     /// `limits` are the names of the file in versions 2 and 1.
-    fn new(controller: &str, limits: [&str; 2], value: u64) -> Result<ControlGroup, String> {
+    fn new(controller: &str, limits: [&'static str; 2], value: u64) -> Result<ControlGroup, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("isomer-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let root = Path::new("/sys/fs/cgroup");
@@ -60,14 +64,22 @@ impl ControlGroup {
         let group = parent.join(name);
         let failed = |error: io::Error| format!("no control group for `{controller}`: {error}");
         fs::create_dir(&group).map_err(failed)?;
-        let group = ControlGroup(group);
-        fs::write(group.0.join(limit), value.to_string()).map_err(failed)?;
+        let group = ControlGroup { path: group, limit };
+        group.set_max(value).map_err(failed)?;
         Ok(group)
+    }
+
+    /// Has it hold no more than this, instead.
+    ///
+    /// # Errors
+    /// Where its members have more than that already.
+    pub fn set_max(&self, value: u64) -> io::Result<()> {
+        fs::write(self.path.join(self.limit), value.to_string())
     }
 
     /// For the calls that run in it.
     pub fn confinement(&self) -> Confinement {
-        Confinement::ControlGroup(self.0.clone())
+        Confinement::ControlGroup(self.path.clone())
     }
 }
 
@@ -75,7 +87,7 @@ impl Drop for ControlGroup {
     fn drop(&mut self) {
         // The last member may still be ending.
         for _ in 0..100 {
-            if fs::remove_dir(&self.0).is_ok() {
+            if fs::remove_dir(&self.path).is_ok() {
                 return;
             }
             thread::sleep(Duration::from_millis(10));

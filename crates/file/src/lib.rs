@@ -83,6 +83,8 @@ pub enum FileError {
         size_bytes: u64,
         /// What the group leaves.
         available_bytes: u64,
+        /// The same, as [`memory::refusal`].
+        source: io::Error,
     },
     /// It is not UTF-8.
     #[error("`{}` is not text: the byte at offset {offset} is not valid UTF-8", .path.display())]
@@ -269,7 +271,9 @@ fn wait_when_reading(pipe: &File) -> io::Result<()> {
 fn check_memory(path: &Path, size_bytes: u64, available_bytes: Option<u64>) -> Result<(), FileError> {
     match available_bytes {
         Some(available_bytes) if available_bytes < size_bytes.saturating_add(memory::HEADROOM_BYTES) => {
-            Err(FileError::Memory { path: path.to_owned(), size_bytes, available_bytes })
+            let left = format!("a control group leaves this process {} MiB of memory", available_bytes >> 20);
+            let source = memory::refusal(left);
+            Err(FileError::Memory { path: path.to_owned(), size_bytes, available_bytes, source })
         }
         _ => Ok(()),
     }

@@ -2,6 +2,7 @@
 //! the kernel ended for lack of it. Never here: a guess; where no limit is set or none can be read, there is no answer.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What a copy of a large file must leave for the rest of the program, in bytes.
@@ -13,6 +14,12 @@ const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 /// dropped do not count, and swap space that is left does.
 pub fn available_bytes() -> Option<u64> {
     available_in(&ControlGroups::here()?)
+}
+
+/// What a control group refuses, as an error of the system: the source of errors that say more, so that a caller who knows none
+/// of these sees that the memory may be there later. `text` is part of what they say.
+pub fn refusal(text: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, text.into())
 }
 
 /// The strictest limit on the memory of a control group that this process is in, in bytes.

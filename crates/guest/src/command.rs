@@ -15,7 +15,7 @@ pub use invoke::Call;
 pub use streams::{Stream, Streams};
 
 use crate::grants::Grants;
-use crate::host::{Host, NoOutgoing, Prepare, Prepared, Process};
+use crate::host::{Host, Prepare, Prepared, Process};
 use crate::limits::{LimitHit, LimitKind, Limits};
 use crate::outgoing::OutgoingLimits;
 use deadline::{Deadline, OnStuck, Watch};
@@ -201,7 +201,7 @@ fn prepare(guest: &Guest) -> Result<Prepared, GuestError> {
     let Guest { grants, environment, limits, .. } = guest;
     // The guest is all that this thread does.
     let (environment, limits) = (environment.clone(), limits.clone());
-    Ok(Prepare { grants, environment, limits, allow_blocking: true }.open()?)
+    Ok(Prepare { grants, environment, limits, allow_blocking: true, route: None }.open()?)
 }
 
 fn store(prepared: &Prepared, loaded: &Loaded, guest: &Guest, written: &Written) -> Result<Store<Host>, GuestError> {
@@ -210,7 +210,7 @@ fn store(prepared: &Prepared, loaded: &Loaded, guest: &Guest, written: &Written)
     guest.streams.open(&mut process, written)?;
     let outgoing: Box<dyn WasiHttpHooks> = match prepared.outgoing(OutgoingLimits::default()) {
         Some(outgoing) => Box::new(outgoing),
-        None => Box::new(NoOutgoing),
+        None => Box::new(prepared.no_outgoing()),
     };
     let host = prepared.host(process, outgoing);
     prepared.store(&loaded.engine, host).map_err(|error| GuestError::Failed(error.into()))

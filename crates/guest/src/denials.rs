@@ -1,51 +1,56 @@
 //! What guests tried and may not do, in the log. In: what was denied, and why. Out: a warning for some of it each second, and how
-//! much else there was. Never here: as many lines as a guest likes, or as long ones.
+//! much else there was. Never here: a line as long as a guest likes, or one whose reason is cut off.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use crate::warnings::Warnings;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
-/// Lines a second, of all guests together.
-const LINES_MAX: u32 = 10;
-const SECOND: Duration = Duration::from_secs(1);
 /// Room for the longest name that DNS has; a guest may choose longer ones.
-const LINE_SIZE_BYTES_MAX: usize = 512;
+const NAME_SIZE_BYTES_MAX: usize = 255;
 
-static SHOWN: Mutex<Shown> = Mutex::new(Shown { since: None, lines: 0, hidden: 0 });
+/// What is denied to the guests of one route. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Denials(Arc<Warnings>);
 
-#[derive(Debug)]
-struct Shown {
-    since: Option<Instant>,
-    lines: u32,
-    hidden: u64,
-}
-
-impl Shown {
-    /// Whether one more may be shown now; how many were not, when that is to be reported.
-    fn take(&mut self, now: Instant) -> (bool, Option<u64>) {
-        let mut hidden = None;
-        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= SECOND) {
-            hidden = Some(std::mem::take(&mut self.hidden)).filter(|hidden| *hidden > 0);
-            (self.since, self.lines) = (Some(now), 0);
-        }
-        let fits = self.lines < LINES_MAX;
-        if fits {
-            self.lines += 1;
-        } else {
-            self.hidden += 1;
-        }
-        (fits, hidden)
+impl Default for Denials {
+    fn default() -> Denials {
+        Denials::of_route(None)
     }
 }
 
-/// Logs what was denied, and why.
-pub(crate) fn report(denied: &str) {
-    let (fits, hidden) = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
-    if let Some(hidden) = hidden {
-        tracing::warn!("{hidden} more denials are not shown");
+impl fmt::Debug for Denials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Denials").finish_non_exhaustive()
     }
-    if fits {
-        let line = denied.get(..denied.floor_char_boundary(LINE_SIZE_BYTES_MAX)).unwrap_or_default();
-        tracing::warn!("{line}");
+}
+
+impl Denials {
+    pub(crate) fn of_route(route: Option<&str>) -> Denials {
+        Denials(Arc::new(Warnings::new(route.map(Arc::from), "denials")))
+    }
+
+    /// Logs that an action was denied, and why.
+    pub(crate) fn report(&self, action: &str, reason: &str) {
+        self.0.warn(format_args!("{action} was denied: {reason}"));
+    }
+
+    /// Logs that an action was denied that concerns what the guest names, and why.
+    pub(crate) fn report_name(&self, action: &str, name: &str, reason: &str) {
+        self.0.warn(format_args!("{action} `{}` was denied: {reason}", shortened(name)));
+    }
+
+    /// These warnings.
+    pub(crate) fn warnings(&self) -> &Arc<Warnings> {
+        &self.0
+    }
+}
+
+/// As much of a guest's text as is logged.
+fn shortened(name: &str) -> Cow<'_, str> {
+    match name.get(..name.floor_char_boundary(NAME_SIZE_BYTES_MAX)) {
+        Some(begin) if begin.len() < name.len() => Cow::Owned(format!("{begin}…")),
+        _ => Cow::Borrowed(name),
     }
 }
 
@@ -54,13 +59,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_are_shown_each_second_and_the_others_counted() {
-        let mut shown = Shown { since: None, lines: 0, hidden: 0 };
-        let begun = Instant::now();
-        let fitting = (0..100).filter(|_| shown.take(begun).0).count();
-        assert_eq!(fitting, LINES_MAX as usize);
-        assert_eq!(shown.take(begun + SECOND / 2), (false, None));
-        assert_eq!(shown.take(begun + SECOND), (true, Some(91)));
-        assert_eq!(shown.take(begun + SECOND * 2), (true, None));
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(shortened("a.example"), "a.example");
+        let longest = "x".repeat(NAME_SIZE_BYTES_MAX);
+        assert_eq!(shortened(&longest), longest);
+        let long = format!("{}üx", "x".repeat(NAME_SIZE_BYTES_MAX - 1));
+        assert_eq!(shortened(&long), format!("{}…", "x".repeat(NAME_SIZE_BYTES_MAX - 1)));
     }
 }

@@ -3,7 +3,7 @@
 //! of this machine that was not granted.
 //!
 //! ```
-//! use isomer_guest::{Grants, Limits, NoOutgoing, Prepare, Process};
+//! use isomer_guest::{Grants, Limits, Prepare, Process};
 //! use isomer_runtime::{Code, Expected, Loader, SealedBytes, verify};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,11 +17,11 @@
 //! let Code::Component(component) = loaded.code else { return Err("expected a component".into()) };
 //! let (grants, limits) = (Grants::default(), Limits::default());
 //! let environment = [].into();
-//! let prepared = Prepare { grants: &grants, environment, limits, allow_blocking: false }.open()?;
+//! let prepared = Prepare { grants: &grants, environment, limits, allow_blocking: false, route: None }.open()?;
 //! let linker = isomer_guest::component_linker(&component)?;
 //! let pre = linker.instantiate_pre(&component)?;
 //! // For each instance:
-//! let host = prepared.host(Process::default(), Box::new(NoOutgoing));
+//! let host = prepared.host(Process::default(), Box::new(prepared.no_outgoing()));
 //! let mut store = prepared.store(component.engine(), host)?;
 //! let instance = pre.instantiate_async(&mut store).await?;
 //! let add = instance.get_typed_func::<(u32, u32), (u32,)>(&mut store, "add")?;
@@ -45,6 +45,7 @@ pub use network::Network;
 pub(crate) use outgoing::BODY_PIECE_SIZE_BYTES;
 pub use outgoing::NoOutgoing;
 
+use crate::denials::Denials;
 use crate::grants::{Access, Directory, FrozenClock, GrantError, Grants, HttpRule};
 use crate::limits::{Limiter, Limits};
 use crate::outgoing::{Outgoing, OutgoingLimits, Roots, RootsError};
@@ -97,6 +98,8 @@ pub struct Prepare<'a> {
     /// Whether host functions may block the thread that calls an instance, because it does nothing else. With it, no
     /// deadline but that of the code itself holds while one blocks.
     pub allow_blocking: bool,
+    /// Whose guests they are, for warnings about what is denied to them.
+    pub route: Option<&'a str>,
 }
 
 impl Prepare<'_> {
@@ -105,24 +108,26 @@ impl Prepare<'_> {
     /// # Errors
     /// When a directory or a CA certificate cannot be read, or grants contradict each other.
     pub fn open(self) -> Result<Prepared, PrepareError> {
-        let Prepare { grants, environment, limits, allow_blocking } = self;
+        let Prepare { grants, environment, limits, allow_blocking, route } = self;
         grants.check()?;
         limits.check()?;
         // Reading the system's certificates takes a while, and few guests need them.
         let reaches_by_tls = grants.allow_tls || !grants.allow_http.is_empty();
         let roots = reaches_by_tls.then(|| Roots::load(&grants.ca_certificates)).transpose()?;
+        let denials = Denials::of_route(route);
         Ok(Prepared {
-            tls: Tls::new(roots.as_ref().filter(|_| grants.allow_tls)),
+            tls: Tls::new(roots.as_ref().filter(|_| grants.allow_tls), denials.clone()),
             allow_http: grants.allow_http.clone(),
             roots,
             filesystem: open(&grants.directories, allow_blocking)?,
             environment: environment.into_iter().collect(),
-            network: Arc::new(Network::new(grants.allow_net.clone())),
+            network: Arc::new(Network::reporting(grants.allow_net.clone(), denials.clone())),
             config: grants.config.pairs.clone(),
             keyvalue: grants.keyvalue.as_ref().map(|entries| KeyValue::new(&entries.pairs, limits.max_keyvalue)),
             random_seed: grants.random_seed,
             frozen_clock: grants.frozen_clock,
             limits,
+            denials,
         })
     }
 }
@@ -141,6 +146,7 @@ pub struct Prepared {
     random_seed: Option<u64>,
     frozen_clock: Option<FrozenClock>,
     limits: Limits,
+    denials: Denials,
 }
 
 impl fmt::Debug for Prepared {
@@ -191,7 +197,17 @@ impl Prepared {
     /// What sends HTTP requests, if any are granted; instances may share it.
     pub fn outgoing(&self, limits: OutgoingLimits) -> Option<Outgoing> {
         let roots = self.roots.as_ref().filter(|_| !self.allow_http.is_empty())?;
-        Some(Outgoing::new(&self.allow_http, roots, limits))
+        Some(Outgoing::reporting(&self.allow_http, roots, limits, self.denials.clone()))
+    }
+
+    /// What denies all HTTP requests.
+    pub fn no_outgoing(&self) -> NoOutgoing {
+        NoOutgoing::reporting(self.denials.clone())
+    }
+
+    /// What is denied to its guests.
+    pub(crate) fn denials(&self) -> &Denials {
+        &self.denials
     }
 
     /// What a store holds for one instance. `outgoing` sends its HTTP requests.

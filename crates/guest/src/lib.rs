@@ -40,6 +40,8 @@
 )]
 
 mod denials;
+mod warnings;
+
 mod grants;
 
 mod limits;

@@ -9,7 +9,7 @@ mod roots;
 pub(crate) use roots::PEM_SIZE_BYTES_MAX;
 pub use roots::{Roots, RootsError};
 
-use crate::denials;
+use crate::denials::Denials;
 use crate::grants::HttpRule;
 use crate::host::BODY_PIECE_SIZE_BYTES;
 use crate::limits::units;
@@ -80,6 +80,7 @@ struct Shared {
     rules: Arc<[HttpRule]>,
     limits: OutgoingLimits,
     client: Client<Connector, SentBody>,
+    denials: Denials,
     running: Arc<Semaphore>,
 }
 
@@ -92,8 +93,13 @@ impl fmt::Debug for Outgoing {
 impl Outgoing {
     /// Allows what `rules` cover, and trusts servers that `roots` attest.
     pub fn new(rules: &[HttpRule], roots: &Roots, limits: OutgoingLimits) -> Outgoing {
+        Outgoing::reporting(rules, roots, limits, Denials::default())
+    }
+
+    /// The same, which reports there what it denies.
+    pub(crate) fn reporting(rules: &[HttpRule], roots: &Roots, limits: OutgoingLimits, denials: Denials) -> Outgoing {
         let rules: Arc<[HttpRule]> = rules.into();
-        let connector = Connector::new(Arc::clone(&rules), roots, &limits);
+        let connector = Connector::new(Arc::clone(&rules), roots, &limits, denials.clone());
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -101,7 +107,7 @@ impl Outgoing {
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .build(connector);
         let running = Arc::new(Semaphore::new(limits.requests.clamp(1, Semaphore::MAX_PERMITS)));
-        Outgoing { shared: Arc::new(Shared { rules, limits, client, running }) }
+        Outgoing { shared: Arc::new(Shared { rules, limits, client, denials, running }) }
     }
 }
 
@@ -126,7 +132,8 @@ impl Shared {
             return Err(Error::HttpRequestUriInvalid);
         };
         if !self.rules.iter().any(|rule| rule.allows(scheme, host, port)) {
-            denials::report(&format!("an HTTP request to `{scheme}://{host}:{port}` was denied: no rule allows it"));
+            let server = format!("{scheme}://{host}:{port}");
+            self.denials.report_name("an HTTP request to", &server, "no rule allows it");
             return Err(Error::HttpRequestDenied);
         }
         let limits = self.limits;

@@ -27,6 +27,7 @@ mod process;
 mod status;
 mod watchdog;
 
+mod bounded;
 mod engines;
 mod guest_log;
 mod handler;
@@ -35,6 +36,7 @@ mod modules;
 mod pool;
 mod version;
 
+mod access;
 mod admission;
 mod body;
 mod connections;
@@ -42,6 +44,8 @@ mod date;
 mod gather;
 mod head;
 mod respond;
+mod target;
+
 mod service;
 
 mod http;
@@ -54,13 +58,17 @@ mod drain;
 mod hand_over;
 
 mod accept;
+mod control;
+mod run;
 
-pub use accept::{Control, Server};
+pub use bounded::GivenUp;
+pub use control::Control;
 pub use error::ServeError;
 pub use file::{FileError, FileModule, FileRoute, ServeFile};
 pub use limits::{RouteLimits, ServerLimits, instance_limits};
 pub use listener::{Address, AddressError};
 pub use modules::Explanation;
 pub use route::{Pattern, PatternError, is_request_path};
+pub use run::Server;
 pub use settings::{Identity, LiveMark, Opened, RouteSettings, Settings, Source, StepDown};
 pub use tls::{TlsError, TlsFiles};

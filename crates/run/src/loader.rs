@@ -8,6 +8,7 @@ use crate::executable::{CodePermission, CodeSource, MappedCode, code_permission}
 use crate::host;
 use crate::probe::ProbeError;
 use crate::profiler::{Profiler, ProfilerError};
+use crate::sealed::TOO_LITTLE_MEMORY;
 use crate::system::{DeniedCall, check_calls};
 use crate::verify::{Bytes, VerifiedArtifact};
 use isomer_contract::artifact::CodeSection;
@@ -84,6 +85,8 @@ pub enum LoadError {
         available_bytes: u64,
         /// What a copy takes, in bytes.
         needed_bytes: u64,
+        /// The same, as an error of the system.
+        source: std::io::Error,
     },
     /// Wasmtime does not accept the artifact.
     #[error("wasmtime does not load the artifact")]
@@ -306,7 +309,8 @@ fn load_mapped(engine: &Engine, artifact: VerifiedArtifact, profiler: Profiler) 
 fn check_memory(needed_bytes: u64) -> Result<(), LoadError> {
     match memory::available_bytes() {
         Some(available_bytes) if available_bytes < needed_bytes + HEADROOM_BYTES => {
-            Err(LoadError::Memory { available_bytes, needed_bytes })
+            let source = memory::refusal(TOO_LITTLE_MEMORY);
+            Err(LoadError::Memory { available_bytes, needed_bytes, source })
         }
         _ => Ok(()),
     }

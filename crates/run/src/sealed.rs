@@ -22,6 +22,9 @@ const FIRST_BUFFER_SIZE_BYTES: usize = 16 << 10;
 /// After so many bytes, the control group is asked whether it leaves room for as many again.
 const MEMORY_STEP_BYTES: u64 = 2 << 20;
 
+/// What errors of a control group say.
+pub(crate) const TOO_LITTLE_MEMORY: &str = "a control group leaves too little memory";
+
 /// How often a seal is tried: for about three seconds.
 const SEAL_TRIES_MAX: u32 = 20;
 
@@ -54,6 +57,8 @@ pub enum SealError {
         available_bytes: u64,
         /// How many bytes were copied.
         copied_bytes: u64,
+        /// The same, as [`memory::refusal`].
+        source: io::Error,
     },
     /// The kernel creates no memory file.
     #[error("cannot create a memory file (memfd_create) to hold the artifact")]
@@ -202,7 +207,8 @@ fn copy(
 fn check_memory(copied_bytes: u64, available_bytes: Option<u64>) -> Result<(), SealError> {
     match available_bytes {
         Some(available_bytes) if available_bytes < MEMORY_STEP_BYTES + HEADROOM_BYTES => {
-            Err(SealError::Memory { available_bytes, copied_bytes })
+            let source = memory::refusal(TOO_LITTLE_MEMORY);
+            Err(SealError::Memory { available_bytes, copied_bytes, source })
         }
         _ => Ok(()),
     }
@@ -271,7 +277,7 @@ mod tests {
         assert_eq!(asked.get(), 5);
         assert_eq!(copy(10 << 20, &|| None).expect("there is no limit"), 10 << 20);
         match copy(10 << 20, &|| Some((6 << 20) - 1)) {
-            Err(SealError::Memory { available_bytes: 6_291_455, copied_bytes: 2_342_912 }) => {}
+            Err(SealError::Memory { available_bytes: 6_291_455, copied_bytes: 2_342_912, .. }) => {}
             other => panic!("{other:?}"),
         }
         // A small one is not worth a question.
@@ -305,7 +311,10 @@ mod tests {
             (SealError::Create(error(Errno::PERM)), Some("allow memfd_create")),
             (SealError::Create(error(Errno::MFILE)), None),
             (SealError::Create(error(Errno::NFILE)), None),
-            (SealError::Memory { available_bytes: 0, copied_bytes: 0 }, Some("raise the limit (memory.max)")),
+            (
+                SealError::Memory { available_bytes: 0, copied_bytes: 0, source: memory::refusal(TOO_LITTLE_MEMORY) },
+                Some("raise the limit (memory.max)"),
+            ),
             (SealError::Write(error(Errno::FBIG)), Some("`ulimit -f`")),
             (SealError::Write(error(Errno::NOSPC)), Some("give this process more memory")),
             (SealError::Write(error(Errno::IO)), None),

@@ -14,9 +14,15 @@ pub(crate) fn system_hint(error: &(dyn Error + 'static)) -> Option<&'static str>
     })
 }
 
-/// The first of the system's errors in the chain.
+/// The first of the system's errors in the chain. One that says that there is no memory has no number where this process was
+/// not refused it, but would have been ended for it.
 pub(crate) fn system_error(error: &(dyn Error + 'static)) -> Option<io::Error> {
-    chain(error).find_map(errno).map(io::Error::from)
+    chain(error).find_map(|error| errno(error).map(io::Error::from).or_else(|| no_memory(error)))
+}
+
+fn no_memory(error: &(dyn Error + 'static)) -> Option<io::Error> {
+    let system = error.downcast_ref::<io::Error>().filter(|system| system.kind() == ErrorKind::OutOfMemory)?;
+    Some(io::Error::new(ErrorKind::OutOfMemory, system.to_string()))
 }
 
 /// The number of the system's error, where this one is the system's.

@@ -69,6 +69,13 @@ impl Versions {
         self.call(&format!("pull oci-dir:{version}:hello --key farm.pub --activate")).ok();
     }
 
+    /// Makes one more version, of this module, and installs it, without making it the active one.
+    #[track_caller]
+    pub fn add(&self, version: &str, module: &[u8]) {
+        release(self.path(), version, module);
+        self.call(&format!("pull oci-dir:{version}:hello --key farm.pub")).ok();
+    }
+
     /// Makes an installed version the active one.
     #[track_caller]
     pub fn activate(&self, version: &str) {
@@ -117,11 +124,16 @@ fn release_all(directory: &Path) {
         (TWO, &[("hello\n", "later\n")]),
         (FAULTY, &[("hello\n", "wrong\n"), ("/echo", "/trap"), ("/trap", "/echo")]),
     ] {
-        fs::write(directory.join("hello.wasm"), alter("proxy", texts)).unwrap();
-        let manifest = format!(
-            "[release]\nname = 'r'\nversion = '{version}'\ntargets = ['served.toml']\n[[module]]\npath = 'hello.wasm'\n"
-        );
-        fs::write(directory.join("isomer.toml"), manifest).unwrap();
-        isomer().line(&format!("release -o {version} --sign farm.key")).dir(directory).ok();
+        release(directory, version, &alter("proxy", texts));
     }
+}
+
+/// Makes a release of this module, in the directory that its version names.
+fn release(directory: &Path, version: &str, module: &[u8]) {
+    fs::write(directory.join("hello.wasm"), module).unwrap();
+    let manifest = format!(
+        "[release]\nname = 'r'\nversion = '{version}'\ntargets = ['served.toml']\n[[module]]\npath = 'hello.wasm'\n"
+    );
+    fs::write(directory.join("isomer.toml"), manifest).unwrap();
+    isomer().line(&format!("release -o {version} --sign farm.key")).dir(directory).ok();
 }

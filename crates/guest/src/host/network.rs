@@ -1,7 +1,7 @@
 //! In: the rules of the network, and each address that a guest would use. Out: whether it may. Never here: a name that is
 //! resolved; `lookup.rs` says which addresses the guest was given for a name.
 
-use crate::denials;
+use crate::denials::Denials;
 use crate::grants::{NetworkRule, NetworkUse, Protocol, is_public};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +19,7 @@ pub struct Network {
     resolved: Mutex<Resolved>,
     /// Who sent datagrams to an address that a guest listens on, and may be answered.
     peers: Mutex<HashSet<SocketAddr>>,
+    denials: Denials,
 }
 
 /// The names that were resolved to each address.
@@ -41,7 +42,12 @@ impl Resolved {
 impl Network {
     /// A network of which these rules allow something.
     pub fn new(rules: Vec<NetworkRule>) -> Network {
-        Network { rules, resolved: Mutex::default(), peers: Mutex::default() }
+        Network::reporting(rules, Denials::default())
+    }
+
+    /// The same, which reports there what it denies.
+    pub(super) fn reporting(rules: Vec<NetworkRule>, denials: Denials) -> Network {
+        Network { rules, resolved: Mutex::default(), peers: Mutex::default(), denials }
     }
 
     pub(super) fn apply(self: &Arc<Network>, wasi: &mut WasiCtxBuilder) {
@@ -56,14 +62,14 @@ impl Network {
     /// Reports that the guest opens a TCP socket, if that is denied.
     pub(super) fn opens_tcp_socket(&self) {
         if !self.has_tcp() {
-            denials::report("opening a TCP socket was denied: no rule allows TCP");
+            self.denials.report("opening a TCP socket", "no rule allows TCP");
         }
     }
 
     /// Reports that the guest opens a UDP socket, if that is denied.
     pub(super) fn opens_udp_socket(&self) {
         if !self.has_udp() {
-            denials::report("opening a UDP socket was denied: no rule allows UDP");
+            self.denials.report("opening a UDP socket", "no rule allows UDP");
         }
     }
 
@@ -81,7 +87,7 @@ impl Network {
         let is_address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
         let allowed = is_address || self.rules.iter().any(|rule| rule.allows_lookup(name));
         if !allowed {
-            denials::report(&format!("resolving `{name}` was denied: no rule allows this name"));
+            self.denials.report_name("resolving", name, "no rule allows this name");
         }
         allowed
     }
@@ -140,14 +146,15 @@ impl Network {
         match named {
             Some(_) if is_public(address.ip()) => true,
             Some(name) => {
-                denials::report(&format!(
-                    "{verb} `{address}` was denied: `{name}` is allowed, but it is an address of this network, which a \
-                     rule has to name as well"
-                ));
+                // Of a name that was resolved, all is shown: DNS has none that is long.
+                let reason = format!(
+                    "`{name}` is allowed, but it is an address of this network, which a rule has to name as well"
+                );
+                self.denials.report_name(verb, &address.to_string(), &reason);
                 false
             }
             None => {
-                denials::report(&format!("{verb} `{address}` was denied: no rule allows it"));
+                self.denials.report_name(verb, &address.to_string(), "no rule allows it");
                 false
             }
         }

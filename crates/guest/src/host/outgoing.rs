@@ -1,12 +1,21 @@
 //! HTTP requests that a guest may not send. In: a request. Out: the error that it is denied.
 
-use crate::denials;
+use crate::denials::Denials;
 use http::{Request, Response};
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
 
 /// Denies every request.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoOutgoing;
+#[derive(Clone, Debug, Default)]
+pub struct NoOutgoing {
+    denials: Denials,
+}
+
+impl NoOutgoing {
+    /// One that reports there what it denies.
+    pub(crate) fn reporting(denials: Denials) -> NoOutgoing {
+        NoOutgoing { denials }
+    }
+}
 
 /// The pieces in which the host takes a guest's bodies. It holds some of each body that is not read, or that a guest of WASI 0.2
 /// has only begun, and none of that counts as the guest's memory: wasmtime's own 1 MiB would be gigabytes.
@@ -22,8 +31,9 @@ impl WasiHttpHooks for NoOutgoing {
         _processed: Io,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io)>> + Send> {
         let host = request.uri().host().unwrap_or("no host").to_owned();
+        let denials = self.denials.clone();
         Box::new(async move {
-            denials::report(&format!("an HTTP request to `{host}` was denied: no outgoing HTTP is granted"));
+            denials.report_name("an HTTP request to", &host, "no outgoing HTTP is granted");
             Err(Error::HttpRequestDenied)
         })
     }

@@ -2,7 +2,7 @@
 //! stream of what they carry. Never here: a connection, which the guest makes by what it is granted of the network; a server
 //! that is trusted without a certificate.
 
-use crate::denials;
+use crate::denials::Denials;
 use crate::outgoing::Roots;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -16,12 +16,15 @@ use wasmtime_wasi_tls::{Error, TlsProvider, TlsStream, TlsTransport};
 
 /// What guests connect with, if it is granted.
 #[derive(Clone)]
-pub(super) struct Tls(Option<Arc<ClientConfig>>);
+pub(super) struct Tls {
+    client: Option<Arc<ClientConfig>>,
+    denials: Denials,
+}
 
 impl Tls {
     /// With these CAs, or none where it is not granted.
-    pub(super) fn new(roots: Option<&Roots>) -> Tls {
-        Tls(roots.map(Roots::tls_client))
+    pub(super) fn new(roots: Option<&Roots>, denials: Denials) -> Tls {
+        Tls { client: roots.map(Roots::tls_client), denials }
     }
 }
 
@@ -31,10 +34,10 @@ impl TlsProvider for Tls {
         server_name: String,
         transport: Box<dyn TlsTransport>,
     ) -> Pin<Box<dyn Future<Output = Result<Box<dyn TlsStream>, Error>> + Send>> {
-        let client = self.0.clone();
+        let (client, denials) = (self.client.clone(), self.denials.clone());
         Box::pin(async move {
             let Some(client) = client else {
-                denials::report(&format!("a TLS connection to `{server_name}` was denied: no TLS is granted"));
+                denials.report_name("a TLS connection to", &server_name, "no TLS is granted");
                 return Err(Error::msg("access denied"));
             };
             let name = ServerName::try_from(server_name).map_err(|_| Error::msg("invalid server name"))?;

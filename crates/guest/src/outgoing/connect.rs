@@ -3,7 +3,7 @@
 
 use super::OutgoingLimits;
 use super::roots::Roots;
-use crate::denials;
+use crate::denials::Denials;
 use crate::grants::{HttpRule, is_public};
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -74,6 +74,7 @@ pub(super) struct Connector {
     rules: Arc<[HttpRule]>,
     tls: TlsConnector,
     time: Duration,
+    denials: Denials,
     /// One permit for each connection that may be open.
     open: Arc<Semaphore>,
 }
@@ -85,9 +86,9 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub(super) fn new(rules: Arc<[HttpRule]>, roots: &Roots, limits: &OutgoingLimits) -> Connector {
+    pub(super) fn new(rules: Arc<[HttpRule]>, roots: &Roots, limits: &OutgoingLimits, denials: Denials) -> Connector {
         let open = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
-        Connector { rules, tls: TlsConnector::from(roots.http_client()), time: limits.connect_time, open }
+        Connector { rules, tls: TlsConnector::from(roots.http_client()), time: limits.connect_time, denials, open }
     }
 
     async fn connect(self, uri: Uri) -> Result<Io, ConnectError> {
@@ -112,10 +113,8 @@ impl Connector {
         let mut last = ConnectError::Unknown;
         for address in addresses {
             if !self.may_connect(scheme, address) {
-                denials::report(&format!(
-                    "an HTTP request to `{host}` was denied: {} is not public, and no rule names it",
-                    address.ip()
-                ));
+                let reason = format!("{} is not public, and no rule names it", address.ip());
+                self.denials.report_name("an HTTP request to", host, &reason);
                 last = ConnectError::Prohibited(address.ip());
                 continue;
             }

@@ -1,18 +1,19 @@
 //! The one thread that keeps the server's time. In: every exchange and instance, and the engines whose code checks epochs.
-//! Out: exchanges cancelled at their limits, instances woken to end, epochs. Never here: anything that a guest can hold
-//! up: it does not run on the executor of the guests.
+//! Out: exchanges cancelled at their limits, instances woken to end, epochs, counts of warnings in the log. Never here:
+//! anything that a guest can hold up: it does not run on the executor of the guests.
 
 use super::exchange::{Cause, Exchange};
 use super::instance::Instance;
 use super::time::now_ms;
+use crate::warnings::Warnings;
 use slab::Slab;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmtime::EngineWeak;
 
 /// How often it looks, which is also how long a guest's code runs between two checks of its epoch.
@@ -27,6 +28,7 @@ pub(super) struct Clock {
     exchanges: [Mutex<Slab<Arc<Exchange>>>; SHARDS],
     instances: Mutex<HashMap<u64, Arc<Instance>>>,
     engines: Mutex<Vec<EngineWeak>>,
+    warnings: Mutex<Vec<Weak<Warnings>>>,
     stopped: AtomicBool,
 }
 
@@ -78,6 +80,15 @@ impl Clock {
                 instance.alarm.ring();
             }
         }
+        let warnings: Vec<_> = lock(&self.warnings).iter().filter_map(Weak::upgrade).collect();
+        warnings.iter().for_each(|warnings| warnings.end_second(Instant::now()));
+    }
+
+    /// Has it logged in time how many of these warnings were not shown.
+    pub(super) fn watch_warnings(&self, of: &Arc<Warnings>) {
+        let mut warnings = lock(&self.warnings);
+        warnings.retain(|other| other.strong_count() > 0 && !std::ptr::eq(other.as_ptr(), Arc::as_ptr(of)));
+        warnings.push(Arc::downgrade(of));
     }
 
     /// Increments the epoch of this engine, too.

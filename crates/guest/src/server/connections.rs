@@ -1,5 +1,5 @@
-//! Every open connection. In: what each is at. Out: the one to close when there are too many, those to close for idleness.
-//! Never here: a byte of them.
+//! Every open connection. In: what each is at, and the clients for whom there is no room. Out: the one to close when there are too
+//! many, or to end with its response; those to close for idleness. Never here: a byte of them.
 
 use super::exchange::Exchange;
 use super::time::now_ms;
@@ -7,7 +7,7 @@ use futures_util::task::AtomicWaker;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const NOTICE: Duration = Duration::from_secs(5);
 
 /// How long a connection is left alone that is without a request, also when there are too many: its client's request may be on
 /// its way.
-const GRACE: Duration = Duration::from_millis(250);
+pub(super) const GRACE: Duration = Duration::from_millis(250);
 
 /// What the task of a connection is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,9 +136,27 @@ impl Connection {
         Duration::from_millis(now_ms.saturating_sub(since_ms)) > limit
     }
 
-    /// Since when it is without an exchange, where it is.
+    /// Whether the head of a request has been complete.
+    pub(super) fn had_request(&self) -> bool {
+        self.had_request.load(Ordering::Relaxed)
+    }
+
+    /// Since when it is without an exchange and nothing more has arrived, where it is: the first bytes of a head are a request on
+    /// its way, which has its own limit of time.
     fn idle_since_ms(&self) -> Option<u64> {
-        lock(&self.exchanges).is_empty().then(|| self.idle_since_ms.load(Ordering::Relaxed))
+        let since_ms = || self.idle_since_ms.load(Ordering::Relaxed).max(self.head_since_ms.load(Ordering::Relaxed));
+        lock(&self.exchanges).is_empty().then(since_ms)
+    }
+
+    /// Whether its client's next request may be on its way: the first one, or one of which something has arrived.
+    pub(super) fn expects_request(&self) -> bool {
+        let is_begun = || !self.had_request() || self.head_since_ms.load(Ordering::Relaxed) != 0;
+        lock(&self.exchanges).is_empty() && is_begun()
+    }
+
+    /// Has it end with the requests that it has.
+    pub(super) fn retire(&self) {
+        self.orders.give(Order::Retire);
     }
 
     /// Whether it has exchanges, and none that goes on, for so long that it must be blocked.
@@ -201,6 +219,10 @@ pub(super) struct Connections {
     count: AtomicU64,
     /// The server ends, and every connection with the requests that it has.
     retiring: AtomicBool,
+    /// The numbers of clients that wait until there is room for them, and for whom no connection has been chosen yet.
+    waiting: Mutex<Vec<u64>>,
+    /// How many these are: requests look at it.
+    waiting_count: AtomicUsize,
 }
 
 impl Connections {
@@ -237,15 +259,23 @@ impl Connections {
         !idle.is_empty()
     }
 
-    /// Has the oldest of those that answer requests end with them.
-    pub(super) fn retire_oldest(&self) {
-        let open = lock(&self.open);
-        let busy = open.iter().filter(|(_, it)| it.orders.given() == Order::Serve && it.idle_since_ms().is_none());
-        let oldest = busy.min_by_key(|(number, _)| **number).map(|(_, connection)| Arc::clone(connection));
-        drop(open);
-        if let Some(connection) = oldest {
-            connection.orders.give(Order::Retire);
+    /// A client waits, until the result is dropped: the connection that has the next response ends with it.
+    pub(super) fn wait_for_room(self: &Arc<Self>) -> WaitsForRoom {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let waits = WaitsForRoom { all: Arc::clone(self), number };
+        waits.again();
+        waits
+    }
+
+    /// Whether the connection of the response that is ready now is to end with it, to make room. Each client that waits ends one.
+    pub(super) fn makes_room(&self, connection: &Connection) -> bool {
+        if self.waiting_count.load(Ordering::Relaxed) == 0 || connection.orders.given() != Order::Serve {
+            return false;
         }
+        let mut waiting = lock(&self.waiting);
+        let chosen = waiting.pop().is_some();
+        self.waiting_count.store(waiting.len(), Ordering::Relaxed);
+        chosen
     }
 
     /// Has all end with the requests that they have, also those that are opened from now on.
@@ -265,10 +295,41 @@ impl Connections {
     }
 }
 
+/// A client for whom there is no room yet.
+#[derive(Debug)]
+pub(super) struct WaitsForRoom {
+    all: Arc<Connections>,
+    number: u64,
+}
+
+impl WaitsForRoom {
+    /// Whether a connection ends to make room.
+    pub(super) fn is_chosen(&self) -> bool {
+        !lock(&self.all.waiting).contains(&self.number)
+    }
+
+    /// The connection that was chosen, if one was, takes long to end: another one ends, too.
+    pub(super) fn again(&self) {
+        let mut waiting = lock(&self.all.waiting);
+        if !waiting.contains(&self.number) {
+            waiting.push(self.number);
+        }
+        self.all.waiting_count.store(waiting.len(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for WaitsForRoom {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.all.waiting);
+        waiting.retain(|number| *number != self.number);
+        self.all.waiting_count.store(waiting.len(), Ordering::Relaxed);
+    }
+}
+
 /// An open connection.
 #[derive(Debug)]
 pub(super) struct Open {
-    all: Arc<Connections>,
+    pub(super) all: Arc<Connections>,
     number: u64,
     pub(super) connection: Arc<Connection>,
 }
@@ -298,9 +359,6 @@ mod tests {
         assert_eq!([closing(&busy), closing(&idle), closing(&idlest)], [false, false, true]);
         connections.close_idlest(1, 1000);
         assert_eq!([closing(&busy), closing(&idle)], [false, true]);
-        connections.retire_oldest();
-        let retiring = |open: &Open| open.connection.orders.given() == Order::Retire;
-        assert_eq!([retiring(&busy), retiring(&idle)], [true, false]);
         drop((exchange, busy, idle, idlest));
         assert_eq!(connections.count(), 0);
     }
@@ -333,6 +391,40 @@ mod tests {
         assert!(!overdue(2060) && overdue(2061), "from the head's first byte on");
         let _busy = connection.begin(Arc::new(Exchange::new("/".into(), Arc::default())));
         assert!(!overdue(9000), "an exchange has its own limits");
+    }
+
+    #[test]
+    fn a_head_that_has_begun_is_a_request_on_its_way() {
+        let connections = Arc::new(Connections::default());
+        let (begun, idle) = (connections.open(), connections.open());
+        let closing = |open: &Open| open.connection.orders.given() == Order::Close;
+        for (open, idle_since_ms) in [(&begun, 1), (&idle, 500)] {
+            open.connection.complete_head(idle_since_ms);
+        }
+        begun.connection.receive(900);
+        assert!(connections.close_idlest(2, 1000));
+        assert_eq!([closing(&begun), closing(&idle)], [false, true]);
+        // It takes too long for that.
+        assert!(connections.close_idlest(1, 1151));
+        assert!(closing(&begun));
+    }
+
+    #[test]
+    fn each_client_that_waits_ends_one_connection() {
+        let connections = Arc::new(Connections::default());
+        let open = [(); 4].map(|()| connections.open());
+        let makes_room = |index: usize| connections.makes_room(&open[index].connection);
+        assert!(!makes_room(0), "no client waits");
+        let (first, second) = (connections.wait_for_room(), connections.wait_for_room());
+        assert_eq!([makes_room(0), makes_room(1), makes_room(2)], [true, true, false]);
+        first.again();
+        first.again();
+        open[3].connection.retire();
+        assert!(!makes_room(3), "it ends anyway");
+        assert_eq!([makes_room(2), makes_room(1)], [true, false]);
+        second.again();
+        drop((first, second));
+        assert!(!makes_room(0), "there was room for it");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why a server does not start, or a version is not served.
 
+use super::bounded::{GivenUp, NotDone};
 use super::listener::Address;
 use super::route::{Pattern, PatternError};
 use super::tls::TlsError;
@@ -7,7 +8,6 @@ use crate::{LimitNotCompiled, LinkError, PrepareError};
 use isomer_contract::Hinted;
 use isomer_runtime::LoadError;
 use std::io;
-use std::time::Duration;
 
 /// Why a server does not start, or a version is not served.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +80,8 @@ pub enum ServeError {
     #[error("it cannot be instantiated")]
     Instantiate(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Reading or loading it takes longer than this.
-    #[error("it does not load within {} seconds", .0.as_secs())]
-    LoadTime(Duration),
+    #[error("it does not load within {} seconds", .0.time().as_secs())]
+    LoadTime(GivenUp),
     /// Reading or loading it panicked, which is a bug.
     #[error("loading it panicked, which is a bug")]
     Panicked,
@@ -99,6 +99,16 @@ pub enum ServeError {
     /// The system refuses threads or an event loop.
     #[error("the system refuses what a server needs")]
     System(#[source] io::Error),
+}
+
+impl From<NotDone> for ServeError {
+    fn from(error: NotDone) -> ServeError {
+        match error {
+            NotDone::GivenUp(given_up) => ServeError::LoadTime(given_up),
+            NotDone::Panicked => ServeError::Panicked,
+            NotDone::NoThread(error) => ServeError::System(error),
+        }
+    }
 }
 
 fn exported(exports: &[String]) -> String {

@@ -6,6 +6,7 @@
 //! choose the port's second socket, which is that of the process that takes over, as sockets are kept in the order in which they
 //! were bound; and this socket ignores whatever connects to it nevertheless, which the client's system repeats a second later.
 
+use super::drain::wait_within;
 use super::listener::Listener;
 use libc::{BPF_ABS, BPF_B, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, sock_filter, sock_fprog};
 use std::io;
@@ -35,9 +36,9 @@ const fn step(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code: code as u16, jt, jf, k }
 }
 
-/// Leaves new connections to the other processes that listen on the same ports. The caller accepts meanwhile, and closes the
-/// listeners then.
-pub(super) async fn hand_over(listeners: &[Arc<Listener>]) {
+/// Leaves new connections to the other processes that listen on the same ports. They are accepted meanwhile, and the caller
+/// closes the listeners then; also once `is_ended`.
+pub(super) fn hand_over(listeners: &[Arc<Listener>], is_ended: impl Fn() -> bool) {
     for socket in listeners.iter().filter_map(|listener| listener.own_tcp()) {
         let attached = attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &SECOND)
             .and_then(|()| attach(socket, libc::SO_ATTACH_FILTER, &NO_SYN));
@@ -47,7 +48,7 @@ pub(super) async fn hand_over(listeners: &[Arc<Listener>]) {
             );
         }
     }
-    tokio::time::sleep(TIME).await;
+    wait_within(TIME, is_ended);
 }
 
 #[allow(unsafe_code, reason = "no crate has these options")]

@@ -9,7 +9,8 @@ use super::guest_log::{GuestLog, Rate};
 use super::instance::{Instance, Lifetimes};
 use super::metrics::Metrics;
 use super::time::now_ms;
-use crate::{Host, NoOutgoing, Outgoing, Prepared, Process};
+use crate::warnings::Warnings;
+use crate::{Host, Outgoing, Prepared, Process};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -54,6 +55,8 @@ pub(super) struct Instances {
     /// As many as the route may have at once. Only so many more are waited for: where guests are at work after their responses,
     /// one is begun for each request, and stays so when its client has gone and another one has come.
     pub(super) room: Admission,
+    /// Of requests for which there is none: as many as clients send.
+    pub(super) no_room: Arc<Warnings>,
     pub(super) route: Arc<str>,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -69,7 +72,7 @@ impl Instances {
         let process = Process { stdout: log("stdout"), stderr: log("stderr"), ..Process::default() };
         let outgoing: Box<dyn WasiHttpHooks> = match &self.outgoing {
             Some(outgoing) => Box::new(outgoing.clone()),
-            None => Box::new(NoOutgoing),
+            None => Box::new(self.prepared.no_outgoing()),
         };
         let mut store = self.prepared.store(&self.engine, self.prepared.host(process, outgoing))?;
         if self.interruptible {
@@ -89,9 +92,7 @@ impl HandlerState for Instances {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Started<Host, Expiration, Worker>> {
-        let no_room =
-            |_| wasmtime::format_err!("the route's guests are at work after their responses, and no more may be");
-        let permit = self.room.admit().await.map_err(no_room)?;
+        let permit = self.room.admit().await.map_err(|_| NoRoom)?;
         let instance = Arc::new(Instance::new(Arc::clone(&self.route), self.lifetimes));
         self.clock.watch_instance(Arc::clone(&instance));
         let live = Live { instance: Arc::clone(&instance), clock: Arc::clone(&self.clock), _permit: permit };
@@ -102,6 +103,11 @@ impl HandlerState for Instances {
         Ok(Started { store, proxy, view: <Host as WasiHttpView>::http, expiration: Expiration(instance), state })
     }
 }
+
+/// There are as many instances as there may be.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the route's guests are at work after their responses, and no more may be")]
+pub(super) struct NoRoom;
 
 /// An instance has not begun within the time that it may live without a request.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

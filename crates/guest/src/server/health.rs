@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Sends the version its route's health request, where there is one, within the limits of any other request.
 pub(super) async fn check(version: &Version, route: &RouteSettings, clock: &Arc<Clock>) -> Result<(), ServeError> {
     let Some(path) = &route.health else { return Ok(()) };
-    let exchange = Arc::new(Exchange::new("health".into(), Arc::new(route.limits.clone())));
+    let exchange = Arc::new(Exchange::new(route.pattern.to_string().into(), Arc::new(route.limits.clone())));
     let watched = clock.watch(Arc::clone(&exchange));
     let status = version.ask(Arc::clone(&exchange), path).await;
     drop(watched);

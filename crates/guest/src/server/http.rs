@@ -2,14 +2,15 @@
 //! idle for too long, or the server ends. Never here: what a request is answered with.
 
 use super::body::empty;
-use super::connections::{Open, Order};
+use super::connections::{GRACE, Open, Order};
 use super::date;
 use super::head::{HeadTimer, Received};
 use super::limits::ServerLimits;
 use super::service::Live;
 use super::time::now_ms;
+use http::header::CONNECTION;
 use http::uri::Scheme;
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -74,20 +75,28 @@ impl Http {
     ) {
         self.builder.http1().timer(HeadTimer::new(Arc::clone(&open.connection)));
         let io = TokioIo::new(Received::new(io, Arc::clone(&open.connection)));
-        let connection = Arc::clone(&open.connection);
+        let (all, connection) = (Arc::clone(&open.all), Arc::clone(&open.connection));
         let answer = service_fn(move |request: Request<Incoming>| {
             connection.complete_head(now_ms());
-            let (service, connection, scheme) = (live.get(), Arc::clone(&connection), scheme.clone());
+            let (all, connection) = (Arc::clone(&all), Arc::clone(&connection));
+            let (service, scheme) = (live.get(), scheme.clone());
             async move {
-                let is_head = *request.method() == Method::HEAD;
+                let (is_head, version) = (*request.method() == Method::HEAD, request.version());
                 let mut response = service.answer(&connection, scheme, request).await;
                 date::add(&mut response);
+                if all.makes_room(&connection) {
+                    connection.retire();
+                    if version < Version::HTTP_2 {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                }
                 // hyper leaves it out in HTTP/1.1, and sends it in HTTP/2.
                 Ok::<_, Infallible>(if is_head { response.map(|_| empty()) } else { response })
             }
         });
         let mut serving = pin!(self.builder.serve_connection(io, answer));
-        let mut retires = false;
+        let mut grace = None;
+        let mut retired = false;
         poll_fn(|context| {
             if let Poll::Ready(result) = serving.as_mut().poll(context) {
                 if let Err(error) = result {
@@ -96,14 +105,21 @@ impl Http {
                 return Poll::Ready(());
             }
             match open.connection.order(context) {
-                Order::Close => Poll::Ready(()),
-                Order::Retire if !std::mem::replace(&mut retires, true) => {
-                    serving.as_mut().graceful_shutdown();
-                    // Idle, it ends now.
-                    serving.as_mut().poll(context).map(drop)
-                }
-                Order::Retire | Order::Serve => Poll::Pending,
+                Order::Close => return Poll::Ready(()),
+                Order::Retire if !retired => {}
+                Order::Retire | Order::Serve => return Poll::Pending,
             }
+            // A request that is on its way is among those that it has: its client does not know yet. After `serving` has read.
+            if open.connection.expects_request() {
+                let grace = grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(GRACE)));
+                if grace.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+            retired = true;
+            serving.as_mut().graceful_shutdown();
+            // Idle, it ends now.
+            serving.as_mut().poll(context).map(drop)
         })
         .await;
     }

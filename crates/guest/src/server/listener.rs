@@ -1,7 +1,9 @@
 //! Where the server is reached. In: an address. Out: its connections, as streams of bytes. Never here: HTTP.
 
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
 use rustix::net::sockopt::{socket_acceptconn, socket_type};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -11,11 +13,13 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 /// Connections that the system keeps until they are accepted.
-const BACKLOG: u32 = 1024;
+pub(super) const BACKLOG: u32 = 1024;
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +61,8 @@ impl fmt::Display for Address {
 #[derive(Debug)]
 pub(super) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, OwnPath),
+    /// The path goes first: a socket at which no server listens is another server's to replace.
+    Unix(OwnPath, UnixListener),
     /// It outlives this process.
     InheritedTcp(TcpListener),
     /// Its path is its owner's.
@@ -88,16 +93,15 @@ impl Listener {
         match address {
             Address::Tcp(address) => bind_tcp(*address, reuse_port).map(Listener::Tcp),
             Address::Unix(path) => {
-                let bound = UnixListener::bind(path).or_else(|error| {
-                    if error.kind() != ErrorKind::AddrInUse || !is_left_over(path) {
-                        return Err(error);
-                    }
-                    std::fs::remove_file(path)?;
-                    UnixListener::bind(path)
-                })?;
-                Ok(Listener::Unix(bound, OwnPath { path: path.clone(), inode: inode(path) }))
+                let bound = bind_unix(path)?;
+                Ok(Listener::Unix(OwnPath { path: path.clone(), inode: inode(path) }, bound))
             }
         }
+    }
+
+    /// Whether others accept from it after this process.
+    pub(super) fn is_inherited(&self) -> bool {
+        matches!(self, Listener::InheritedTcp(_) | Listener::InheritedUnix(_))
     }
 
     /// The socket, where it is this process's own and others may listen on the same port.
@@ -112,7 +116,7 @@ impl Listener {
     pub(super) fn address(&self) -> io::Result<Address> {
         Ok(match self {
             Listener::Tcp(listener) | Listener::InheritedTcp(listener) => Address::Tcp(listener.local_addr()?),
-            Listener::Unix(_, own) => Address::Unix(own.path.clone()),
+            Listener::Unix(own, _) => Address::Unix(own.path.clone()),
             Listener::InheritedUnix(listener) => {
                 let address = listener.local_addr()?;
                 Address::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned())
@@ -125,11 +129,11 @@ impl Listener {
         match self {
             Listener::Tcp(listener) | Listener::InheritedTcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Small frames are sent at once.
-                stream.set_nodelay(true)?;
+                // Small frames are sent at once. What fails with this connection does not fail with the next.
+                let _ = stream.set_nodelay(true);
                 Ok(Stream { io: Io::Tcp(stream), peer: Some(peer) })
             }
-            Listener::Unix(listener, _) | Listener::InheritedUnix(listener) => {
+            Listener::Unix(_, listener) | Listener::InheritedUnix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Stream { io: Io::Unix(stream), peer: None })
             }
@@ -169,11 +173,52 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
     path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Whether a socket in the file system has no process that listens on it any more.
+/// Listens at a path. A socket there that its server left behind is replaced.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+        bound => return bound,
+    }
+    // Servers that start at once replace it one after the other: what one found left behind may be the socket of the next by the
+    // time that it removes it.
+    let _lock = lock_directory(path);
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_left_over(path) => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}
+
+/// How often the lock is tried that another server has while it replaces its socket, for five seconds in all: a process that has it for
+/// longer does something else.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// The lock on the directory of a path, until it is dropped. None where there is no such lock, or it is not released.
+fn lock_directory(path: &Path) -> Option<OwnedFd> {
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    for _ in 0..LOCK_TRIES {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(directory),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_PAUSE),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Whether a socket in the file system has no process that listens on it any more. One whose queue is full is not waited for.
 fn is_left_over(path: &Path) -> bool {
     let is_socket = path.symlink_metadata().is_ok_and(|it| it.file_type().is_socket());
-    let connected = std::os::unix::net::UnixStream::connect(path);
-    is_socket && connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    let tried = || {
+        let client =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+        connect(&client, &SocketAddrUnix::new(path)?)
+    };
+    is_socket && tried() == Err(Errno::CONNREFUSED)
 }
 
 /// A connection.
@@ -241,5 +286,75 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_io!(self, stream => stream.poll_shutdown(context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::sync::Barrier;
+    use tokio::time::timeout;
+
+    /// A socket that its server left behind, in a directory of its own.
+    fn left_over(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("isomer-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("there is room");
+        let path = directory.join("socket");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("its name is free"));
+        path
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("it starts")
+    }
+
+    #[test]
+    fn a_socket_that_another_server_replaces_is_left_to_it() {
+        let (runtime, path) = (runtime(), left_over("replaced"));
+        let lock = lock_directory(&path).expect("directories have locks");
+        let bind = || {
+            let _context = runtime.enter();
+            Listener::bind(&Address::Unix(path.clone()), false)
+        };
+        thread::scope(|scope| {
+            let starting = scope.spawn(bind);
+            // It has seen that no server listens.
+            thread::sleep(Duration::from_millis(200));
+            fs::remove_file(&path).expect("it is there");
+            let other = std::os::unix::net::UnixListener::bind(&path).expect("its name is free");
+            drop(lock);
+            let refused = starting.join().expect("no panic");
+            assert_eq!(refused.map(drop).map_err(|error| error.kind()), Err(ErrorKind::AddrInUse));
+            let _client = std::os::unix::net::UnixStream::connect(&path).expect("it is there");
+            other.accept().expect("it is the other one's");
+        });
+        fs::remove_dir_all(path.parent().expect("it has one")).expect("it is there");
+    }
+
+    #[test]
+    fn of_servers_that_start_at_once_one_replaces_a_socket_that_was_left() {
+        let (runtime, path) = (runtime(), left_over("left"));
+        let address = Address::Unix(path.clone());
+        let all = Barrier::new(4);
+        let start = || {
+            let _context = runtime.enter();
+            all.wait();
+            Listener::bind(&address, false)
+        };
+        let bound: Vec<_> = thread::scope(|scope| {
+            let started = [(); 4].map(|()| scope.spawn(start));
+            started.into_iter().map(|it| it.join().expect("no panic")).collect()
+        });
+        let (serving, refused): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+        for refused in refused {
+            assert_eq!(refused.map(drop).map_err(|error| error.kind()), Err(ErrorKind::AddrInUse));
+        }
+        let [Ok(serving)] = &serving[..] else { panic!("{serving:?}") };
+        let _client = std::os::unix::net::UnixStream::connect(&path).expect("it listens");
+        let accepted = runtime.block_on(async { timeout(Duration::from_secs(10), serving.accept()).await });
+        accepted.expect("it is the one at the path").expect("it accepts");
+        drop(runtime);
+        fs::remove_dir_all(path.parent().expect("it has one")).expect("it is there");
     }
 }

@@ -2,6 +2,7 @@
 //! was made to see that it can be, and which has answered its health request. Never here: a request of a client.
 
 use super::admission::Admission;
+use super::bounded::bounded;
 use super::clock::Clock;
 use super::engines::{self, Served};
 use super::error::ServeError;
@@ -14,11 +15,10 @@ use super::metrics::Metrics;
 use super::pool::Allocation;
 use super::settings::{Choice, Identity, Opened, RouteSettings, Settings, StepDown};
 use super::version::{Linked, Version};
+use crate::warnings::Warnings;
 use crate::{Grants, Limits, Outgoing, OutgoingLimits, Prepare, Prepared};
 use isomer_runtime::{Loaded, VerifiedArtifact};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::thread;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use wasmtime::Trap;
@@ -91,24 +91,6 @@ fn of_instance(route: &RouteSettings) -> Duration {
     route.limits.request_time.saturating_mul(2)
 }
 
-/// Does this work on a thread of its own, which is given up after some time: code of a component that does not return while it
-/// is instantiated, or a pipe that no process writes to, would hold the caller for ever.
-pub(super) fn bounded<T: Send + 'static>(
-    time: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ServeError> {
-    let (done, is_done) = sync_channel(1);
-    let work = move || {
-        // An error means that it was given up.
-        let _ = done.send(work());
-    };
-    thread::Builder::new().name("load".to_owned()).spawn(work).map_err(ServeError::System)?;
-    is_done.recv_timeout(time).map_err(|error| match error {
-        RecvTimeoutError::Timeout => ServeError::LoadTime(time),
-        RecvTimeoutError::Disconnected => ServeError::Panicked,
-    })
-}
-
 /// Loads all routes' modules.
 pub(super) fn load(
     settings: &Settings,
@@ -145,7 +127,7 @@ fn load_within_time(
     let time = routes.iter().fold(LOAD_TIME, |time, route| time.saturating_add(of_instance(route)));
     let (routes, clock, metrics, executor) =
         (routes.to_vec(), Arc::clone(clock), Arc::clone(metrics), executor.clone());
-    bounded(time, move || executor.block_on(load_routes(&routes, &clock, &metrics)))
+    Ok(bounded(time, move || executor.block_on(load_routes(&routes, &clock, &metrics)))?)
 }
 
 async fn load_routes(routes: &[RouteSettings], clock: &Arc<Clock>, metrics: &Arc<Metrics>) -> Loading {
@@ -178,7 +160,9 @@ fn open<'a>(route: &'a RouteSettings, metrics: &Arc<Metrics>) -> Result<Candidat
         return Err(ServeError::NotInterruptible);
     }
     let environment = route.environment.clone();
-    let prepared = Prepare { grants: &route.grants, environment, limits, allow_blocking: false }.open()?;
+    let name = route.pattern.to_string();
+    let prepare = Prepare { grants: &route.grants, environment, limits, allow_blocking: false, route: Some(&name) };
+    let prepared = prepare.open()?;
     let outgoing = prepared.outgoing(route.outgoing);
     Ok(Candidate {
         route,
@@ -253,6 +237,10 @@ impl Candidate<'_> {
             clock.tick_engine(&loaded.engine);
         }
         let limits = &self.route.limits;
+        let route: Arc<str> = self.route.pattern.to_string().into();
+        let no_room = Arc::new(Warnings::new(Some(Arc::clone(&route)), "requests without an instance"));
+        clock.watch_warnings(self.prepared.denials().warnings());
+        clock.watch_warnings(&no_room);
         let instances = Instances {
             engine: loaded.engine.clone(),
             pre,
@@ -262,7 +250,8 @@ impl Candidate<'_> {
             reuse: Reuse { at_once: reuse.at_once.max(1), ..reuse },
             lifetimes: Lifetimes { idle: IDLE_TIME, at_work: limits.request_time },
             room: Admission::new(instances(limits), limits.requests, limits.request_time),
-            route: self.route.pattern.to_string().into(),
+            no_room,
+            route,
             clock: Arc::clone(clock),
             metrics: Arc::clone(&self.metrics),
             interruptible,
@@ -289,22 +278,5 @@ fn describe(allocation: &Allocation) -> String {
             if sizes.keeps_pages { "pages are kept for the next instance" } else { "pages are given back" }
         ),
         Allocation::OnDemand { reason } => format!("on demand: {reason}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn work_that_does_not_end_is_given_up() {
-        assert_eq!(bounded(Duration::from_secs(60), || 7).ok(), Some(7));
-        let (kept, forever) = sync_channel::<()>(0);
-        let given_up = bounded(Duration::from_millis(20), move || {
-            let _ = forever.recv();
-            7
-        });
-        assert!(matches!(given_up, Err(ServeError::LoadTime(_))), "{given_up:?}");
-        drop(kept);
     }
 }

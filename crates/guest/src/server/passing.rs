@@ -1,9 +1,8 @@
 //! Why a version is not served: something of its own, or something of the moment. In: an error with its sources. Out: whether
-//! another try may succeed: the system had no memory, descriptor or thread left, a disk did not answer, or another process had
-//! a lock. Never here: what the error means to people.
+//! another try may succeed: the system or a control group had no memory, descriptor or thread left, a disk did not answer, or
+//! another process had a lock. Never here: what the error means to people.
 
 use isomer_contract::chain;
-use isomer_runtime::{LoadError, SealError};
 use rustix::io::Errno;
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -13,10 +12,7 @@ pub(super) fn is_passing(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|error| {
         let system = error.downcast_ref::<io::Error>();
         let errno = error.downcast_ref::<Errno>().copied().or_else(|| system.and_then(Errno::from_io_error));
-        errno.is_some_and(passes)
-            || system.is_some_and(|system| system.kind() == ErrorKind::OutOfMemory)
-            || matches!(error.downcast_ref(), Some(LoadError::Memory { .. }))
-            || matches!(error.downcast_ref(), Some(SealError::Memory { .. }))
+        errno.is_some_and(passes) || system.is_some_and(|system| system.kind() == ErrorKind::OutOfMemory)
     })
 }
 
@@ -42,6 +38,7 @@ fn passes(errno: Errno) -> bool {
 mod tests {
     use super::*;
     use crate::server::ServeError;
+    use isomer_runtime::{LoadError, SealError};
 
     #[test]
     fn what_passes_says_nothing_about_the_version() {
@@ -52,9 +49,11 @@ mod tests {
         for errno in [Errno::NOENT, Errno::ACCESS, Errno::LOOP, Errno::INVAL, Errno::FBIG] {
             assert!(!is_passing(&system(errno)), "{errno:?}");
         }
-        let sealed = SealError::Memory { available_bytes: 0, copied_bytes: 0 };
+        let refusal = || isomer_file::memory::refusal("a control group leaves too little memory");
+        let sealed = SealError::Memory { available_bytes: 0, copied_bytes: 0, source: refusal() };
         assert!(is_passing(&ServeError::Source(sealed.into())));
-        assert!(is_passing(&ServeError::Load(LoadError::Memory { available_bytes: 0, needed_bytes: 1 })));
+        let copy = LoadError::Memory { available_bytes: 0, needed_bytes: 1, source: refusal() };
+        assert!(is_passing(&ServeError::Load(copy)));
         let unhealthy = ServeError::Unhealthy { path: "/".to_owned(), found: "500".to_owned() };
         assert!(!is_passing(&unhealthy) && !is_passing(&ServeError::CoreModule));
         // As wasmtime wraps the system's error.

@@ -1,23 +1,26 @@
 //! One request. In: its head and body, and the routes. Out: the guest's response, or the server's own. Never here: a
 //! connection.
 
+use super::access::Access;
 use super::admission::{Admission, Permit};
 use super::body::{RequestBody, ResponseBody, empty};
 use super::clock::{Clock, Watched};
 use super::connections::{Busy, Connection};
 use super::exchange::{Cause, Exchange, Waiter};
 use super::gather::Gather;
+use super::handler::NoRoom;
 use super::limits::RouteLimits;
 use super::metrics::{Metrics, Responses};
 use super::modules::Ready;
 use super::respond::{self, Reason};
 use super::route::{Found, Routes};
 use super::settings::{LiveMark, Settings};
+use super::target::{Target, has_plain_framing};
 use super::time::now_us;
 use super::version::Version;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri, Version as HttpVersion};
+use http::header::CONTENT_LENGTH;
+use http::uri::Scheme;
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -107,36 +110,6 @@ struct Held {
     access: Option<Access>,
 }
 
-/// A line of the access log.
-struct Access {
-    method: Method,
-    path: String,
-    traceparent: String,
-    status: u16,
-}
-
-impl Access {
-    /// None where it is not logged.
-    fn of<B>(request: &Request<B>) -> Option<Access> {
-        tracing::enabled!(target: "access", tracing::Level::INFO).then(|| {
-            let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-            Access {
-                method: request.method().clone(),
-                path: request.uri().path().to_owned(),
-                traceparent: traceparent.unwrap_or_default().to_owned(),
-                status: 0,
-            }
-        })
-    }
-
-    fn log(&self, exchange: &Exchange, route: &str) {
-        let Access { method, path, traceparent, status } = self;
-        let (request, ms) = (exchange.id.to_string(), u64::try_from(exchange.age(now_us()).as_millis()).ok());
-        let end = exchange.cause().map_or("complete", Cause::name);
-        tracing::info!(target: "access", %method, path, status, ms, end, route, request, traceparent, "request");
-    }
-}
-
 impl Drop for Held {
     fn drop(&mut self) {
         let cause = self.exchange.cause();
@@ -162,73 +135,6 @@ impl Drop for Unanswered<'_> {
             exchange.cancel(Cause::ClientGone);
         }
     }
-}
-
-/// A request's target, as a guest is told of it.
-struct Target {
-    authority: Authority,
-    path: PathAndQuery,
-}
-
-impl Target {
-    fn of<B>(request: &Request<B>) -> Result<Target, Reason> {
-        let mut hosts = request.headers().get_all(HOST).iter();
-        let host = hosts.next();
-        if hosts.next().is_some() {
-            return Err(Reason::Host);
-        }
-        let parse = |host: &http::HeaderValue| host.to_str().ok()?.parse::<Authority>().ok();
-        let authority = match (request.uri().authority(), host) {
-            // The target's own counts, and HTTP/1.1 has a `Host` beside it.
-            (Some(_), None) if request.version() < HttpVersion::HTTP_2 => return Err(Reason::Host),
-            // Another server on the way may have gone by the other one.
-            (Some(authority), Some(host))
-                if request.version() >= HttpVersion::HTTP_2
-                    && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
-            {
-                return Err(Reason::Host);
-            }
-            (Some(authority), _) => authority.clone(),
-            (None, Some(host)) => parse(host).ok_or(Reason::Host)?,
-            (None, None) => return Err(Reason::Host),
-        };
-        if authority.as_str().contains('@') || request.method() == Method::CONNECT {
-            return Err(Reason::Target);
-        }
-        if !has_valid_port(&authority) {
-            return Err(Reason::Host);
-        }
-        let path = match request.uri().path_and_query() {
-            // `http://host?query` has an empty path, which is written as `/`.
-            Some(path) if path.as_str().starts_with('?') => path.to_string().parse().ok(),
-            path => path.filter(|path| path.as_str().starts_with('/')).cloned(),
-        };
-        Ok(Target { authority, path: path.ok_or(Reason::Target)? })
-    }
-
-    fn uri(self, scheme: Scheme) -> Uri {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(scheme);
-        parts.authority = Some(self.authority);
-        parts.path_and_query = Some(self.path);
-        // All three are there.
-        Uri::from_parts(parts).unwrap_or_default()
-    }
-}
-
-/// Whether nothing but a port's number follows the host, if anything does: the parser takes any text for one.
-fn has_valid_port(authority: &Authority) -> bool {
-    let rest = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-    // `port_u16` accepts a leading `+`, which the grammar of URIs does not.
-    matches!(rest, "" | ":") || !rest.contains('+') && authority.port_u16().is_some()
-}
-
-/// Whether a body's end is told in a way that every server on the way understands: by its length, or by `chunked` alone. The
-/// guest is not told of other codings, of which hyper removes the last.
-fn has_plain_framing<B>(request: &Request<B>) -> bool {
-    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
-    let is_chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    is_chunked && codings.next().is_none()
 }
 
 impl Service {
@@ -373,7 +279,7 @@ impl Service {
                 let ready_us = now_us();
                 version.responded_after(exchange.age(ready_us));
                 route.gather.with_others(ready_us.saturating_sub(begun_us), ready_us).await;
-                held.access = access.map(|access| Access { status: response.status().as_u16(), ..access });
+                held.access = access.map(|access| access.with_status(response.status()));
                 let has_content = has_content(&method, response.status());
                 Ok(response.map(|body| {
                     let body = if has_content { body } else { empty() };
@@ -400,7 +306,7 @@ impl Service {
             self.metrics.refused(route, reason.name());
         }
         if let Some(access) = access {
-            Access { status: response.status().as_u16(), ..access }.log(exchange, route);
+            access.with_status(response.status()).log(exchange, route);
         }
         response
     }
@@ -418,30 +324,18 @@ fn failed(exchange: &Exchange, route: &Route, version: &Version, error: &wasmtim
     match error.downcast_ref::<InstantiationError<Arc<Exchange>>>() {
         Some(instantiation) => {
             let error = &instantiation.error;
+            if error.is::<NoRoom>() {
+                version
+                    .no_room()
+                    .warn(format_args!("no instance of {} for the request {request}: {error}", version.label));
+                return Reason::NoInstance;
+            }
             tracing::warn!(route = &*route.name, guest = &*version.label, request, "no instance: {error:#}");
             if error.is::<Trap>() { Reason::Failed } else { Reason::NoInstance }
         }
         None => {
             tracing::warn!(route = &*route.name, guest = &*version.label, request, "no response: {error:#}");
             Reason::Failed
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_path_is_a_slash_and_a_port_is_a_number() {
-        let target =
-            |uri: &str, host: &str| Target::of(&Request::get(uri).header(HOST, host).body(()).expect("it is valid"));
-        for (uri, path) in [("http://any?query", "/?query"), ("http://any", "/"), ("/a?b", "/a?b")] {
-            assert_eq!(target(uri, "any").expect(uri).path.as_str(), path, "{uri}");
-        }
-        for (host, is_valid) in [("any", true), ("any:", true), ("any:80", true), ("any:+80", false), ("any:x", false)]
-        {
-            assert_eq!(target("/", host).is_ok(), is_valid, "{host}");
         }
     }
 }

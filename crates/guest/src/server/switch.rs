@@ -2,7 +2,9 @@
 //! settings again. Out: the next version in service once it is known to work, and back again if it fails more often than
 //! the one before. Never here: a request that is lost: the old version ends with its last one.
 
+use super::bounded::{GivenUp, bounded};
 use super::clock::Clock;
+use super::error::ServeError;
 use super::metrics::{Metrics, Outcome};
 use super::modules::{self, Ready};
 use super::notices::{Notices, Wake};
@@ -73,17 +75,41 @@ struct Rejected {
 }
 
 /// When to try again, and how long that was waited for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Retry {
     due: Instant,
     waited: Duration,
+    /// The last try, where that took too long: there is no other while it goes on, as on a disk that does not answer, or in a
+    /// component's code that does not return.
+    after: Option<GivenUp>,
 }
 
 impl Retry {
-    /// The one after `last`.
-    fn after(last: Option<Retry>) -> Retry {
-        let waited = last.map_or(RETRY_FIRST, |last| (last.waited * 2).min(RETRY_MAX));
-        Retry { due: Instant::now() + waited, waited }
+    /// The one after `last`, which ended with this error; none where it says something about the version itself.
+    fn after(last: Option<&Retry>, error: &ServeError) -> Option<Retry> {
+        let after = match error {
+            ServeError::LoadTime(given_up) => Some(given_up.clone()),
+            error if is_passing(error) => None,
+            _ => return None,
+        };
+        // What took long is not tried as often: until it is given up again, no other route is looked at.
+        let first = after.as_ref().map_or(RETRY_FIRST, GivenUp::time);
+        let waited = last.map_or(first, |last| (last.waited * 2).max(first).min(RETRY_MAX.max(first)));
+        Some(Retry { due: Instant::now() + waited, waited, after })
+    }
+
+    fn is_due(&self) -> bool {
+        Instant::now() >= self.due && self.after.as_ref().is_none_or(GivenUp::is_over)
+    }
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.waited.as_secs();
+        match self.after {
+            None => write!(f, "it is tried again in {seconds} s"),
+            Some(_) => write!(f, "it is tried again once this try has ended, in {seconds} s at the earliest"),
+        }
     }
 }
 
@@ -93,15 +119,34 @@ impl Rejected {
     }
 
     fn is_due(&self) -> bool {
-        self.retry.is_some_and(|retry| Instant::now() >= retry.due)
+        self.retry.as_ref().is_some_and(Retry::is_due)
     }
 }
 
+/// Of the version that answers.
 #[derive(Clone, Debug)]
 struct Probation {
     until: Instant,
+    /// The version that it is compared with, and that answers again if it fails more often.
     before: Arc<Version>,
-    active_before: Identity,
+}
+
+impl Probation {
+    /// That of a version that answers instead of `before`, whose own probation may not be over.
+    fn new(time: Duration, before: Arc<Version>, of_before: Option<&Probation>) -> Probation {
+        let earlier = of_before.filter(|it| fails_more(&before, &it.before)).map(|it| Arc::clone(&it.before));
+        // One that does badly itself is no measure for the next.
+        Probation { until: Instant::now() + time, before: earlier.unwrap_or(before) }
+    }
+}
+
+/// Whether `version` has failed more often than `other`.
+fn fails_more(version: &Version, other: &Version) -> bool {
+    let percent = |version: &Version| {
+        let (answered, failed) = version.counts();
+        failed.saturating_mul(100) / answered.max(1)
+    };
+    percent(version) > percent(other) + MORE_PERCENT
 }
 
 impl Switch {
@@ -178,23 +223,23 @@ impl Switch {
         if rejected.is_some_and(|rejected| !rejected.is_due()) {
             return;
         }
-        let last = rejected.and_then(|rejected| rejected.retry);
+        let last = rejected.and_then(|rejected| rejected.retry.clone());
         let name = &*route.name;
         match modules::load_one(settings, &self.clock, &self.metrics, &self.executor) {
+            // The active version may be another one than it was before this one was opened.
+            Ok(Ready { version, .. }) if version.identity == followed.active => followed.rejected = None,
             Ok(Ready { version, .. }) => {
-                let label = version.label.to_string();
-                let mark = settings.source.mark_live(&version.identity);
+                let (label, identity) = (version.label.to_string(), version.identity.clone());
+                let mark = settings.source.mark_live(&identity);
                 let before = route.switch(Arc::new(version), mark);
                 tracing::info!(target: "switch", route = name, from = &*before.label, to = label, "switched");
                 self.metrics.switched(name, Outcome::Switched);
-                followed.rejected = None;
-                let until = Instant::now() + settings.probation;
-                let active_before = std::mem::replace(&mut followed.active, found);
-                followed.probation = Some(Probation { until, before, active_before });
+                let probation = Probation::new(settings.probation, before, followed.probation.as_ref());
+                *followed = Followed { active: identity, rejected: None, probation: Some(probation) };
             }
             Err(error) => {
-                let retry = is_passing(&error).then(|| Retry::after(last));
-                let again = retry.map(|retry| format!("; it is tried again in {} s", retry.waited.as_secs()));
+                let retry = Retry::after(last.as_ref(), &error);
+                let again = retry.as_ref().map(|retry| format!("; {retry}"));
                 let (error, again) = (one_line(&error), again.unwrap_or_default());
                 tracing::error!(
                     target: "switch",
@@ -212,10 +257,8 @@ impl Switch {
         let (Some(probation), Some(route)) = (&followed.probation, service.routes.get(index)) else { return };
         let Some(settings) = self.settings.routes.get(index) else { return };
         let now = route.live();
-        let ((answered, failed), (answered_before, failed_before)) = (now.counts(), probation.before.counts());
-        let percent = |failed: u64, answered: u64| failed.saturating_mul(100) / answered.max(1);
-        let too_many = percent(failed, answered) > percent(failed_before, answered_before) + MORE_PERCENT;
-        if answered >= REQUESTS_MIN && too_many {
+        let (answered, failed) = now.counts();
+        if answered >= REQUESTS_MIN && fails_more(&now, &probation.before) {
             let before = Arc::clone(&probation.before);
             tracing::error!(
                 target: "switch",
@@ -225,7 +268,7 @@ impl Switch {
                 "switched back: {failed} of {answered} requests failed"
             );
             self.metrics.switched(&route.name, Outcome::SwitchedBack);
-            let failed = std::mem::replace(&mut followed.active, probation.active_before.clone());
+            let failed = std::mem::replace(&mut followed.active, before.identity.clone());
             followed.rejected = Some(Rejected::for_good(failed));
             let mark = settings.source.mark_live(&before.identity);
             route.switch(before, mark);
@@ -247,10 +290,10 @@ impl Switch {
             None
         };
         let reread = Arc::clone(reread);
-        let settings = match modules::bounded(READ_TIME, move || reread()) {
+        let settings = match bounded(READ_TIME, move || reread()) {
             Ok(Ok(settings)) => settings,
             Ok(Err(error)) => return unchanged(&*error),
-            Err(error) => return unchanged(&error),
+            Err(error) => return unchanged(&ServeError::from(error)),
         };
         let ready = match modules::load(&settings, &self.clock, &self.metrics, &self.executor) {
             Ok(ready) => ready,
@@ -313,6 +356,26 @@ fn probation(
     if before.identity == *active {
         return followed.probation.clone();
     }
-    let until = Instant::now() + route.probation;
-    Some(Probation { until, before, active_before: followed.active.clone() })
+    Some(Probation::new(route.probation, before, followed.probation.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn what_took_too_long_is_tried_again_once_it_has_ended() {
+        let (kept, forever) = sync_channel::<()>(0);
+        let time = Duration::from_millis(20);
+        let given_up = bounded(time, move || forever.recv()).expect_err("it does not end");
+        let mut retry = Retry::after(None, &given_up.into()).expect("it may pass");
+        retry.due = Instant::now();
+        assert!(!retry.is_due(), "it goes on");
+        drop(kept);
+        isomer_testing::wait_until("it has ended", || retry.is_due());
+        let again = Retry::after(Some(&retry), &ServeError::System(io::Error::from_raw_os_error(12)));
+        assert_eq!(again.map(|again| again.waited), Some(RETRY_FIRST));
+        assert!(Retry::after(None, &ServeError::CoreModule).is_none());
+    }
 }

@@ -1,6 +1,7 @@
 //! TLS of the server's own side. In: the files of a certificate and its key. Out: what connections are accepted with, anew
 //! when the files change. Never here: a pair of files that do not fit, which leaves the one before in use.
 
+use super::passing::is_passing;
 use crate::outgoing::PEM_SIZE_BYTES_MAX;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -106,23 +107,29 @@ impl Tls {
 
     /// Reads the files again whenever they have changed.
     pub(super) async fn follow(self) {
-        let mut seen = state(&self.files);
+        let (mut seen, mut reported) = (state(&self.files), None);
         loop {
             tokio::time::sleep(INTERVAL).await;
             let found = state(&self.files);
             if found == seen {
                 continue;
             }
-            seen = found;
-            match load(&self.files) {
+            let error = match load(&self.files) {
                 Ok(acceptor) => {
                     *self.current.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
                     tracing::info!("the certificate was read again");
+                    seen = found;
+                    continue;
                 }
-                Err(error) => {
-                    let error = isomer_contract::one_line(&error);
-                    tracing::warn!("the certificate has changed and cannot be used, the one before stays: {error}");
-                }
+                Err(error) => error,
+            };
+            // With descriptors or memory that are there again, the same files can be used.
+            if !is_passing(&error) {
+                seen = found;
+            }
+            if reported.replace(found) != Some(found) {
+                let error = isomer_contract::one_line(&error);
+                tracing::warn!("the certificate has changed and cannot be used, the one before stays: {error}");
             }
         }
     }

@@ -6,8 +6,10 @@ use super::error::ServeError;
 use super::exchange::{Exchange, Waiter};
 use super::handler::{Instances, Reuse};
 use super::settings::{Choice, Identity};
+use crate::warnings::Warnings;
 use crate::{Host, component_linker};
 use http::StatusCode;
+use http_body_util::BodyExt;
 use isomer_contract::wasi::Interface;
 use isomer_runtime::{Code, Loaded};
 use prometheus_client::metrics::histogram::Histogram;
@@ -108,7 +110,8 @@ impl Version {
         (self.answered.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
-    /// Sends it `GET path`, and tells the status.
+    /// Sends it `GET path`, and tells the status once all of the response is there: a guest whose body is not read fails, and one
+    /// that fails within its body is not well. All of it is to arrive in the time that a response has to begin.
     pub(super) async fn ask(
         &self,
         exchange: Arc<Exchange>,
@@ -116,10 +119,25 @@ impl Version {
     ) -> Result<StatusCode, Box<dyn std::error::Error + Send + Sync>> {
         let uri = format!("http://localhost{path}");
         let request = http::Request::get(uri).header(http::header::HOST, "localhost").body(text(String::new()))?;
+        let whole = async {
+            let response = self.handle(Arc::clone(&exchange), request).await?;
+            let (status, mut body) = (response.status(), response.into_body());
+            while let Some(frame) = body.frame().await {
+                frame?;
+            }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(status)
+        };
         tokio::select! {
+            // What has ended its instance cuts its body off, too, and says more.
+            biased;
             cause = exchange.cancelled(Waiter::Connection) => Err(cause.to_string().into()),
-            response = self.handle(Arc::clone(&exchange), request) => Ok(response?.status()),
+            status = whole => status,
         }
+    }
+
+    /// Warnings of requests for which it has no instance.
+    pub(super) fn no_room(&self) -> &Warnings {
+        &self.handler.state().no_room
     }
 
     /// The engine of its instances.

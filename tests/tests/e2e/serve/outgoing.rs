@@ -2,7 +2,7 @@
 
 use crate::destinations::Server;
 use isomer_testing::certificates::Certificates;
-use isomer_testing::http_client::{Response, request};
+use isomer_testing::http_client::{Connection, Response, request};
 use isomer_tests::served::{Served, artifact, serve};
 use isomer_tests::{isomer_run, scratch};
 use std::fs;
@@ -183,4 +183,31 @@ fn ca_certificates_are_read_before_anything_listens() {
     let ran = call.arg(artifact("proxy")).fails();
     assert!(ran.stderr().contains("cannot read CA certificates from `missing.pem`"), "{ran}");
     assert!(!ran.stderr().contains("Serving HTTP on"), "{ran}");
+}
+
+#[test]
+fn a_guest_that_is_denied_much_hides_no_denial_of_its_neighbours() {
+    let directory = scratch();
+    let settings = directory.path().join("serve.toml");
+    let module = artifact("proxy");
+    let routes = ["", "host = \"neighbour.example\""]
+        .map(|host| format!("[[route]]\n{host}\nmodule = \"{}\"\n", module.display()));
+    fs::write(&settings, format!("addresses = [\"127.0.0.1:0\"]\n{}", routes.concat())).unwrap();
+    let served = serve(isomer_run().line("serve --allow-unsigned -f").arg(&settings), directory);
+    let fetch = |connection: &mut Connection, host: &str, url: &str| {
+        connection.send(format!("GET /fetch HTTP/1.1\r\nHost: {host}\r\nx-fetch: {url}\r\n\r\n")).unwrap();
+        assert_eq!(connection.receive().unwrap().text(), HTTP_REQUEST_DENIED);
+    };
+    let mut flooding = served.connect();
+    for number in 0..50 {
+        fetch(&mut flooding, "any", &format!("http://flood-{number}.example/"));
+    }
+    let long = "n".repeat(400);
+    fetch(&mut served.connect(), "neighbour.example", &format!("http://{long}/"));
+    // A name as long as a guest likes is cut, and the reason is not.
+    served.wait_for_log(&format!("`{}…` was denied: no outgoing HTTP is granted", &long[..255]));
+    // How many there were is told without another one.
+    served.wait_for_log(" more denials are not shown");
+    let shown = served.log().matches("flood-").count();
+    assert!(shown < 50, "{}", served.log());
 }

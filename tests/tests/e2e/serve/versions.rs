@@ -1,10 +1,12 @@
 //! Versions that become active while a server runs: which one answers, and how that is seen.
 
+use crate::hardened;
 use isomer_testing::http_client::{get, request};
-use isomer_tests::confined::{Confinement, Deny};
-use isomer_tests::served::{Exchange, FAULTY, Load, ONE, Served, TWO, Versions, serve};
+use isomer_tests::confined::{Confinement, ControlGroup, Deny};
+use isomer_tests::served::{Exchange, FAULTY, Load, ONE, Served, TWO, Versions, alter, serve};
 use isomer_tests::{has_program, program, scratch, skip, wait_until};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -140,6 +142,109 @@ fn a_version_that_was_refused_for_lack_of_memory_is_tried_again() {
     served.wait_for_version("first");
     limit("unlimited".to_owned());
     served.wait_for_version("later");
+}
+
+/// A component with more bytes in it: as a module that it does not instantiate.
+fn with_data(mut component: Vec<u8>, size_bytes: usize) -> Vec<u8> {
+    let module = hardened::with_data(size_bytes);
+    // A section of a core module.
+    component.push(1);
+    let mut left = module.len();
+    while left >= 0x80 {
+        component.push((left % 0x80) as u8 | 0x80);
+        left /= 0x80;
+    }
+    component.push(left as u8);
+    [component, module].concat()
+}
+
+#[test]
+fn a_version_that_its_control_group_has_no_room_for_is_tried_again() {
+    let test = "a_version_that_its_control_group_has_no_room_for_is_tried_again";
+    let group = match ControlGroup::with_memory_bytes_max(1 << 30) {
+        Ok(group) => group,
+        Err(reason) => return skip(test, &reason),
+    };
+    const LARGE: &str = "4.0.0";
+    let versions = Versions::new();
+    versions.add(LARGE, &with_data(alter("proxy", &[("hello\n", "large\n")]), 16 << 20));
+    // What others can write is not mapped, but copied into memory.
+    fs::set_permissions(versions.store(), fs::Permissions::from_mode(0o777)).unwrap();
+    let call = versions.call("serve --addr 127.0.0.1:0 --watch --key farm.pub hello").confined(group.confinement());
+    let served = serve(call, scratch());
+    served.wait_for_version("first");
+    // Half of the copy fits.
+    group.set_max(served.anonymous_bytes() + (10 << 20)).unwrap();
+    fs::set_permissions(versions.store(), fs::Permissions::from_mode(0o755)).unwrap();
+    versions.activate(LARGE);
+    fs::set_permissions(versions.store(), fs::Permissions::from_mode(0o777)).unwrap();
+    served.wait_for_log("a control group leaves too little memory");
+    served.wait_for_log("; it is tried again in ");
+    served.wait_for_version("first");
+    group.set_max(1 << 30).unwrap();
+    served.wait_for_version("large");
+}
+
+#[test]
+fn a_version_that_becomes_active_while_another_is_loaded_is_served_once() {
+    let versions = Versions::new();
+    let served = versions.serve("");
+    // Which one is active changes while it is read which one is.
+    for _ in 0..60 {
+        versions.activate(TWO);
+        versions.activate(ONE);
+    }
+    served.wait_for_version("first");
+    let log = served.log();
+    let label = |line: &str, key: &str| {
+        let rest = line.split_once(key).unwrap_or_else(|| panic!("{log}")).1;
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let switches = || log.lines().filter(|line| line.contains(" switched"));
+    assert!(switches().count() > 0, "{log}");
+    for line in switches() {
+        assert_ne!(label(line, "from=\""), label(line, "to=\""), "{log}");
+    }
+}
+
+#[test]
+fn a_version_is_compared_with_one_that_does_well() {
+    let versions = Versions::new();
+    let texts = [("hello\n", "worse\n"), ("/echo", "/trap"), ("/trap", "/echo")];
+    versions.add("4.0.0", &alter("proxy", &texts));
+    let served = versions.serve("--probation 60s");
+    let echo = || {
+        let mut connection = served.connect();
+        let _ = connection.send(request("POST", "/echo", &[], b"there and back"));
+        connection.receive().is_ok_and(|response| response.status == 200)
+    };
+    assert!((0..20).all(|_| echo()), "{}", served.log());
+    versions.activate(FAULTY);
+    served.wait_for_log("to=\"hello:3.0.0");
+    // Too few requests to judge it by.
+    assert!(!(0..5).any(|_| echo()), "{}", served.log());
+    versions.activate("4.0.0");
+    served.wait_for_log("to=\"hello:4.0.0");
+    wait_until("it is switched back", || {
+        echo();
+        served.log().contains("switched back")
+    });
+    served.wait_for_version("first");
+}
+
+#[test]
+fn a_health_response_is_read_to_its_end() {
+    let versions = Versions::new();
+    // One that is long is read, and the guest writes all of it.
+    let served = serve(versions.call("serve --addr 127.0.0.1:0 --health /download/3000000 hello"), scratch());
+    served.wait_for_version("first");
+    assert!(!served.log().contains("a guest failed"), "{}", served.log());
+    // One that begins well and is cut off is no success.
+    let refused = versions.call("serve --addr 127.0.0.1:0 --health /trap-within hello").fails();
+    assert!(refused.stderr().contains("its health request `/trap-within` is not answered with success"), "{refused}");
+    // One that does not end has no more time than a response has to begin.
+    let refused = versions.call("serve --addr 127.0.0.1:0 --timeout 1s --health /stall hello").fails();
+    assert!(refused.stderr().contains("its health request `/stall` is not answered with success"), "{refused}");
 }
 
 #[test]

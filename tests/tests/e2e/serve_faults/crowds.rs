@@ -13,7 +13,7 @@ fn with_limits(limits: &str) -> Served {
 }
 
 /// Less than a client waits for that is let in by another's limit of time.
-const SOON: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_client_whose_request_is_on_its_way_does_not_make_room() {
@@ -133,4 +133,31 @@ fn between_requests_a_connection_is_kept_for_its_idle_time() {
     assert_eq!(String::from_utf8_lossy(&idle.until_closed().unwrap()), "");
     let elapsed = begun.elapsed();
     assert!(elapsed > Duration::from_secs(3) && elapsed < Duration::from_secs(7), "{elapsed:?}");
+}
+
+#[test]
+fn one_client_that_waits_ends_one_connection() {
+    let served = with_limits("connections = 3");
+    let mut busy: Vec<_> = (0..3).map(|_| served.send("GET", "/sleep/5000", &[], b"")).collect();
+    thread::sleep(Duration::from_millis(300));
+    served.serves_others();
+    let responses: Vec<_> = busy.iter_mut().map(|connection| connection.receive().unwrap()).collect();
+    assert!(responses.iter().all(|response| response.text() == "slept\n"), "{responses:?}");
+    let closed = responses.iter().filter(|response| response.header("connection") == Some("close")).count();
+    assert_eq!(closed, 1, "{responses:?}");
+}
+
+#[test]
+fn a_client_that_waits_for_room_is_served_when_the_server_ends() {
+    let served = with_limits("connections = 1");
+    let mut busy = served.send("GET", "/sleep/5000", &[], b"");
+    thread::sleep(Duration::from_millis(300));
+    let mut waiting = served.send("GET", "/hello", &[], b"");
+    thread::sleep(Duration::from_millis(300));
+    served.signal("TERM");
+    let response = waiting.receive().unwrap_or_else(|error| panic!("{error}\n{}", served.log()));
+    assert_eq!(response.text(), "hello\n");
+    assert_eq!(busy.receive().unwrap().text(), "slept\n");
+    let (ran, log) = served.wait();
+    assert_eq!(ran.code(), 0, "{log}");
 }

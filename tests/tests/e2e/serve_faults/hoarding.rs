@@ -1,5 +1,6 @@
 //! Guests that take what the server holds for them and does not count as their memory.
 
+use isomer_testing::http_client::request;
 use isomer_tests::served::{Served, compile, serve};
 use isomer_tests::{guest, isomer_run, scratch, wait_until};
 use std::fs;
@@ -58,6 +59,14 @@ fn requests_that_are_given_up_leave_no_instances_to_be_made() {
     let begun = Instant::now();
     wait_until("others are refused", || served.get("/").status == 503);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}\n{}", begun.elapsed(), served.log());
+    // Clients do not fill the log with that.
+    let mut connection = served.connect();
+    for number in 0..100 {
+        connection.send(request("GET", "/", &[], b"")).unwrap();
+        assert_eq!(connection.receive().unwrap().status, 503, "{number}");
+    }
+    served.wait_for_log(" more requests without an instance are not shown");
+    assert!(served.log().matches("no instance of ").count() < 100, "{}", served.log());
 }
 
 #[test]

@@ -62,8 +62,8 @@ fn core_modules_are_given_what_is_linked() {
     let linker = module_linker(&engine, &wasi::CORE_MODULES).expect("their names differ");
     let grants = Grants::default();
     let (environment, limits) = ([].into(), Limits::default());
-    let prepare = Prepare { grants: &grants, environment, limits, allow_blocking: false };
-    let host = prepare.open().expect("nothing is granted").host(Process::default(), Box::new(NoOutgoing));
+    let prepare = Prepare { grants: &grants, environment, limits, allow_blocking: false, route: None };
+    let host = prepare.open().expect("nothing is granted").host(Process::default(), Box::new(NoOutgoing::default()));
     let mut store = Store::new(&engine, host);
     let modules: std::collections::BTreeSet<_> =
         linker.iter(&mut store).map(|(module, ..)| module.to_owned()).collect();

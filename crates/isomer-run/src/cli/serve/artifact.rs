@@ -157,6 +157,14 @@ mod tests {
         assert_eq!(system.and_then(io::Error::raw_os_error), Some(24));
         // It is told once.
         assert_eq!(one_line(&failure).matches("os error 24").count(), 1, "{}", one_line(&failure));
+        // What a control group refuses is not in the system's words, and may pass like what the system refuses.
+        let source = io::Error::new(io::ErrorKind::OutOfMemory, "a control group leaves too little memory");
+        let sealed = isomer_runtime::SealError::Memory { available_bytes: 0, copied_bytes: 0, source };
+        let fetch = isomer_runtime::FetchError::Seal { target: "a".to_owned(), source: sealed };
+        let failure = OpenFailure(crate::cli::wording::store(fetch.into()));
+        let system = failure.source().and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(system.map(io::Error::kind), Some(io::ErrorKind::OutOfMemory));
+        assert_eq!(one_line(&failure).matches("a control group leaves").count(), 1, "{}", one_line(&failure));
         assert!(OpenFailure(Failure::new("not trusted")).source().is_none());
     }
 }
