@@ -168,16 +168,20 @@ fn a_version_that_its_control_group_has_no_room_for_is_tried_again() {
     const LARGE: &str = "4.0.0";
     let versions = Versions::new();
     versions.add(LARGE, &with_data(alter("proxy", &[("hello\n", "large\n")]), 16 << 20));
-    // What others can write is not mapped, but copied into memory.
+    let active = versions.store().join("active/hello.json");
+    versions.activate(LARGE);
+    let large = fs::read(&active).unwrap();
+    versions.activate(ONE);
+    // What others can write is not mapped, but copied into memory; nor does `activate` write there.
     fs::set_permissions(versions.store(), fs::Permissions::from_mode(0o777)).unwrap();
     let call = versions.call("serve --addr 127.0.0.1:0 --watch --key farm.pub hello").confined(group.confinement());
     let served = serve(call, scratch());
     served.wait_for_version("first");
     // Half of the copy fits.
     group.set_max(served.anonymous_bytes() + (10 << 20)).unwrap();
-    fs::set_permissions(versions.store(), fs::Permissions::from_mode(0o755)).unwrap();
-    versions.activate(LARGE);
-    fs::set_permissions(versions.store(), fs::Permissions::from_mode(0o777)).unwrap();
+    let next = active.with_extension("next");
+    fs::write(&next, large).unwrap();
+    fs::rename(&next, &active).unwrap();
     served.wait_for_log("a control group leaves too little memory");
     served.wait_for_log("; it is tried again in ");
     served.wait_for_version("first");
