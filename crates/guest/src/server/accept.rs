@@ -9,7 +9,7 @@ use super::time::now_ms;
 use super::tls::Tls;
 use futures_util::FutureExt;
 use http::uri::Scheme;
-use std::io;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +42,10 @@ impl Acceptor {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = &mut closing => return self.accept_rest(&listener),
+                () = &mut closing => {
+                    self.accept_rest(&listener);
+                    break;
+                }
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -53,12 +56,15 @@ impl Acceptor {
                         biased;
                         permit = self.permit() => permit,
                         // Others end from now on: it is one more for a moment.
-                        () = &mut closing => return self.serve(stream, None),
+                        () = &mut closing => {
+                            self.serve(stream, None);
+                            break;
+                        }
                     };
                     self.serve(stream, permit);
                 }
                 // The client gave up in the queue.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::error!("cannot accept a connection: {error}");
                     self.connections.close_idlest(MADE_ROOM, now_ms());
@@ -66,6 +72,9 @@ impl Acceptor {
                 }
             }
         }
+        // Those that are idle end now that their clients cannot come back.
+        drop(listener);
+        self.connections.retire_all();
     }
 
     /// Serves those in the system's queue, which it would reset with the listener, as far as there is room.
@@ -75,8 +84,12 @@ impl Acceptor {
         }
         for _ in 0..BACKLOG {
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
-            let Some(Ok(stream)) = listener.accept().now_or_never() else { return };
-            self.serve(stream, Some(permit));
+            match listener.accept_now() {
+                Ok(Some(stream)) => self.serve(stream, Some(permit)),
+                Ok(None) => return,
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(error) => return tracing::error!("cannot accept a connection: {error}"),
+            }
         }
     }
 

@@ -16,6 +16,10 @@ use std::time::Duration;
 /// client that does not read never does.
 const NOTICE: Duration = Duration::from_secs(5);
 
+/// How long a client may take nothing of the end of a response. The kernel tells of room only when a good part of its buffer is
+/// free, which is some seconds on a slow line.
+const WRITE_TIME: Duration = Duration::from_secs(20);
+
 /// How long a connection is left alone that is without a request, also when there are too many: its client's request may be on
 /// its way.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
@@ -68,6 +72,8 @@ pub(super) struct Connection {
     awaits_head: AtomicBool,
     /// The first bytes after its last exchange arrived then, or 0.
     head_since_ms: AtomicU64,
+    /// Its client has taken nothing of what is to be written since then, or 0.
+    writes_since_ms: AtomicU64,
     /// All its exchanges were cancelled by then, or 0.
     over_since_ms: AtomicU64,
     orders: Orders,
@@ -93,6 +99,15 @@ impl Connection {
     /// Waits until it is to be closed at once.
     pub(super) async fn closing(&self) {
         poll_fn(|context| if self.order(context) == Order::Close { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Bytes were written, or wait for the client.
+    pub(super) fn write(&self, waits: bool) {
+        if !waits {
+            self.writes_since_ms.store(0, Ordering::Relaxed);
+        } else if self.writes_since_ms.load(Ordering::Relaxed) == 0 {
+            self.writes_since_ms.store(now_ms(), Ordering::Relaxed);
+        }
     }
 
     /// Bytes have arrived.
@@ -142,8 +157,11 @@ impl Connection {
     }
 
     /// Since when it is without an exchange and nothing more has arrived, where it is: the first bytes of a head are a request on
-    /// its way, which has its own limit of time.
+    /// its way, which has its own limit of time. Nor is it idle while its client takes the end of a response.
     fn idle_since_ms(&self) -> Option<u64> {
+        if self.writes_since_ms.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
         let since_ms = || self.idle_since_ms.load(Ordering::Relaxed).max(self.head_since_ms.load(Ordering::Relaxed));
         lock(&self.exchanges).is_empty().then(since_ms)
     }
@@ -154,14 +172,24 @@ impl Connection {
         lock(&self.exchanges).is_empty() && is_begun()
     }
 
+    /// Whether it ends with the requests that it has, or at once.
+    pub(super) fn is_ending(&self) -> bool {
+        self.orders.given() != Order::Serve
+    }
+
     /// Has it end with the requests that it has.
     pub(super) fn retire(&self) {
         self.orders.give(Order::Retire);
     }
 
-    /// Whether it has exchanges, and none that goes on, for so long that it must be blocked.
+    /// Whether it has exchanges, and none that goes on, for so long that it must be blocked; or a client that takes nothing of the
+    /// end of a response.
     fn is_blocked(&self, now_ms: u64) -> bool {
         let exchanges = lock(&self.exchanges);
+        let writes_since_ms = self.writes_since_ms.load(Ordering::Relaxed);
+        if exchanges.is_empty() && writes_since_ms != 0 {
+            return Duration::from_millis(now_ms.saturating_sub(writes_since_ms)) > WRITE_TIME;
+        }
         if exchanges.is_empty() || !exchanges.iter().all(|exchange| exchange.cause().is_some()) {
             self.over_since_ms.store(0, Ordering::Relaxed);
             return false;
@@ -269,7 +297,7 @@ impl Connections {
 
     /// Whether the connection of the response that is ready now is to end with it, to make room. Each client that waits ends one.
     pub(super) fn makes_room(&self, connection: &Connection) -> bool {
-        if self.waiting_count.load(Ordering::Relaxed) == 0 || connection.orders.given() != Order::Serve {
+        if self.waiting_count.load(Ordering::Relaxed) == 0 || connection.is_ending() {
             return false;
         }
         let mut waiting = lock(&self.waiting);
@@ -282,6 +310,11 @@ impl Connections {
     pub(super) fn retire_all(&self) {
         self.retiring.store(true, Ordering::SeqCst);
         self.all().iter().for_each(|connection| connection.orders.give(Order::Retire));
+    }
+
+    /// Closes all at once.
+    pub(super) fn close_all(&self) {
+        self.all().iter().for_each(|connection| connection.orders.give(Order::Close));
     }
 
     /// Closes those that are idle for too long, take too long for a head, or are blocked.
@@ -425,6 +458,19 @@ mod tests {
         second.again();
         drop((first, second));
         assert!(!makes_room(0), "there was room for it");
+    }
+
+    #[test]
+    fn a_response_whose_end_is_being_written_is_not_idle() {
+        let connections = Arc::new(Connections::default());
+        let open = connections.open();
+        open.connection.complete_head(1);
+        open.connection.writes_since_ms.store(1000, Ordering::Relaxed);
+        assert!(!connections.close_idlest(1, 20_000) && !open.connection.is_blocked(20_000));
+        open.connection.write(true);
+        assert!(open.connection.is_blocked(21_001), "nothing was taken meanwhile");
+        open.connection.write(false);
+        assert!(!open.connection.is_blocked(60_000) && connections.close_idlest(1, 60_000));
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub(super) fn drained(
     if connections.count() == 0 || is_ended() {
         return connections.count() == 0;
     }
+    if clock.exchange_count() == 0 {
+        // Idle ones, and clients that do not take the end of a response.
+        connections.close_all();
+        wait_within(CANCEL_TIME, || connections.count() == 0 || is_ended());
+        return connections.count() == 0;
+    }
     tracing::warn!("{} requests have not ended in time and are cancelled", clock.exchange_count());
     clock.cancel_all(Cause::ServerEnds);
     wait_within(CANCEL_TIME, || are_closed() || clock.exchange_count() <= stuck.count() || is_ended());

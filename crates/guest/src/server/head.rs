@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 
-/// Tells the connection that bytes have arrived.
+/// Tells the connection that bytes have arrived, and whether others wait for the client.
 pub(super) struct Received<I> {
     io: I,
     connection: Arc<Connection>,
@@ -37,7 +37,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Received<I> {
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Received<I> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(context, from)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(context, from);
+        this.connection.write(written.is_pending());
+        written
     }
 
     fn poll_write_vectored(
@@ -45,7 +48,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Received<I> {
         context: &mut Context<'_>,
         from: &[std::io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(context, from)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(context, from);
+        this.connection.write(written.is_pending());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -86,9 +86,10 @@ impl Http {
                 date::add(&mut response);
                 if all.makes_room(&connection) {
                     connection.retire();
-                    if version < Version::HTTP_2 {
-                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    }
+                }
+                // Its task may see the order only after it has sent this, and would close without a word.
+                if version < Version::HTTP_2 && connection.is_ending() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 // hyper leaves it out in HTTP/1.1, and sends it in HTTP/2.
                 Ok::<_, Infallible>(if is_head { response.map(|_| empty()) } else { response })

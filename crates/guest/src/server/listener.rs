@@ -3,7 +3,7 @@
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use rustix::net::sockopt::{socket_acceptconn, socket_type};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, connect, socket_with};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -129,15 +129,33 @@ impl Listener {
         match self {
             Listener::Tcp(listener) | Listener::InheritedTcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Small frames are sent at once. What fails with this connection does not fail with the next.
-                let _ = stream.set_nodelay(true);
-                Ok(Stream { io: Io::Tcp(stream), peer: Some(peer) })
+                Ok(Stream::tcp(stream, Some(peer)))
             }
             Listener::Unix(_, listener) | Listener::InheritedUnix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Stream { io: Io::Unix(stream), peer: None })
             }
         }
+    }
+
+    /// The next connection of the system's queue; none where that is empty. It asks the system itself: what the executor knows of
+    /// the socket may be older, and it has a task that does much pause.
+    pub(super) fn accept_now(&self) -> io::Result<Option<Stream>> {
+        let (socket, is_tcp) = match self {
+            Listener::Tcp(listener) | Listener::InheritedTcp(listener) => (listener.as_fd(), true),
+            Listener::Unix(_, listener) | Listener::InheritedUnix(listener) => (listener.as_fd(), false),
+        };
+        let stream = match accept_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            accepted => accepted?,
+        };
+        Ok(Some(if is_tcp {
+            let stream = TcpStream::from_std(stream.into())?;
+            let peer = stream.peer_addr().ok();
+            Stream::tcp(stream, peer)
+        } else {
+            Stream { io: Io::Unix(UnixStream::from_std(stream.into())?), peer: None }
+        }))
     }
 }
 
@@ -236,6 +254,12 @@ enum Io {
 }
 
 impl Stream {
+    fn tcp(stream: TcpStream, peer: Option<SocketAddr>) -> Stream {
+        // Small frames are sent at once. What fails with this connection does not fail with the next.
+        let _ = stream.set_nodelay(true);
+        Stream { io: Io::Tcp(stream), peer }
+    }
+
     /// Whether it came over a network.
     pub(super) fn is_tcp(&self) -> bool {
         matches!(self.io, Io::Tcp(_))

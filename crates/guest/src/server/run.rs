@@ -205,11 +205,12 @@ impl Server {
         if reuse_port {
             hand_over(&listeners, || control.has_reached(Phase::Ended));
         }
-        // Listeners are closed before idle connections are, so that their clients do not come back.
+        // Each task has the last handle of its listener, which it closes as soon as the queue is empty: a client that comes later is
+        // refused, and not reset. That is before idle connections are closed, so that their clients do not come back.
+        drop(listeners);
         closing.send_replace(true);
         let is_ended = || control.has_reached(Phase::Ended);
         wait_within(CLOSE_TIME, || is_ended() || accepting.iter().all(JoinHandle::is_finished));
-        drop(listeners);
         connections.retire_all();
         let complete = drained(&connections, &clock, &limits, &stuck, is_ended);
         sweeping.abort();

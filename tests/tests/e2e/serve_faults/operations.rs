@@ -34,6 +34,20 @@ fn sigterm_under_load_loses_no_request() {
 }
 
 #[test]
+fn clients_whom_the_system_has_accepted_are_served_at_the_end() {
+    let served = patient("proxy");
+    served.signal("STOP");
+    let clients: Vec<_> = (0..240).map(|_| served.send("GET", "/hello", &[], b"")).collect();
+    served.signal("TERM");
+    served.signal("CONT");
+    for mut client in clients {
+        assert_eq!(client.receive().unwrap().status, 200);
+    }
+    let (ran, log) = served.wait();
+    assert_eq!(ran.code(), 0, "{log}");
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let route = "request-time = \"60s\"".to_owned();
     let served = Setup { guest: "proxy", route, ..Setup::default() }.start();
