@@ -32,6 +32,7 @@
 
 pub mod directory;
 pub mod memory;
+pub mod system;
 
 use isomer_contract::Hinted;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, openat};

@@ -14,6 +14,7 @@ use crate::verify::{Bytes, VerifiedArtifact};
 use isomer_contract::artifact::CodeSection;
 use isomer_contract::{Digest, EngineConfigError, Hinted, Kind, Mismatch, Requirements, chain, check, engine_config};
 use isomer_file::memory::{self, HEADROOM_BYTES};
+use isomer_file::system::{errno, is_out_of_memory};
 use rustix::fs::{PROC_SUPER_MAGIC, statfs};
 use rustix::io::Errno;
 use std::any::Any;
@@ -124,19 +125,6 @@ impl Hinted for LoadError {
     }
 }
 
-/// Whether the system gave no memory or address space.
-fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
-    system_error(error) == Some(Errno::NOMEM)
-}
-
-/// The first error of the system's in the chain.
-fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
-    chain(error).find_map(|error| {
-        let system = error.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error);
-        error.downcast_ref::<Errno>().copied().or(system)
-    })
-}
-
 type Configure = Box<dyn Fn(&mut Config) + Send + Sync>;
 
 /// Loads artifacts, those of equal requirements into one engine, so that they can be linked with each other and share a
@@ -241,7 +229,8 @@ impl Loader {
     /// Why there is no engine: of what wasmtime does for one, the system refuses memory, or what the profiler needs.
     fn engine_error(&self, error: wasmtime::Error) -> LoadError {
         let error: Box<dyn std::error::Error + Send + Sync> = error.into();
-        match system_error(error.as_ref()) {
+        let refused = chain(error.as_ref()).find_map(errno);
+        match refused {
             Some(refused) if refused != Errno::NOMEM && self.profiler != Profiler::None => {
                 LoadError::Profiler(self.profiler.map_error(error))
             }

@@ -7,6 +7,7 @@ use crate::map::Map;
 use isomer_contract::limits::ARTIFACT_SIZE_BYTES_MAX;
 use isomer_contract::{Digest, Hinted};
 use isomer_file::memory::{self, HEADROOM_BYTES};
+use isomer_file::system::is_out_of_descriptors;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
@@ -104,10 +105,6 @@ impl Hinted for SealError {
             _ => None,
         }
     }
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Bytes that can be read and mapped, and never change.

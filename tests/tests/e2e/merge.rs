@@ -142,7 +142,7 @@ fn releases_of_two_engines_join_and_each_server_finds_its_own() {
     let theirs = chosen(&host);
     assert_ne!(ours, theirs);
 
-    // A different module under the same name is no part of it.
+    // Releases are not merged where they have different modules of the same name.
     farm.put("numbers.wasm", fs::read(guest("traps")).unwrap());
     farm.isomer("release -o third").ok();
     let ran = farm.isomer("merge new third -o missing").fails();

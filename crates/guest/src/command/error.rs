@@ -3,8 +3,8 @@
 use super::streams::StreamError;
 use crate::host::{LinkError, PrepareError};
 use crate::limits::LimitNotCompiled;
-use isomer_contract::{Hinted, chain};
-use rustix::io::Errno;
+use isomer_contract::Hinted;
+use isomer_file::system::{is_out_of_descriptors, is_out_of_memory};
 use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
@@ -92,18 +92,6 @@ pub enum GuestError {
 const ADDRESS_SPACE_HINT: &str = "raise the limit on address space (`ulimit -v`), or compile for a profile with a smaller \
      `memory-reservation`, `memory-reservation-for-growth` and `memory-guard-size`: with 0, a memory takes what it holds";
 
-/// Whether the system gave no memory or address space.
-fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
-    chain(error).any(|error| {
-        let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        error.downcast_ref::<Errno>() == Some(&Errno::NOMEM) || code == Some(Errno::NOMEM.raw_os_error())
-    })
-}
-
-fn is_out_of_descriptors(error: &std::io::Error) -> bool {
-    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-}
-
 fn exported(exports: &[String]) -> String {
     match exports {
         [] => "; it exports no function".to_owned(),
@@ -181,6 +169,7 @@ pub(super) fn not_instantiated(error: wasmtime::Error) -> Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
 
     #[test]
     fn memory_that_the_system_refuses_is_found_behind_any_number_of_errors() {

@@ -55,7 +55,7 @@ pub(super) struct Instances {
     /// As many as the route may have at once. Only so many more are waited for: where guests are at work after their responses,
     /// one is begun for each request, and stays so when its client has gone and another one has come.
     pub(super) room: Admission,
-    /// Of requests for which there is none: as many as clients send.
+    /// Warnings about requests that got no instance. Clients decide how many there are, so the log has a limit for them.
     pub(super) no_room: Arc<Warnings>,
     pub(super) route: Arc<str>,
     pub(super) clock: Arc<Clock>,

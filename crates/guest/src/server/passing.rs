@@ -3,6 +3,7 @@
 //! another process had a lock. Never here: what the error means to people.
 
 use isomer_contract::chain;
+use isomer_file::system::errno;
 use rustix::io::Errno;
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -10,9 +11,8 @@ use std::io::{self, ErrorKind};
 /// Whether the error says nothing about the version itself.
 pub(super) fn is_passing(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|error| {
-        let system = error.downcast_ref::<io::Error>();
-        let errno = error.downcast_ref::<Errno>().copied().or_else(|| system.and_then(Errno::from_io_error));
-        errno.is_some_and(passes) || system.is_some_and(|system| system.kind() == ErrorKind::OutOfMemory)
+        let is_memory = |system: &io::Error| system.kind() == ErrorKind::OutOfMemory;
+        errno(error).is_some_and(passes) || error.downcast_ref().is_some_and(is_memory)
     })
 }
 

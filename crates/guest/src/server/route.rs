@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 /// Which requests a route answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Pattern {
-    /// The host in its canonical form (see [`canonical_host`]), without a port; any host where there is none.
+    /// The host in its canonical form (see [`canonical_host`]), without a port; `None` matches every host.
     host: Option<String>,
     /// The beginning of the path, whole segments of it, without a `/` at its end; any path where it is empty.
     path: String,
