@@ -2,7 +2,7 @@
 //! `isomer-run`, which starts faster so.
 
 use anyhow::{Context, Result, ensure};
-use isomer_testing::shell::{read, run};
+use isomer_testing::shell::{cargo, read, run};
 use isomer_testing::{has_program, root};
 use std::env::consts::ARCH;
 use std::fs;
@@ -54,7 +54,7 @@ fn is_known(option: &str) -> bool {
 
 /// `flags` are for all code of the target, `option` is for the program itself.
 fn build_static(package: &str, target: &str, flags: Option<&str>, option: Option<&str>) -> Result<PathBuf> {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo();
     cargo.args(["rustc", "--profile", "release-lto", "--locked", "--package", package, "--bin", package]);
     cargo.args(["--target", target]);
     if let Some(flags) = flags {
@@ -63,7 +63,7 @@ fn build_static(package: &str, target: &str, flags: Option<&str>, option: Option
     if let Some(option) = option {
         cargo.args(["--", option]);
     }
-    run(cargo.current_dir(root()))?;
+    run(&mut cargo)?;
     let directory = root().join("target/dist");
     fs::create_dir_all(&directory)?;
     let program = directory.join(package);

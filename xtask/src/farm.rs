@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 use isomer_testing::root;
-use isomer_testing::shell::{run as run_program, tools};
+use isomer_testing::shell::{cargo, run as run_program, tools};
 use servers::{INSTANCE, Servers};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -44,8 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = match &args.programs {
         Some(directory) => directory.canonicalize().with_context(|| format!("no {}", directory.display()))?,
         None => {
-            let mut cargo = Command::new(env!("CARGO"));
-            run_program(cargo.args(["build", "--locked", "--package", "isomer"]).current_dir(root()))?;
+            run_program(cargo().args(["build", "--locked", "--package", "isomer"]))?;
             root().join("target/debug")
         }
     };

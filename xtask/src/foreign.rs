@@ -6,12 +6,11 @@
 use crate::{debian, setup};
 use anyhow::{Context, Result, ensure};
 use isomer_testing::root;
-use isomer_testing::shell::{run, tools};
+use isomer_testing::shell::{cargo, run, tools};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
 mod rust;
@@ -162,10 +161,10 @@ fn build_run_side(foreign: &Foreign) -> Result<PathBuf> {
     let linker = format!("{}-linux-gnu-gcc", foreign.arch);
     let variable = format!("CARGO_TARGET_{}_LINKER", foreign.triple.to_uppercase().replace('-', "_"));
     let target = root().join("target/foreign");
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--locked", "--profile", "foreign", "--target", foreign.triple]);
     cargo.args(["--package", "isomer-run", "--package", "isomer-loader"]);
-    cargo.current_dir(root()).env("CARGO_TARGET_DIR", &target).env(variable, linker);
+    cargo.env("CARGO_TARGET_DIR", &target).env(variable, linker);
     if let Some(rustc) = rust::compiler_for(foreign, &directory())? {
         cargo.env("RUSTC", rustc);
     }

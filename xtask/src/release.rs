@@ -1,7 +1,7 @@
 //! `cargo xtask release`: builds both binaries and compiles the example modules for every shipped target into `dist/`.
 
 use isomer_testing::root;
-use isomer_testing::shell::run;
+use isomer_testing::shell::{cargo, run};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -32,5 +32,5 @@ pub(crate) fn run_release(args: &Args) -> anyhow::Result<()> {
 /// Builds one binary as it is shipped. Packages are built one by one: together, cargo would unite their features and
 /// link the compiler into `isomer-run`.
 pub(crate) fn build(package: &str) -> anyhow::Result<()> {
-    run(Command::new(env!("CARGO")).args(["build", "--release", "--locked", "--package", package]).current_dir(root()))
+    run(cargo().args(["build", "--release", "--locked", "--package", package]))
 }

@@ -4,10 +4,9 @@
 
 use anyhow::{Context, Result};
 use isomer_testing::root;
-use isomer_testing::shell::read;
+use isomer_testing::shell::{cargo, read};
 use serde::Deserialize;
 use std::path::PathBuf;
-use std::process::Command;
 
 /// What a package may depend on and must not.
 struct Rule {
@@ -131,8 +130,8 @@ impl Package {
 
 /// The packages of the workspace.
 pub(super) fn workspace() -> Result<Vec<Package>> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--locked", "--no-deps", "--format-version", "1"]).current_dir(root());
+    let mut cargo = cargo();
+    cargo.args(["metadata", "--locked", "--no-deps", "--format-version", "1"]);
     let metadata: Metadata = serde_json::from_str(&read(&mut cargo)?).context("cargo metadata")?;
     Ok(metadata.packages)
 }
